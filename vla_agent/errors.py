@@ -1,0 +1,80 @@
+"""Typed errors.  Each names the file, the key, what was expected, what was found and the remedy.
+
+The command line prints them without a traceback and leaves with exit code 2.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class VlaAgentError(Exception):
+    """Base of every error that a user can cause or mend.
+
+    Args:
+        what: one sentence that says what is wrong.
+        file: the file or folder concerned, ``path`` or ``path:line``.
+        key: the key, field, option or array concerned.
+        expected: what would have been right, the valid names listed.
+        found: what was there instead.
+        remedy: what to do now.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        file: str | PathLike[str] | None = None,
+        key: str | None = None,
+        expected: object = None,
+        found: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what = what
+        self.file = None if file is None else str(file)
+        self.key = key
+        self.expected = None if expected is None else str(expected)
+        self.found = None if found is None else str(found)
+        self.remedy = remedy
+        lines = [what]
+        for name in ("file", "key", "expected", "found", "remedy"):
+            value = getattr(self, name)
+            if value is not None:
+                lines.append(f"  {name + ':':<10}{value}")
+        super().__init__("\n".join(lines))
+
+
+class ContractError(VlaAgentError):
+    """Two parts disagree on cameras, state, action, rate or chunk."""
+
+
+class ObservationError(VlaAgentError):
+    """An observation does not fit the contract (missing camera, wrong shape, NaN)."""
+
+
+class TaskError(VlaAgentError):
+    """A task file, a suite or a task name is wrong."""
+
+
+class DatasetError(VlaAgentError):
+    """A dataset is missing, truncated or inconsistent."""
+
+
+class CheckpointError(VlaAgentError):
+    """A policy folder is missing, damaged or not of this project."""
+
+
+class RecipeError(VlaAgentError):
+    """A training recipe is wrong."""
+
+
+class ReportError(VlaAgentError):
+    """An evaluation report is missing, damaged or of another suite."""
+
+
+class SimulatorError(VlaAgentError):
+    """The simulator cannot start or render here (GL, model files)."""
+
+
+class OptionError(VlaAgentError):
+    """A command-line option has a value that makes no sense."""
