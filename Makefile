@@ -1,0 +1,117 @@
+# VLA Agent.  `make help` lists the targets.  Stamps in $(VENV)/.stamps say what is installed: a stopped install starts again.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+POLICY ?= policies/tabletop-nano
+RECIPE ?= policies/tabletop-nano.yaml
+EPISODES ?= 2
+WORKERS ?= 2
+OUT ?= runs/demo
+DATASET ?= datasets/tabletop
+COLLECT_EPISODES ?= 50
+TRAINED ?= runs/train
+BENCH ?=
+
+# One thread a process: two processes with two threads each are several times slower on two cores.
+export OMP_NUM_THREADS ?= 1
+export LP_NUM_THREADS ?= 0
+export MUJOCO_GL ?= egl
+export PYTHONUTF8 := 1
+
+.PHONY: help demo test lint format train collect bench doctor install install-dev system clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@echo
+	@echo 'settings: POLICY=$(POLICY) EPISODES=$(EPISODES) WORKERS=$(WORKERS) OUT=$(OUT) PYTHON=$(PYTHON) VENV=$(VENV)'
+
+demo: install ## install, then evaluate the shipped policy: progress, report.html, videos
+	@$(BIN)/vla-agent eval $(POLICY) --episodes $(EPISODES) --workers $(WORKERS) --out $(OUT) --resume
+	echo "open $(OUT)/report.html in a browser"
+
+test: install-dev lint ## install, lint, type check, all tests
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: install-dev ## ruff and mypy
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install-dev ## mend what ruff can mend
+	@$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+collect: install ## record demonstrations into DATASET, COLLECT_EPISODES of each task
+	@$(BIN)/vla-agent collect --suite tabletop --episodes $(COLLECT_EPISODES) --workers $(WORKERS) -o $(DATASET) --resume
+
+train: install ## train RECIPE into TRAINED
+	@$(BIN)/vla-agent train $(RECIPE) -o $(TRAINED) --resume
+
+bench: install-dev ## run the benchmarks named in BENCH, then list all
+	@for name in $(BENCH); do $(BIN)/python -m benchmarks run $$name; done
+	$(BIN)/python -m benchmarks list
+
+doctor: install ## check this machine
+	@$(BIN)/vla-agent doctor
+
+install: $(STAMPS)/install ## the virtual environment and the package
+install-dev: $(STAMPS)/install-dev ## the same, with the tools for tests and rclpy
+
+system: ## software OpenGL (EGL) and the venv module from apt, where they are missing and this user may install them
+	@if ! command -v apt-get > /dev/null; then exit 0; fi
+	missing=()
+	[[ "$$(/sbin/ldconfig -p)" == *libEGL.so.1* ]] || missing+=(libegl1)
+	[[ "$$(/sbin/ldconfig -p)" == *libEGL_mesa.so.0* ]] || missing+=(libegl-mesa0 libgl1-mesa-dri)
+	command -v $(PYTHON) > /dev/null || missing+=($(notdir $(PYTHON)))
+	$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || missing+=($(notdir $(PYTHON))-venv)
+	if (( $${#missing[@]} == 0 )); then exit 0; fi
+	sudo=; if [[ $$(id -u) != 0 ]]; then sudo=sudo; fi
+	if [[ -n $$sudo ]] && ! sudo -n true 2> /dev/null; then
+	  echo "missing, and no rights to install them: sudo apt-get install $${missing[*]}"; exit 0
+	fi
+	echo "installing $${missing[*]}"
+	$$sudo apt-get update -qq
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" > /dev/null
+
+$(STAMPS)/venv: | system
+	@if ! command -v $(PYTHON) > /dev/null; then echo "$(PYTHON) is missing: install it, or say make PYTHON=python3.12"; exit 2; fi
+	if ! $(PYTHON) -c 'import ensurepip, venv' 2> /dev/null; then echo "the venv module is missing: apt-get install python3-venv"; exit 2; fi
+	[ -x $(BIN)/python ] && $(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	mkdir -p $(STAMPS); touch $@
+
+# The CPU build of torch where there is no NVIDIA driver: 200 MB against 3 GB.  First from the indexes that pip is set up with,
+# then from PyTorch's own CPU index, at last whatever build the indexes have.
+$(STAMPS)/torch: $(STAMPS)/venv constraints.txt
+	@if $(BIN)/python -c 'import torch, sys; sys.exit(torch.__version__.split("+")[0] != "$(TORCH_VERSION)")' 2> /dev/null; then touch $@; exit 0; fi
+	if command -v nvidia-smi > /dev/null; then
+	  $(PIP) install -q "torch==$(TORCH_VERSION)"
+	else
+	  $(PIP) install -q "torch==$(TORCH_VERSION)+cpu" 2> /dev/null \
+	    || $(PIP) install -q "torch==$(TORCH_VERSION)+cpu" --index-url $(TORCH_CPU_INDEX) \
+	    || $(PIP) install -q "torch==$(TORCH_VERSION)"
+	fi
+	touch $@
+
+$(STAMPS)/install: $(STAMPS)/torch setup.py setup.cfg
+	@$(PIP) install -q -c constraints.txt -e .
+	touch $@
+
+$(STAMPS)/install-dev: $(STAMPS)/torch setup.py setup.cfg
+	@$(PIP) install -q -c constraints.txt -e '.[dev,ros-wheels]'
+	touch $@ $(STAMPS)/install
+
+clean: ## remove caches and builds; runs, datasets and the environment stay
+	@rm -rf build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

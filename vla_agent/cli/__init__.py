@@ -1,0 +1,135 @@
+"""The command ``vla-agent``.
+
+Each subcommand is a module ``vla_agent/cli/NAME.py`` with ``add_parser(subparsers)`` and ``run(args) -> int``.  Only the module
+of the command that is asked for is imported, so that ``--help`` is fast and one broken module breaks one command.
+
+Exit codes: 0 done, 1 a gate was missed (``--min-success``, ``doctor``), 2 bad input, 3 a fault of the program, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from vla_agent import __version__
+from vla_agent.errors import VlaAgentError
+
+COMMANDS: dict[str, str] = {
+    "tasks": "list the tasks, show their wordings and pictures, check a task file",
+    "collect": "record demonstrations of the scripted experts as a LeRobotDataset v3.0",
+    "train": "train a policy from a recipe",
+    "eval": "evaluate a policy in simulation: report.json, report.html, videos",
+    "replay": "reproduce one episode of a report bit for bit and write its video",
+    "doctor": "check this machine, and say how to mend what is missing",
+}
+RESUMABLE = ("collect", "train", "eval")
+
+DESCRIPTION = "VLA Agent: from demonstrations to a robot, through a simulation gate."
+EPILOG = """\
+a first tour:
+  vla-agent doctor                                         is everything here that is needed?
+  vla-agent eval policies/tabletop-nano --episodes 2       drive the simulated arm, write a report
+  vla-agent tasks                                          what can be asked of it
+
+make your own:
+  vla-agent collect --suite tabletop --episodes 50 -o datasets/mine
+  vla-agent train policies/tabletop-nano.yaml -o runs/mine
+  vla-agent eval runs/mine --min-success 0.8
+
+`vla-agent COMMAND --help` explains each command.  --debug (or VLA_AGENT_DEBUG=1) shows tracebacks.
+exit codes: 0 done, 1 below a gate, 2 bad input, 3 a fault of the program, 130 stopped by Ctrl-C
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that keeps the help's line breaks and takes no abbreviated options."""
+
+    def __init__(self, **options) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("allow_abbrev", False)
+        super().__init__(**options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: the process's own) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get("VLA_AGENT_DEBUG", "") not in ("", "0")
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    command = next((argument for argument in arguments if not argument.startswith("-")), None)
+    try:
+        return _dispatch(arguments, command)
+    except VlaAgentError as error:
+        _print_error(str(error), traceback.format_exc() if debug else None)
+        return 2
+    except KeyboardInterrupt:
+        again = "; the same command with --resume goes on from here" if command in RESUMABLE else ""
+        print(f"\nstopped{again}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output went away: `vla-agent tasks | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            return _unexpected(error, debug)
+        wrapped = VlaAgentError(
+            "a file or folder cannot be used",
+            file=error.filename,
+            expected="a place that can be read and, for results, written, on a disk with free space",
+            found=error.strerror or str(error),
+            remedy="check the path, its permissions and the free space, or name another place",
+        )
+        _print_error(str(wrapped), traceback.format_exc() if debug else None)
+        return 2
+    except Exception as error:
+        return _unexpected(error, debug)
+
+
+def _dispatch(arguments: list[str], command: str | None) -> int:
+    parser = Parser(prog="vla-agent", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"vla-agent {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, summary in COMMANDS.items():
+        if name != command:
+            subparsers.add_parser(name, help=summary, add_help=False)
+    if command is not None and command not in COMMANDS:
+        parser.error(f"there is no command '{command}'{closest(command, COMMANDS)}")
+    if command is None:
+        parser.parse_args(arguments)  # --help and --version leave here
+        parser.print_help()
+        return 0
+    module = importlib.import_module(f"vla_agent.cli.{command}")
+    module.add_parser(subparsers)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        subparser = subparsers.choices[command]
+        known = [flag for action in subparser._actions for flag in action.option_strings]
+        name = unknown[0].split("=")[0]
+        subparser.error(f"there is no option '{unknown[0]}'{closest(name, known)}")
+    return module.run(options)
+
+
+def closest(name: str, valid: Sequence[str] | dict[str, str]) -> str:
+    """A half sentence to append to an error: ``; did you mean 'x'?`` or the list of the valid names."""
+    near = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else f"; valid: {', '.join(valid)}"
+
+
+def _unexpected(error: BaseException, debug: bool) -> int:
+    message = " ".join(str(error).split()) or "no message"
+    text = f"unexpected {type(error).__name__}: {message[:400]}"
+    hint = "  this is a fault of the program; run again with --debug for the traceback and report it"
+    _print_error(f"{text}\n{hint}", traceback.format_exc() if debug else None)
+    return 3
+
+
+def _print_error(text: str, trace: str | None) -> None:
+    """The error on standard error, its first line red on a terminal; the traceback before it where one is wanted."""
+    title, _, rest = f"error: {text}".partition("\n")
+    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        title = f"\033[1;31m{title}\033[0m"
+    print((trace or "") + title + (f"\n{rest}" if rest else ""), file=sys.stderr)
