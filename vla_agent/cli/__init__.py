@@ -1,9 +1,10 @@
 """The command ``vla-agent``.
 
-Each subcommand is a module ``vla_agent/cli/NAME.py`` with ``add_parser(subparsers)`` and ``run(args) -> int``.  Only the module
-of the command that is asked for is imported, so that ``--help`` is fast and one broken module breaks one command.
+Each subcommand is a module ``vla_agent/cli/NAME.py`` with ``add_parser(subparsers)`` and ``run(args) -> int``.
+Only the module of the command that is asked for is imported: ``--help`` is fast, one broken module breaks one command.
 
-Exit codes: 0 done, 1 a gate was missed (``--min-success``, ``doctor``), 2 bad input, 3 a fault of the program, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a gate was missed (``--min-success``, ``doctor``), 2 bad input, 3 a fault of the program,
+130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
