@@ -30,16 +30,21 @@ export LP_NUM_THREADS ?= 0
 export MUJOCO_GL ?= egl
 export PYTHONUTF8 := 1
 
-.PHONY: help demo test lint format train collect bench doctor install install-dev system clean
+.PHONY: help demo test lint format train collect bench doctor install install-dev system clean print-demo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 	@echo
 	@echo 'settings: POLICY=$(POLICY) EPISODES=$(EPISODES) WORKERS=$(WORKERS) OUT=$(OUT) PYTHON=$(PYTHON) VENV=$(VENV)'
 
+DEMO = vla-agent eval $(POLICY) --episodes $(EPISODES) --workers $(WORKERS) --out $(OUT) --resume
+
 demo: install ## install, then evaluate the shipped policy: progress, report.html, videos
-	@$(BIN)/vla-agent eval $(POLICY) --episodes $(EPISODES) --workers $(WORKERS) --out $(OUT) --resume
+	@$(BIN)/$(DEMO)
 	echo "open $(OUT)/report.html in a browser"
+
+print-demo: # what demo runs; the benchmark spine-demo times it
+	@echo $(DEMO)
 
 test: install-dev lint ## install, lint, type check, all tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
