@@ -1,0 +1,265 @@
+"""Task families as data: a YAML file in, sampled task instances (a scene, an instruction, a goal) out.
+
+`load_suite("tabletop")` gives the ten families of ``sim/tasks``; `load_family(path)` reads a user's file.  The keys are
+described in docs/tasks.md; the layout of scenes is in ``sim/layout.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+
+from sim import task_schema
+from sim.layout import HELD_OUT_PAIRS, SPLITS, Impossible, lay_out
+from sim.predicates import Predicate, SceneView, closest, ground, holds
+from sim.scene import COLOURS, SHAPES, Object, Scene
+from vla_agent.errors import TaskError
+
+__all__ = ["HELD_OUT_PAIRS", "SPLITS", "Skill", "TaskFamily", "TaskInstance", "load_family", "load_suite"]
+
+SUITES = {"tabletop": Path(__file__).parent / "tasks"}
+ATTEMPTS = 400  # layouts tried for one sample before giving up
+MOST_OTHERS = 8  # instructions listed in `other_instructions`
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One step of the expert, with the scene's own names.
+
+    ``pick {object}``, ``place {in} | {on} | {beside, direction}``, ``push {object, to: zone colour}``, ``pull_drawer``,
+    ``push_drawer``, ``press {colour}``, ``gather {colour, into}``.
+    """
+
+    name: str
+    args: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskInstance:
+    """One sampled task.
+
+    Attributes:
+        bindings: slot of the wording -> words, such as ``{"target": "red mug", "direction": "left of"}``.
+        goal: grounded predicates, all of which must hold.
+        skills: the expert's skills with the scene's object names and colours.
+        steps_limit: time limit in control periods (20 Hz).
+    """
+
+    family: str
+    scene: Scene
+    instruction: str
+    bindings: dict[str, str]
+    goal: tuple[Predicate, ...]
+    skills: tuple[Skill, ...]
+    steps_limit: int
+    split: str
+    definition: TaskFamily = field(repr=False, compare=False)
+    seed: int = field(repr=False, default=0)
+
+    def success(self, world) -> bool:  # noqa: ANN001 - World or SceneView
+        """Whether the goal is reached now."""
+        return all(holds(p, world) for p in self.goal)
+
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """Scene names of the objects that the goal asks to be moved, in the expert's order."""
+        names = [p.args[0] for p in self.goal if p.name in ("in", "on", "at", "beside")]
+        return tuple(dict.fromkeys(names))
+
+    @cached_property
+    def other_instructions(self) -> tuple[str, ...]:
+        """Other valid instructions of the same family in this scene: another object, colour, direction or zone."""
+        rng = np.random.default_rng(self.seed)
+        wordings = self.definition.wordings_of(self.split)
+        others = [b for b, goal in self.definition.bindings_in(self.scene) if set(goal) != set(self.goal)]
+        rng.shuffle(others)
+        return tuple(wordings[rng.integers(len(wordings))].format(**b) for b in others[:MOST_OTHERS])
+
+    @cached_property
+    def foreign_instructions(self) -> tuple[str, ...]:
+        """Valid instructions of this scene from the suite's other families, one per family that fits the scene."""
+        rng = np.random.default_rng(self.seed + 1)
+        found = []
+        for family in load_suite("tabletop").values():
+            if family.name == self.family:
+                continue
+            fits = [b for b, goal in family.bindings_in(self.scene) if set(goal) != set(self.goal)]
+            wordings = family.wordings_of(self.split)
+            if fits:
+                found.append(wordings[rng.integers(len(wordings))].format(**fits[rng.integers(len(fits))]))
+        return tuple(found)
+
+
+class TaskFamily:
+    """A task file, checked.  Use `load_family` or `load_suite`."""
+
+    def __init__(self, spec: task_schema.FamilySpec, lines: task_schema.Lines) -> None:
+        self.spec, self.file = spec, lines.path
+        self.name, self.description, self.time_limit = spec.name, spec.description, spec.time_limit
+        self.wordings = spec.wordings
+        parsed = task_schema.expressions(spec, lines)
+        self.goal, self.not_at_start, self.hold_at_start = parsed["goal"], parsed["not"], parsed["hold"]
+        self.expert = tuple(task_schema.skill(e, spec, lines, ("expert", i)) for i, e in enumerate(spec.expert))
+        text = " ".join((*spec.wordings.train, *spec.wordings.held_out))
+        self.named_roles = tuple(r for r in spec.objects if "{" + r + "}" in text)
+
+    def __repr__(self) -> str:
+        return f"TaskFamily({self.name!r})"
+
+    def wordings_of(self, split: str) -> list[str]:
+        """The wordings that a split uses.
+
+        Raises:
+            TaskError: unknown split, or no held-out wordings in this file.
+        """
+        if split not in SPLITS:
+            raise TaskError(
+                "there is no such split",
+                key="split",
+                expected=", ".join(SPLITS),
+                found=split,
+                remedy=closest(split, SPLITS),
+            )
+        chosen = self.wordings.held_out if split == "wordings" else self.wordings.train
+        if not chosen:
+            raise TaskError(
+                "the family has no held-out wordings",
+                file=self.file,
+                key="wordings.held_out",
+                expected="at least one wording",
+                found="none",
+                remedy="add wordings that training never uses, or take the split 'seen'",
+            )
+        return chosen
+
+    def sample(self, rng: np.random.Generator, split: str = "seen") -> TaskInstance:
+        """A scene with an instruction.
+
+        Args:
+            split: ``seen`` (training wordings, allowed pairs), ``wordings`` (held-out wordings, allowed pairs) or
+                ``objects`` (training wordings; the first object, or without objects the distractors, from the held-out pairs).
+
+        Raises:
+            TaskError: unknown split, or the file's conditions leave no room for a scene.
+        """
+        wordings = self.wordings_of(split)
+        for _ in range(ATTEMPTS):
+            try:
+                scene, choices = lay_out(self.spec, rng, split)
+            except Impossible:
+                continue
+            view = SceneView(scene)
+            roles = {r: r for r in self.spec.objects}
+            if any(holds(p, view) for p in ground(self.not_at_start, scene, roles, choices)):
+                continue
+            if not all(holds(p, view) for p in ground(self.hold_at_start, scene, roles, choices)):
+                continue
+            objects = {o.name: o for o in scene.objects}
+            bindings = {**choices, **{r: words(objects[r]) for r in self.named_roles}}
+            goal = ground(self.goal, scene, roles, choices)
+            skills = tuple(Skill(n, {k: choices.get(v, v) for k, v in args.items()}) for n, args in self.expert)
+            instruction = wordings[rng.integers(len(wordings))].format(**bindings)
+            seed = int(rng.integers(2**31))
+            limit = self.time_limit
+            return TaskInstance(self.name, scene, instruction, bindings, goal, skills, limit, split, self, seed)
+        raise TaskError(
+            f"no scene was found in {ATTEMPTS} tries",
+            file=self.file,
+            key="objects, distractors, start",
+            expected="conditions that leave room for the objects",
+            found=f"split {split}",
+            remedy="fewer objects, wider ranges, or fewer start conditions",
+        )
+
+    def bindings_in(self, scene: Scene) -> Iterator[tuple[dict[str, str], tuple[Predicate, ...]]]:
+        """Every way to fill the wording's slots in a given scene whose goal is not reached there: (words, goal)."""
+        limits = self.spec.start.drawer_open
+        if limits and not limits[0] <= scene.drawer_open <= limits[1]:
+            return
+        view = SceneView(scene)
+        names = list(self.spec.choose)
+        values = [_values(source, scene) for source in self.spec.choose.values()]
+        for combination in product(*values):
+            choices = dict(zip(names, combination, strict=True))
+            for objects in permutations(scene.objects, len(self.named_roles)):
+                roles = dict(zip(self.named_roles, objects, strict=True))
+                if not all(_fits(self.spec.objects[r], o, choices) for r, o in roles.items()):
+                    continue
+                goal = ground(self.goal, scene, {r: o.name for r, o in roles.items()}, choices)
+                if goal and not all(holds(p, view) for p in goal):
+                    yield {**choices, **{r: words(o) for r, o in roles.items()}}, goal
+
+
+def words(o: Object) -> str:
+    """How an instruction names an object: ``red mug``."""
+    return f"{o.colour} {o.shape}"
+
+
+def _values(source: list[str], scene: Scene) -> list[str]:
+    kinds = {"buttons": scene.buttons, "zones": scene.zones, "objects": scene.objects}
+    if source[0] in kinds:
+        return list(dict.fromkeys(thing.colour for thing in kinds[source[0]]))
+    return source
+
+
+def _fits(spec: task_schema.ObjectSpec, o: Object, choices: dict[str, str]) -> bool:
+    colours = [choices.get(c, c) for c in spec.colours]
+    shapes = SHAPES if "all" in spec.shapes else spec.shapes
+    return o.shape in shapes and ("all" in colours or o.colour in colours) and o.colour in COLOURS
+
+
+def load_family(path: str | Path) -> TaskFamily:
+    """Read a task file.
+
+    Raises:
+        TaskError: with file:line, key, the valid names and a remedy.
+    """
+    return TaskFamily(*task_schema.read(path))
+
+
+@cache
+def load_suite(name: str = "tabletop") -> dict[str, TaskFamily]:
+    """The families of a suite by name.
+
+    Raises:
+        TaskError: unknown suite.
+    """
+    if name not in SUITES:
+        raise TaskError(
+            "there is no such suite", key="suite", expected=", ".join(SUITES), found=name, remedy=closest(name, SUITES)
+        )
+    families = [load_family(path) for path in sorted(SUITES[name].glob("*.yaml"))]
+    return {family.name: family for family in families}
+
+
+def select(names: str | list[str] | None, suite: str = "tabletop") -> dict[str, TaskFamily]:
+    """The named families of a suite, all where ``names`` is empty; ``names`` may be ``"a,b"`` or paths of task files.
+
+    Raises:
+        TaskError: a name that the suite does not have.
+    """
+    families = load_suite(suite)
+    if not names:
+        return dict(families)
+    chosen = {}
+    for name in names.split(",") if isinstance(names, str) else names:
+        name = name.strip()
+        if name.endswith((".yaml", ".yml")):
+            family = load_family(name)
+            chosen[family.name] = family
+            continue
+        if name not in families:
+            raise TaskError(
+                "there is no such task",
+                key="tasks",
+                expected=", ".join(families),
+                found=name,
+                remedy=closest(name, families) + ", or give the path of a task file",
+            )
+        chosen[name] = families[name]
+    return chosen
