@@ -1,0 +1,73 @@
+"""Columns between numpy and Arrow, in the form that LeRobot (the ``datasets`` package) uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+_TYPES = {"float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_()}
+_INDEX = "__index_level_0__"  # what pandas calls an unnamed index in a parquet file
+
+
+def vector_array(values: np.ndarray, feature: Mapping[str, Any]) -> pa.Array:
+    """(n, d) as a column of fixed-size lists; (n, 1) or (n,) as a plain column, which is LeRobot's rule."""
+    flat = pa.array(np.ascontiguousarray(values).ravel(), type=_TYPES[feature["dtype"]])
+    size = feature["shape"][0]
+    return flat if size == 1 else pa.FixedSizeListArray.from_arrays(flat, size)
+
+
+def vector_values(column: pa.ChunkedArray) -> np.ndarray:
+    """The reverse: (n, d), or (n,) for a plain column.
+
+    Raises:
+        ValueError: lists of unequal length, or missing values.
+    """
+    if column.null_count:
+        raise ValueError(f"{column.null_count} missing values")
+    array = column.combine_chunks()
+    rows = len(array)
+    if pa.types.is_fixed_size_list(array.type) or pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        flat = array.flatten()
+        return flat.to_numpy(zero_copy_only=False).reshape(rows, -1)
+    return array.to_numpy(zero_copy_only=False)
+
+
+def png_array(pngs: list[bytes]) -> pa.Array:
+    """PNG bytes as the ``datasets`` package's Image feature."""
+    return pa.StructArray.from_arrays(
+        [pa.array(pngs, pa.binary()), pa.nulls(len(pngs), pa.string())], ["bytes", "path"]
+    )
+
+
+def tasks_table(tasks: list[str]) -> pa.Table:
+    """The instructions as a pandas frame: they are its index, ``task_index`` its only column."""
+    table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), _INDEX: pa.array(tasks, pa.string())})
+    plain = {"metadata": None}
+    number = {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"}
+    text = {"name": None, "field_name": _INDEX, "pandas_type": "unicode", "numpy_type": "object"}
+    head = {"name": None, "field_name": None, "pandas_type": "unicode", "numpy_type": "object"}
+    pandas = {
+        "index_columns": [_INDEX],
+        "column_indexes": [head | {"metadata": {"encoding": "UTF-8"}}],
+        "columns": [number | plain, text | plain],
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": "2.0.0",
+    }
+    return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
+
+
+def task_list(table: pa.Table) -> list[str]:
+    """The instructions by ``task_index``, from any LeRobot v3.0 ``tasks.parquet`` (the index may be named or not).
+
+    Raises:
+        KeyError: there is no column of instructions.
+    """
+    name = next(n for n in (_INDEX, "task", "__none__") if n in table.column_names or n == "__none__")
+    if name == "__none__":
+        raise KeyError("task")
+    pairs = zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True)
+    return [task for _, task in sorted(pairs)]

@@ -1,0 +1,229 @@
+"""The checks behind `lerobot_reader.load`: each defect becomes a `DatasetError` that names file, key and remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vla_agent.data import schema
+from vla_agent.data.media import count_frames
+from vla_agent.errors import DatasetError
+
+if TYPE_CHECKING:
+    from vla_agent.data.lerobot_reader import Dataset
+
+_AGAIN = "get the dataset again, or collect it again with vla-agent collect"
+
+
+def read_json(path: Path) -> Any:
+    """JSON from a file.
+
+    Raises:
+        DatasetError: it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        found = "no such folder" if not path.parent.parent.exists() else "nothing there"
+        raise DatasetError(
+            "a file of the dataset is missing",
+            file=path,
+            expected="a LeRobotDataset v3.0 folder",
+            found=found,
+            remedy=_AGAIN,
+        ) from error
+    except ValueError as error:
+        raise DatasetError(
+            "a file of the dataset is not JSON", file=path, found=error, expected="JSON", remedy=_AGAIN
+        ) from error
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A parquet file as a table; unknown ``columns`` are left out.
+
+    Raises:
+        DatasetError: it is missing, truncated or no parquet.
+    """
+    try:
+        return pq.read_table(path, columns=columns, partitioning=None)
+    except FileNotFoundError as error:
+        raise DatasetError(
+            "a table of the dataset is missing",
+            file=path,
+            expected="a parquet file",
+            found="nothing there",
+            remedy=_AGAIN,
+        ) from error
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(
+            "a table of the dataset cannot be read",
+            file=path,
+            expected="a whole parquet file",
+            found=f"{path.stat().st_size} bytes: {str(error).splitlines()[0]}",
+            remedy=f"the file is truncated or damaged: {_AGAIN}",
+        ) from error
+
+
+def check_info(root: Path) -> dict[str, Any]:
+    """``meta/info.json``, its version and keys checked.
+
+    Raises:
+        DatasetError: another version, or a key is missing.
+    """
+    path = root / schema.INFO
+    info = read_json(path)
+    version = info.get("codebase_version") if isinstance(info, dict) else None
+    if version != schema.CODEBASE_VERSION:
+        raise DatasetError(
+            "the dataset has another version",
+            file=path,
+            key="codebase_version",
+            expected=schema.CODEBASE_VERSION,
+            found=version,
+            remedy="convert it with lerobot (lerobot.datasets.v30.convert_dataset_v21_to_v30), or collect it again",
+        )
+    keys = ("fps", "features", "total_episodes", "total_frames", "data_path")
+    missing = [key for key in keys if key not in info]
+    missing += [name for name in schema.INDEX_FEATURES if name not in info.get("features", {})]
+    if missing:
+        raise DatasetError(
+            "the description of the dataset lacks keys",
+            file=path,
+            key=", ".join(missing),
+            expected=", ".join(keys),
+            found=", ".join(info),
+            remedy=_AGAIN,
+        )
+    return info
+
+
+def check_sizes(root: Path) -> None:
+    """Every file of the manifest is there with its size (datasets of others have no manifest).
+
+    Raises:
+        DatasetError: a file is missing or has another size.
+    """
+    path = root / schema.MANIFEST
+    if not path.exists():
+        return
+    for name, entry in read_json(path).items():
+        file = root / name
+        size = file.stat().st_size if file.exists() else None
+        if size != entry["bytes"]:
+            raise DatasetError(
+                "a file of the dataset is " + ("missing" if size is None else "not whole"),
+                file=file,
+                key="size",
+                expected=f"{entry['bytes']} bytes (meta/manifest.json)",
+                found="nothing there" if size is None else f"{size} bytes",
+                remedy=_AGAIN,
+            )
+
+
+def check_columns(dataset: Dataset) -> None:
+    """Lengths, shapes, indices and finiteness of the columns, and the contract against the features.
+
+    Raises:
+        DatasetError: the first that does not hold.
+    """
+    info, columns = dataset.info, dataset.columns
+    frames, path = len(dataset), dataset.root / schema.INFO
+    if len(dataset.episodes) != info["total_episodes"] or sum(e.length for e in dataset.episodes) != frames:
+        raise DatasetError(
+            "the table of episodes does not fit the description",
+            file=path,
+            key="total_episodes, total_frames",
+            expected=f"{info['total_episodes']} episodes, {frames} frames",
+            found=f"{len(dataset.episodes)} episodes, {sum(e.length for e in dataset.episodes)} frames",
+            remedy=_AGAIN,
+        )
+    for name, values in columns.items():
+        shape = tuple(info["features"][name]["shape"])
+        expected = (frames,) if shape == (1,) else (frames, *shape)
+        if values.shape != expected:
+            what = "a column has another shape than the description says"
+            raise DatasetError(
+                what, file=_table(dataset, 0), key=name, expected=expected, found=values.shape, remedy=_AGAIN
+            )
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values))[0, 0])
+            raise DatasetError(
+                "a column holds NaN or infinity",
+                file=_table(dataset, row),
+                key=name,
+                expected="finite numbers",
+                found=f"{values[row]} in frame {row} (episode {columns['episode_index'][row]})",
+                remedy="leave that episode out and write the dataset anew",
+            )
+    owner = np.repeat([e.index for e in dataset.episodes], [e.length for e in dataset.episodes])
+    for name, expected in (("index", np.arange(frames)), ("episode_index", owner)):
+        wrong = np.flatnonzero(columns[name] != expected)
+        if len(wrong):
+            row = int(wrong[0])
+            what = "the frames are not in order, or not those that the table of episodes names"
+            found = f"{columns[name][row]} in frame {row}"
+            raise DatasetError(
+                what, file=_table(dataset, row), key=name, expected=expected[row], found=found, remedy=_AGAIN
+            )
+    if columns["task_index"].min() < 0 or columns["task_index"].max() >= len(dataset.tasks):
+        found = f"{columns['task_index'].min()} to {columns['task_index'].max()}"
+        expected = f"0 to {len(dataset.tasks) - 1}"
+        what = "a frame names an instruction that does not exist"
+        raise DatasetError(
+            what, file=dataset.root / schema.TASKS, key="task_index", expected=expected, found=found, remedy=_AGAIN
+        )
+    if (dataset.root / schema.CONTRACT).exists():
+        _check_contract(dataset)
+
+
+def _check_contract(dataset: Dataset) -> None:
+    for name, feature in schema.features(dataset.contract, "video", annotations=False).items():
+        found = dataset.info["features"].get(name)
+        if found is None or list(found["shape"]) != feature["shape"]:
+            raise DatasetError(
+                "the dataset lacks something that its contract names",
+                file=dataset.root / schema.INFO,
+                key=name,
+                expected=feature["shape"],
+                found="absent" if found is None else found["shape"],
+                remedy=_AGAIN,
+            )
+
+
+def check_videos(dataset: Dataset) -> None:
+    """Every video is there and holds at least as many frames as the tables say.
+
+    Raises:
+        DatasetError: a video is missing, unreadable or too short.
+    """
+    for camera in dataset.cameras:
+        needed: dict[tuple[int, int], int] = {}
+        for episode in dataset.episodes:
+            if camera in episode.video_files:
+                file = episode.video_files[camera]
+                needed[file] = max(needed.get(file, 0), episode.video_starts[camera] + episode.length)
+        for file, frames in needed.items():
+            path = dataset.video_path(camera, file)
+            try:
+                found: object = count_frames(path)
+            except (OSError, IndexError) as error:  # av.FFmpegError is an OSError
+                found = f"{type(error).__name__}: {error}"
+            if not isinstance(found, int) or found < frames:
+                raise DatasetError(
+                    "a video is missing, damaged or shorter than the table",
+                    file=path,
+                    key=schema.image_key(camera),
+                    expected=f"{frames} frames",
+                    found=f"{found} frames" if isinstance(found, int) else found,
+                    remedy=_AGAIN,
+                )
+
+
+def _table(dataset: Dataset, row: int) -> Path:
+    episode = next(e for e in dataset.episodes if e.start <= row < e.stop)
+    return dataset.data_path(episode.data_file)

@@ -1,0 +1,156 @@
+"""Pictures of a dataset: some, in any order, or all of a camera into a memory map that is made once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.lib.format import open_memmap
+
+from vla_agent.data.media import decode_png, decode_video
+from vla_agent.errors import DatasetError
+
+if TYPE_CHECKING:
+    from vla_agent.data.lerobot_reader import Dataset, EpisodeInfo
+
+BATCH = 16  # episodes that one thread decodes at a time
+
+
+def default_cache() -> Path:
+    """``$VLA_AGENT_CACHE``, or ``~/.cache/vla_agent``."""
+    return Path(os.environ.get("VLA_AGENT_CACHE") or Path.home() / ".cache" / "vla_agent")
+
+
+def read_frames(dataset: Dataset, camera: str, indices: np.ndarray) -> np.ndarray:
+    """The pictures with these frame numbers, in this order (n, H, W, 3) uint8."""
+    out = np.empty((len(indices), *dataset.feature(camera)[1]["shape"]), dtype=np.uint8)
+    stops = np.array([episode.stop for episode in dataset.episodes])
+    order = np.argsort(indices, kind="stable")
+    owner = np.searchsorted(stops, indices[order], side="right")
+    for number, group in groupby(range(len(order)), key=lambda k: int(owner[k])):
+        places = order[list(group)]
+        episode = dataset.episodes[number]
+        wanted = indices[places] - episode.start
+        first, last = int(wanted.min()), int(wanted.max())
+        kept = dict.fromkeys(wanted.tolist())
+        for k, frame in enumerate(_episode_frames(dataset, camera, episode, first, last + 1), start=first):
+            if k in kept:
+                kept[k] = frame
+        for place, k in zip(places, wanted.tolist(), strict=True):
+            out[place] = kept[k]
+    return out
+
+
+class FrameCache:
+    """Decoded pictures on disk, one ``.npy`` per dataset and camera, named by the dataset's hash.
+
+    Args:
+        folder: where they lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(self, dataset: Dataset, camera: str, workers: int) -> np.ndarray:
+        """The pictures (N, H, W, 3) uint8, read-only; decoded first where they are not there yet.
+
+        Raises:
+            DatasetError: a damaged file, or too little room on the disk.
+        """
+        path = self.folder / f"frames-{dataset.hash[:20]}-{camera}.npy"
+        if not path.exists():
+            self._fill(dataset, camera, workers, path)
+        return np.load(path, mmap_mode="r")
+
+    def _fill(self, dataset: Dataset, camera: str, workers: int, path: Path) -> None:
+        shape = (len(dataset), *dataset.feature(camera)[1]["shape"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        need, free = int(np.prod(shape)), shutil.disk_usage(self.folder).free
+        if free < need + 2**28:
+            raise DatasetError(
+                "too little room on the disk for the decoded pictures",
+                file=self.folder,
+                key="VLA_AGENT_CACHE",
+                expected=f"{need / 1e9:.1f} GB free",
+                found=f"{free / 1e9:.1f} GB free",
+                remedy="set VLA_AGENT_CACHE to a folder with room, or delete old frames-*.npy there",
+            )
+        partial = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            out = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+
+            def decode(episodes: tuple[EpisodeInfo, ...]) -> None:
+                for episode in episodes:
+                    frames = _episode_frames(dataset, camera, episode, 0, episode.length)
+                    for k, frame in enumerate(frames, start=episode.start):
+                        out[k] = frame
+
+            batches = [dataset.episodes[i : i + BATCH] for i in range(0, len(dataset.episodes), BATCH)]
+            with ThreadPoolExecutor(workers) as pool:
+                for _ in pool.map(decode, batches):
+                    pass
+            out.flush()
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _episode_frames(dataset: Dataset, camera: str, episode: EpisodeInfo, start: int, stop: int) -> Iterator[np.ndarray]:
+    """Frames ``start`` to ``stop`` - 1 of an episode.
+
+    Raises:
+        DatasetError: the file is damaged, or ends too early.
+    """
+    key, feature = dataset.feature(camera)
+    video = feature["dtype"] == "video"
+    path = dataset.video_path(camera, episode.video_files[camera]) if video else dataset.data_path(episode.data_file)
+    count = 0
+    try:
+        if video:
+            offset = episode.video_starts[camera]
+            for frame in decode_video(path, offset + start, offset + stop, dataset.fps):
+                count += 1
+                yield frame
+        else:
+            for data in _pngs(path, key, episode)[start:stop]:
+                count += 1
+                yield decode_png(data)
+    except (OSError, pa.ArrowException) as error:  # av.FFmpegError and PIL.UnidentifiedImageError are OSErrors
+        raise DatasetError(
+            "a picture cannot be decoded",
+            file=path,
+            key=key,
+            expected=f"episode {episode.index}, frame {start + count}",
+            found=f"{type(error).__name__}: {error}",
+            remedy="the file is damaged: get the dataset again",
+        ) from error
+    if count != stop - start:
+        raise DatasetError(
+            "pictures are missing",
+            file=path,
+            key=key,
+            expected=f"{stop - start} pictures of episode {episode.index}",
+            found=count,
+            remedy="the file is damaged: get the dataset again",
+        )
+
+
+def _pngs(path: Path, key: str, episode: EpisodeInfo) -> list[bytes]:
+    """An episode's encoded pictures: only the row groups that hold it are read."""
+    start, stop = episode.data_start, episode.data_start + episode.length
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        ends = np.cumsum(sizes)
+        groups = [i for i, end in enumerate(ends) if end > start and end - sizes[i] < stop]
+        column = file.read_row_groups(groups, columns=[key])[key]
+    skip = start - int(ends[groups[0]] - sizes[groups[0]])
+    rows = column.slice(skip, stop - start).combine_chunks()
+    return [value.as_py() for value in rows.field("bytes")]

@@ -1,0 +1,138 @@
+"""Pictures to bytes and back: PNG, H.264 without loss (RGB), H.264 for players (4:2:0).
+
+docs/data.md holds the measurement behind the default.  Every episode is encoded on its own with a closed group of
+pictures, in one thread, without B-frames: the bytes depend on the pictures alone, and episodes are joined by copying packets.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from os import PathLike
+
+import av
+import numpy as np
+from PIL import Image
+
+logging.getLogger("libav").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class VideoStorage:
+    """How a video is encoded."""
+
+    codec: str
+    pix_fmt: str
+    options: dict[str, str] = field(default_factory=dict)
+
+
+GOP = 10  # half a second: a random frame costs at most ten decoded ones
+_CLOSED = {"bf": "0", "g": str(GOP), "keyint_min": str(GOP), "sc_threshold": "0", "flags": "+cgop", "threads": "1"}
+STORAGES: dict[str, VideoStorage | None] = {
+    "lossless": VideoStorage("libx264rgb", "rgb24", _CLOSED | {"qp": "0", "preset": "veryfast"}),
+    "video": VideoStorage("libx264", "yuv420p", _CLOSED | {"crf": "14", "preset": "veryfast"}),
+    "images": None,
+}
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """One picture (H, W, 3) uint8 as PNG bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> np.ndarray:
+    """PNG (or JPEG) bytes as (H, W, 3) uint8."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def encode_video(images: np.ndarray, fps: int, storage: VideoStorage) -> bytes:
+    """Pictures (n, H, W, 3) uint8 as one MP4 in memory."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream(storage.codec, rate=fps, options=storage.options)
+        stream.height, stream.width = images.shape[1:3]
+        stream.pix_fmt = storage.pix_fmt
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+class VideoJoiner:
+    """Writes one MP4 from the MP4s of several episodes by copying packets.
+
+    Args:
+        path: the file to write.
+        fps: frames per second of every part.
+    """
+
+    def __init__(self, path: str | PathLike[str], fps: int) -> None:
+        self.frames = 0
+        self.bytes = 0
+        self._fps = fps
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        self._stream: av.VideoStream | None = None
+
+    def append(self, data: bytes, frames: int) -> None:
+        """Append an episode's MP4 of ``frames`` frames."""
+        with av.open(io.BytesIO(data)) as part:
+            source = part.streams.video[0]
+            if self._stream is None:
+                self._stream = self._container.add_stream_from_template(source)
+            for packet in part.demux(source):
+                if packet.size == 0:
+                    continue
+                offset = round(self.frames / self._fps / packet.time_base)
+                packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
+                packet.stream = self._stream
+                self._container.mux(packet)
+        self.frames += frames
+        self.bytes += len(data)
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def count_frames(path: str | PathLike[str]) -> int:
+    """Frames that are really in the file (its packets are walked, nothing is decoded).
+
+    Raises:
+        av.FFmpegError: the file is no video or its index is gone.
+    """
+    with av.open(str(path)) as container:
+        return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+
+
+def video_info(path: str | PathLike[str], fps: int) -> dict[str, object]:
+    """The ``info`` entry that LeRobot keeps beside a video feature."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return {
+            "video.height": stream.height,
+            "video.width": stream.width,
+            "video.codec": stream.codec.canonical_name,
+            "video.pix_fmt": stream.pix_fmt,
+            "video.is_depth_map": False,
+            "video.fps": fps,
+            "video.channels": 3,
+            "has_audio": False,
+        }
+
+
+def decode_video(path: str | PathLike[str], start: int, stop: int, fps: float) -> Iterator[np.ndarray]:
+    """Frames ``start`` to ``stop`` - 1 of a file, in order, as (H, W, 3) uint8."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_count = 1
+        if start:
+            container.seek(round(start / fps / stream.time_base), stream=stream, backward=True)
+        for frame in container.decode(stream):
+            number = round(float(frame.pts * stream.time_base) * fps)
+            if number >= stop:
+                return
+            if number >= start:
+                yield frame.to_ndarray(format="rgb24")
