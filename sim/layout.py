@@ -1,4 +1,4 @@
-"""Laying out a scene for a task family: which things stand where.  All random numbers come from the caller's generator."""
+"""Laying out a scene for a task family: what stands where.  All random numbers come from the caller's generator."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def check_argument(
 def ground(
     predicates: tuple[Predicate, ...], scene: Scene, roles: Mapping[str, str], choices: Mapping[str, str]
 ) -> tuple[Predicate, ...]:
-    """Roles and choices replaced by the scene's object names and the chosen words; ``all_in`` spelled out per object."""
+    """Roles and choices replaced by the scene's object names and the chosen words; ``all_in`` as ``in`` of each."""
     names = {**choices, **roles}
     grounded: list[Predicate] = []
     for p in predicates:
@@ -152,7 +152,7 @@ def ground(
 
 def holds(predicate: Predicate, world) -> bool:  # noqa: ANN001 - World or SceneView
     """Whether a grounded predicate is true now.  ``world``: `sim.world.World` or `SceneView`."""
-    return _TESTS[predicate.name](world, *predicate.args)
+    return bool(_TESTS[predicate.name](world, *predicate.args))
 
 
 def _in(world, name: str, container: str) -> bool:  # noqa: ANN001

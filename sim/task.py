@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import permutations, product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,8 +28,7 @@ ATTEMPTS = 400  # layouts tried for one sample before giving up
 MOST_OTHERS = 8  # instructions listed in `other_instructions`
 
 
-@dataclass(frozen=True)
-class Skill:
+class Skill(NamedTuple):
     """One step of the expert, with the scene's own names.
 
     ``pick {object}``, ``place {in} | {on} | {beside, direction}``, ``push {object, to: zone colour}``, ``pull_drawer``,
@@ -36,7 +36,7 @@ class Skill:
     """
 
     name: str
-    args: dict[str, str] = field(default_factory=dict)
+    args: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class TaskFamily:
 
         Args:
             split: ``seen`` (training wordings, allowed pairs), ``wordings`` (held-out wordings, allowed pairs) or
-                ``objects`` (training wordings; the first object, or without objects the distractors, from the held-out pairs).
+                ``objects`` (training wordings; the first object, or else the distractors, from the held-out pairs).
 
         Raises:
             TaskError: unknown split, or the file's conditions leave no room for a scene.

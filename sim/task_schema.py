@@ -147,7 +147,10 @@ def read(path: str | Path) -> tuple[FamilySpec, Lines]:
     try:
         spec = FamilySpec.model_validate(plain)
     except ValidationError as error:
-        raise _schema_error(error.errors()[0], lines) from error
+        first = min(
+            error.errors(), key=lambda e: e["type"] != "extra_forbidden"
+        )  # a misspelt key also misses the right one
+        raise _schema_error(first, lines) from error
     _check(spec, lines)
     return spec, lines
 
