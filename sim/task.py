@@ -18,7 +18,7 @@ import numpy as np
 from sim import task_schema
 from sim.layout import HELD_OUT_PAIRS, SPLITS, Impossible, lay_out
 from sim.predicates import Predicate, SceneView, closest, ground, holds
-from sim.scene import COLOURS, SHAPES, Object, Scene
+from sim.scene import SHAPES, Object, Scene
 from vla_agent.errors import TaskError
 
 __all__ = ["HELD_OUT_PAIRS", "SPLITS", "Skill", "TaskFamily", "TaskInstance", "load_family", "load_suite"]
@@ -59,7 +59,7 @@ class TaskInstance:
     steps_limit: int
     split: str
     definition: TaskFamily = field(repr=False, compare=False)
-    seed: int = field(repr=False, default=0)
+    seed: int = field(repr=False)  # of `other_instructions` and `foreign_instructions`
 
     def success(self, world) -> bool:  # noqa: ANN001 - World or SceneView
         """Whether the goal is reached now."""
@@ -75,10 +75,9 @@ class TaskInstance:
     def other_instructions(self) -> tuple[str, ...]:
         """Other valid instructions of the same family in this scene: another object, colour, direction or zone."""
         rng = np.random.default_rng(self.seed)
-        wordings = self.definition.wordings_of(self.split)
-        others = [b for b, goal in self.definition.bindings_in(self.scene) if set(goal) != set(self.goal)]
-        rng.shuffle(others)
-        return tuple(wordings[rng.integers(len(wordings))].format(**b) for b in others[:MOST_OTHERS])
+        others = [b for b in self.definition.bindings_in(self.scene) if set(b.goal) != set(self.goal)]
+        rng.shuffle(others)  # type: ignore[arg-type]
+        return tuple(self.definition.say(b, rng, self.split) for b in others[:MOST_OTHERS])
 
     @cached_property
     def foreign_instructions(self) -> tuple[str, ...]:
@@ -86,13 +85,18 @@ class TaskInstance:
         rng = np.random.default_rng(self.seed + 1)
         found = []
         for family in load_suite("tabletop").values():
-            if family.name == self.family:
-                continue
-            fits = [b for b, goal in family.bindings_in(self.scene) if set(goal) != set(self.goal)]
-            wordings = family.wordings_of(self.split)
-            if fits:
-                found.append(wordings[rng.integers(len(wordings))].format(**fits[rng.integers(len(fits))]))
+            fits = [b for b in family.bindings_in(self.scene) if set(b.goal) != set(self.goal)]
+            if family.name != self.family and fits:
+                found.append(family.say(fits[rng.integers(len(fits))], rng, self.split))
         return tuple(found)
+
+
+class Binding(NamedTuple):
+    """One way to fill a family's slots in a scene."""
+
+    words: dict[str, str]  # slot -> words
+    names: dict[str, str]  # role or choice -> object name, colour or direction
+    goal: tuple[Predicate, ...]
 
 
 class TaskFamily:
@@ -147,7 +151,7 @@ class TaskFamily:
         Raises:
             TaskError: unknown split, or the file's conditions leave no room for a scene.
         """
-        wordings = self.wordings_of(split)
+        self.wordings_of(split)  # refuses an unknown split before any work
         for _ in range(ATTEMPTS):
             try:
                 scene, choices = lay_out(self.spec, rng, split)
@@ -160,13 +164,10 @@ class TaskFamily:
             if not all(holds(p, view) for p in ground(self.hold_at_start, scene, roles, choices)):
                 continue
             objects = {o.name: o for o in scene.objects}
-            bindings = {**choices, **{r: words(objects[r]) for r in self.named_roles}}
-            goal = ground(self.goal, scene, roles, choices)
-            skills = tuple(Skill(n, {k: choices.get(v, v) for k, v in args.items()}) for n, args in self.expert)
-            instruction = wordings[rng.integers(len(wordings))].format(**bindings)
-            seed = int(rng.integers(2**31))
-            limit = self.time_limit
-            return TaskInstance(self.name, scene, instruction, bindings, goal, skills, limit, split, self, seed)
+            named = {**choices, **{r: words(objects[r]) for r in self.named_roles}}
+            return self.instance(
+                scene, Binding(named, {**choices, **roles}, ground(self.goal, scene, roles, choices)), rng, split
+            )
         raise TaskError(
             f"no scene was found in {ATTEMPTS} tries",
             file=self.file,
@@ -176,23 +177,45 @@ class TaskFamily:
             remedy="fewer objects, wider ranges, or fewer start conditions",
         )
 
-    def bindings_in(self, scene: Scene) -> Iterator[tuple[dict[str, str], tuple[Predicate, ...]]]:
-        """Every way to fill the wording's slots in a given scene whose goal is not reached there: (words, goal)."""
+    def say(self, binding: Binding, rng: np.random.Generator, split: str = "seen") -> str:
+        """An instruction for this binding in one of the split's wordings."""
+        wordings = self.wordings_of(split)
+        return wordings[rng.integers(len(wordings))].format(**binding.words)
+
+    def instance(self, scene: Scene, binding: Binding, rng: np.random.Generator, split: str = "seen") -> TaskInstance:
+        """The task of this binding in a given scene (see `bindings_in`)."""
+        instruction = self.say(binding, rng, split)
+        skills = tuple(Skill(n, {k: binding.names.get(v, v) for k, v in args.items()}) for n, args in self.expert)
+        return TaskInstance(
+            self.name,
+            scene,
+            instruction,
+            binding.words,
+            binding.goal,
+            skills,
+            self.time_limit,
+            split,
+            definition=self,
+            seed=int(rng.integers(2**31)),
+        )
+
+    def bindings_in(self, scene: Scene) -> Iterator[Binding]:
+        """Every way to fill the wording's slots in a given scene whose goal is not reached there."""
         limits = self.spec.start.drawer_open
         if limits and not limits[0] <= scene.drawer_open <= limits[1]:
             return
         view = SceneView(scene)
-        names = list(self.spec.choose)
         values = [_values(source, scene) for source in self.spec.choose.values()]
         for combination in product(*values):
-            choices = dict(zip(names, combination, strict=True))
+            choices = dict(zip(self.spec.choose, combination, strict=True))
             for objects in permutations(scene.objects, len(self.named_roles)):
-                roles = dict(zip(self.named_roles, objects, strict=True))
-                if not all(_fits(self.spec.objects[r], o, choices) for r, o in roles.items()):
+                chosen = dict(zip(self.named_roles, objects, strict=True))
+                if not all(_fits(self.spec.objects[r], o, choices) for r, o in chosen.items()):
                     continue
-                goal = ground(self.goal, scene, {r: o.name for r, o in roles.items()}, choices)
+                roles = {r: o.name for r, o in chosen.items()}
+                goal = ground(self.goal, scene, roles, choices)
                 if goal and not all(holds(p, view) for p in goal):
-                    yield {**choices, **{r: words(o) for r, o in roles.items()}}, goal
+                    yield Binding({**choices, **{r: words(o) for r, o in chosen.items()}}, {**choices, **roles}, goal)
 
 
 def words(o: Object) -> str:
@@ -210,7 +233,7 @@ def _values(source: list[str], scene: Scene) -> list[str]:
 def _fits(spec: task_schema.ObjectSpec, o: Object, choices: dict[str, str]) -> bool:
     colours = [choices.get(c, c) for c in spec.colours]
     shapes = SHAPES if "all" in spec.shapes else spec.shapes
-    return o.shape in shapes and ("all" in colours or o.colour in colours) and o.colour in COLOURS
+    return o.shape in shapes and ("all" in colours or o.colour in colours)
 
 
 def load_family(path: str | Path) -> TaskFamily:
