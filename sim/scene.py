@@ -23,7 +23,7 @@ COLOURS: dict[str, tuple[float, float, float, float]] = {
 SHAPES: tuple[str, ...] = ("cube", "block", "cylinder", "ball", "mug", "bottle", "pear", "star", "cup")
 
 # Where objects may lie (centre), where fixtures stand.  Fixtures move a little from scene to scene.
-OBJECT_REGION = ((0.40, 0.63), (-0.15, 0.14))  # x range, y range
+OBJECT_REGION = ((0.40, 0.63), (-0.14, 0.14))  # x range, y range
 MIN_GAP = 0.09  # least distance between object centres, metres
 MAX_OBJECTS = 6
 
@@ -71,7 +71,7 @@ class Scene:
     objects: tuple[Object, ...]
     buttons: tuple[Button, ...]  # three
     zones: tuple[Zone, ...]  # two
-    tray_xy: tuple[float, float] = (0.50, 0.25)
-    cabinet_xy: tuple[float, float] = (0.37, -0.26)
+    tray_xy: tuple[float, float] = (0.50, 0.265)
+    cabinet_xy: tuple[float, float] = (0.37, -0.275)
     drawer_open: float = 0.0  # 0 closed, 1 open
     start: Start = field(default_factory=Start)

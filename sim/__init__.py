@@ -1,0 +1,1 @@
+"""The simulated tabletop: scenes, tasks, experts and the harness that runs any policy in them.  Imports no torch."""

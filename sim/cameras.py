@@ -1,0 +1,91 @@
+"""Both cameras in one off-screen buffer: one scene, two viewports, one read."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("LP_NUM_THREADS", "0")  # one process per core beats llvmpipe's threads
+
+import mujoco  # noqa: E402
+import numpy as np  # noqa: E402
+
+from vla_agent.errors import SimulatorError  # noqa: E402
+
+CAMERAS = ("front", "wrist")
+
+
+def _gl_context(width: int, height: int):
+    try:
+        context = mujoco.GLContext(width, height)
+        context.make_current()
+    except Exception as error:  # the backends raise whatever their binding raises
+        raise SimulatorError(
+            "the renderer cannot start",
+            key=f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}",
+            expected="a working OpenGL backend: egl or osmesa",
+            found=f"{type(error).__name__}: {error}",
+            remedy="apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, or set MUJOCO_GL=osmesa after apt-get install libosmesa6",
+        ) from error
+    return context
+
+
+class Cameras:
+    """Renders :data:`CAMERAS` of a model at one size (height, width)."""
+
+    def __init__(self, model: mujoco.MjModel, image_size: tuple[int, int]) -> None:
+        height, width = image_size
+        self._size = (height, width)
+        model.vis.global_.offwidth, model.vis.global_.offheight = width, height * len(CAMERAS)
+        model.vis.quality.offsamples = 0
+        self._gl = _gl_context(width, height * len(CAMERAS))
+        self._model = model
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._scene = mujoco.MjvScene(model, maxgeom=200)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
+            self._scene.flags[flag] = 0
+        self._option = mujoco.MjvOption()
+        self._views = []
+        for name in CAMERAS:
+            camera = mujoco.MjvCamera()
+            camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
+            self._views.append(camera)
+        self._rects = [mujoco.MjrRect(0, k * height, width, height) for k in range(len(CAMERAS))]
+        self._all = mujoco.MjrRect(0, 0, width, height * len(CAMERAS))
+
+    def render(self, data: mujoco.MjData) -> dict[str, np.ndarray]:
+        """Camera name -> (H, W, 3) uint8 RGB, row 0 on top."""
+        height, width = self._size
+        self._gl.make_current()
+        buffer = np.empty((height * len(CAMERAS), width, 3), np.uint8)
+        for k, camera in enumerate(self._views):
+            if k == 0:
+                mujoco.mjv_updateScene(
+                    self._model, data, self._option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+                )
+            else:
+                mujoco.mjv_updateCamera(self._model, data, camera, self._scene)
+            mujoco.mjr_render(self._rects[k], self._scene, self._context)
+        mujoco.mjr_readPixels(buffer, None, self._all, self._context)
+        return {name: np.ascontiguousarray(buffer[k * height : (k + 1) * height][::-1]) for k, name in enumerate(CAMERAS)}
+
+    def project(self, data: mujoco.MjData, camera: str, points: np.ndarray) -> np.ndarray:
+        """Base-frame points (N, 3) -> (N, 3): u to the right and v down in [0, 1] of the picture, 1.0 where inside it and in front."""
+        index = self._model.camera(camera).id
+        height, width = self._size
+        local = (np.atleast_2d(points) - data.cam_xpos[index]) @ data.cam_xmat[index].reshape(3, 3)
+        depth = -local[:, 2]
+        scale = np.tan(np.deg2rad(self._model.cam_fovy[index]) / 2) * np.maximum(depth, 1e-6)
+        u = 0.5 + 0.5 * local[:, 0] / (scale * width / height)
+        v = 0.5 - 0.5 * local[:, 1] / scale
+        inside = (depth > 0) & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
+        return np.stack([u, v, inside.astype(np.float64)], 1)
+
+    def close(self) -> None:
+        """Free the GL context; call before the process ends."""
+        if self._gl is not None:
+            self._context.free()
+            self._gl.free()
+            self._gl = None

@@ -1,0 +1,135 @@
+"""From actions to joint targets: end-effector deltas through inverse kinematics, or joint positions.
+
+Inverse kinematics is damped least squares (Wampler, 1986; Buss, 2004) with a null-space pull towards a home posture,
+on a model of the arm alone.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from sim.model import build_arm
+
+HOME = np.array([0.0, 0.195, 0.0, -2.43, 0.0, 2.62, 0.785])  # rad; the gripper points down, elbow up
+MAX_TRANSLATION = 0.025  # metres per control period, each axis
+MAX_ROTATION = 0.15  # radians per control period, each axis
+MAX_JOINT_STEP = np.array([0.109] * 4 + [0.13] * 3)  # radians per control period: the Panda's joint speed limits
+MAX_LAG = (0.04, 0.3)  # metres, radians between commanded and measured pose
+WORKSPACE = (np.array([0.22, -0.42, 0.004]), np.array([0.80, 0.42, 0.50]))  # of the commanded position
+MODES = {"ee_delta": 7, "joint_position": 8}  # name -> action dimension
+DAMPING = 1e-3
+NULL_GAIN = 0.05
+
+
+def down_quaternion(yaw: float) -> np.ndarray:
+    """(4,) wxyz of the end effector pointing down; at yaw 0 its x is the base's x and the fingers close along y."""
+    return np.array([0.0, np.cos(yaw / 2), np.sin(yaw / 2), 0.0])
+
+
+def _difference(target: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """(3,) rotation vector in the base frame that turns ``current`` into ``target`` (both wxyz)."""
+    inverse, product, vector = np.empty(4), np.empty(4), np.empty(3)
+    mujoco.mju_negQuat(inverse, current)
+    mujoco.mju_mulQuat(product, target, inverse)
+    mujoco.mju_quat2Vel(vector, product, 1.0)
+    return vector
+
+
+def _turn(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """(4,) ``quaternion`` turned by a rotation vector of the base frame."""
+    result, step = np.empty(4), np.array([1.0, 0.0, 0.0, 0.0])
+    angle = float(np.sqrt(vector @ vector))
+    if angle > 0:
+        mujoco.mju_axisAngle2Quat(step, vector / angle, angle)
+    mujoco.mju_mulQuat(result, step, quaternion)
+    mujoco.mju_normalize4(result)
+    return result
+
+
+class Kinematics:
+    """Forward and inverse kinematics of the arm."""
+
+    def __init__(self) -> None:
+        self._model = build_arm()
+        self._data = mujoco.MjData(self._model)
+        self._site = self._model.site("ee").id
+        self._jacobian = np.zeros((6, 7))
+        self.low, self.high = self._model.jnt_range[:, 0].copy(), self._model.jnt_range[:, 1].copy()
+
+    def forward(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Joint positions (7,) -> end-effector position (3,) and quaternion (4,) wxyz."""
+        model, data = self._model, self._data
+        data.qpos[:] = joints
+        mujoco.mj_kinematics(model, data)
+        quaternion = np.empty(4)
+        mujoco.mju_mat2Quat(quaternion, data.site_xmat[self._site])
+        return data.site_xpos[self._site].copy(), quaternion
+
+    def inverse(self, start: np.ndarray, position: np.ndarray, quaternion: np.ndarray, iterations: int = 2) -> np.ndarray:
+        """(7,) joint positions near ``start`` whose end effector comes nearest to the pose."""
+        model, data, jacobian = self._model, self._data, self._jacobian
+        joints = start.copy()
+        error = np.empty(6)
+        for _ in range(iterations):
+            reached, turned = self.forward(joints)
+            mujoco.mj_comPos(model, data)
+            mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], self._site)
+            error[:3] = position - reached
+            error[3:] = _difference(quaternion, turned)
+            gram = jacobian @ jacobian.T
+            gram.flat[::7] += DAMPING
+            rest = NULL_GAIN * (HOME - joints)
+            joints += rest + jacobian.T @ np.linalg.solve(gram, error - jacobian @ rest)
+            np.clip(joints, self.low, self.high, out=joints)
+        return joints
+
+
+class Controller:
+    """Keeps the commanded pose and turns actions into joint targets and a gripper target."""
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self.kinematics = Kinematics()
+        self.joints = HOME.copy()
+        self.gripper = 0.0
+        self.position, self.quaternion = self.kinematics.forward(self.joints)
+
+    def start(self, position: np.ndarray, yaw: float, gripper: float) -> np.ndarray:
+        """Command a gripper-down pose at once; returns the joint positions (7,) that reach it."""
+        self.position, self.quaternion = np.array(position, dtype=np.float64), down_quaternion(yaw)
+        self.joints = self.kinematics.inverse(HOME, self.position, self.quaternion, iterations=60)
+        self.gripper = float(gripper)
+        return self.joints
+
+    def command(self, action: np.ndarray, position: np.ndarray, quaternion: np.ndarray) -> None:
+        """Take one action, clipped to the limits.  ``position``, ``quaternion``: the measured end-effector pose.  Sets ``joints`` and ``gripper``."""
+        if self.mode == "ee_delta":
+            wanted = self._follow(action, position, quaternion)
+        else:
+            wanted = np.clip(action[:7], self.kinematics.low, self.kinematics.high)
+        self.joints = self.joints + np.clip(wanted - self.joints, -MAX_JOINT_STEP, MAX_JOINT_STEP)
+        if self.mode == "joint_position":
+            self.position, self.quaternion = self.kinematics.forward(self.joints)
+        self.gripper = min(max(float(action[-1]), 0.0), 1.0)
+
+    def _follow(self, action: np.ndarray, position: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
+        moved = self.position + np.clip(action[:3], -MAX_TRANSLATION, MAX_TRANSLATION)
+        turned = _turn(self.quaternion, np.clip(action[3:6], -MAX_ROTATION, MAX_ROTATION))
+        lag = moved - position
+        distance = float(np.sqrt(lag @ lag))
+        if distance > MAX_LAG[0]:
+            moved = position + lag * (MAX_LAG[0] / distance)
+        lag = _difference(turned, quaternion)
+        angle = float(np.sqrt(lag @ lag))
+        if angle > MAX_LAG[1]:
+            turned = _turn(quaternion, lag * (MAX_LAG[1] / angle))
+        self.position, self.quaternion = np.clip(moved, *WORKSPACE), turned
+        return self.kinematics.inverse(self.joints, self.position, self.quaternion)
+
+    def get_state(self) -> tuple[np.ndarray, ...]:
+        return self.joints.copy(), self.position.copy(), self.quaternion.copy(), np.array([self.gripper])
+
+    def set_state(self, state: tuple[np.ndarray, ...]) -> None:
+        self.joints, self.position, self.quaternion = (part.copy() for part in state[:3])
+        self.gripper = float(state[3][0])
