@@ -1,0 +1,129 @@
+"""The backbone as the policy sees it: images and an instruction in, features out, with tokenizer and image processor beside the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
+
+from vla_agent.errors import CheckpointError
+from vla_agent.models.pointing_vlm import PointingOutput, PointingVLM
+
+
+@dataclass
+class TextFeatures:
+    """What depends on the instruction alone: encoded once an instruction, not once a step."""
+
+    tokens: Tensor  # (B, L, C)
+    summary: Tensor  # (B, C)
+    mask: Tensor  # (B, L)
+
+
+class Backbone(nn.Module):
+    """A `PointingVLM` with its tokenizer and image processor.
+
+    ``tokenizer`` and ``image_processor`` are saved beside the weights and loaded with them.
+    """
+
+    def __init__(self, model: PointingVLM, tokenizer: PreTrainedTokenizerBase, image_processor) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.image_processor = model, tokenizer, image_processor
+        self.register_buffer("mean", torch.tensor(image_processor.image_mean).view(1, 1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(image_processor.image_std).view(1, 1, 3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    @property
+    def feature_dim(self) -> int:
+        return self.model.config.hidden_size
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """(P, V, H, W, 3) uint8 -> (P, V, 3, H, W) normalised as the image processor would."""
+        return (images.movedim(-1, 2).float() / 255.0 - self.mean) / self.std
+
+    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Texts -> ids (B, L) and mask (B, L), right-padded."""
+        batch = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.model.config.max_text_length, return_tensors="pt"
+        )
+        return batch["input_ids"], batch["attention_mask"]
+
+    def encode_text(self, texts: list[str]) -> TextFeatures:
+        ids, mask = self.tokenize(texts)
+        tokens, summary = self.model.text(ids, mask)
+        return TextFeatures(tokens, summary, mask)
+
+    def forward(self, images: Tensor, text: TextFeatures) -> PointingOutput:
+        """(B, V, H, W, 3) uint8 and encoded text of B prompts -> hidden (B, N, C), points, seen, located."""
+        return self.model.fuse(self.model.encode_images(self.pixels(images)), text.tokens, text.summary, text.mask)
+
+    def save(self, folder: Path) -> None:
+        """Weights in bf16, statistics of the norms in fp32, safetensors."""
+        params = {name for name, _ in self.model.named_parameters()}
+        state = {k: v.to(torch.bfloat16) if k in params else v for k, v in self.model.state_dict().items()}
+        self.model.save_pretrained(folder, state_dict={k: v.contiguous() for k, v in state.items()})
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> Backbone:
+        """Load through transformers' Auto classes, in fp32.
+
+        Raises:
+            CheckpointError: something is missing, damaged or of another architecture.
+        """
+        try:
+            model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        except Exception as error:
+            raise CheckpointError(
+                "the backbone cannot be loaded",
+                file=folder,
+                expected="config.json, model.safetensors, tokenizer.json, preprocessor_config.json, whole and matching",
+                found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                remedy="get the checkpoint again or train anew",
+            ) from error
+        if not isinstance(model, PointingVLM):
+            raise CheckpointError(
+                "the backbone is of another architecture",
+                file=folder,
+                key="model_type",
+                expected=PointingVLM.config_class.model_type,
+                found=model.config.model_type,
+                remedy="use a backbone that this project trained",
+            )
+        return cls(model, tokenizer, processor)
+
+
+def geometry(out: PointingOutput, ee_position: Tensor) -> Tensor:
+    """What the backbone says in numbers: points, seen, located and located relative to the gripper, (B, V*R*3 + R*9).
+
+    Args:
+        ee_position: (B, 3) metres, base frame.
+    """
+    relative = out.located - ee_position[:, None]  # (B, R, 3)
+    return torch.cat(
+        [
+            ((out.points - 0.5) * 4).flatten(1),
+            out.seen.sigmoid().flatten(1),
+            (out.located * 4).flatten(1),
+            (relative * 8).flatten(1),
+            torch.tanh(relative / 0.03).flatten(1),
+        ],
+        dim=1,
+    )
+
+
+def geometry_dim(views: int, roles: int) -> int:
+    return views * roles * 3 + roles * 9
+
+
+def stack_images(images: dict[str, np.ndarray], names: tuple[str, ...]) -> Tensor:
+    """One observation's images -> (1, V, H, W, 3) uint8 in the contract's camera order."""
+    return torch.from_numpy(np.stack([images[name] for name in names]))[None]

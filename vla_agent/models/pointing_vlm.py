@@ -1,0 +1,311 @@
+"""PointingVLM: a vision-language model small enough for a laptop CPU that says *where* the named thing is.
+
+    images (P, V, 3, H, W) --stem-------------> f4  (P, V, C4, H/4, W/4)              text-free, shared by all prompts on a picture
+    prompt (B, L) -------text encoder---------> text (B, L, C)  and a summary (B, C)
+    f4 + summary --FiLM (Perez et al. 2018)---> f8, role maps (B, V, R, H/4, W/4)     "where is the target, where does it go"
+    role maps ----softmax---------------------> points (B, V, R, 2), seen (B, V, R)   u right, v down, in [0, 1]
+    slots (one per view and role: the feature under the map, the point), pooled f8, summary
+              --transformer-------------------> hidden (B, N, C)                      what an action head is conditioned on
+    hidden (causal) answer decoder -----------> logits (B, S, vocabulary)             captions and answers
+    slots --linear----------------------------> located (B, R, 3)                     metres, base frame
+
+B prompts, P pictures (``picture`` says which picture a prompt is about; P = B without it), V views, R roles (target,
+goal), C channels, L prompt tokens, S answer tokens, N = V*R + V*9 + 1 hidden tokens.
+
+The pointing map is the dense supervision without which a policy of this size does not learn to use the instruction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+
+class PointingVLMConfig(PretrainedConfig):
+    """Sizes of a `PointingVLM`.
+
+    Args:
+        vocab_size: tokens of the tokenizer beside it.
+        hidden_size: C, width of text, slots and hidden tokens; ``num_attention_heads`` divides it.
+        stem_channels: (C4, C8) channels at a quarter and an eighth of the picture's size.
+        film_blocks: text-conditioned convolutions at an eighth of the size.
+        text_layers, fusion_layers, decoder_layers: transformer depths.
+        num_views, num_roles: V and R.
+        image_size: (H, W), multiples of 8.
+        dropout: of the transformers.
+    """
+
+    model_type = "pointing_vlm"
+
+    def __init__(
+        self,
+        vocab_size: int = 512,
+        hidden_size: int = 128,
+        num_attention_heads: int = 4,
+        stem_channels: tuple[int, int] = (48, 96),
+        film_blocks: int = 2,
+        text_layers: int = 2,
+        fusion_layers: int = 2,
+        decoder_layers: int = 1,
+        num_views: int = 2,
+        num_roles: int = 2,
+        image_size: tuple[int, int] = (96, 96),
+        max_text_length: int = 40,
+        dropout: float = 0.0,
+        pad_token_id: int = 0,
+        bos_token_id: int = 1,
+        eos_token_id: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_attention_heads = num_attention_heads
+        self.stem_channels = list(stem_channels)
+        self.film_blocks = film_blocks
+        self.text_layers = text_layers
+        self.fusion_layers = fusion_layers
+        self.decoder_layers = decoder_layers
+        self.num_views = num_views
+        self.num_roles = num_roles
+        self.image_size = list(image_size)
+        self.max_text_length = max_text_length
+        self.dropout = dropout
+        super().__init__(pad_token_id=pad_token_id, bos_token_id=bos_token_id, eos_token_id=eos_token_id, **kwargs)
+        self.pad_token_id, self.bos_token_id, self.eos_token_id = pad_token_id, bos_token_id, eos_token_id
+
+
+@dataclass
+class PointingOutput(ModelOutput):
+    """What `PointingVLM.forward` returns; shapes in the module's head."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None  # (B, S, vocabulary)
+    hidden: Tensor | None = None  # (B, N, C)
+    maps: Tensor | None = None  # (B, V, R, H/4 * W/4) log-probabilities over cells
+    seen: Tensor | None = None  # (B, V, R) logits: is the role's point inside the picture
+    points: Tensor | None = None  # (B, V, R, 2)
+    located: Tensor | None = None  # (B, R, 3)
+
+
+class FilmBlock(nn.Module):
+    """Residual 3x3 convolution whose channels a text vector scales and shifts."""
+
+    def __init__(self, channels: int, text: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.film = nn.Linear(text, 2 * channels)
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        scale, shift = self.film(text)[:, :, None, None].chunk(2, dim=1)
+        return x + F.relu(self.norm(self.conv(x)) * (1 + scale) + shift)
+
+
+class ConvBlock(nn.Module):
+    """Residual 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.relu(self.norm(self.conv(x)))
+
+
+def _layer(config: PointingVLMConfig) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(
+        config.hidden_size,
+        config.num_attention_heads,
+        4 * config.hidden_size,
+        config.dropout,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+
+
+class TextEncoder(nn.Module):
+    """Token embedding, bidirectional transformer, and a summary by learned attention pooling."""
+
+    def __init__(self, config: PointingVLMConfig) -> None:
+        super().__init__()
+        c = config.hidden_size
+        self.embed = nn.Embedding(config.vocab_size, c, padding_idx=config.pad_token_id)
+        self.position = nn.Parameter(torch.randn(config.max_text_length, c) * 0.02)
+        self.layers = nn.ModuleList(_layer(config) for _ in range(config.text_layers))
+        self.pool = nn.Linear(c, 4)
+        self.out = nn.Linear(4 * c, c)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L) ids and 1/0 mask -> tokens (B, L, C) and summary (B, C)."""
+        x = self.embed(ids) + self.position[: ids.shape[1]]
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=mask == 0)
+        weights = self.pool(x).masked_fill((mask == 0)[..., None], -1e4).softmax(dim=1)  # (B, L, 4)
+        return x, self.out(torch.einsum("blk,blc->bkc", weights, x).flatten(1))
+
+
+class PointingVLM(PreTrainedModel):
+    """See the module's head.  Loads and saves through ``AutoModelForImageTextToText``."""
+
+    config_class = PointingVLMConfig
+    base_model_prefix = "pointing_vlm"
+    main_input_name = "pixel_values"
+    GRID = 3  # pooled f8 tokens per view: GRID x GRID
+
+    def __init__(self, config: PointingVLMConfig) -> None:
+        super().__init__(config)
+        c, (c4, c8) = config.hidden_size, config.stem_channels
+        views, roles = config.num_views, config.num_roles
+        self.text = TextEncoder(config)
+        self.patch = nn.Conv2d(3 + 2, c4, 4, stride=4)
+        self.view = nn.Parameter(torch.zeros(views, c4, 1, 1))
+        self.stem = nn.Sequential(nn.BatchNorm2d(c4), nn.ReLU(), ConvBlock(c4), ConvBlock(c4))
+        self.down = nn.Sequential(nn.Conv2d(c4, c8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c8), nn.ReLU())
+        self.film = nn.ModuleList(FilmBlock(c8, c) for _ in range(config.film_blocks))
+        self.lateral = nn.Conv2d(c4, c8, 1)
+        self.lateral_film = nn.Linear(c, 2 * c8)
+        self.merge_norm = nn.BatchNorm2d(c8)
+        self.role_maps = nn.Conv2d(c8, 3 * roles, 1)  # per role: score, du, dv
+        self.role_seen = nn.Linear(c8, 1)
+        self.slot = nn.Linear(c8 + 3, c)
+        self.slot_kind = nn.Parameter(torch.randn(views * roles, c) * 0.02)
+        self.grid = nn.Linear(c8, c)
+        self.grid_kind = nn.Parameter(torch.randn(views * self.GRID**2, c) * 0.02)
+        self.fusion = nn.ModuleList(_layer(config) for _ in range(config.fusion_layers))
+        self.fusion_norm = nn.LayerNorm(c)
+        self.locate = nn.Sequential(nn.Linear(views * roles * (c + 3), c), nn.GELU(), nn.Linear(c, 3 * roles))
+        self.decoder = nn.ModuleList(
+            nn.TransformerDecoderLayer(
+                c,
+                config.num_attention_heads,
+                4 * c,
+                config.dropout,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(config.decoder_layers)
+        )
+        self.decoder_norm = nn.LayerNorm(c)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """PyTorch's own initialisation is used; FiLM starts as the identity."""
+        if isinstance(module, FilmBlock):
+            nn.init.zeros_(module.film.weight)
+            nn.init.zeros_(module.film.bias)
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """(P, V, 3, H, W) normalised -> f4 (P, V, C4, H/4, W/4); text-free."""
+        p, v, _, h, w = pixel_values.shape
+        rows = torch.linspace(-1, 1, h, device=pixel_values.device, dtype=pixel_values.dtype)
+        cols = torch.linspace(-1, 1, w, device=pixel_values.device, dtype=pixel_values.dtype)
+        place = torch.stack(torch.meshgrid(rows, cols, indexing="ij")).expand(p * v, 2, h, w)
+        x = self.patch(torch.cat([pixel_values.flatten(0, 1), place], dim=1))
+        x = x.unflatten(0, (p, v)) + self.view
+        return self.stem(x.flatten(0, 1)).unflatten(0, (p, v))
+
+    def fuse(self, f4: Tensor, text_tokens: Tensor, text: Tensor, mask: Tensor) -> PointingOutput:
+        """f4 (B, V, C4, h, w) of each prompt's picture, text tokens (B, L, C), summary (B, C) -> everything but logits."""
+        b, v, _, h, w = f4.shape
+        roles = self.config.num_roles
+        x = f4.flatten(0, 1)
+        text_v = text.repeat_interleave(v, dim=0)  # (B*V, C)
+        f8 = self.down(x)
+        for block in self.film:
+            f8 = block(f8, text_v)
+        scale, shift = self.lateral_film(text_v)[:, :, None, None].chunk(2, dim=1)
+        side = self.lateral(x) * (1 + scale) + shift
+        f = F.relu(self.merge_norm(side + F.interpolate(f8, size=(h, w), mode="nearest")))
+        raw = self.role_maps(f).view(b, v, 3, roles, h * w).float()
+        maps = raw[:, :, 0].log_softmax(-1)  # (B, V, R, h*w)
+        prob = maps.exp()
+        rows = (torch.arange(h, device=x.device) + 0.5) / h
+        cols = (torch.arange(w, device=x.device) + 0.5) / w
+        centre = torch.stack([cols.repeat(h), rows.repeat_interleave(w)])  # (2, h*w): u, v
+        near = self._window(prob, h, w)
+        cell = torch.tensor([1.0 / w, 1.0 / h], device=x.device)
+        offset = raw[:, :, 1:].transpose(2, 3).tanh() * 1.5 * cell[:, None]  # (B, V, R, 2, h*w)
+        points = torch.einsum("bvrn,bvrkn->bvrk", near, centre + offset)
+        under = torch.einsum("bvrn,bvcn->bvrc", prob.to(f.dtype), f.view(b, v, -1, h * w))
+        seen = self.role_seen(under).squeeze(-1).float()  # (B, V, R)
+        place = torch.cat([points * 2 - 1, seen.sigmoid()[..., None]], dim=-1)  # (B, V, R, 3)
+        slots = self.slot(torch.cat([under, place.to(under.dtype)], dim=-1)).flatten(1, 2) + self.slot_kind
+        pooled = F.adaptive_avg_pool2d(f8, self.GRID).flatten(2).transpose(1, 2)  # (B*V, 9, C8)
+        grid = self.grid(pooled).unflatten(0, (b, v)).flatten(1, 2) + self.grid_kind
+        hidden = torch.cat([slots, grid, text[:, None], text_tokens], dim=1)
+        n = slots.shape[1] + grid.shape[1] + 1
+        ignore = torch.cat([mask.new_zeros(b, n), 1 - mask], dim=1).bool()
+        for layer in self.fusion:
+            hidden = layer(hidden, src_key_padding_mask=ignore)
+        hidden = self.fusion_norm(hidden[:, :n])
+        located = self.locate(torch.cat([hidden[:, : v * roles].flatten(1), place.flatten(1).to(hidden.dtype)], dim=1))
+        return PointingOutput(
+            hidden=hidden, maps=maps, seen=seen, points=points, located=located.float().unflatten(-1, (roles, 3))
+        )
+
+    @staticmethod
+    def _window(prob: Tensor, h: int, w: int) -> Tensor:
+        """Keep the 5 x 5 cells around each map's peak and renormalise: a soft-argmax that one far second peak cannot pull."""
+        best = prob.argmax(-1, keepdim=True)  # (B, V, R, 1)
+        index = torch.arange(h * w, device=prob.device)
+        inside = ((index // w - best // w).abs() <= 2) & ((index % w - best % w).abs() <= 2)
+        near = prob * inside
+        return near / near.sum(-1, keepdim=True).clamp_min(1e-9)
+
+    def decode(self, hidden: Tensor, answer_ids: Tensor) -> Tensor:
+        """Teacher-forced answers: hidden (B, N, C), ids (B, S) beginning with bos -> logits (B, S, vocabulary)."""
+        s = answer_ids.shape[1]
+        x = self.text.embed(answer_ids) + self.text.position[:s]
+        causal = torch.ones(s, s, dtype=torch.bool, device=x.device).triu(1)
+        for layer in self.decoder:
+            x = layer(x, hidden, tgt_mask=causal)
+        return self.decoder_norm(x) @ self.text.embed.weight.T
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pixel_values: Tensor,
+        picture: Tensor | None = None,
+        labels: Tensor | None = None,
+        **_: Any,
+    ) -> PointingOutput:
+        """Prompts (B, L) on pictures (P, V, 3, H, W); ``labels`` (B, S) are answer ids ending in eos, -100 where padded."""
+        f4 = self.encode_images(pixel_values)
+        tokens, summary = self.text(input_ids, attention_mask)
+        out = self.fuse(f4 if picture is None else f4[picture], tokens, summary, attention_mask)
+        if labels is not None:
+            start = labels.new_full((len(labels), 1), self.config.bos_token_id)
+            shifted = torch.cat([start, labels[:, :-1].clamp_min(0)], dim=1)
+            out.logits = self.decode(out.hidden, shifted)
+            out.loss = F.cross_entropy(out.logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
+        return out
+
+    @torch.no_grad()
+    def generate(
+        self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor, max_new_tokens: int = 24
+    ) -> Tensor:
+        """Greedy answers (B, S), padded after eos."""
+        hidden = self(input_ids, attention_mask, pixel_values).hidden
+        ids = input_ids.new_full((len(input_ids), 1), self.config.bos_token_id)
+        done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        for _ in range(max_new_tokens):
+            best = self.decode(hidden, ids)[:, -1].argmax(-1).masked_fill(done, self.config.pad_token_id)
+            ids = torch.cat([ids, best[:, None]], dim=1)
+            done |= best == self.config.eos_token_id
+            if done.all():
+                break
+        return ids[:, 1:]
+
+
+AutoConfig.register(PointingVLMConfig.model_type, PointingVLMConfig, exist_ok=True)
+AutoModelForImageTextToText.register(PointingVLMConfig, PointingVLM, exist_ok=True)

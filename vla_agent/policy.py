@@ -1,0 +1,250 @@
+"""The policy: a folder with everything that is needed to act, and nothing that must be remembered beside it.
+
+policy.json           contract, sizes of the head, steps to execute, SHA-256 of the weight files
+backbone/             a transformers model with tokenizer and image processor
+head.safetensors      the diffusion head and the normalisers' statistics
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from vla_agent.contract import Contract
+from vla_agent.errors import CheckpointError
+from vla_agent.models.backbone import Backbone, TextFeatures, geometry, geometry_dim, stack_images
+from vla_agent.models.head import DiffusionHead, HeadConfig
+from vla_agent.models.normaliser import Normaliser
+
+FORMAT = 1
+
+
+class VLAPolicy(nn.Module):
+    """Vision-language backbone, diffusion head, normalisers and contract.
+
+    Use: ``policy.reset("put the red mug in the tray")``, then ``policy.act(observation)`` -> chunk (T, A) in the
+    contract's units, of which ``policy.execute`` rows are meant to be executed before the next look.
+    """
+
+    def __init__(self, contract: Contract, backbone: Backbone, head: HeadConfig, execute: int = 8) -> None:
+        super().__init__()
+        self.contract, self.execute = contract, execute
+        self.backbone = backbone
+        config = backbone.model.config
+        self.head = DiffusionHead(
+            head,
+            contract.chunk_length,
+            contract.action_dim,
+            contract.state_dim,
+            backbone.feature_dim,
+            geometry_dim(config.num_views, config.num_roles),
+        )
+        self.state_normaliser = Normaliser(contract.state_dim)
+        self.action_normaliser = Normaliser(contract.action_dim)
+        self._text: TextFeatures | None = None
+        self._generator = torch.Generator()
+
+    @torch.inference_mode()
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        """Begin an episode: encode the instruction once, and start the denoising noise from ``seed``."""
+        self.eval()
+        self._text = self.backbone.encode_text([instruction])
+        self._generator.manual_seed(seed)
+
+    @torch.inference_mode()
+    def act(self, observation: dict[str, Any]) -> np.ndarray:
+        """One observation -> chunk (T, A) float32 in the contract's units.
+
+        Raises:
+            ObservationError: the observation does not fit the contract.
+            CheckpointError: `reset` was not called.
+        """
+        if self._text is None:
+            raise CheckpointError("the policy has no instruction", key="reset", remedy="call reset(instruction) first")
+        self.contract.check_observation(observation)
+        state = torch.from_numpy(np.asarray(observation["state"], dtype=np.float32))[None]
+        out = self.backbone(stack_images(observation["images"], self.contract.camera_names), self._text)
+        chunk = self.head.sample(
+            out.hidden, self.state_normaliser(state), geometry(out, state[:, :3]), generator=self._generator
+        )
+        return self.contract.check_chunk(self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].numpy())
+
+    def parameter_counts(self) -> dict[str, int]:
+        return {
+            "backbone": sum(p.numel() for p in self.backbone.parameters()),
+            "head": sum(p.numel() for p in self.head.parameters()),
+        }
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write the policy folder aside and rename it; extra files of an existing folder are kept."""
+        folder = Path(folder)
+        aside = folder.with_name(folder.name + ".part")
+        shutil.rmtree(aside, ignore_errors=True)
+        if folder.exists():
+            shutil.copytree(folder, aside)
+        aside.mkdir(parents=True, exist_ok=True)
+        self.backbone.save(aside / "backbone")
+        params = {name for name, _ in self.named_parameters()}
+        state = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
+        save_file(
+            {k: (v.to(torch.bfloat16) if k in params else v).contiguous() for k, v in state.items()},
+            aside / "head.safetensors",
+        )
+        description = {
+            "format": FORMAT,
+            "contract": self.contract.to_dict(),
+            "head": asdict(self.head.config),
+            "execute": self.execute,
+            "parameters": self.parameter_counts(),
+            "sha256": {name: _sha256(aside / name) for name in ("backbone/model.safetensors", "head.safetensors")},
+        }
+        (aside / "policy.json").write_text(json.dumps(description, indent=2) + "\n")
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        aside.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_policy(path: str | PathLike[str]) -> VLAPolicy:
+    """Load a policy folder, or a Hugging Face hub id of one.
+
+    Raises:
+        CheckpointError: the folder is missing, incomplete, damaged, or its statistics are unusable.
+        ContractError: its contract cannot be read.
+    """
+    folder = find_folder(path)
+    file = folder / "policy.json"
+    try:
+        description = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            "the policy's description cannot be read",
+            file=file,
+            expected="a JSON file with contract, head, execute and sha256",
+            found=f"{type(error).__name__}: {error}",
+            remedy="get the checkpoint again; a policy folder is what `vla-agent train` writes",
+        ) from error
+    for key in ("format", "contract", "head", "execute", "sha256"):
+        if key not in description:
+            raise CheckpointError(
+                "the policy's description is incomplete",
+                file=file,
+                key=key,
+                expected="format, contract, head, execute, sha256",
+                found=", ".join(sorted(description)),
+                remedy="get the checkpoint again or train anew",
+            )
+    if description["format"] != FORMAT:
+        raise CheckpointError(
+            "the policy has another format",
+            file=file,
+            key="format",
+            expected=FORMAT,
+            found=description["format"],
+            remedy="install the vla-agent release that wrote it, or train anew",
+        )
+    for name, digest in description["sha256"].items():
+        part = folder / name
+        found = _sha256(part) if part.is_file() else "no such file"
+        if found != digest:
+            raise CheckpointError(
+                "a weight file is missing or damaged",
+                file=part,
+                key="sha256",
+                expected=digest,
+                found=found,
+                remedy="get the checkpoint again: these are not the bytes that were evaluated",
+            )
+    contract = Contract.from_dict(description["contract"], file=str(file))
+    try:
+        head = HeadConfig(**description["head"])
+    except TypeError as error:
+        raise CheckpointError(
+            "the head's sizes cannot be read",
+            file=file,
+            key="head",
+            found=str(error),
+            remedy="get the checkpoint again",
+        ) from error
+    policy = VLAPolicy(contract, Backbone.load(folder / "backbone"), head, int(description["execute"]))
+    _check_views(policy, file)
+    state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "head.safetensors").items()}
+    wanted = {k: tuple(v.shape) for k, v in policy.state_dict().items() if not k.startswith("backbone.")}
+    held = {k: tuple(v.shape) for k, v in state.items()}
+    if wanted != held:
+        wrong = sorted(k for k in wanted.keys() | held.keys() if wanted.get(k) != held.get(k))
+        raise CheckpointError(
+            "the head's weights do not fit its description",
+            file=folder / "head.safetensors",
+            key=wrong[0],
+            expected=wanted.get(wrong[0], "absent"),
+            found=held.get(wrong[0], "absent"),
+            remedy="get the checkpoint again or train anew",
+        )
+    policy.load_state_dict(state, strict=False)
+    policy.state_normaliser.require_fitted(str(folder / "head.safetensors"), "state_normaliser")
+    policy.action_normaliser.require_fitted(str(folder / "head.safetensors"), "action_normaliser")
+    return policy.eval().requires_grad_(False)
+
+
+def _check_views(policy: VLAPolicy, file: Path) -> None:
+    config = policy.backbone.model.config
+    sizes = {(c.height, c.width) for c in policy.contract.cameras}
+    if len(policy.contract.cameras) != config.num_views or sizes != {tuple(config.image_size)}:
+        raise CheckpointError(
+            "contract and backbone disagree on the cameras",
+            file=file,
+            key="contract.cameras",
+            expected=f"{config.num_views} cameras of {tuple(config.image_size)}",
+            found=[(c.name, c.height, c.width) for c in policy.contract.cameras],
+            remedy="get the checkpoint again: its parts come from different trainings",
+        )
+
+
+def find_folder(path: str | PathLike[str]) -> Path:
+    """The policy's folder on this machine; a hub id is fetched.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        return folder
+    text = str(path)
+    if text.count("/") == 1 and not text.startswith((".", "/")) and not Path(text.split("/")[0]).is_dir():
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(text, allow_patterns=["*.json", "*.safetensors", "*.yaml"]))
+        except Exception as error:
+            raise CheckpointError(
+                "the policy is neither a folder here nor could it be fetched from the hub",
+                file=text,
+                found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+                remedy="check the name, the connection and your access, or download it and give the folder",
+            ) from error
+    near = sorted(p.parent.as_posix() for p in Path("policies").glob("*/policy.json"))
+    raise CheckpointError(
+        "there is no such policy folder",
+        file=folder,
+        expected="a folder with policy.json, a hub id (owner/name), expert, or random",
+        found="nothing there",
+        remedy="policies here: " + (", ".join(near) or "none"),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

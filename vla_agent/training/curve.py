@@ -1,0 +1,32 @@
+"""The loss curve as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def draw_curve(logs: list[Path], out: Path) -> None:
+    """One panel a stage, each loss against samples seen; log scale."""
+    logs = [log for log in logs if log.is_file()]
+    if not logs:
+        return
+    figure, axes = plt.subplots(1, len(logs), figsize=(5.5 * len(logs), 3.6), squeeze=False)
+    for axis, log in zip(axes[0], logs, strict=True):
+        rows = [json.loads(line) for line in log.read_text().splitlines()]
+        x = [r["samples"] for r in rows]
+        for key in sorted({k for r in rows for k in r} - {"step", "samples", "seconds"}):
+            axis.plot(x, [r.get(key) for r in rows], label=key, linewidth=1.2)
+        axis.set(title=f"{log.stem}: {rows[-1]['seconds'] / 60:.0f} min", xlabel="samples", yscale="log")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.tight_layout()
+    aside = out.with_suffix(".part.png")
+    figure.savefig(aside, dpi=110)
+    plt.close(figure)
+    aside.replace(out)

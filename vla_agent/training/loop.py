@@ -1,0 +1,203 @@
+"""One training loop for all stages: AdamW, cosine schedule, EMA, progress with ETA, TensorBoard, checkpoints, exact resume.
+
+A checkpoint is two safetensors files and a JSON file in one folder, written aside and renamed; nothing is pickled.
+Batches are drawn from a generator seeded by (seed, step), so that a resumed run sees what the uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from vla_agent.training.recipe import Stage
+
+Losses = dict[str, Tensor]
+
+
+class Interrupted(Exception):
+    """The run was interrupted; its checkpoint is whole and ``--resume`` goes on from it."""
+
+
+def train_stage(
+    name: str,
+    model: nn.Module,
+    step_losses: Callable[[torch.Generator], Losses],
+    stage: Stage,
+    seed: int,
+    folder: Path,
+    *,
+    resume: bool,
+) -> None:
+    """Train ``model`` in place and leave its EMA weights in it.
+
+    Args:
+        step_losses: draws a batch with the generator and returns named losses; their sum is minimised.
+        folder: checkpoints go to ``folder/name``, the log to ``folder/name.jsonl``, TensorBoard to ``folder/tensorboard``.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written first.
+    """
+    steps = max(1, stage.samples // stage.batch)
+    keep, log_file = folder / name, folder / f"{name}.jsonl"
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for n, p in named if p.ndim > 1], "weight_decay": stage.weight_decay},
+            {"params": [p for n, p in named if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=stage.learning_rate,
+        betas=(0.9, 0.98),
+        fused=torch.cuda.is_available() or None,
+    )
+    params = [p for group in optimiser.param_groups for p in group["params"]]
+    ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    first, spent = 0, 0.0
+    if resume and (keep / "progress.json").is_file():
+        first, spent = _restore(keep, model, ema, optimiser, params)
+    elif log_file.exists():
+        log_file.unlink()
+    writer = SummaryWriter(str(folder / "tensorboard" / name))
+    begun = saved = time.monotonic()
+    running: dict[str, float] = {}
+    with _bar() as progress, _stop_flag() as stopped:
+        task = progress.add_task(name, total=steps, completed=first, rate="", losses="")
+        model.train()
+        for step in range(first, steps):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+            warm = min(1.0, (step + 1) / max(1, stage.warmup_steps))
+            for group in optimiser.param_groups:
+                group["lr"] = (
+                    stage.learning_rate * warm * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
+                )
+            losses = step_losses(generator)
+            total = torch.stack(list(losses.values())).sum()
+            optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            nn.utils.clip_grad_norm_(params, 1.0)
+            optimiser.step()
+            _update_ema(ema, model, min(stage.ema, (1 + step) / (10 + step)))
+            for key, value in losses.items():
+                running[key] = 0.95 * running.get(key, float(value)) + 0.05 * float(value)
+            now = time.monotonic()
+            if step % 20 == 0 or step == steps - 1:
+                rate = (step + 1 - first) * stage.batch / (now - begun)
+                shown = " ".join(f"{k} {v:.3f}" for k, v in running.items())
+                progress.update(task, completed=step + 1, rate=f"{rate:.0f} samples/s", losses=shown)
+                row = {
+                    "step": step,
+                    "samples": (step + 1) * stage.batch,
+                    "seconds": round(spent + now - begun, 1),
+                    **running,
+                }
+                with log_file.open("a") as log:
+                    log.write(json.dumps(row) + "\n")
+                for key, value in running.items():
+                    writer.add_scalar(f"{name}/{key}", value, step)
+            if stopped() or now - saved > 60 * stage.checkpoint_minutes or step == steps - 1:
+                _save(keep, model, ema, optimiser, params, step + 1, spent + now - begun)
+                saved = now
+            if stopped() and step < steps - 1:
+                writer.close()
+                raise Interrupted(f"{name}: stopped after {step + 1} of {steps} steps")
+    writer.close()
+    model.load_state_dict(ema)
+
+
+def stage_done(folder: Path, name: str, stage: Stage) -> bool:
+    """Whether the stage's last checkpoint is that of its last step."""
+    file = folder / name / "progress.json"
+    return file.is_file() and json.loads(file.read_text())["step"] >= max(1, stage.samples // stage.batch)
+
+
+def load_ema(folder: Path, name: str, model: nn.Module) -> None:
+    """Put a stage's EMA weights into the model."""
+    model.load_state_dict(load_file(folder / name / "ema.safetensors"))
+
+
+def _update_ema(ema: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    with torch.no_grad():
+        floats, news = [], []
+        for key, value in model.state_dict().items():
+            if value.is_floating_point():
+                floats.append(ema[key])
+                news.append(value)
+            else:
+                ema[key].copy_(value)
+        torch._foreach_lerp_(floats, news, 1 - decay)
+
+
+def _save(
+    keep: Path,
+    model: nn.Module,
+    ema: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    params: list,
+    step: int,
+    seconds: float,
+) -> None:
+    aside = keep.with_name(keep.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    moments = {
+        f"{i}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for i, p in enumerate(params)
+        for key, value in optimiser.state.get(p, {}).items()
+    }
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, aside / "model.safetensors")
+    save_file({k: v.contiguous() for k, v in ema.items()}, aside / "ema.safetensors")
+    save_file({k: v.contiguous() for k, v in moments.items()}, aside / "optimiser.safetensors")
+    (aside / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}))
+    old = keep.with_name(keep.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if keep.exists():
+        keep.rename(old)
+    aside.rename(keep)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _restore(
+    keep: Path, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, params: list
+) -> tuple[int, float]:
+    model.load_state_dict(load_file(keep / "model.safetensors"))
+    for key, value in load_file(keep / "ema.safetensors").items():
+        ema[key].copy_(value)
+    for key, value in load_file(keep / "optimiser.safetensors").items():
+        index, name = key.split(".", 1)
+        optimiser.state[params[int(index)]][name] = value
+    progress = json.loads((keep / "progress.json").read_text())
+    return progress["step"], progress["seconds"]
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]} {task.fields[losses]}"),
+    )
+
+
+@contextmanager
+def _stop_flag() -> Iterator[Callable[[], bool]]:
+    """SIGINT and SIGTERM ask the loop to stop after the present step."""
+    hit: list[int] = []
+    old = {s: signal.signal(s, lambda number, _: hit.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(hit)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

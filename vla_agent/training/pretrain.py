@@ -1,0 +1,144 @@
+"""Stage 1: the backbone learns to answer, to point and to locate.
+
+Half of each batch are generated pictures with questions and instructions, half are demonstration frames with their
+instruction, so that the pointing map also follows an object into the gripper and a two-step task to its second step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vla_agent.models.backbone import Backbone
+from vla_agent.models.pointing_vlm import PointingOutput
+from vla_agent.training.data import Demonstrations, Questions
+from vla_agent.training.recipe import Pretrain
+
+
+class PretrainBatches:
+    """Draws batches and gives the stage's losses."""
+
+    def __init__(
+        self, backbone: Backbone, questions: Questions | None, demonstrations: Demonstrations, settings: Pretrain
+    ) -> None:
+        self.backbone, self.questions, self.demos, self.settings = backbone, questions, demonstrations, settings
+        self.demo_ids, self.demo_mask = backbone.tokenize(demonstrations.instructions)
+        self.early = np.flatnonzero(demonstrations.frame < 10)
+        if questions is not None:
+            self.ids, self.mask = backbone.tokenize(questions.prompts)
+            self.answers = self._answers(questions.answers)
+
+    def _answers(self, answers: list[str]) -> Tensor:
+        eos = self.backbone.tokenizer.eos_token
+        batch = self.backbone.tokenizer(
+            [a + eos for a in answers], padding=True, truncation=True, max_length=24, return_tensors="pt"
+        )
+        return batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+
+    def losses(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """One batch's losses: answer, map, point, seen, locate."""
+        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+        size = self.settings.batch
+        share = self.settings.demonstration_share if self.questions is not None else 1.0
+        from_demos = round(size * share)
+        images, ids, mask, points, located, labels = [], [], [], [], [], None
+        if from_demos:
+            early = round(from_demos * self.settings.early_share)
+            frames = np.concatenate(
+                [rng.choice(self.early, early), rng.integers(len(self.demos), size=from_demos - early)]
+            )
+            frames.sort()
+            images.append(self.demos.pictures(frames))
+            task = torch.from_numpy(self.demos.task[frames])
+            ids.append(self.demo_ids[task])
+            mask.append(self.demo_mask[task])
+            points.append(self.demos.points[frames])
+            located.append(self.demos.located[frames])
+        if from_demos < size and self.questions is not None:
+            q = self.questions
+            items = rng.integers(len(q), size=size - from_demos)
+            images.append(np.stack([q.images[s][r] for s, r in zip(q.shard[items], q.row[items], strict=True)]))
+            index = torch.from_numpy(items)
+            ids.append(self.ids[index])
+            mask.append(self.mask[index])
+            points.append(q.points[items])
+            located.append(q.located[items])
+            labels = self.answers[index]
+        longest = max(int(m.sum(1).max()) for m in mask)
+        pad = self.backbone.tokenizer.pad_token_id
+        ids = [F.pad(i, (0, max(0, longest - i.shape[1])), value=pad)[:, :longest] for i in ids]
+        mask = [F.pad(m, (0, max(0, longest - m.shape[1])))[:, :longest] for m in mask]
+        pixels = self.backbone.pixels(torch.from_numpy(np.concatenate(images)))
+        pixels = _jitter(pixels, self.settings.colour_jitter, generator)
+        model = self.backbone.model
+        tokens, summary = model.text(torch.cat(ids), torch.cat(mask))
+        out = model.fuse(model.encode_images(pixels), tokens, summary, torch.cat(mask))
+        losses = pointing_losses(
+            out,
+            torch.from_numpy(np.concatenate(points)),
+            torch.from_numpy(np.concatenate(located)),
+            model.config.image_size,
+        )
+        if labels is not None:
+            longest = int((labels != -100).sum(1).max())
+            labels = labels[:, :longest]
+            start = torch.full((len(labels), 1), model.config.bos_token_id)
+            logits = model.decode(out.hidden[from_demos:], torch.cat([start, labels[:, :-1].clamp_min(0)], dim=1))
+            losses["answer"] = 0.5 * F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
+        return losses
+
+
+def pointing_losses(
+    out: PointingOutput, points: Tensor, located: Tensor, image_size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Losses of the pointing maps.
+
+    Args:
+        points: (B, V, R, 3) u, v, inside; NaN where there is nothing to point at.
+        located: (B, R, 3) metres; NaN where unknown.
+    """
+    h, w = image_size[0] // 4, image_size[1] // 4
+    known = ~points[..., 2].isnan()
+    inside = known & (points[..., 2] > 0.5)
+    cell_u = (points[..., 0].nan_to_num() * w).long().clamp(0, w - 1)
+    cell_v = (points[..., 1].nan_to_num() * h).long().clamp(0, h - 1)
+    nll = -out.maps.gather(-1, (cell_v * w + cell_u)[..., None]).squeeze(-1)
+    count = inside.sum().clamp_min(1)
+    miss = F.smooth_l1_loss(out.points, points[..., :2].nan_to_num(), beta=0.02, reduction="none").sum(-1)
+    seen = F.binary_cross_entropy_with_logits(out.seen, points[..., 2].nan_to_num(), reduction="none")
+    placed = ~located[..., 0].isnan()
+    off = F.smooth_l1_loss(out.located, located.nan_to_num(), beta=0.02, reduction="none").sum(-1)
+    return {
+        "map": 0.3 * (nll * inside).sum() / count,
+        "point": 5.0 * (miss * inside).sum() / count,
+        "seen": 0.2 * (seen * known).sum() / known.sum().clamp_min(1),
+        "locate": 10.0 * (off * placed).sum() / placed.sum().clamp_min(1),
+    }
+
+
+def _jitter(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Brightness and contrast a picture, the same in all views; pixels (P, V, 3, H, W) normalised."""
+    if amount <= 0:
+        return pixels
+    shape = (len(pixels), 1, 3, 1, 1)
+    gain = 1 + amount * (2 * torch.rand(shape, generator=generator) - 1)
+    shift = amount * (2 * torch.rand(shape, generator=generator) - 1)
+    return pixels * gain + shift
+
+
+@torch.inference_mode()
+def location_errors(backbone: Backbone, demos: Demonstrations, frames: np.ndarray, batch: int = 64) -> np.ndarray:
+    """Horizontal distance in metres between located and true role positions, (n, R), on demonstration frames."""
+    backbone.eval()
+    ids, mask = backbone.tokenize(demos.instructions)
+    errors = []
+    for start in range(0, len(frames), batch):
+        part = frames[start : start + batch]
+        task = torch.from_numpy(demos.task[part])
+        tokens, summary = backbone.model.text(ids[task], mask[task])
+        pixels = backbone.pixels(torch.from_numpy(demos.pictures(part)))
+        out = backbone.model.fuse(backbone.model.encode_images(pixels), tokens, summary, mask[task])
+        errors.append((out.located[..., :2] - torch.from_numpy(demos.located[part])[..., :2]).norm(dim=-1).numpy())
+    return np.concatenate(errors)

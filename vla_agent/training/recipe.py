@@ -1,0 +1,194 @@
+"""The training recipe: every setting of a training, in one YAML file."""
+
+from __future__ import annotations
+
+import difflib
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from vla_agent.errors import RecipeError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Strict):
+    """Where the data lies; ``vla-agent train`` says which command makes what is missing."""
+
+    demonstrations: tuple[str, ...] = Field(description="LeRobotDataset folders, read in this order")
+    questions: tuple[str, ...] = Field(
+        (), description="folders of generated pictures and questions (python -m sim.questions)"
+    )
+
+
+class BackboneSizes(_Strict):
+    """See `vla_agent.models.pointing_vlm.PointingVLMConfig`."""
+
+    hidden_size: int = 128
+    num_attention_heads: int = 4
+    stem_channels: tuple[int, int] = (48, 96)
+    film_blocks: int = Field(2, ge=1)
+    text_layers: int = Field(2, ge=1)
+    fusion_layers: int = Field(2, ge=1)
+    decoder_layers: int = Field(1, ge=1)
+
+
+class HeadSizes(_Strict):
+    """See `vla_agent.models.head.HeadConfig`."""
+
+    width: int = 256
+    depth: int = 4
+    heads: int = 4
+    patch: int = 2
+    objective: Literal["flow", "ddpm"] = "flow"
+    train_steps: int = 100
+    serve_steps: int = 6
+
+
+class Stage(_Strict):
+    """Optimiser and length of one stage; all stages share it."""
+
+    samples: int = Field(ge=0, description="samples to train on; 0 leaves the stage out")
+    batch: int = Field(64, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+    ema: float = Field(0.998, ge=0, lt=1)
+    checkpoint_minutes: float = Field(3.0, gt=0)
+
+
+class Pretrain(Stage):
+    """Stage 1: the backbone answers questions and points, on generated pictures and on demonstration frames."""
+
+    batch: int = Field(64, ge=2)
+    demonstration_share: float = Field(
+        0.5, ge=0, le=1, description="share of a batch that comes from demonstration frames"
+    )
+    colour_jitter: float = Field(0.1, ge=0)
+    early_share: float = Field(0.3, ge=0, le=1, description="share of the demonstration frames drawn from first frames")
+
+
+class TrainHead(Stage):
+    """Stage 2: the diffusion head on the backbone's features, which are computed once and kept."""
+
+    batch: int = Field(256, ge=2)
+    draws: int = Field(2, ge=1, description="noise draws per encoded sample")
+    early_frames: int = Field(10, ge=0, description="what counts as the first frames of an episode")
+    early_share: float = Field(0.3, ge=0, le=1, description="share of a batch drawn from first frames")
+    state_dropout: float = Field(0.3, ge=0, le=1, description="share of samples whose state vector is hidden")
+    located_noise: float = Field(0.004, ge=0, description="metres of noise on the backbone's positions")
+    frame_stride: int = Field(1, ge=1, description="keep every n-th frame beyond the first ones")
+
+
+class Recipe(_Strict):
+    """A whole training."""
+
+    name: str
+    seed: int = 0
+    chunk_length: int = Field(16, ge=1)
+    execute: int = Field(8, ge=1)
+    data: Data
+    backbone: BackboneSizes = BackboneSizes()
+    head: HeadSizes = HeadSizes()
+    pretrain: Pretrain
+    train_head: TrainHead
+    start_from: str = Field("", description="a policy folder whose weights are the starting point")
+
+
+def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe and apply ``key.sub=value`` overrides.
+
+    Raises:
+        RecipeError: the file is missing, not YAML, or has a wrong key or value; names file, line, key and valid names.
+    """
+    file = Path(path)
+    yaml = YAML()
+    try:
+        data = yaml.load(file.read_text())
+    except OSError as error:
+        raise RecipeError(
+            "there is no such recipe",
+            file=file,
+            expected="a YAML file such as policies/tabletop-nano.yaml",
+            found=error.strerror,
+            remedy="check the path",
+        ) from error
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise RecipeError(
+            "the recipe is not valid YAML",
+            file=f"{file}:{mark.line + 1}" if mark else file,
+            expected="YAML: key: value",
+            found=getattr(error, "problem", str(error)),
+            remedy="mend the line",
+        ) from error
+    if not isinstance(data, dict):
+        raise RecipeError(
+            "the recipe is not a mapping",
+            file=file,
+            expected=", ".join(Recipe.model_fields),
+            found=type(data).__name__,
+            remedy="start from policies/tabletop-nano.yaml",
+        )
+    for override in overrides:
+        _apply(data, override, yaml)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(k) for k in first["loc"]]
+        names = _valid_names(first["loc"])
+        near = difflib.get_close_matches(keys[-1], names, n=1)
+        raise RecipeError(
+            "the recipe has a wrong key or value",
+            file=f"{file}{_line(data, first['loc'])}",
+            key=".".join(keys),
+            expected=", ".join(names) if first["type"] == "extra_forbidden" else first["msg"],
+            found=first["input"] if not isinstance(first["input"], dict) else ", ".join(map(str, first["input"])),
+            remedy=f"did you mean {near[0]}?" if near and first["type"] == "extra_forbidden" else "mend the value",
+        ) from error
+
+
+def _apply(data: Any, override: str, yaml: YAML) -> None:
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise RecipeError(
+            "an override is not key=value",
+            key="--set",
+            expected="key.sub=value",
+            found=override,
+            remedy="write --set pretrain.samples=1000",
+        )
+    *path, last = key.split(".")
+    for part in path:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise RecipeError(
+                "an override leads through a value", key=key, expected="a mapping", found=part, remedy="check the key"
+            )
+    data[last] = yaml.load(value)
+
+
+def _valid_names(location: tuple[Any, ...]) -> list[str]:
+    model: Any = Recipe
+    for part in location[:-1]:
+        found = getattr(model, "model_fields", {}).get(part)
+        model = found.annotation if found else model
+    return list(getattr(model, "model_fields", {}))
+
+
+def _line(data: Any, location: tuple[Any, ...]) -> str:
+    line = ""
+    for part in location:
+        try:
+            line = f":{data.lc.value(part)[0] + 1}" if isinstance(part, str) else line
+            data = data[part]
+        except (KeyError, AttributeError, TypeError, IndexError):
+            break
+    return line

@@ -1,0 +1,155 @@
+"""A whole training from a recipe: data, tokenizer, backbone, features, head, policy folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from ruamel.yaml import YAML
+from transformers import ViTImageProcessorPil
+
+from vla_agent.errors import RecipeError
+from vla_agent.models.backbone import Backbone
+from vla_agent.models.head import HeadConfig
+from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
+from vla_agent.policy import VLAPolicy, load_policy
+from vla_agent.training.curve import draw_curve
+from vla_agent.training.data import Demonstrations, Questions, load_demonstrations, load_questions
+from vla_agent.training.loop import load_ema, stage_done, train_stage
+from vla_agent.training.pretrain import PretrainBatches, location_errors
+from vla_agent.training.recipe import Recipe
+from vla_agent.training.tokenizer import build_tokenizer
+from vla_agent.training.train_head import HeadBatches, choose_frames, compute_features
+
+console = Console()
+
+
+def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
+    """Run the recipe's stages in ``folder`` and write ``folder/policy``.
+
+    Raises:
+        RecipeError: ``folder`` holds a training already and ``resume`` is not set, or it is of another recipe.
+        Interrupted: the run was stopped; ``resume=True`` goes on.
+        DatasetError, ContractError: the data is missing, damaged or does not fit together.
+    """
+    _claim(recipe, folder, resume)
+    begun = time.time()
+    torch.manual_seed(recipe.seed)
+    demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
+    questions = load_questions(recipe.data.questions) if recipe.data.questions else None
+    policy = _build(recipe, demos, questions)
+    counts = policy.parameter_counts()
+    console.print(
+        f"{len(demos):,} frames of {int(demos.episode.max()) + 1:,} episodes, {len(questions) if questions else 0:,} questions; "
+        f"{counts['backbone'] / 1e6:.2f} M parameters in the backbone, {counts['head'] / 1e6:.2f} M in the head"
+    )
+    with_channels_last = policy.backbone.model.to(memory_format=torch.channels_last)
+    if recipe.pretrain.samples:
+        if stage_done(folder, "pretrain", recipe.pretrain):
+            load_ema(folder, "pretrain", with_channels_last)
+        else:
+            batches = PretrainBatches(policy.backbone, questions, demos, recipe.pretrain)
+            train_stage(
+                "pretrain", with_channels_last, batches.losses, recipe.pretrain, recipe.seed, folder, resume=resume
+            )
+    if recipe.train_head.samples:
+        frames = choose_frames(demos, recipe.train_head)
+        features = compute_features(policy.backbone, demos, frames, folder / "features")
+        batches = HeadBatches(policy, demos, features, recipe.train_head)
+        modules = torch.nn.ModuleDict(
+            {"head": policy.head, "s": policy.state_normaliser, "a": policy.action_normaliser}
+        )
+        if stage_done(folder, "head", recipe.train_head):
+            load_ema(folder, "head", modules)
+        else:
+            train_stage("head", modules, batches.losses, recipe.train_head, recipe.seed + 1, folder, resume=resume)
+    policy.save(folder / "policy")
+    _describe(recipe, demos, counts, folder, begun)
+    console.print(f"policy: {folder / 'policy'}    next: vla-agent eval {folder / 'policy'}")
+    return folder / "policy"
+
+
+def _build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> VLAPolicy:
+    if recipe.start_from:
+        policy = load_policy(recipe.start_from).requires_grad_(True)
+        policy.contract.require(demos.contract, recipe.start_from, "the demonstrations")
+        return policy
+    texts = demos.instructions + (questions.prompts + questions.answers if questions else [])
+    tokenizer = build_tokenizer(texts)
+    camera = demos.contract.cameras[0]
+    config = PointingVLMConfig(
+        vocab_size=len(tokenizer),
+        num_views=len(demos.contract.cameras),
+        image_size=(camera.height, camera.width),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **recipe.backbone.model_dump(),
+    )
+    processor = ViTImageProcessorPil(
+        size={"height": camera.height, "width": camera.width}, image_mean=[0.5] * 3, image_std=[0.25] * 3
+    )
+    backbone = Backbone(PointingVLM(config), tokenizer, processor)
+    return VLAPolicy(demos.contract, backbone, HeadConfig(**recipe.head.model_dump()), recipe.execute)
+
+
+def _claim(recipe: Recipe, folder: Path, resume: bool) -> None:
+    """Take the folder for this recipe, or refuse."""
+    kept = folder / "recipe.yaml"
+    if kept.is_file():
+        mine, theirs = recipe.model_dump(mode="json"), YAML(typ="safe").load(kept.read_text())
+        different = sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
+        if not resume or different:
+            raise RecipeError(
+                "the folder holds a training already"
+                if not resume
+                else "the folder holds a training of another recipe",
+                file=kept,
+                key=", ".join(different) or None,
+                expected="an empty folder, or --resume with the same recipe",
+                found="a training" + (f" that differs in {', '.join(different)}" if different else " of this recipe"),
+                remedy="add --resume to go on, or give another -o" if not different else "give another -o",
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    yaml = YAML()
+    aside = folder / "recipe.yaml.part"
+    with aside.open("w") as f:
+        yaml.dump(recipe.model_dump(mode="json"), f)
+    aside.replace(kept)
+
+
+def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], folder: Path, begun: float) -> None:
+    """Leave recipe, data hashes, versions, cost and curve beside the weights."""
+    policy = folder / "policy"
+    shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")
+    seconds = {}
+    for name in ("pretrain", "head"):
+        log = folder / f"{name}.jsonl"
+        if log.is_file():
+            seconds[name] = json.loads(log.read_text().splitlines()[-1])["seconds"]
+            shutil.copy(log, policy / log.name)
+    frames = _held_back(demos)
+    errors = location_errors(load_policy(policy).backbone, demos, frames)
+    description = {
+        "parameters": {**counts, "trained": sum(counts.values()), "in_all": sum(counts.values())},
+        "seconds": {**seconds, "this_run": round(time.time() - begun, 1)},
+        "data": {"frames": len(demos), "episodes": int(demos.episode.max()) + 1, "sha256": demos.hashes},
+        "target_located_within_2cm_on_training_frames": {"k": int((errors[:, 0] < 0.02).sum()), "n": len(errors)},
+        "versions": {p: version(p) for p in ("torch", "transformers", "diffusers", "numpy", "mujoco")},
+        "hardware": {"machine": platform.machine(), "system": platform.platform(), "threads": torch.get_num_threads()},
+    }
+    (policy / "training.json").write_text(json.dumps(description, indent=2) + "\n")
+    draw_curve([folder / "pretrain.jsonl", folder / "head.jsonl"], policy / "curve.png")
+
+
+def _held_back(demos: Demonstrations, count: int = 512):
+    import numpy as np
+
+    return np.sort(np.random.default_rng(0).choice(len(demos), min(count, len(demos)), replace=False))
