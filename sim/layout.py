@@ -30,9 +30,9 @@ HELD_OUT_PAIRS: frozenset[tuple[str, str]] = frozenset(
 )
 ALL_PAIRS = tuple(product(COLOURS, SHAPES))
 
-TRAY, CABINET = (0.50, 0.25), (0.37, -0.26)
-BUTTONS = ((0.33, -0.11), (0.33, 0.0), (0.33, 0.11))
-ZONES = ((0.685, -0.10), (0.685, 0.09))
+TRAY, CABINET = (0.50, 0.265), (0.37, -0.275)
+BUTTONS = ((0.705, -0.13), (0.705, 0.0), (0.705, 0.13))
+ZONES = ((0.33, -0.07), (0.33, 0.08))
 REACH_MARGIN = 0.015  # a goal spot may lie this far outside the objects' region, metres
 LANE_BACK, LANE_WIDTH = 0.085, 0.075  # room behind a pushed object and beside its way, metres
 YAW = {"cube": 25 * pi / 180, "block": 25 * pi / 180, "star": 25 * pi / 180}  # others turn freely

@@ -224,7 +224,7 @@ _TESTS = {
 class SceneView:
     """Answers the predicates' questions from a scene as laid out, without a world: for checks at sampling time."""
 
-    TRAY_HALF = (0.09, 0.07)
+    TRAY_HALF = (0.075, 0.065)  # as in sim/world.py, which needs MuJoCo
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -249,7 +249,7 @@ class SceneView:
 
     def drawer_interior(self) -> tuple[np.ndarray, tuple[float, float]]:
         x, y = self.scene.cabinet_xy
-        return np.array([x + 0.14 * self.scene.drawer_open, y, 0.0]), (0.07, 0.06)
+        return np.array([x + 0.004 + 0.13 * self.scene.drawer_open, y, 0.0]), (0.061, 0.055)
 
     def drawer_opening(self) -> float:
         return self.scene.drawer_open
