@@ -1,0 +1,99 @@
+"""What can be asked to drive the arm: the protocol, and the policies that need no learning.
+
+A policy must offer ``execute``, ``reset`` and ``act``.  `run_episode` also looks for these, and does without them:
+
+- ``looks`` (bool, default True): False where the policy does not use the pictures; then none are rendered for it;
+- ``bind(world, task)``: called before ``reset``, for policies that may see the simulator's state;
+- ``reset(instruction, seed=...)``: where ``reset`` takes a seed it gets the episode's; all randomness comes from it;
+- ``contract`` (`vla_agent.contract.Contract`): compared with the environment's before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from sim.experts import Expert
+from sim.task import TaskInstance
+from sim.world import World
+
+ACTION_LIMIT = np.array([0.025] * 3 + [0.15] * 3, np.float32)  # metres and radians per control period, mode ee_delta
+
+
+class Policy(Protocol):
+    """Emits chunks of actions; ``execute`` rows of a chunk are carried out before the next look."""
+
+    execute: int
+
+    def reset(self, instruction: str) -> None: ...
+
+    def act(self, observation: Mapping[str, Any]) -> np.ndarray:
+        """(T, A) float32, one row per control period."""
+        ...
+
+
+class ExpertPolicy:
+    """The scripted expert of the task.  Decides from the simulator's state in every control period; hears nothing.
+
+    ``noise`` above 0 disturbs it as demonstrations are disturbed (`sim.disturbance`).
+    """
+
+    execute = 1
+    looks = False
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self.noise = noise
+
+    def bind(self, world: World, task: TaskInstance) -> None:
+        self._world, self._task = world, task
+
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        self._expert = Expert(self._world, self._task, rng=np.random.default_rng([seed, 101]), noise=self.noise)
+
+    def act(self, observation: Mapping[str, Any]) -> np.ndarray:
+        action = self._expert.decide().executed if self.noise else self._expert.action()
+        return np.asarray(action, np.float32)[None]
+
+
+class RandomPolicy:
+    """Draws one action uniformly within the limits and holds it for ``execute`` control periods.
+
+    Held actions travel farther than white noise, so this is the stronger of the two random baselines.
+    """
+
+    looks = False
+
+    def __init__(self, execute: int = 8) -> None:
+        self.execute = execute
+        self.reset("")
+
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        self._rng = np.random.default_rng([seed, 102])
+
+    def act(self, observation: Mapping[str, Any]) -> np.ndarray:
+        motion = self._rng.uniform(-ACTION_LIMIT, ACTION_LIMIT)
+        action = np.append(motion, self._rng.integers(2)).astype(np.float32)
+        return np.tile(action, (self.execute, 1))
+
+
+class ReplayPolicy:
+    """Carries out recorded actions (N, A).  ``looks``: the control steps at which pictures are to be rendered again."""
+
+    def __init__(self, actions: np.ndarray, looks: tuple[int, ...] = ()) -> None:
+        self.actions = np.asarray(actions, np.float32)
+        self.looks = len(looks) > 0
+        starts = [int(look) for look in looks] or [0]
+        self._spans = list(zip(starts, [*starts[1:], len(self.actions)], strict=True))
+        self.reset("")
+
+    def reset(self, instruction: str) -> None:
+        self._next = 0
+        self.execute = 0
+
+    def act(self, observation: Mapping[str, Any]) -> np.ndarray:
+        start, stop = self._spans[self._next]
+        self._next += 1
+        self.execute = stop - start
+        return self.actions[start:stop]

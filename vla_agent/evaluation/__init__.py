@@ -1,0 +1,1 @@
+"""Evaluation: paired episodes for the policy and its controls, `report.json`, `report.html`, replay."""

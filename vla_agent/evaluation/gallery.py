@@ -1,0 +1,71 @@
+"""Clips and film strips for the report's page: a bounded number of episodes, simulated again from their actions."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.task import TaskFamily
+from vla_agent.evaluation.replay import Studio
+from vla_agent.evaluation.store import key_of
+from vla_agent.evaluation.video import film_strip, picture_bytes, video_bytes
+
+CLIPS = 12
+SIZE = 192  # px
+BYTES = 8_000_000  # of all clips and strips together, as they stand in the page
+EVERY = 2  # control steps per frame
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One episode to look at; data as base64."""
+
+    episode: int
+    row: Mapping[str, Any]
+    video: str
+    strip: str
+    poster: str
+
+
+def choose(episodes: Sequence[Mapping[str, Any]], count: int = CLIPS) -> list[int]:
+    """Indices of the policy's episodes to show: failures and successes, spread over families and failure classes."""
+    rows = [(i, e) for i, e in enumerate(episodes) if e["control"] == "policy"]
+    failures = _spread([(i, f"{e['task']} {e['failure']}") for i, e in rows if not e["success"]])
+    successes = _spread([(i, e["task"]) for i, e in rows if e["success"]])
+    half = max(count // 2, count - len(successes))
+    chosen = failures[:half]
+    return sorted(chosen + successes[: count - len(chosen)], key=lambda i: (episodes[i]["success"], i))
+
+
+def _spread(items: Sequence[tuple[int, str]]) -> list[int]:
+    """Indices with every group's first before any group's second."""
+    seen: dict[str, int] = {}
+    ranked = []
+    for index, group in items:
+        seen[group] = seen.get(group, 0) + 1
+        ranked.append((seen[group], index))
+    return [index for _, index in sorted(ranked)]
+
+
+def film(
+    report: Mapping[str, Any], actions: Mapping[str, np.ndarray], families: Mapping[str, TaskFamily], count: int = CLIPS
+) -> list[Clip]:
+    """Simulate the chosen episodes again and encode their pictures, as far as the page's room goes."""
+    clips: list[Clip] = []
+    used = 0
+    with Studio(families, report["split"], SIZE) as studio:
+        for i in choose(report["episodes"], count):
+            row = report["episodes"][i]
+            frames = [f["front"] for f in studio.play(row, actions[key_of(row)], film_every=EVERY).frames]
+            middle = frames[len(frames) // 2]
+            parts = (video_bytes(frames, 20 / EVERY), picture_bytes(film_strip(frames)), picture_bytes(middle))
+            clip = Clip(i, row, *(base64.b64encode(part).decode() for part in parts))
+            used += len(clip.video) + len(clip.strip) + len(clip.poster)
+            if used > BYTES:
+                break
+            clips.append(clip)
+    return clips

@@ -1,0 +1,95 @@
+"""Versions and hashes: what a reader needs to know whether two reports can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("mujoco", "gymnasium", "numpy", "scipy")
+LEARNED = ("torch", "transformers", "diffusers")
+SIMULATOR = Path(__file__).resolve().parents[2] / "sim"
+
+
+def versions(learned: bool) -> dict[str, Any]:
+    """Packages, Python, platform, processor, renderer.  ``learned`` adds the packages that a learned policy runs on."""
+    import vla_agent
+
+    found = {"vla_agent": vla_agent.__version__}
+    for name in PACKAGES + (LEARNED if learned else ()):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found | {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": f"{cpu_name()} ({os.cpu_count()} cores)",
+        "renderer": renderer_name(),
+    }
+
+
+def renderer_name() -> str:
+    """What draws the pictures, by its own name, such as ``egl: llvmpipe (LLVM 15.0.6, 256 bits)``."""
+    from sim import cameras  # chooses the backend
+
+    backend = os.environ["MUJOCO_GL"]
+    try:
+        context = cameras.mujoco.GLContext(16, 16)
+        context.make_current()
+    except Exception:  # the world says what is wrong when it renders
+        return f"{backend}: does not start"
+    from OpenGL import GL
+
+    name = GL.glGetString(GL.GL_RENDERER).decode()
+    context.free()
+    return f"{backend}: {name}"
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def hash_file(file: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_files(files: Iterable[Path], root: Path) -> str:
+    """One SHA-256 over names and contents."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(root).as_posix()}:{hash_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def hash_policy(folder: Path | None) -> dict[str, str]:
+    """SHA-256 of every file of a policy folder that decides what it does: weights, configuration, tokenizer."""
+    if folder is None:
+        return {}
+    suffixes = (".safetensors", ".json", ".txt", ".model", ".jinja")
+    files = [f for f in folder.rglob("*") if f.is_file() and f.suffix in suffixes and "report" not in f.name]
+    return {f.relative_to(folder).as_posix(): hash_file(f) for f in sorted(files)}
+
+
+def hash_simulator() -> str:
+    """One SHA-256 over the simulator's code and assets."""
+    files = [f for f in SIMULATOR.rglob("*") if f.is_file() and "__pycache__" not in f.parts and f.suffix != ".yaml"]
+    return hash_files(files, SIMULATOR)
+
+
+def compare(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Which versions differ, one line each."""
+    return [f"{k}: {mine.get(k)} here, {theirs[k]} in the report" for k in theirs if mine.get(k) != theirs[k]]

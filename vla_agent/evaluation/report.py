@@ -1,0 +1,129 @@
+"""``report.html``: the report as one self-contained page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from sim.task import TaskFamily
+from vla_agent.evaluation.failure import FAILURES
+from vla_agent.evaluation.gallery import Clip, film
+
+NAMES = {
+    "policy": "policy",
+    "shuffled": "instruction shuffled",
+    "random": "random actions",
+    "expert": "scripted expert",
+}
+MEANING = {
+    "policy": "told what is asked",
+    "shuffled": "told something else; counted against what was asked",
+    "random": "knows nothing",
+    "expert": "reads the simulator's state",
+}
+HARDEST = 10
+
+
+def render(
+    report: Mapping[str, Any],
+    actions: Mapping[str, np.ndarray],
+    families: Mapping[str, TaskFamily],
+    out: Path,
+) -> str:
+    """The page's text.  The clips are simulated again from ``actions`` (see `gallery`)."""
+    return page(report, film(report, actions, families), out)
+
+
+def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
+    """The page's text, given its clips."""
+    summary = report["summary"]
+    return _template().render(
+        report=report,
+        summary=summary,
+        controls=[_card(c, report) for c in summary["controls"]],
+        verdict=verdict(report),
+        families=_families(summary),
+        failures=[(name, summary["controls"]["policy"]["failures"].get(name, 0)) for name in FAILURES],
+        failed=sum(summary["controls"]["policy"]["failures"].values()),
+        hardest=hardest(report),
+        clips=clips,
+        out=out.as_posix(),
+        names=NAMES,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "interval": interval, "words": lambda s: str(s).replace("_", " ")}
+    return environment.get_template("template.html")
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent without decimals; 0 and 100 only where they are exact."""
+    if value is None:
+        return "-"
+    shown = round(100 * value)
+    if (shown == 100 and value < 1) or (shown == 0 and value > 0):
+        return f"{100 * value:.1f} %"
+    return f"{shown} %"
+
+
+def interval(pair: tuple[float, float]) -> str:
+    low, high = (round(100 * p) for p in pair)
+    return f"{low} to {high} %"
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """One sentence that says what the numbers mean, and no more than they allow."""
+    controls = report["summary"]["controls"]
+    policy = controls["policy"]
+    text = f"{report['policy']} succeeded in {policy['k']} of {policy['n']} episodes ({percent(policy['success'])})."
+    against = report["summary"]["differences"]
+    if "shuffled" in against:
+        low = against["shuffled"]["interval"][0]
+        text += " It listens to its instruction." if low > 0 else " It was not shown to listen to its instruction."
+    if "random" in against and against["random"]["interval"][0] <= 0:
+        text += " It was not shown to be better than random actions."
+    if "expert" in controls and controls["expert"]["success"] < 0.9:
+        text += f" The scripted expert itself reached only {percent(controls['expert']['success'])}."
+    return text
+
+
+def _card(control: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = report["summary"]["controls"][control]
+    return {"key": control, "name": NAMES[control], "meaning": MEANING[control]} | numbers
+
+
+def _families(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per task family, the policy's numbers with those of every control."""
+    controls = summary["controls"]
+    return [
+        {"name": name, "cells": {c: controls[c]["families"].get(name) for c in controls}}
+        for name in controls["policy"]["families"]
+    ]
+
+
+def hardest(report: Mapping[str, Any], count: int = HARDEST) -> list[dict[str, Any]]:
+    """Failed episodes of the policy, first those whose seed failed in most tasks, then where the expert succeeded."""
+    expert = {(e["task"], e["seed"]): e["success"] for e in report["episodes"] if e["control"] == "expert"}
+    failed = [(i, e) for i, e in enumerate(report["episodes"]) if e["control"] == "policy" and not e["success"]]
+    by_seed = Counter(e["seed"] for _, e in failed)
+    rows = [
+        {"episode": i, "row": e, "same_seed": by_seed[e["seed"]], "expert": expert.get((e["task"], e["seed"]))}
+        for i, e in failed
+    ]
+    rows.sort(key=lambda r: (-r["same_seed"], not r["expert"], r["episode"]))
+    return rows[:count]

@@ -1,0 +1,224 @@
+"""Plan the episodes, play them in parallel, keep them, and write the report."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim.env import tabletop_contract
+from sim.task import SPLITS, TaskFamily, select
+from vla_agent.errors import OptionError, SimulatorError
+from vla_agent.evaluation import provenance
+from vla_agent.evaluation.report import render
+from vla_agent.evaluation.statistics import CONTROLS, summarise
+from vla_agent.evaluation.store import Store, identity_of
+from vla_agent.evaluation.worker import SCRIPTED, Job, Played, Player, Setting, play, play_with, start
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "0", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be evaluated.  Episode k of a task uses seed ``seed + k``, for the policy and its controls."""
+
+    policy: str
+    families: dict[str, TaskFamily]
+    suite: str = "tabletop"
+    split: str = "seen"
+    episodes: int = 10
+    seed: int = 0
+    controls: tuple[str, ...] = ("shuffled", "random", "expert")
+
+    def jobs(self) -> list[Job]:
+        """Every episode, in the order of play: all controls of one scene together, task after task, seed after seed."""
+        return [
+            Job(control, task, self.seed + k)
+            for k in range(self.episodes)
+            for task in self.families
+            for control in ("policy", *self.controls)
+        ]
+
+
+def make_plan(
+    policy: str,
+    tasks: str | Sequence[str] | None = None,
+    suite: str = "tabletop",
+    split: str = "seen",
+    episodes: int = 10,
+    seed: int = 0,
+    controls: str = "all",
+) -> Plan:
+    """Check the options and make a plan.  A control that would repeat the policy itself is left out.
+
+    Raises:
+        TaskError: unknown suite or task.
+        OptionError: another option has a value that makes no sense.
+    """
+    _require(split in SPLITS, "--split", ", ".join(SPLITS), split)
+    _require(controls in ("all", "none"), "--controls", "all, none", controls)
+    _require(episodes >= 1, "--episodes", "at least 1", episodes)
+    _require(seed >= 0, "--seed", "at least 0", seed)
+    families = select(list(tasks) if tasks and not isinstance(tasks, str) else tasks, suite)
+    for family in families.values():
+        family.wordings_of(split)
+    chosen: tuple[str, ...] = ("shuffled", "random", "expert") if controls == "all" else ()
+    if policy in SCRIPTED:  # they do not hear the instruction
+        chosen = tuple(c for c in chosen if c not in ("shuffled", policy))
+    return Plan(policy, families, suite, split, episodes, seed, chosen)
+
+
+def _require(good: bool, key: str, expected: object, found: object) -> None:
+    if not good:
+        raise OptionError(
+            "an option has a value that makes no sense",
+            key=key,
+            expected=expected,
+            found=found,
+            remedy="see vla-agent eval --help",
+        )
+
+
+def evaluate(
+    policy: str,
+    tasks: str | Sequence[str] | None = None,
+    episodes: int = 10,
+    seed: int = 0,
+    workers: int = 1,
+    split: str = "seen",
+    controls: str = "all",
+    out: str | Path | None = None,
+    suite: str = "tabletop",
+    resume: bool = False,
+    progress: Callable[[Played, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluate a policy; the report as a dictionary.
+
+    The outcomes depend on the seeds alone, not on ``workers``.
+
+    Args:
+        policy: folder or hub id of a learned policy, "expert" or "random".
+        out: folder for report.json, report.html and actions.npz; None writes nothing.
+        resume: go on with an unfinished run in ``out``.
+        progress: called after each episode with what was played, how many are done and how many there are.
+
+    Raises:
+        VlaAgentError: bad options, a policy that does not fit, another run in ``out``.
+    """
+    _require(workers >= 1, "--workers", "at least 1", workers)
+    plan = make_plan(policy, tasks, suite, split, episodes, seed, controls)
+    began = time.perf_counter()
+    description = describe(plan)
+    store = None if out is None else Store(Path(out), identity_of(description), resume)
+    rows = dict(store.records) if store else {}
+    seconds = store.seconds if store else 0.0
+    jobs = [job for job in plan.jobs() if job.key not in rows]
+    total = len(jobs) + len(rows)
+    setting = Setting(policy, plan.families, split)
+    with closing(store) if store else _nothing():
+        for played in play_all(setting, jobs, workers):
+            rows[played.job.key] = played.record
+            seconds += played.seconds
+            if store:
+                store.add(played)
+            if progress:
+                progress(played, len(rows), total)
+        order = {task: i for i, task in enumerate(plan.families)}
+        ranked = sorted(
+            rows.values(),
+            key=lambda r: (CONTROLS.index(r["control"]), order.get(r["task"], len(order)), r["task"], r["seed"]),
+        )
+        spent = {"wall": round(time.perf_counter() - began, 2), "episodes": round(seconds, 2), "workers": workers}
+        summary = summarise(ranked, spent)
+        report = description | {"episodes": ranked, "summary": summary}
+        if store:
+            store.finish(report, render(report, store.actions, plan.families, store.out))
+    return report
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """The head of the report: policy, suite, split, versions, hashes."""
+    learned = plan.policy not in SCRIPTED
+    folder = None
+    if learned:
+        from vla_agent.policy import find_folder
+
+        folder = find_folder(plan.policy)
+    return {
+        "policy": plan.policy,
+        "suite": plan.suite,
+        "split": plan.split,
+        "versions": provenance.versions(learned),
+        "hashes": {
+            "policy": provenance.hash_policy(folder),
+            "tasks": {name: provenance.hash_file(Path(f.file)) for name, f in plan.families.items()},
+            "simulator": provenance.hash_simulator(),
+            "contract": tabletop_contract().hash,
+        },
+    }
+
+
+def play_all(setting: Setting, jobs: Sequence[Job], workers: int) -> Iterator[Played]:
+    """Play the jobs, in this process where ``workers`` is 1, else in as many new ones; results as they come.
+
+    On Ctrl-C the episodes under way are finished and given out, then `KeyboardInterrupt` goes on.
+    """
+    if workers == 1 or len(jobs) <= 1:
+        if jobs:
+            with closing(Player(setting)) as player:
+                for job in jobs:
+                    yield play_with(player, job)
+        return
+    with _environment(ONE_THREAD):
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=start, initargs=(setting,))
+        try:
+            pending: set[Future[Played]] = {pool.submit(play, job) for job in jobs}
+            while pending:
+                try:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                except KeyboardInterrupt:
+                    for future in pending:
+                        future.cancel()
+                    under_way = [f for f in pending if not f.cancelled()]
+                    for future in under_way:
+                        yield future.result()
+                    raise
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise SimulatorError(
+                "a worker process died",
+                expected="worker processes that live until the evaluation ends",
+                found=str(error),
+                remedy="is there enough memory? try fewer --workers, with --resume; or `vla-agent doctor`",
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes that are started inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

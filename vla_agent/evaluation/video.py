@@ -1,0 +1,99 @@
+"""Small H.264 videos and film strips, encoded with PyAV and Pillow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from os import PathLike
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+BAR = (17, 24, 39)
+
+
+def write_video(
+    path: str | PathLike[str] | io.BytesIO, frames: Sequence[np.ndarray], fps: float, crf: int = 26
+) -> None:
+    """Write frames (H, W, 3) uint8 with even H and W as H.264 in MP4; in a file the index comes first.
+
+    ``crf`` is x264's quality, lower is better.  One encoder thread: the bits do not depend on the cores.
+    """
+    in_memory = isinstance(path, io.BytesIO)
+    options = {} if in_memory else {"movflags": "+faststart"}
+    with av.open(path if in_memory else str(path), "w", format="mp4", options=options) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": str(crf), "preset": "medium", "tune": "animation"}
+        stream.thread_count = 1
+        for image in frames:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def video_bytes(frames: Sequence[np.ndarray], fps: float, crf: int = 30) -> bytes:
+    """The MP4 file as bytes, to be embedded in a page."""
+    buffer = io.BytesIO()
+    write_video(buffer, frames, fps, crf)
+    return buffer.getvalue()
+
+
+def picture_bytes(image: np.ndarray, quality: int = 80) -> bytes:
+    """One picture (H, W, 3) uint8 as a JPEG file's bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
+def film_strip(frames: Sequence[np.ndarray], count: int = 6) -> np.ndarray:
+    """``count`` frames evenly spaced in time, first and last among them, side by side: (H, about count * W, 3)."""
+    picked = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+    gap = np.full((frames[0].shape[0], 2, 3), 255, np.uint8)
+    parts = [part for i in picked for part in (gap, frames[i])]
+    return np.concatenate(parts[1:], axis=1)
+
+
+def inset(front: np.ndarray, wrist: np.ndarray, share: float = 0.3) -> np.ndarray:
+    """The front picture with the wrist picture in its upper right corner, in a thin white frame."""
+    height, width = front.shape[:2]
+    size = (round(width * share), round(height * share))
+    small = np.asarray(Image.fromarray(wrist).resize(size, Image.Resampling.LANCZOS))
+    framed = np.pad(small, ((2, 2), (2, 2), (0, 0)), constant_values=255)
+    picture = front.copy()
+    picture[6 : 6 + framed.shape[0], width - 6 - framed.shape[1] : width - 6] = framed
+    return picture
+
+
+def caption(image: np.ndarray, text: str, mark: str = "") -> np.ndarray:
+    """The picture with a dark bar below that holds the text (wrapped) and, at its right end, ``mark``."""
+    height, width = image.shape[:2]
+    font = ImageFont.load_default(size=max(11, width // 24))
+    room = width - 16 - (font.getlength("00.0 s") + 12 if mark else 0)  # the same in every frame of a video
+    lines = _wrap(text, font, room)
+    pitch = font.size + 5
+    bar = pitch * len(lines) + 9
+    bar += (height + bar) % 2  # H.264 wants even sizes
+    canvas = Image.new("RGB", (width, height + bar), BAR)
+    canvas.paste(Image.fromarray(image), (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for i, line in enumerate(lines):
+        draw.text((8, height + 4 + i * pitch), line, (243, 244, 246), font)
+    if mark:
+        draw.text((width - 8 - font.getlength(mark), height + 4), mark, (156, 163, 175), font)
+    return np.asarray(canvas)
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= room or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
