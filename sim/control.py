@@ -17,7 +17,16 @@ MAX_ROTATION = 0.15  # radians per control period, each axis
 MAX_JOINT_STEP = np.array([0.109] * 4 + [0.13] * 3)  # radians per control period: the Panda's joint speed limits
 MAX_LAG = (0.04, 0.3)  # metres, radians between commanded and measured pose
 WORKSPACE = (np.array([0.22, -0.42, 0.004]), np.array([0.80, 0.42, 0.50]))  # of the commanded position
-MODES = {"ee_delta": 7, "joint_position": 8}  # name -> action dimension
+ACTION_LIMITS = {  # mode -> lowest and highest action
+    "ee_delta": (
+        np.array([-MAX_TRANSLATION] * 3 + [-MAX_ROTATION] * 3 + [0.0], np.float32),
+        np.array([MAX_TRANSLATION] * 3 + [MAX_ROTATION] * 3 + [1.0], np.float32),
+    ),
+    "joint_position": (
+        np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973, 0.0], np.float32),
+        np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973, 1.0], np.float32),
+    ),
+}
 DAMPING = 1e-3
 NULL_GAIN = 0.05
 

@@ -13,7 +13,7 @@ from sim.cameras import Cameras  # first: it chooses the GL backend before mujoc
 import mujoco
 import numpy as np
 
-from sim.control import MODES, Controller
+from sim.control import ACTION_LIMITS, Controller
 from sim.model import ARM_JOINTS, Catalogue, build_model
 from sim.objects import half_extents
 from sim.scene import COLOURS, MAX_OBJECTS, Object, Scene, Start, Zone
@@ -57,9 +57,9 @@ class World:
     TRAY_HALF = TRAY_HALF
 
     def __init__(self, image_size: tuple[int, int] = (96, 96), control: str = "ee_delta") -> None:
-        if control not in MODES:
+        if control not in ACTION_LIMITS:
             raise OptionError(
-                "unknown control mode", key="control", expected=sorted(MODES), found=control, remedy="use one of these"
+                "unknown control mode", key="control", expected=sorted(ACTION_LIMITS), found=control, remedy="use one of these"
             )
         if len(image_size) != 2 or not all(isinstance(n, int | np.integer) and 16 <= n <= 2048 for n in image_size):
             raise OptionError(
