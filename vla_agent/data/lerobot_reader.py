@@ -88,6 +88,12 @@ class Dataset:
         path = self.root / schema.CONTRACT
         return Contract.from_dict(read_json(path), file=str(path))
 
+    @property
+    def collection(self) -> dict[str, Any]:
+        """How it was collected (``meta/collection.json``); empty where nobody wrote that down."""
+        path = self.root / schema.COLLECTION
+        return dict(read_json(path)) if path.exists() else {}
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 over the names, sizes and hashes of the dataset's files."""

@@ -3,7 +3,7 @@
 A frame is one control period: the observation *before* the action, and the action.  Features (docs/design.md)::
 
     observation.images.<camera>  (H, W, 3) uint8, video or PNG       observation.state   (D,) float32
-    action                       (A,) float32                        annotation.subgoal  (6,) target xyz, goal xyz (m, base)
+    action                       (A,) float32                        annotation.subgoal  (6,) target, goal (m, base)
     annotation.points            (12,) u, v, inside of front.target, front.goal, wrist.target, wrist.goal
     annotation.clean             (1,) 1 where the action answers this state, 0 while a disturbance is injected
 """

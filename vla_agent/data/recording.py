@@ -1,0 +1,114 @@
+"""Records one demonstration: the scripted expert from the start, or from where a learned policy has led."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.env import TabletopEnv
+from sim.experts import Expert
+from sim.task import TaskFamily
+from vla_agent.data import schema
+from vla_agent.data.episode import Episode
+
+AFTER_SUCCESS = 3  # frames kept after the goal is reached, so that the policy learns to let go and stay
+TAKEOVER_STEPS = (10, 150)  # the policy drives for this many control periods, uniformly drawn
+_EXPERT, _TAKEOVER = 201, 202  # streams of the episode's randomness beside the scene's own
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of one seed: ``recorded`` (with an episode), ``failed`` (the expert ran out of time), or ``solved``
+    (the policy reached the goal before the expert took over)."""
+
+    outcome: str
+    episode: Episode | None = None
+
+
+def record(env: TabletopEnv, family: TaskFamily, seed: int, noise: float, policy: Any = None) -> Attempt:
+    """Attempt one demonstration.
+
+    The observation is taken *before* the action; the action recorded is the expert's label, while the world is stepped
+    with the disturbed one, so that the data shows recoveries and not mistakes (DART: Laskey et al. 2017).
+
+    With a ``policy``, that policy drives first, for a random number of control periods, and only the expert's part is
+    recorded: demonstrations from the states that the policy itself reaches (HG-DAgger: Kelly et al. 2019, with the
+    script in the human's place).
+
+    Args:
+        env: any environment; it is set to the family and laid out anew.
+        family: what to show.
+        seed: decides the scene, the instruction, the disturbances and the take-over.
+        noise: 0 for none, 1 for the usual disturbances.
+        policy: offers ``execute``, ``reset(instruction)`` and ``act(observation) -> (T, A)``.
+    """
+    env.set_task(family)
+    task, world = env.begin(seed), env.world
+    if policy is not None and not _drive(env, seed, policy):
+        return Attempt("solved")
+    expert = Expert(world, task, rng=np.random.default_rng([seed, _EXPERT]), noise=noise)
+    rows: dict[str, list[np.ndarray]] = {}
+    images: dict[str, list[np.ndarray]] = {}
+    remaining = task.steps_limit
+    succeeded = False
+    while remaining > 0:
+        decision = expert.decide()
+        pictures = world.render()
+        frame = {
+            schema.STATE: world.state(),
+            schema.ACTION: decision.label,
+            schema.SUBGOAL: decision.subgoal.ravel(),
+            schema.POINTS: np.concatenate([world.project(name, decision.subgoal).ravel() for name in pictures]),
+            schema.CLEAN: [decision.clean],
+        }
+        for name, values in frame.items():
+            rows.setdefault(name, []).append(np.asarray(values, dtype=np.float32))
+        for name, picture in pictures.items():
+            images.setdefault(name, []).append(picture)
+        world.step(decision.executed)
+        remaining -= 1
+        if not succeeded and task.success(world):
+            succeeded, remaining = True, AFTER_SUCCESS
+    if not succeeded:
+        return Attempt("failed")
+    columns = {name: np.stack(values) for name, values in rows.items()}
+    stacked = {name: np.stack(pictures) for name, pictures in images.items()}
+    return Attempt("recorded", Episode(task.instruction, columns, stacked, {"family": family.name, "seed": seed}))
+
+
+def _drive(env: TabletopEnv, seed: int, policy: Any) -> bool:
+    """Let the policy drive for a random number of periods; False where it solves the task each time before that.
+
+    Solved early, the episode starts anew, with a drive that ends before the success.
+    """
+    rng = np.random.default_rng([seed, _TAKEOVER])
+    takes_seed = "seed" in inspect.signature(policy.reset).parameters
+    most = TAKEOVER_STEPS[1]
+    for _ in range(2):
+        if most < TAKEOVER_STEPS[0]:
+            return False
+        steps = int(rng.integers(TAKEOVER_STEPS[0], most + 1))
+        task = env.begin(seed)
+        policy.reset(task.instruction, **({"seed": seed} if takes_seed else {}))
+        solved = _solved_after(env, policy, steps)
+        if solved is None:
+            return True
+        most = solved - TAKEOVER_STEPS[0]
+    return False
+
+
+def _solved_after(env: TabletopEnv, policy: Any, steps: int) -> int | None:
+    """Drive for ``steps`` periods: the period in which the goal was reached, or None."""
+    world, task = env.world, env.task
+    done = 0
+    while done < steps:
+        chunk = policy.act({"images": world.render(), "state": world.state()})
+        for action in chunk[: min(policy.execute, steps - done)]:
+            world.step(action)
+            done += 1
+            if task.success(world):
+                return done
+    return None
