@@ -177,6 +177,13 @@ class World:
         self.data.qvel[:] = 0
         self._refresh()
 
+    def move_object(self, name: str, xyz: np.ndarray, yaw: float = 0.0) -> None:
+        """Put an object (its centre, upright) somewhere else at once, without physics; for generated pictures."""
+        address = self._slot_qpos[self._slots[name]]
+        self.data.qpos[address : address + 7] = (*xyz, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
+        self.data.qvel[:] = 0
+        self._refresh()
+
     # -- time ----------------------------------------------------------------------------------------------------
 
     def step(self, action: np.ndarray) -> None:
