@@ -56,7 +56,7 @@ def episode(task: str, seed: int, noise: float = 0.0, random_steps: int = 0) -> 
 def measure(
     seeds: int = 200, workers: int = 2, tasks: tuple[str, ...] = (), first: int = 0, **options: Any
 ) -> list[dict[str, Any]]:
-    """One row per family: task, success, n, successes, low, high (Wilson, 95 %), mean steps of successes, failed seeds."""
+    """One row per family: success, n, successes, low, high (Wilson, 95 %), mean steps of successes, failed seeds."""
     from sim.task import load_suite
 
     rows = []

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.grasps import width
-from sim.motion import CLOSED, HOVER, OPEN, Intent, clear_height, funnel
+from sim.motion import CLOSED, HOVER, OPEN, Intent, clear_height, funnel, wrap
 from sim.world import DRAWER_TRAVEL, World
 
 PUSH_HEIGHT = 0.02  # finger-tip height while pushing, metres
+PUSH_AHEAD = 0.03  # how far ahead of itself the gripper is commanded, metres: sets the speed
 FINGER = 0.012  # half the closed fingers' extent, metres
 
 
@@ -39,18 +40,23 @@ class Push:
         centre, tip = world.object_position(self.name), world.ee_position
         offset, unit, half = self._way(world)
         goal = np.array([*world.zone(self.colour).xy, centre[2]])
+        yaw = face_yaw(unit, world.ee_yaw)
         relative = tip[:2] - centre[:2]
         along = float(relative @ unit)
         across = relative - along * unit
-        behind = along < -(half + FINGER - 0.008) and np.linalg.norm(across) < 0.015
-        if behind and tip[2] < PUSH_HEIGHT + 0.015:  # low and behind: push, and steer back onto the line
-            step = min(0.012, float(np.linalg.norm(offset)))
-            contact = centre[:2] - unit * (half + FINGER)
-            xy = contact + unit * step - 0.5 * across
-            return Intent(np.array([*xy, PUSH_HEIGHT]), 0.0, CLOSED, centre, goal)
-        start = np.array([*(centre[:2] - unit * (half + FINGER + 0.03)), PUSH_HEIGHT])
+        if along < -0.015 and np.linalg.norm(across) < 0.018 and tip[2] < PUSH_HEIGHT + 0.015:  # low and behind: push
+            ahead = min(PUSH_AHEAD, float(np.linalg.norm(offset)) + 0.01)
+            return Intent(np.array([*(tip[:2] + unit * ahead - 2.0 * across), PUSH_HEIGHT]), yaw, CLOSED, centre, goal)
+        start = np.array([*(centre[:2] - unit * (half + FINGER + 0.025)), PUSH_HEIGHT])
         hover = max(HOVER, clear_height(world, tip, start, (*self.obstacles, self.name)))
-        return Intent(funnel(world, start, hover), 0.0, CLOSED, centre, goal)
+        return Intent(funnel(world, start, hover), yaw, CLOSED, centre, goal)
+
+
+def face_yaw(direction: np.ndarray, present: float) -> float:
+    """Yaw that turns a flat side of the closed fingers towards ``direction`` (2,), with the least turning."""
+    angle = float(np.arctan2(direction[1], direction[0]))
+    candidates = [wrap(angle + k * np.pi / 2) for k in range(4)]
+    return min(candidates, key=lambda yaw: abs(yaw) + abs(yaw - present))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from sim.disturbance import Disturbance
 from sim.motion import HOVER, OPEN, Intent, servo
 from sim.task import TaskInstance
 from sim.transport import (
+    SLOTS,
     BesideObject,
     Destination,
     Gather,
@@ -116,6 +117,17 @@ def compile_skills(task: TaskInstance) -> tuple[Skill, ...]:
     def transport(name: str, destination: Destination) -> Transport:
         return Transport(name, shapes[name], destination, tuple(n for n in names if n != name))
 
+    def destination(name: str, args: Mapping[str, str]) -> Destination:
+        if "on" in args:
+            return OnObject(args["on"])
+        if "beside" in args:
+            return BesideObject(args["beside"], args["direction"])
+        if args["in"] == "drawer":
+            return InDrawer()
+        slot = SLOTS[to_tray.index(name) % len(SLOTS)] if len(to_tray) > 1 else (0.0, 0.0)
+        return InTray(slot, tuple(n for n in names if n != name))
+
+    to_tray = [p.args[0] for p in task.goal if p.name == "in" and p.args[1] == "tray"]
     skills: list[Skill] = []
     picked = ""
     for entry in task.skills:
@@ -123,13 +135,12 @@ def compile_skills(task: TaskInstance) -> tuple[Skill, ...]:
         if skill == "pick":
             picked = args["object"]
         elif skill == "place":
-            skills.append(transport(picked, destination_of(args, tuple(n for n in names if n != picked))))
+            skills.append(transport(picked, destination(picked, args)))
         elif skill == "push":
             skills.append(Push(args["object"], args["to"], tuple(n for n in names if n != args["object"])))
         elif skill == "gather":
             chosen = tuple(o.name for o in task.scene.objects if o.colour == args["colour"])
-            into = {n: destination_of({"in": args["into"]}, tuple(m for m in names if m != n)) for n in chosen}
-            skills.append(Gather(tuple(transport(n, into[n]) for n in chosen)))
+            skills.append(Gather(tuple(transport(n, destination(n, {"in": args["into"]})) for n in chosen)))
         elif skill == "press":
             skills.append(Press(args["colour"], names))
         elif skill == "pull_drawer":
@@ -145,12 +156,3 @@ def compile_skills(task: TaskInstance) -> tuple[Skill, ...]:
                 remedy="mend the task file",
             )
     return tuple(skills)
-
-
-def destination_of(args: Mapping[str, str], others: tuple[str, ...]) -> Destination:
-    """The destination that the arguments of ``place`` name."""
-    if "on" in args:
-        return OnObject(args["on"])
-    if "beside" in args:
-        return BesideObject(args["beside"], args["direction"])
-    return InTray(others) if args["in"] == "tray" else InDrawer()

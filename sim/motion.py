@@ -62,11 +62,11 @@ def funnel(world: World, point: np.ndarray, hover: float, inner: float = 0.006, 
     return np.array([*(tip[:2] + travel * offset), height])
 
 
-def servo(world: World, intent: Intent, gain: float = 0.5) -> np.ndarray:
+def servo(world: World, intent: Intent, gain: float = 0.3) -> np.ndarray:
     """The action (7,) that moves the commanded pose towards the intent: proportional, saturated at the limits."""
     action = np.zeros(7, dtype=np.float32)
     action[:3] = limit(gain * (intent.xyz - world.command_position), MAX_STEP)
-    action[3:6] = limit(gain * turn(world.ee_rotation, intent.yaw), MAX_TURN)
+    action[3:6] = limit(0.5 * turn(world.ee_rotation, intent.yaw), MAX_TURN)
     action[6] = intent.gripper
     return action
 

@@ -12,8 +12,8 @@ from sim.motion import CLOSED, HOVER, OPEN, Intent, clear_height, funnel
 from sim.predicates import BESIDE_SPOT, DIRECTIONS
 from sim.world import TRAY_HALF, World
 
-DROP = 0.02  # metres: an object may be let go this far above the floor of a container
-SLOTS = ((0.0, 0.0), (0.03, 0.04), (-0.03, -0.04), (0.03, -0.04), (-0.03, 0.04))  # offsets of drop spots in the tray
+DROP = 0.006  # metres: an object may be let go this far above the tray's floor
+SLOTS = ((-0.035, 0.0), (0.035, 0.0), (0.0, 0.03), (0.0, -0.03))  # drop spots in the tray, from its centre
 
 
 class Skill(Protocol):
@@ -37,21 +37,17 @@ class Destination(Protocol):
 
 @dataclass(frozen=True)
 class InTray:
+    slot: tuple[float, float]  # offset of the drop spot from the tray's centre
     others: tuple[str, ...]  # everything else that may lie in the tray
 
     def spot(self, world: World, name: str) -> np.ndarray:
-        floor = world.tray()
-        slots = floor[:2] + np.array(SLOTS)
-        taken = [world.object_position(o)[:2] for o in self.others if inside_tray(world, o)]
-        if taken:
-            room = [min(float(np.linalg.norm(slot - t)) for t in taken) for slot in slots]
-            slot = slots[int(np.argmax(room))]
-        else:
-            slot = slots[0]
-        return np.array([*slot, floor[2] + half_height(world, name)])
+        return world.tray() + np.array([*self.slot, half_height(world, name)])
 
     def ready(self, world: World, name: str) -> bool:
-        return inside_tray(world, name) and bottom(world, name) < world.tray()[2] + DROP
+        if not inside_tray(world, name):
+            return False
+        lands = any(world.touching(name, other) for other in self.others)  # on what lies there already
+        return lands or bottom(world, name) < world.tray()[2] + DROP
 
 
 def inside_tray(world: World, name: str, margin: float = 0.01) -> bool:
