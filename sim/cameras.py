@@ -7,12 +7,27 @@ import os
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "0")  # one process per core beats llvmpipe's threads
 
-import mujoco  # noqa: E402
-import numpy as np  # noqa: E402
-
 from vla_agent.errors import SimulatorError  # noqa: E402
 
+REMEDY = (
+    "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri and MUJOCO_GL=egl, or MUJOCO_GL=osmesa after "
+    "apt-get install libosmesa6; `vla-agent doctor` checks it"
+)
+
+try:
+    import mujoco
+except (RuntimeError, ImportError, AttributeError) as error:  # an unknown MUJOCO_GL, a backend whose library is missing
+    raise SimulatorError(
+        "MuJoCo cannot be imported with this OpenGL backend",
+        key=f"MUJOCO_GL={os.environ['MUJOCO_GL']}",
+        expected="egl or osmesa, with their libraries installed",
+        found=f"{type(error).__name__}: {error}",
+        remedy=REMEDY,
+    ) from error
+import numpy as np  # noqa: E402
+
 CAMERAS = ("front", "wrist")
+SHOWN, HIDDEN = 0, 5  # geom groups
 
 
 def _gl_context(width: int, height: int):
@@ -25,7 +40,7 @@ def _gl_context(width: int, height: int):
             key=f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}",
             expected="a working OpenGL backend: egl or osmesa",
             found=f"{type(error).__name__}: {error}",
-            remedy="apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, or set MUJOCO_GL=osmesa after apt-get install libosmesa6",
+            remedy=REMEDY,
         ) from error
     return context
 
@@ -47,6 +62,7 @@ class Cameras:
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
             self._scene.flags[flag] = 0
         self._option = mujoco.MjvOption()
+        self._option.geomgroup[:] = [group == SHOWN for group in range(6)]
         self._views = []
         for name in CAMERAS:
             camera = mujoco.MjvCamera()
@@ -61,15 +77,25 @@ class Cameras:
         self._gl.make_current()
         buffer = np.empty((height * len(CAMERAS), width, 3), np.uint8)
         for k, camera in enumerate(self._views):
-            if k == 0:
-                mujoco.mjv_updateScene(
-                    self._model, data, self._option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
-                )
-            else:
-                mujoco.mjv_updateCamera(self._model, data, camera, self._scene)
+            self._model.geom_group[:] = np.where(self._in_view(data, camera.fixedcamid), SHOWN, HIDDEN)
+            mujoco.mjv_updateScene(
+                self._model, data, self._option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+            )
             mujoco.mjr_render(self._rects[k], self._scene, self._context)
         mujoco.mjr_readPixels(buffer, None, self._all, self._context)
         return {name: np.ascontiguousarray(buffer[k * height : (k + 1) * height][::-1]) for k, name in enumerate(CAMERAS)}
+
+    def _in_view(self, data: mujoco.MjData, camera: int) -> np.ndarray:
+        """(ngeom,) bool: the geom's bounding sphere reaches into the view.  MuJoCo itself draws what is out of view too."""
+        model = self._model
+        local = (data.geom_xpos - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
+        radius = model.geom_rbound
+        half = np.tan(np.deg2rad(model.cam_fovy[camera]) / 2)
+        depth = -local[:, 2]
+        inside = depth > -radius
+        for axis, slope in ((0, half * self._size[1] / self._size[0]), (1, half)):
+            inside &= np.abs(local[:, axis]) <= slope * depth + radius * np.sqrt(1 + slope * slope)
+        return inside | (radius == 0)  # planes have no bounding sphere
 
     def project(self, data: mujoco.MjData, camera: str, points: np.ndarray) -> np.ndarray:
         """Base-frame points (N, 3) -> (N, 3): u to the right and v down in [0, 1] of the picture, 1.0 where inside it and in front."""

@@ -21,6 +21,18 @@ INERTIA = 3.0e-5  # kg m^2 about each axis, the same for every shape
 GEOM_FIELDS = ("type", "size", "pos", "quat", "rbound", "aabb", "condim", "friction")
 
 
+# A box with its own four corners per side, so that the sides are shaded flat.
+BOX_CORNERS = np.array(
+    [
+        np.roll((side, a * side, b), axis)
+        for axis in range(3)
+        for side in (-1.0, 1.0)
+        for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    ]
+)
+BOX_FACES = np.array([(4 * k + i, 4 * k + i + 1, 4 * k + (i + 2) % 4) for k in range(6) for i in (0, 2)])
+
+
 def _load(name: str) -> mujoco.MjSpec:
     try:
         return mujoco.MjSpec.from_file(str(ASSETS / name))
@@ -40,10 +52,30 @@ def _add_meshes(spec: mujoco.MjSpec) -> None:
         mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
 
 
+def _draw_as_one(spec: mujoco.MjSpec, name: str) -> None:
+    """Draw a body's boxes of one colour as one mesh, and hide the boxes: each drawn geom costs 30 microseconds a picture."""
+    body = spec.body(name)
+    colours: dict[tuple[float, ...], list[mujoco.MjsGeom]] = {}
+    for geom in body.geoms:
+        colours.setdefault(tuple(geom.rgba), []).append(geom)
+    for k, (rgba, geoms) in enumerate(colours.items()):
+        vertices = np.concatenate([geom.pos + BOX_CORNERS * geom.size for geom in geoms])
+        faces = np.concatenate([BOX_FACES + len(BOX_CORNERS) * i for i in range(len(geoms))])
+        mesh = spec.add_mesh(name=f"{name}.{k}", uservert=vertices.ravel(), userface=faces.ravel())
+        mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+        for geom in geoms:
+            geom.rgba = (0, 0, 0, 0)
+        body.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, rgba=rgba, contype=0, conaffinity=0, mass=0
+        )
+
+
 def build_model() -> mujoco.MjModel:
     """Compile the tabletop with empty object slots ``slot0``, ``slot1``, ..."""
     spec = _load("tabletop.xml")
     _add_meshes(spec)
+    for name in ("tray", "cabinet", "drawer"):
+        _draw_as_one(spec, name)
     for shape in meshes():  # keeps the meshes in the model and on the renderer; never seen, touches nothing
         spec.worldbody.add_geom(
             type=mujoco.mjtGeom.mjGEOM_MESH, meshname=shape, contype=0, conaffinity=0, rgba=(0, 0, 0, 0), pos=(0, 0, -1)

@@ -28,17 +28,21 @@ PALETTE = {
     "dark_grey": (70, 72, 76),
     "gray": (118, 118, 122),
     "black": (44, 45, 48),
+    "silicone": (165, 165, 170),
 }
 FACES = {  # faces kept per mesh
     **{"link0": 500, "link1": 500, "link2": 500, "link3": 700, "link4": 800, "link5": 900, "link6": 900, "link7": 800},
-    **{"base": 900, "driver": 120, "coupler": 160, "spring_link": 160, "follower": 160},
+    **{"base": 900, "driver": 280, "spring_link": 160, "follower": 160},
 }
-GRIPPER_PARTS = {  # mesh -> (file, offset along z in metres, colour)
-    "base": [("base", 0.0, "black"), ("base_mount", -0.0038, "black")],
-    "driver": [("driver", 0.0, "gray")],
-    "coupler": [("coupler", 0.0, "black")],
-    "spring_link": [("spring_link", 0.0, "black")],
-    "follower": [("follower", 0.0, "black")],
+GRIPPER_PARTS = {  # mesh -> (file, offset in metres, colour); parts that move as one in the closed linkage become one mesh
+    "base": [("base", (0, 0, 0), "black"), ("base_mount", (0, 0, -0.0038), "black")],
+    "driver": [("driver", (0, 0, 0), "gray"), ("coupler", (0, 0.0315, -0.0041), "black")],
+    "spring_link": [("spring_link", (0, 0, 0), "black")],
+    "follower": [
+        ("follower", (0, 0, 0), "gray"),
+        ("pad", (0, -0.0189, 0.01352), "gray"),
+        ("silicone_pad", (0, -0.0189, 0.01352), "silicone"),
+    ],
 }
 
 
@@ -96,7 +100,8 @@ def main(assets: Path) -> None:
         for stem, offset, colour in files:
             mesh = trimesh.load(assets / "robotiq_2f85" / "meshes" / f"{stem}.stl", force="mesh")
             mesh.apply_scale(0.001)
-            mesh.apply_translation((0, 0, offset))
+            mesh = mesh.bounding_box.to_mesh() if "pad" in stem else mesh
+            mesh.apply_translation(offset)
             groups.setdefault(name, []).append((mesh, colour))
     (HERE / "meshes").mkdir(exist_ok=True)
     total = 0
