@@ -236,7 +236,10 @@ def write(folder: Path, scenes: int, seed: int, workers: int = 1, image_size: tu
     meta = {"version": VERSION, "scenes": scenes, "seed": seed, "image_size": list(image_size), "shard": SHARD}
     file = folder / "meta.json"
     if file.exists():
-        found = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            found = f"no JSON: {error}"
         if found != meta:
             raise DatasetError(
                 "the folder holds other pictures", file=file, expected=meta, found=found, remedy="name another folder"
@@ -284,6 +287,9 @@ def main(argv: list[str] | None = None) -> int:
     except VlaAgentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last whole shard", file=sys.stderr)
+        return 130
     return 0
 
 
