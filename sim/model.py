@@ -76,9 +76,9 @@ def build_model() -> mujoco.MjModel:
     _add_meshes(spec)
     for name in ("tray", "cabinet", "drawer"):
         _draw_as_one(spec, name)
-    for shape in meshes():  # keeps the meshes in the model and on the renderer; never seen, touches nothing
+    for shape in meshes():  # keeps the meshes in the model, with their convex hulls; never seen
         spec.worldbody.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_MESH, meshname=shape, contype=0, conaffinity=0, rgba=(0, 0, 0, 0), pos=(0, 0, -1)
+            name=f"keep.{shape}", type=mujoco.mjtGeom.mjGEOM_MESH, meshname=shape, rgba=(0, 0, 0, 0), pos=(0, 0, -1)
         )
     for k in range(MAX_OBJECTS):
         body = spec.worldbody.add_body(name=f"slot{k}", pos=(0, 0, 0))
@@ -86,7 +86,10 @@ def build_model() -> mujoco.MjModel:
         body.explicitinertial, body.mass, body.inertia, body.gravcomp = True, MASS, (INERTIA,) * 3, 1
         for part in range(MAX_PARTS):  # as large as any shape: the compiled bounding volumes must cover them all
             body.add_geom(name=f"slot{k}.{part}", size=(0.06, 0, 0), mass=0, contype=1, conaffinity=1)
-    return spec.compile()
+    model = spec.compile()
+    kept = [model.geom(f"keep.{shape}").id for shape in meshes()]
+    model.geom_contype[kept] = model.geom_conaffinity[kept] = 0  # only now, or no hull would be computed
+    return model
 
 
 def build_arm() -> mujoco.MjModel:

@@ -139,11 +139,13 @@ def _star(points: int = 5, outer: float = 0.028, inner: float = 0.0135) -> tuple
     rim = np.stack([radii * np.cos(angles), radii * np.sin(angles)], 1)
     n, h = 2 * points, _STAR_H / 2
     low = np.concatenate([rim, np.full((n, 1), -h)], 1)
-    vertices = np.concatenate([low, low * (1, 1, -1), [(0, 0, -h), (0, 0, h)]])
-    faces = []
+    vertices = np.concatenate([low, low * (1, 1, -1)])
+    flat = [(k - 1 if k else n - 1, k, k + 1) for k in range(0, n, 2)]  # the tips, then the inner polygon
+    flat += [(1, k, k + 2) for k in range(3, n - 2, 2)]
+    faces = [(n + a, n + b, n + c) for a, b, c in flat] + [(a, c, b) for a, b, c in flat]
     for k in range(n):
         j = (k + 1) % n
-        faces += [(k, j, n + j), (k, n + j, n + k), (2 * n, j, k), (2 * n + 1, n + k, n + j)]
+        faces += [(k, j, n + j), (k, n + j, n + k)]
     return vertices, np.array(faces)
 
 
