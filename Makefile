@@ -20,7 +20,7 @@ EPISODES ?= 2
 WORKERS ?= 2
 OUT ?= runs/demo
 DATASET ?= datasets/tabletop
-COLLECT_EPISODES ?= 50
+COLLECT_EPISODES ?= 500
 TRAINED ?= runs/train
 BENCH ?=
 
@@ -58,7 +58,7 @@ format: install-dev ## mend what ruff can mend
 	@$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-collect: install ## record demonstrations into DATASET, COLLECT_EPISODES of each task
+collect: install ## record demonstrations into DATASET, COLLECT_EPISODES in all
 	@$(BIN)/vla-agent collect --suite tabletop --episodes $(COLLECT_EPISODES) --workers $(WORKERS) -o $(DATASET) --resume
 
 train: install ## train RECIPE into TRAINED

@@ -30,7 +30,7 @@ PACKAGES = ("mujoco", "numpy", "torch", "transformers", "diffusers", "gymnasium"
 def names() -> list[str]:
     """Names of all benchmarks: a module is one where its file declares ``NAME``."""
     folder = Path(__file__).parent
-    modules = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.name.startswith("_")]
+    modules = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.ispkg]
     return [m.replace("_", "-") for m in modules if "\nNAME = " in (folder / f"{m}.py").read_text(encoding="utf-8")]
 
 

@@ -109,6 +109,8 @@ def test_package_data_holds_tasks_models_and_templates(setup_arguments):
 def test_every_folder_with_python_files_is_a_package():
     for package in ("vla_agent", "sim"):
         for path in (ROOT / package).rglob("*.py"):
+            if "assets" in path.parts:  # package data, not a package
+                continue
             assert (path.parent / "__init__.py").is_file(), f"{path.parent} would be left out of the wheel"
 
 

@@ -221,7 +221,8 @@ def find_folder(path: str | PathLike[str]) -> Path:
     """
     folder = Path(path)
     if folder.is_dir():
-        return folder
+        trained = folder / "policy"  # a training's folder holds its policy
+        return trained if (trained / "policy.json").is_file() and not (folder / "policy.json").exists() else folder
     text = str(path)
     if text.count("/") == 1 and not text.startswith((".", "/")) and not Path(text.split("/")[0]).is_dir():
         from huggingface_hub import snapshot_download
@@ -232,6 +233,7 @@ def find_folder(path: str | PathLike[str]) -> Path:
             raise CheckpointError(
                 "the policy is neither a folder here nor could it be fetched from the hub",
                 file=text,
+                expected="a folder with policy.json, a hub id (owner/name), expert, or random",
                 found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
                 remedy="check the name, the connection and your access, or download it and give the folder",
             ) from error

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from vla_agent.errors import ReportError
 from vla_agent.evaluation.worker import Job, Played
 
 KEYS = ("policy", "suite", "split", "versions", "hashes", "episodes", "summary")
+ROW_KEYS = ("task", "instruction", "seed", "success", "steps", "failure", "control", "state_hash", "image_hash")
 
 
 class Store:
@@ -30,7 +31,7 @@ class Store:
         resume: keep the finished episodes of an earlier run with the same identity.
 
     Raises:
-        ReportError: ``out`` holds an unfinished run and ``resume`` is False, or a run with another identity.
+        ReportError: ``out`` holds a run and ``resume`` is False, or a run with another identity, or cannot be written.
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any], resume: bool) -> None:
@@ -42,20 +43,21 @@ class Store:
         earlier = self._earlier_identity()
         if earlier is not None:
             self._require_same(earlier, identity)
-        if self.aside.exists() and not resume:
+        if earlier is not None and not resume:
+            unfinished = self.aside.exists()
             raise ReportError(
-                "the output folder holds an unfinished evaluation",
-                file=self.aside,
+                f"the output folder holds {'an unfinished' if unfinished else 'a finished'} evaluation",
+                file=self.out,
                 key="--out",
                 expected="an empty folder, or --resume",
-                found=f"{len(self._lines())} finished episodes",
+                found=f"{len(self._lines())} finished episodes" if unfinished else "report.json",
                 remedy="add --resume to go on with it, or name another --out, or remove the folder",
             )
+        _require_writable(out)
         if resume:
             self._load()
-        self.aside.mkdir(parents=True, exist_ok=True)
-        _write(self.aside / "run.json", json.dumps(identity, indent=1))
-        self._file = (self.aside / "episodes.jsonl").open("a", encoding="utf-8")
+        self._identity = identity
+        self._file: TextIO | None = None  # opened by the first episode: a run that cannot start leaves nothing behind
 
     def _earlier_identity(self) -> dict[str, Any] | None:
         for file in (self.aside / "run.json", self.out / "report.json"):
@@ -126,8 +128,15 @@ class Store:
             "looks": list(played.looks),
             "seconds": round(played.seconds, 4),
         }
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        file = self._file or self._open()
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+
+    def _open(self) -> TextIO:
+        self.aside.mkdir(parents=True, exist_ok=True)
+        _write(self.aside / "run.json", json.dumps(self._identity, indent=1))
+        self._file = (self.aside / "episodes.jsonl").open("a", encoding="utf-8")
+        return self._file
 
     def finish(self, report: Mapping[str, Any], page: str) -> None:
         """Put the whole run in its place: actions, report, page; then remove what was kept aside."""
@@ -140,10 +149,12 @@ class Store:
         _write(self.out / "report.json", json.dumps(report, indent=1))
         _write(self.out / "report.html", page)
         self.close()
-        shutil.rmtree(self.aside)
+        if self.aside.exists():
+            shutil.rmtree(self.aside)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def key_of(row: Mapping[str, Any]) -> str:
@@ -183,6 +194,17 @@ def read_report(file: Path) -> dict[str, Any]:
             found=sorted(report) if isinstance(report, dict) else type(report).__name__,
             remedy="pass the report.json that `vla-agent eval` wrote",
         )
+    for number, row in enumerate(report["episodes"]):
+        absent = [k for k in ROW_KEYS if k not in row] if isinstance(row, dict) else list(ROW_KEYS)
+        if absent:
+            raise ReportError(
+                "an episode of the report is incomplete",
+                file=file,
+                key=", ".join(f"episodes.{number}.{k}" for k in absent),
+                expected=", ".join(ROW_KEYS),
+                found=sorted(row) if isinstance(row, dict) else type(row).__name__,
+                remedy="the file was changed: get it again, or evaluate again",
+            )
     return report
 
 
@@ -197,6 +219,20 @@ def read_json(file: Path) -> Any:
             found=getattr(error, "strerror", None) or f"{type(error).__name__}: {error}",
             remedy="check the path, or evaluate again",
         ) from error
+
+
+def _require_writable(out: Path) -> None:
+    """Raise where ``out`` cannot be a folder that this process writes into."""
+    nearest = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ReportError(
+            "the report cannot be written there",
+            file=out,
+            key="--out",
+            expected="a folder, or the name of one that can be made",
+            found=f"{nearest} is " + ("read-only for this user" if nearest.is_dir() else "a file"),
+            remedy="name another --out",
+        )
 
 
 def _write(file: Path, text: str) -> None:

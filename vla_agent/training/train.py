@@ -38,12 +38,13 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
         Interrupted: the run was stopped; ``resume=True`` goes on.
         DatasetError, ContractError: the data is missing, damaged or does not fit together.
     """
-    _claim(recipe, folder, resume)
+    refuse_taken(recipe, folder, resume)
     begun = time.time()
     torch.manual_seed(recipe.seed)
     demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
     questions = load_questions(recipe.data.questions) if recipe.data.questions else None
     policy = _build(recipe, demos, questions)
+    claim(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
     counts = policy.parameter_counts()
     console.print(
         f"{len(demos):,} frames of {int(demos.episode.max()) + 1:,} episodes, {len(questions) if questions else 0:,} questions; "
@@ -99,8 +100,12 @@ def _build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -
     return VLAPolicy(demos.contract, backbone, HeadConfig(**recipe.head.model_dump()), recipe.execute)
 
 
-def _claim(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """Take the folder for this recipe, or refuse."""
+def refuse_taken(recipe: Recipe, folder: Path, resume: bool) -> None:
+    """Raise where the folder holds a training that this is not meant to go on with.
+
+    Raises:
+        RecipeError: ``resume`` is not set, or the training there is of another recipe.
+    """
     kept = folder / "recipe.yaml"
     if kept.is_file():
         mine, theirs = recipe.model_dump(mode="json"), YAML(typ="safe").load(kept.read_text())
@@ -116,13 +121,16 @@ def _claim(recipe: Recipe, folder: Path, resume: bool) -> None:
                 found="a training" + (f" that differs in {', '.join(different)}" if different else " of this recipe"),
                 remedy="add --resume to go on, or give another -o" if not different else "give another -o",
             )
-        return
+
+
+def claim(recipe: Recipe, folder: Path) -> None:
+    """Take the folder: leave the recipe in it."""
     folder.mkdir(parents=True, exist_ok=True)
     yaml = YAML()
     aside = folder / "recipe.yaml.part"
     with aside.open("w") as f:
         yaml.dump(recipe.model_dump(mode="json"), f)
-    aside.replace(kept)
+    aside.replace(folder / "recipe.yaml")
 
 
 def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], folder: Path, begun: float) -> None:
