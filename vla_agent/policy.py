@@ -248,5 +248,4 @@ def find_folder(path: str | PathLike[str]) -> Path:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -40,7 +40,7 @@ a first tour:
 make your own:
   vla-agent collect --suite tabletop --episodes 50 -o datasets/mine
   vla-agent train policies/tabletop-nano.yaml -o runs/mine
-  vla-agent eval runs/mine --min-success 0.8
+  vla-agent eval runs/mine/policy --min-success 0.8
 
 `vla-agent COMMAND --help` explains each command.  --debug (or VLA_AGENT_DEBUG=1) shows tracebacks.
 exit codes: 0 done, 1 below a gate, 2 bad input, 3 a fault of the program, 130 stopped by Ctrl-C

@@ -28,6 +28,8 @@ bit, as an uninterrupted run, with any number of workers.  The folder opens in l
 
 Pictures are stored as PNG in the parquet files (--images, the default: exact, fastest to read) or as H.264 4:2:0
 (--video: a fifth of the size and plays everywhere, but blurs the colour of small things; docs/data.md has the numbers).
+
+next: name DIR under data.demonstrations in a recipe, then vla-agent train RECIPE
 """
 
 

@@ -30,6 +30,7 @@ examples:
 
 splits: seen (wordings and objects of training, new scenes), wordings (held-out wordings), objects (held-out pairs of
 colour and shape).  Ten episodes per task are a first look (9 of 10 means 60 to 98 %); fifty or more make a statement.
+next: open report.html; `vla-agent replay` shows a failure in motion; more demonstrations of the weakest task help it.
 exit codes: 0 done, 1 below --min-success, 2 bad input
 """
 

@@ -22,6 +22,7 @@ example:
   vla-agent replay runs/first/report.json --episode 0 -o video.mp4
 
 Episodes are counted from 0 in the order of report.json; report.html names the number of each failed one.
+next: watch the failures of one class; report.html groups them.
 exit codes: 0 reproduced, 1 played but not the same bits (another version or machine; it says which), 2 bad input
 """
 

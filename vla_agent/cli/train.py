@@ -13,6 +13,8 @@ example:
 
 The folder then holds policy/ (what vla-agent eval takes), the logs, the loss curve and TensorBoard's files:
   tensorboard --logdir runs/nano/tensorboard
+
+next: vla-agent eval runs/nano/policy --episodes 50
 """
 
 
