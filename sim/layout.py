@@ -106,7 +106,7 @@ def _pairs(
     found: dict[str, tuple[str, str]] = {}
     for role, o in spec.objects.items():
         pool = held_out if split == "objects" and not found else allowed
-        found[role] = _pick([p for p in pool if p not in found.values() and _admits(o, p, choices)], rng)
+        found[role] = _pick([p for p in pool if p not in found.values() and admits(o, p, choices)], rng)
     pool = held_out if split == "objects" and not found else allowed
     banned = {choices[c] for c in spec.distractors.not_colours}
     pool = [p for p in pool if p[0] not in banned]
@@ -124,9 +124,11 @@ def _pairs(
     return found
 
 
-def _admits(o: ObjectSpec, pair: tuple[str, str], choices: dict[str, str]) -> bool:
-    colours = [choices.get(c, c) for c in o.colours]
-    return ("all" in colours or pair[0] in colours) and ("all" in o.shapes or pair[1] in o.shapes)
+def admits(o: ObjectSpec, pair: tuple[str, str], choices: dict[str, str] | None = None) -> bool:
+    """Whether a role takes this (colour, shape) pair; without ``choices``, a chosen colour may be any."""
+    colours = [choices[c] if choices and c in choices else c for c in o.colours]
+    any_colour = "all" in colours or any(c not in COLOURS for c in colours)
+    return (any_colour or pair[0] in colours) and ("all" in o.shapes or pair[1] in o.shapes)
 
 
 def _pick(pairs: list[tuple[str, str]], rng: np.random.Generator) -> tuple[str, str]:

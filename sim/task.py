@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sim import task_schema
-from sim.layout import HELD_OUT_PAIRS, SPLITS, Impossible, lay_out
+from sim.layout import HELD_OUT_PAIRS, SPLITS, Impossible, admits, lay_out
 from sim.predicates import Predicate, SceneView, closest, ground, holds
-from sim.scene import SHAPES, Object, Scene
+from sim.scene import Object, Scene
 from vla_agent.errors import TaskError
 
 __all__ = ["HELD_OUT_PAIRS", "SPLITS", "Skill", "TaskFamily", "TaskInstance", "load_family", "load_suite"]
@@ -115,6 +115,12 @@ class TaskFamily:
     def __repr__(self) -> str:
         return f"TaskFamily({self.name!r})"
 
+    @property
+    def has_held_out_pairs(self) -> bool:
+        """Whether the split ``objects`` has scenes: the first object, where there is one, allows a held-out pair."""
+        first = next(iter(self.spec.objects.values()), None)
+        return first is None or any(admits(first, pair) for pair in HELD_OUT_PAIRS)
+
     def wordings_of(self, split: str) -> list[str]:
         """The wordings that a split uses.
 
@@ -152,6 +158,16 @@ class TaskFamily:
             TaskError: unknown split, or the file's conditions leave no room for a scene.
         """
         self.wordings_of(split)  # refuses an unknown split before any work
+        if split == "objects" and not self.has_held_out_pairs:
+            raise TaskError(
+                "the family has no scenes in the split 'objects'",
+                file=self.file,
+                key="objects",
+                expected="a first object that allows one of "
+                + ", ".join(f"{c} {s}" for c, s in sorted(HELD_OUT_PAIRS)),
+                found="none of them",
+                remedy="allow more shapes and colours, or take the split 'seen'",
+            )
         for _ in range(ATTEMPTS):
             try:
                 scene, choices = lay_out(self.spec, rng, split)
@@ -210,7 +226,7 @@ class TaskFamily:
             choices = dict(zip(self.spec.choose, combination, strict=True))
             for objects in permutations(scene.objects, len(self.named_roles)):
                 chosen = dict(zip(self.named_roles, objects, strict=True))
-                if not all(_fits(self.spec.objects[r], o, choices) for r, o in chosen.items()):
+                if not all(admits(self.spec.objects[r], (o.colour, o.shape), choices) for r, o in chosen.items()):
                     continue
                 roles = {r: o.name for r, o in chosen.items()}
                 goal = ground(self.goal, scene, roles, choices)
@@ -228,12 +244,6 @@ def _values(source: list[str], scene: Scene) -> list[str]:
     if source[0] in kinds:
         return list(dict.fromkeys(thing.colour for thing in kinds[source[0]]))
     return source
-
-
-def _fits(spec: task_schema.ObjectSpec, o: Object, choices: dict[str, str]) -> bool:
-    colours = [choices.get(c, c) for c in spec.colours]
-    shapes = SHAPES if "all" in spec.shapes else spec.shapes
-    return o.shape in shapes and ("all" in colours or o.colour in colours)
 
 
 def load_family(path: str | Path) -> TaskFamily:

@@ -14,6 +14,7 @@ from sim.layout import LANE_WIDTH, REACH_MARGIN, _distance, _lane
 from sim.predicates import BESIDE_SPOT, CLOSED, DIRECTIONS, OPEN, Predicate, SceneView, ground, holds, parse
 from sim.scene import COLOURS, MIN_GAP, OBJECT_REGION, SHAPES, Object, Scene, Zone
 from sim.task import HELD_OUT_PAIRS, SUITES, load_family, load_suite, select
+from vla_agent.cli import main
 from vla_agent.errors import TaskError
 
 SEEDS = 300
@@ -360,3 +361,44 @@ def test_conditions_without_room_are_an_error(tmp_path):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(TaskError, match="no scene was found"):
         load_family(path).sample(np.random.default_rng(0))
+
+
+def test_the_documents_example_is_true(tmp_path):
+    """The file in docs/tasks.md loads, and the errors that it shows are those that come."""
+    text = (SUITES["tabletop"].parents[1] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(.*?)```", text, re.S)[1]
+    path = tmp_path / "my_task.yaml"
+    path.write_text(example, encoding="utf-8")
+    for split in ("seen", "wordings"):
+        assert load_family(path).sample(np.random.default_rng(0), split).scene.drawer_open >= 0.9
+    with pytest.raises(TaskError, match="green mug"):
+        load_family(path).sample(np.random.default_rng(0), "objects")
+    path.write_text(example.replace("goal: in(", "goal: inn("), encoding="utf-8")
+    with pytest.raises(TaskError) as caught:
+        load_family(path)
+    shown = re.search(r"```\nerror: (.*?)```", text, re.S)[1].strip()
+    assert str(caught.value).replace(f"{tmp_path}/", "") == shown
+    for name in (*COLOURS, *SHAPES):
+        assert name in text
+
+
+def test_command_lists_shows_and_checks(tmp_path, capsys):
+    def run(*arguments: str) -> str:
+        assert main(["tasks", *arguments]) == 0
+        return capsys.readouterr().out
+
+    assert all(name in run() for name in FAMILIES)
+    shown = run("press_button")
+    assert all(w in shown for w in FAMILIES["press_button"].wordings.train) and "pressed(colour)" in shown
+    assert "valid task file" in run("--check", str(FAMILIES["stack"].file))
+    (tmp_path / "mine.yaml").write_text(TEXT.replace("goal:", "gaol:"), encoding="utf-8")
+    assert main(["tasks", "--check", str(tmp_path / "mine.yaml")]) == 2
+    assert f"mine.yaml:{line_of(TEXT, 'goal:')}" in capsys.readouterr().err
+    assert main(["tasks", "stak"]) == 2 and "'stack'" in capsys.readouterr().err
+    assert main(["tasks", "--picture", str(tmp_path / "a.jpg")]) == 2 and not list(tmp_path.glob("*.jpg"))
+
+
+def test_command_draws_a_contact_sheet(tmp_path, capsys):
+    assert main(["tasks", "stack", "--picture", str(tmp_path / "new" / "stack.png")]) == 0
+    (file,) = (tmp_path / "new").iterdir()
+    assert file.name == "stack.png" and file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 20_000

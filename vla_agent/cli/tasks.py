@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
             _list(families, console)
     if args.picture:
         number = EXAMPLES if len(families) == 1 else 1
-        tasks = [_sample(f, args.seed + k, args.split) for f in families.values() for k in range(number)]
+        shown = [f for f in families.values() for _ in range(number)]
+        tasks = [_sample(f, args.seed + k, args.split) for k, f in enumerate(shown)]
         _picture(tasks, args.picture)
         console.print(f"wrote {args.picture}: {len(tasks)} scenes, front and wrist camera")
     return 0
@@ -133,13 +134,14 @@ def _skill(skill: tuple[str, dict[str, str]]) -> str:
 
 def _check(family: TaskFamily, seed: int, console: Console) -> None:
     """A file that loads is sampled too: conditions may leave no room."""
-    splits = ["seen", "objects"] + (["wordings"] if family.wordings.held_out else [])
-    for split in splits:
-        task = _sample(family, seed, split)
-        console.print(f'{split:<9} "{task.instruction}"', markup=False)
-    console.print(f"{_short(family.file)} is a valid task file; sampled the splits {', '.join(splits)}", markup=False)
-    if not family.wordings.held_out:
-        console.print("it has no held-out wordings, so the split 'wordings' cannot be evaluated")
+    for split, lack in (
+        ("seen", None),
+        ("wordings", None if family.wordings.held_out else "no held-out wordings"),
+        ("objects", None if family.has_held_out_pairs else "the first object has none of the held-out pairs"),
+    ):
+        text = f"cannot be evaluated: {lack}" if lack else f'"{_sample(family, seed, split).instruction}"'
+        console.print(f"{split:<9} {text}", markup=False)
+    console.print(f"{_short(family.file)} is a valid task file", markup=False)
 
 
 def _picture(tasks: list[TaskInstance], path: Path) -> None:
