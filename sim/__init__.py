@@ -1,5 +1,11 @@
-"""The simulated tabletop: scenes, tasks, experts and the harness that runs any policy in them.  Imports no torch."""
+"""The simulated tabletop: scenes, tasks, experts and the harness that runs any policy in them.  Imports no torch.
 
-from sim.registration import register
+Importing it makes ``vla_agent/Tabletop-v0`` known to Gymnasium.
+"""
 
-register()
+import gymnasium
+
+ENVIRONMENT = "vla_agent/Tabletop-v0"
+
+if ENVIRONMENT not in gymnasium.registry:
+    gymnasium.register(id=ENVIRONMENT, entry_point="sim.env:TabletopEnv")
