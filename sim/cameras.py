@@ -59,8 +59,8 @@ class Cameras:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._scene = mujoco.MjvScene(model, maxgeom=200)
-        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
-            self._scene.flags[flag] = 0
+        for flag in ("SHADOW", "REFLECTION", "SKYBOX"):
+            self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = [group == SHOWN for group in range(6)]
         self._views = []
@@ -83,10 +83,11 @@ class Cameras:
             )
             mujoco.mjr_render(self._rects[k], self._scene, self._context)
         mujoco.mjr_readPixels(buffer, None, self._all, self._context)
-        return {name: np.ascontiguousarray(buffer[k * height : (k + 1) * height][::-1]) for k, name in enumerate(CAMERAS)}
+        parts = buffer.reshape(len(CAMERAS), height, width, 3)[:, ::-1]  # OpenGL's rows begin at the bottom
+        return {name: np.ascontiguousarray(part) for name, part in zip(CAMERAS, parts, strict=True)}
 
     def _in_view(self, data: mujoco.MjData, camera: int) -> np.ndarray:
-        """(ngeom,) bool: the geom's bounding sphere reaches into the view.  MuJoCo itself draws what is out of view too."""
+        """(ngeom,) bool: the geom's bounding sphere reaches into the view (MuJoCo draws what is out of view too)."""
         model = self._model
         local = (data.geom_xpos - data.cam_xpos[camera]) @ data.cam_xmat[camera].reshape(3, 3)
         radius = model.geom_rbound
@@ -98,7 +99,7 @@ class Cameras:
         return inside | (radius == 0)  # planes have no bounding sphere
 
     def project(self, data: mujoco.MjData, camera: str, points: np.ndarray) -> np.ndarray:
-        """Base-frame points (N, 3) -> (N, 3): u to the right and v down in [0, 1] of the picture, 1.0 where inside it and in front."""
+        """Base-frame points (N, 3) -> (N, 3): u right, v down in [0, 1] of the picture, and 1.0 where inside it."""
         index = self._model.camera(camera).id
         height, width = self._size
         local = (np.atleast_2d(points) - data.cam_xpos[index]) @ data.cam_xmat[index].reshape(3, 3)

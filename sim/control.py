@@ -75,12 +75,12 @@ class Kinematics:
         mujoco.mju_mat2Quat(quaternion, data.site_xmat[self._site])
         return data.site_xpos[self._site].copy(), quaternion
 
-    def inverse(self, start: np.ndarray, position: np.ndarray, quaternion: np.ndarray, iterations: int = 2) -> np.ndarray:
+    def inverse(self, start: np.ndarray, position: np.ndarray, quaternion: np.ndarray, rounds: int = 2) -> np.ndarray:
         """(7,) joint positions near ``start`` whose end effector comes nearest to the pose."""
         model, data, jacobian = self._model, self._data, self._jacobian
         joints = start.copy()
         error = np.empty(6)
-        for _ in range(iterations):
+        for _ in range(rounds):
             reached, turned = self.forward(joints)
             mujoco.mj_comPos(model, data)
             mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], self._site)
@@ -107,12 +107,18 @@ class Controller:
     def start(self, position: np.ndarray, yaw: float, gripper: float) -> np.ndarray:
         """Command a gripper-down pose at once; returns the joint positions (7,) that reach it."""
         self.position, self.quaternion = np.array(position, dtype=np.float64), down_quaternion(yaw)
-        self.joints = self.kinematics.inverse(HOME, self.position, self.quaternion, iterations=60)
+        self.joints = self.kinematics.inverse(HOME, self.position, self.quaternion, rounds=60)
         self.gripper = float(gripper)
         return self.joints
 
     def command(self, action: np.ndarray, position: np.ndarray, quaternion: np.ndarray) -> None:
-        """Take one action, clipped to the limits.  ``position``, ``quaternion``: the measured end-effector pose.  Sets ``joints`` and ``gripper``."""
+        """Take one action, clipped to the limits; sets ``joints`` and ``gripper``.
+
+        Args:
+            action: (7,) or (8,), see :data:`ACTION_LIMITS`.
+            position: (3,) measured end-effector position.
+            quaternion: (4,) measured end-effector rotation, wxyz.
+        """
         if self.mode == "ee_delta":
             wanted = self._follow(action, position, quaternion)
         else:

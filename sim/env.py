@@ -83,7 +83,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         low[9] = 0.0
         self.observation_space = spaces.Dict(
             {
-                "images": spaces.Dict({name: picture for name in CAMERAS}),
+                "images": spaces.Dict(dict.fromkeys(CAMERAS, picture)),
                 "state": spaces.Box(low, STATE_LIMITS, dtype=np.float32),
             }
         )

@@ -1,7 +1,7 @@
 """The one MuJoCo model: robot, table, fixtures and :data:`sim.scene.MAX_OBJECTS` empty object slots.
 
-A slot is a free body with :data:`sim.objects.MAX_PARTS` placeholder geoms.  :class:`Catalogue` holds the compiled geoms of every shape, and
-:meth:`Catalogue.put` copies one shape's geoms into a slot, so that any scene is laid out without compiling again.
+A slot is a free body with :data:`sim.objects.MAX_PARTS` placeholder geoms.  :class:`Catalogue` holds the compiled geoms
+of every shape, and :meth:`Catalogue.put` copies one shape's geoms into a slot: any scene is laid out without compiling.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _add_meshes(spec: mujoco.MjSpec) -> None:
 
 
 def _draw_as_one(spec: mujoco.MjSpec, name: str) -> None:
-    """Draw a body's boxes of one colour as one mesh, and hide the boxes: each drawn geom costs 30 microseconds a picture."""
+    """Draw a body's boxes of one colour as one mesh and hide the boxes: each drawn geom costs about 30 us a picture."""
     body = spec.body(name)
     colours: dict[tuple[float, ...], list[mujoco.MjsGeom]] = {}
     for geom in body.geoms:
@@ -65,9 +65,7 @@ def _draw_as_one(spec: mujoco.MjSpec, name: str) -> None:
         mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
         for geom in geoms:
             geom.rgba = (0, 0, 0, 0)
-        body.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, rgba=rgba, contype=0, conaffinity=0, mass=0
-        )
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name, rgba=rgba, contype=0, conaffinity=0, mass=0)
 
 
 def build_model() -> mujoco.MjModel:

@@ -1,6 +1,6 @@
 """The nine movable shapes: sizes, collision parts and procedural meshes.
 
-Every shape is centred on its bounding box, so an upright object's centre lies ``half_extents(shape)[2]`` above what it stands on.
+Every shape is centred on its bounding box: upright, its centre lies ``half_extents(shape)[2]`` above its support.
 A shape has at most :data:`MAX_PARTS` geoms.  The first is what the camera sees.
 """
 
@@ -18,7 +18,7 @@ MAX_PARTS = 3
 
 @dataclass(frozen=True)
 class Part:
-    """One geom of a shape, in the object's frame.  ``size`` as MuJoCo has it for ``kind``; ``mesh`` parts carry the shape's own mesh."""
+    """One geom of a shape, in the object's frame; ``size`` as MuJoCo has it for ``kind``."""
 
     kind: str  # "box", "cylinder", "sphere", "mesh"
     size: tuple[float, ...] = ()
@@ -90,7 +90,7 @@ def stackable_top(shape: str) -> bool:
 
 
 def _lathe(profile: list[tuple[float, float]], segments: int = 14) -> tuple[np.ndarray, np.ndarray]:
-    """Surface of revolution about z.  ``profile``: (radius, z) from the bottom's axis round the outside to the end on the axis."""
+    """Surface of revolution about z.  ``profile``: (radius, z) from the bottom up the outside, ending on the axis."""
     angles = 2 * np.pi * np.arange(segments) / segments
     rings = [np.stack([r * np.cos(angles), r * np.sin(angles), np.full(segments, z)], 1) for r, z in profile]
     faces = []
@@ -107,7 +107,8 @@ def _lathe(profile: list[tuple[float, float]], segments: int = 14) -> tuple[np.n
 
 def _merge(*meshes: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     offsets = np.cumsum([0, *[len(v) for v, _ in meshes[:-1]]])
-    return np.concatenate([v for v, _ in meshes]), np.concatenate([f + o for (_, f), o in zip(meshes, offsets, strict=True)])
+    faces = [f + offset for (_, f), offset in zip(meshes, offsets, strict=True)]
+    return np.concatenate([v for v, _ in meshes]), np.concatenate(faces)
 
 
 def _mug() -> tuple[np.ndarray, np.ndarray]:
@@ -117,10 +118,14 @@ def _mug() -> tuple[np.ndarray, np.ndarray]:
     turns, ring = 7, 5  # the handle: half a torus in the xz plane
     along = np.linspace(-np.pi / 2, np.pi / 2, turns)
     round_ = 2 * np.pi * np.arange(ring) / ring
-    major, minor = (0.014, 0.018), 0.0045
+    wide, high, minor = 0.014, 0.018, 0.0045
     vertices = np.array(
         [
-            ((major[0] + minor * np.cos(b)) * np.cos(a) + r - 0.0105, minor * np.sin(b), (major[1] + minor * np.cos(b)) * np.sin(a))
+            (
+                (wide + minor * np.cos(b)) * np.cos(a) + r - 0.0105,
+                minor * np.sin(b),
+                (high + minor * np.cos(b)) * np.sin(a),
+            )
             for a in along
             for b in round_
         ]
@@ -152,8 +157,9 @@ def _star(points: int = 5, outer: float = 0.028, inner: float = 0.0135) -> tuple
 def meshes() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Shape name -> (vertices (N, 3) metres, faces (M, 3)) for the shapes whose first part is a mesh."""
     b, p, c = _BOTTLE_H / 2, _PEAR_H / 2, _CUP_H / 2
-    bottle = [(0, -b), (0.021, -b), (0.021, 0.004), (0.010, 0.020), (0.010, b - 0.010), (0.012, b - 0.010), (0.012, b), (0, b)]
-    pear = [(0, -p), (0.015, -p), (0.023, -p + 0.010), (0.025, -p + 0.022), (0.021, -p + 0.034), (0.014, 0.012), (0.011, p - 0.012)]
-    pear += [(0.008, p - 0.004), (0.0025, p - 0.004), (0.002, p), (0, p)]
+    bottle = [(0, -b), (0.021, -b), (0.021, 0.004), (0.010, 0.020), (0.010, b - 0.010), (0.012, b - 0.010)]
+    bottle += [(0.012, b), (0, b)]
+    pear = [(0, -p), (0.015, -p), (0.023, -p + 0.010), (0.025, -p + 0.022), (0.021, -p + 0.034), (0.014, 0.012)]
+    pear += [(0.011, p - 0.012), (0.008, p - 0.004), (0.0025, p - 0.004), (0.002, p), (0, p)]
     cup = [(0, -c), (0.017, -c), (0.026, c), (0.023, c), (0.016, -c + 0.02), (0, -c + 0.02)]
     return {"mug": _mug(), "bottle": _lathe(bottle), "pear": _lathe(pear), "star": _star(), "cup": _lathe(cup)}

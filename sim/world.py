@@ -59,7 +59,11 @@ class World:
     def __init__(self, image_size: tuple[int, int] = (96, 96), control: str = "ee_delta") -> None:
         if control not in ACTION_LIMITS:
             raise OptionError(
-                "unknown control mode", key="control", expected=sorted(ACTION_LIMITS), found=control, remedy="use one of these"
+                "unknown control mode",
+                key="control",
+                expected=sorted(ACTION_LIMITS),
+                found=control,
+                remedy="use one of these",
             )
         if len(image_size) != 2 or not all(isinstance(n, int | np.integer) and 16 <= n <= 2048 for n in image_size):
             raise OptionError(
@@ -187,7 +191,7 @@ class World:
     # -- time ----------------------------------------------------------------------------------------------------
 
     def step(self, action: np.ndarray) -> None:
-        """One control period (50 ms).  ``action``: (7,) ``ee_delta`` or (8,) ``joint_position``, clipped to the limits."""
+        """One control period (50 ms).  ``action``: (7,) ``ee_delta`` or (8,) ``joint_position``; clipped."""
         data, controller = self.data, self.controller
         controller.command(np.asarray(action, dtype=np.float64), self.ee_position, self._ee_quaternion())
         data.ctrl[:7] = controller.joints
@@ -236,11 +240,10 @@ class World:
         return self.cameras.render(self.data)
 
     def state(self) -> np.ndarray:
-        """(17,) float32: position 3 (m), first two columns of the rotation matrix 6, gripper 1, joint positions 7 (rad)."""
+        """(17,) float32: position (m) 3, first two columns of the rotation 6, gripper 1, joint positions (rad) 7."""
         rotation = self.ee_rotation
-        return np.concatenate(
-            (self.ee_position, rotation[:, 0], rotation[:, 1], (self.gripper,), self.data.qpos[self._arm]), dtype=np.float32
-        )
+        parts = (self.ee_position, rotation[:, 0], rotation[:, 1], (self.gripper,), self.data.qpos[self._arm])
+        return np.concatenate(parts, dtype=np.float32)
 
     def project(self, camera: str, points: np.ndarray) -> np.ndarray:
         """Points (N, 3) -> (N, 3): u right, v down in [0, 1] of the picture, and 1.0 where inside it."""
@@ -330,7 +333,7 @@ class World:
         return len(touched) == 2
 
     def touching(self, a: str, b: str) -> bool:
-        """Whether two things touch: object names, ``table``, ``tray``, ``drawer``, ``cabinet``, ``gripper`` or ``button``."""
+        """Whether two things touch: names of objects or of :data:`FIXTURES`."""
         owners = {self._owner_index(a), self._owner_index(b)}
         return any({int(self._owner[i]), int(self._owner[j])} == owners for i, j in self._pairs())
 

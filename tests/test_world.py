@@ -19,10 +19,10 @@ from sim.world import DRAWER_TRAVEL, World
 from vla_agent.errors import OptionError
 
 SPOTS = ((0.45, -0.10), (0.45, 0.0), (0.45, 0.10), (0.57, -0.10), (0.57, 0.0), (0.57, 0.10))
-FIXTURES = dict(
-    buttons=(Button("red", (0.70, -0.13)), Button("green", (0.70, 0.0)), Button("blue", (0.70, 0.13))),
-    zones=(Zone("yellow", (0.33, -0.07)), Zone("purple", (0.33, 0.08))),
-)
+FIXTURES = {
+    "buttons": (Button("red", (0.70, -0.13)), Button("green", (0.70, 0.0)), Button("blue", (0.70, 0.13))),
+    "zones": (Zone("yellow", (0.33, -0.07)), Zone("purple", (0.33, 0.08))),
+}
 
 
 def scene_of(*shapes: str, colour: str = "", **changes) -> Scene:
@@ -38,7 +38,7 @@ def world() -> World:
     return World()
 
 
-def go(world: World, target, gripper: float = 0.0, steps: int = 60, yaw: float | None = None) -> None:
+def go(world: World, target, gripper: float = 0.0, steps: int = 60) -> None:
     """Move the commanded position to a point, pointing down."""
     for _ in range(steps):
         action = np.zeros(7)
@@ -76,7 +76,9 @@ def test_same_scene_same_bits_in_another_process(world: World) -> None:
     code = "from tests.test_world import bits, World; w = World(); print(bits(w)); w.close()"
     root = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    out = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
+    )
     assert out.stdout.strip() == bits(world)
 
 

@@ -1,4 +1,6 @@
-"""Simplify the robot's visual meshes once: 280,000 faces become about 8,000, one mesh per link with one palette texture.
+"""Simplify the robot's visual meshes once: 280,000 faces become about 7,000.
+
+One mesh per link, coloured by one palette texture.
 
 The result (`meshes/*.obj`, `palette.png`) is committed, so nobody needs to run this.  To build anew::
 
@@ -34,7 +36,7 @@ FACES = {  # faces kept per mesh
     **{"link0": 500, "link1": 500, "link2": 500, "link3": 700, "link4": 800, "link5": 900, "link6": 900, "link7": 800},
     **{"base": 900, "driver": 280, "spring_link": 160, "follower": 160},
 }
-GRIPPER_PARTS = {  # mesh -> (file, offset in metres, colour); parts that move as one in the closed linkage become one mesh
+GRIPPER_PARTS = {  # mesh -> (file, offset in metres, colour); parts of the linkage that move as one become one mesh
     "base": [("base", (0, 0, 0), "black"), ("base_mount", (0, 0, -0.0038), "black")],
     "driver": [("driver", (0, 0, 0), "gray"), ("coupler", (0, 0.0315, -0.0041), "black")],
     "spring_link": [("spring_link", (0, 0, 0), "black")],
