@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import platform
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -63,14 +65,13 @@ def cpu_name() -> str:
 
 def hash_file(file: Path) -> str:
     """SHA-256 of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def hash_files(files: Iterable[Path], root: Path) -> str:
     """One SHA-256 over names and contents."""
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in sorted(set(files)):
         digest.update(f"{file.relative_to(root).as_posix()}:{hash_file(file)}\n".encode())
     return digest.hexdigest()
 
@@ -84,10 +85,26 @@ def hash_policy(folder: Path | None) -> dict[str, str]:
     return {f.relative_to(folder).as_posix(): hash_file(f) for f in sorted(files)}
 
 
+@cache
 def hash_simulator() -> str:
-    """One SHA-256 over the simulator's code and assets."""
-    files = [f for f in SIMULATOR.rglob("*") if f.is_file() and "__pycache__" not in f.parts and f.suffix != ".yaml"]
-    return hash_files(files, SIMULATOR)
+    """One SHA-256 over the assets and the code that an episode runs through (not the task files, not other tools)."""
+    assets = [f for f in (SIMULATOR / "assets").rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    return hash_files([*assets, *_code(SIMULATOR / "rollout.py"), *_code(SIMULATOR / "env.py")], SIMULATOR)
+
+
+def _code(entry: Path) -> set[Path]:
+    """The module and all modules of `sim` that it imports, directly or not."""
+    found, waiting = set(), [entry]
+    while waiting:
+        file = waiting.pop()
+        if file in found or not file.is_file():
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sim":
+                names = [node.module, *(f"sim.{a.name}" for a in node.names if node.module == "sim")]
+                waiting += [SIMULATOR.parent.joinpath(*n.split(".")).with_suffix(".py") for n in names]
+    return found
 
 
 def compare(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

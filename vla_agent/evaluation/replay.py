@@ -89,7 +89,8 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
         )
     row = rows[episode]
     actions, looks = _read_actions(report_file.with_name("actions.npz"), key_of(row))
-    families = select([row["task"]], report["suite"])
+    file = report["summary"].get("settings", {}).get("tasks", {}).get(row["task"])
+    families = select([file or row["task"]], report["suite"])
     with Studio(families, report["split"], size) as studio:
         result = studio.play(row, actions, looks)
     here = {

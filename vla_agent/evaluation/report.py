@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,17 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "interval": interval, "words": lambda s: str(s).replace("_", " ")}
+    environment.filters |= {
+        "percent": _unbroken(percent),
+        "interval": _unbroken(interval),
+        "words": lambda s: str(s).replace("_", " "),
+    }
     return environment.get_template("template.html")
+
+
+def _unbroken(function: Callable[[Any], str]) -> Callable[[Any], str]:
+    """The function with spaces that do not break a line."""
+    return lambda value: function(value).replace(" ", "\u00a0")
 
 
 def percent(value: float | None) -> str:
@@ -104,7 +113,8 @@ def verdict(report: Mapping[str, Any]) -> str:
 
 def _card(control: str, report: Mapping[str, Any]) -> dict[str, Any]:
     numbers = report["summary"]["controls"][control]
-    return {"key": control, "name": NAMES[control], "meaning": MEANING[control]} | numbers
+    meaning = MEANING[report["policy"] if control == "policy" and report["policy"] in MEANING else control]
+    return {"key": control, "name": NAMES[control], "meaning": meaning} | numbers
 
 
 def _families(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from sim.env import tabletop_contract
-from sim.task import SPLITS, TaskFamily, select
+from sim.policies import Policy
+from sim.task import SPLITS, TaskFamily, load_suite, select
 from vla_agent.errors import OptionError, SimulatorError
 from vla_agent.evaluation import provenance
 from vla_agent.evaluation.report import render
 from vla_agent.evaluation.statistics import CONTROLS, summarise
 from vla_agent.evaluation.store import Store, identity_of
-from vla_agent.evaluation.worker import SCRIPTED, Job, Played, Player, Setting, play, play_with, start
+from vla_agent.evaluation.worker import SCRIPTED, Job, Played, Player, Setting, load_learned, play, play_with, start
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "0", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -98,6 +99,7 @@ def evaluate(
     suite: str = "tabletop",
     resume: bool = False,
     progress: Callable[[Played, int, int], None] | None = None,
+    load: Callable[[str], Policy] = load_learned,
 ) -> dict[str, Any]:
     """Evaluate a policy; the report as a dictionary.
 
@@ -108,6 +110,7 @@ def evaluate(
         out: folder for report.json, report.html and actions.npz; None writes nothing.
         resume: go on with an unfinished run in ``out``.
         progress: called after each episode with what was played, how many are done and how many there are.
+        load: makes the policy of a name that is not "expert" or "random"; a function that can be pickled.
 
     Raises:
         VlaAgentError: bad options, a policy that does not fit, another run in ``out``.
@@ -115,13 +118,13 @@ def evaluate(
     _require(workers >= 1, "--workers", "at least 1", workers)
     plan = make_plan(policy, tasks, suite, split, episodes, seed, controls)
     began = time.perf_counter()
-    description = describe(plan)
+    description = describe(plan, find_files=load is load_learned)
     store = None if out is None else Store(Path(out), identity_of(description), resume)
     rows = dict(store.records) if store else {}
     seconds = store.seconds if store else 0.0
     jobs = [job for job in plan.jobs() if job.key not in rows]
     total = len(jobs) + len(rows)
-    setting = Setting(policy, plan.families, split)
+    setting = Setting(policy, plan.families, split, load)
     with closing(store) if store else _nothing():
         for played in play_all(setting, jobs, workers):
             rows[played.job.key] = played.record
@@ -136,16 +139,23 @@ def evaluate(
             key=lambda r: (CONTROLS.index(r["control"]), order.get(r["task"], len(order)), r["task"], r["seed"]),
         )
         spent = {"wall": round(time.perf_counter() - began, 2), "episodes": round(seconds, 2), "workers": workers}
-        summary = summarise(ranked, spent)
+        summary = summarise(ranked, spent) | {"settings": _settings(plan)}
         report = description | {"episodes": ranked, "summary": summary}
         if store:
             store.finish(report, render(report, store.actions, plan.families, store.out))
     return report
 
 
-def describe(plan: Plan) -> dict[str, Any]:
+def _settings(plan: Plan) -> dict[str, Any]:
+    """What was asked for; ``tasks`` gives the file of each family that is not of the suite."""
+    shipped = load_suite(plan.suite)
+    files = {n: None if n in shipped and f is shipped[n] else str(f.file) for n, f in plan.families.items()}
+    return {"episodes": plan.episodes, "seed": plan.seed, "controls": list(plan.controls), "tasks": files}
+
+
+def describe(plan: Plan, find_files: bool = True) -> dict[str, Any]:
     """The head of the report: policy, suite, split, versions, hashes."""
-    learned = plan.policy not in SCRIPTED
+    learned = plan.policy not in SCRIPTED and find_files
     folder = None
     if learned:
         from vla_agent.policy import find_folder

@@ -70,15 +70,16 @@ class Store:
         different = [k for k in now if k != "tasks" and earlier.get(k) != now[k]]
         shared = set(earlier.get("tasks", {})) & set(now["tasks"])
         different += [f"tasks.{t}" for t in sorted(shared) if earlier["tasks"][t] != now["tasks"][t]]
+        different += [f"tasks.{t}" for t in sorted(set(earlier.get("tasks", {})) - shared)]
         if different:
             flat = [{**d, **{f"tasks.{t}": digest for t, digest in d.get("tasks", {}).items()}} for d in (now, earlier)]
             raise ReportError(
                 "the output folder holds another evaluation",
                 file=self.out,
                 key=", ".join(different),
-                expected=", ".join(f"{k} {_short(flat[0][k])}" for k in different),
+                expected=", ".join(f"{k} {_short(flat[0].get(k))}" for k in different),
                 found=", ".join(f"{k} {_short(flat[1].get(k))}" for k in different),
-                remedy="name another --out; the earlier report is left as it is",
+                remedy="name another --out, or name its tasks too; the earlier report is left as it is",
             )
 
     def _lines(self) -> list[dict[str, Any]]:
@@ -243,4 +244,4 @@ def _write(file: Path, text: str) -> None:
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return "absent" if value is None else text if len(text) <= 40 else text[:37] + "..."

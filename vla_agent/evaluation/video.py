@@ -50,12 +50,12 @@ def picture_bytes(image: np.ndarray, quality: int = 80) -> bytes:
     return buffer.getvalue()
 
 
-def film_strip(frames: Sequence[np.ndarray], count: int = 6) -> np.ndarray:
-    """``count`` frames evenly spaced in time, first and last among them, side by side: (H, about count * W, 3)."""
-    picked = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    gap = np.full((frames[0].shape[0], 2, 3), 255, np.uint8)
-    parts = [part for i in picked for part in (gap, frames[i])]
-    return np.concatenate(parts[1:], axis=1)
+def film_strip(frames: Sequence[np.ndarray], rows: int = 2, columns: int = 3) -> np.ndarray:
+    """Frames (H, W, 3) evenly spaced in time, first and last among them, in reading order, one picture."""
+    picked = np.linspace(0, len(frames) - 1, rows * columns).round().astype(int)
+    framed = [np.pad(frames[i][:-2, :-2], ((0, 2), (0, 2), (0, 0)), constant_values=255) for i in picked]
+    lines = [np.concatenate(framed[r * columns : (r + 1) * columns], axis=1) for r in range(rows)]
+    return np.concatenate(lines, axis=0)
 
 
 def inset(front: np.ndarray, wrist: np.ndarray, share: float = 0.3) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from sim.env import TabletopEnv
-from sim.policies import ExpertPolicy, RandomPolicy
+from sim.policies import ExpertPolicy, Policy, RandomPolicy
 from sim.rollout import EpisodeResult, run_episode
 from sim.task import TaskFamily, TaskInstance
+from vla_agent.contract import Contract
 from vla_agent.evaluation.failure import classify
 
 SCRIPTED = ("expert", "random")
@@ -32,13 +34,21 @@ class Job:
         return f"{self.control}/{self.task}/{self.seed}"
 
 
+def load_learned(name: str) -> Policy:
+    """The learned policy in a folder or of a hub id."""
+    from vla_agent.policy import load_policy
+
+    return load_policy(name)
+
+
 @dataclass(frozen=True)
 class Setting:
-    """What all episodes of a run have in common."""
+    """What all episodes of a run have in common.  ``load`` makes the policy of a name; it travels to the workers."""
 
     policy: str
     families: dict[str, TaskFamily]
     split: str = "seen"
+    load: Callable[[str], Policy] = load_learned
 
 
 class Player:
@@ -47,7 +57,7 @@ class Player:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.env: TabletopEnv | None = None
-        self._policies: dict[str, Any] = {"expert": ExpertPolicy(), "random": RandomPolicy()}
+        self._policies: dict[str, Policy] = {"expert": ExpertPolicy(), "random": RandomPolicy()}
 
     def environment(self, task: str) -> TabletopEnv:
         """The environment, set to a task family; the world is built at the first call alone."""
@@ -57,13 +67,13 @@ class Player:
         self.env.set_task(family, self.setting.split)
         return self.env
 
-    def policy(self, name: str, env: TabletopEnv) -> Any:
+    def policy(self, name: str, env: TabletopEnv) -> Policy:
         """The policy of that name or folder, loaded once, its contract compared with the environment's."""
         if name not in self._policies:
-            from vla_agent.policy import load_policy
-
-            policy = load_policy(name)
-            policy.contract.require(env.contract, f"policy {name}", "the simulator", ignore=("chunk_length",))
+            policy = self.setting.load(name)
+            contract: Contract | None = getattr(policy, "contract", None)
+            if contract is not None:
+                contract.require(env.contract, f"policy {name}", "the simulator", ignore=("chunk_length",))
             self._policies[name] = policy
         return self._policies[name]
 
