@@ -8,7 +8,7 @@ Nothing is evaluated as code.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import hypot
@@ -54,9 +54,9 @@ class Predicate:
         return f"{self.name}({', '.join(self.args)})"
 
 
-def closest(word: object, names: object) -> str:
+def closest(word: object, names: Iterable[object]) -> str:
     """A remedy: the closest valid name, where one is close."""
-    match = get_close_matches(str(word), [str(n) for n in names], 1, 0.5)  # type: ignore[attr-defined]
+    match = get_close_matches(str(word), [str(n) for n in names], 1, 0.5)
     return f"did you mean '{match[0]}'?" if match else "use one of the names listed"
 
 
@@ -210,7 +210,7 @@ def _at(world, name: str, colour: str) -> bool:  # noqa: ANN001
     return bool(inside) and not world.held(name)
 
 
-_TESTS = {
+_TESTS: dict[str, Callable[..., bool]] = {
     "in": _in,
     "on": _on,
     "at": _at,

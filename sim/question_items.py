@@ -81,18 +81,20 @@ def goal_words(goal: tuple[Predicate, ...], objects: dict[str, Object]) -> str:
     """A goal in short: ``red mug to tray``."""
     parts = []
     for p in goal:
-        first = words(objects[p.args[0]]) if p.args[0] in objects else p.args[0]
-        parts.append(
-            {
-                "in": lambda f=first, p=p: f"{f} to {p.args[1]}",
-                "on": lambda f=first, p=p: f"{f} on {words(objects[p.args[1]])}",
-                "at": lambda f=first, p=p: f"{f} to {p.args[1]} zone",
-                "beside": lambda f=first, p=p: f"{f} {p.args[2]} {words(objects[p.args[1]])}",
-                "pressed": lambda f=first: f"{f} button",
-                "open": lambda f=first: f"{f} open",
-                "closed": lambda f=first: f"{f} closed",
-            }[p.name]()
-        )
+        first, *rest = [words(objects[a]) if a in objects else a for a in p.args]
+        match p.name:
+            case "in":
+                parts.append(f"{first} to {rest[0]}")
+            case "at":
+                parts.append(f"{first} to {rest[0]} zone")
+            case "on":
+                parts.append(f"{first} on {rest[0]}")
+            case "beside":
+                parts.append(f"{first} {rest[1]} {rest[0]}")
+            case "pressed":
+                parts.append(f"{first} button")
+            case _:  # open, closed
+                parts.append(f"{first} {p.name}")
     return " and ".join(parts)
 
 

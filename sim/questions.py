@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -254,11 +255,8 @@ def write(folder: Path, scenes: int, seed: int, workers: int = 1, image_size: tu
         if not (folder / f"shard-{k:05d}.npz").exists()
     ]
     total, done, items, start = sum(len(j[2]) for j in jobs), 0, 0, time.monotonic()
-    if workers == 1 or len(jobs) < 2:
-        results, pool = map(_work, jobs), None
-    else:
-        pool = get_context("spawn").Pool(min(workers, len(jobs)))
-        results = pool.imap_unordered(_work, jobs)
+    pool = get_context("spawn").Pool(min(workers, len(jobs))) if workers > 1 and len(jobs) > 1 else None
+    results: Iterator[tuple[int, int]] = pool.imap_unordered(_work, jobs) if pool else map(_work, jobs)
     try:
         for scenes_done, items_done in results:
             done, items = done + scenes_done, items + items_done

@@ -240,10 +240,12 @@ def words(o: Object) -> str:
 
 
 def _values(source: list[str], scene: Scene) -> list[str]:
-    kinds = {"buttons": scene.buttons, "zones": scene.zones, "objects": scene.objects}
-    if source[0] in kinds:
-        return list(dict.fromkeys(thing.colour for thing in kinds[source[0]]))
-    return source
+    colours = {
+        "buttons": [b.colour for b in scene.buttons],
+        "zones": [z.colour for z in scene.zones],
+        "objects": [o.colour for o in scene.objects],
+    }
+    return list(dict.fromkeys(colours.get(source[0], source)))
 
 
 def load_family(path: str | Path) -> TaskFamily:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from sim.predicates import CONTAINERS, DIRECTIONS, Predicate, check_argument, closest, parse
@@ -94,9 +95,9 @@ class Lines:
         node, line = self.data, 0
         for key in loc:
             try:
-                if isinstance(node, dict):
+                if isinstance(node, CommentedMap):
                     line = node.lc.key(key)[0] if key in node else line
-                elif isinstance(node, list):
+                elif isinstance(node, CommentedSeq):
                     line = node.lc.item(key)[0]
                 node = node[key]
             except (KeyError, IndexError, TypeError, AttributeError):
