@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+from typing import Any
 
-os.environ.setdefault("MUJOCO_GL", "egl")
-os.environ.setdefault("LP_NUM_THREADS", "0")  # one process per core beats llvmpipe's threads
+import mujoco
+import numpy as np
 
-from vla_agent.errors import SimulatorError  # noqa: E402
-
-REMEDY = (
-    "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri and MUJOCO_GL=egl, or MUJOCO_GL=osmesa after "
-    "apt-get install libosmesa6; `vla-agent doctor` checks it"
-)
-
-try:
-    import mujoco
-except (RuntimeError, ImportError, AttributeError) as error:  # an unknown MUJOCO_GL, a backend whose library is missing
-    raise SimulatorError(
-        "MuJoCo cannot be imported with this OpenGL backend",
-        key=f"MUJOCO_GL={os.environ['MUJOCO_GL']}",
-        expected="egl or osmesa, with their libraries installed",
-        found=f"{type(error).__name__}: {error}",
-        remedy=REMEDY,
-    ) from error
-import numpy as np  # noqa: E402
+from vla_agent.errors import SimulatorError
 
 CAMERAS = ("front", "wrist")
+BACKENDS = ("egl", "osmesa", "glfw")
 SHOWN, HIDDEN = 0, 5  # geom groups
 
 
-def _gl_context(width: int, height: int):
+def _contexts(model: mujoco.MjModel, width: int, height: int) -> tuple[Any, mujoco.MjrContext]:
+    """A current OpenGL context of the backend that MUJOCO_GL names, and MuJoCo's own context in it."""
+    backend = os.environ.get("MUJOCO_GL", "").lower()
     try:
-        context = mujoco.GLContext(width, height)
-        context.make_current()
-    except Exception as error:  # the backends raise whatever their binding raises
+        if backend not in BACKENDS:
+            raise ValueError(f"no such backend; valid are {', '.join(BACKENDS)}")
+        gl = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+        gl.make_current()
+        return gl, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+    except Exception as error:  # the backends raise whatever their bindings raise
         raise SimulatorError(
             "the renderer cannot start",
-            key=f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}",
-            expected="a working OpenGL backend: egl or osmesa",
+            key=f"MUJOCO_GL={backend}",
+            expected=f"a working OpenGL backend of {', '.join(BACKENDS)}",
             found=f"{type(error).__name__}: {error}",
-            remedy=REMEDY,
+            remedy="apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri and set MUJOCO_GL=egl; "
+            "or apt-get install libosmesa6 and set MUJOCO_GL=osmesa",
         ) from error
-    return context
 
 
 class Cameras:
@@ -53,9 +44,8 @@ class Cameras:
         self._size = (height, width)
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height * len(CAMERAS)
         model.vis.quality.offsamples = 0
-        self._gl = _gl_context(width, height * len(CAMERAS))
+        self._gl, self._context = _contexts(model, width, height * len(CAMERAS))
         self._model = model
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._scene = mujoco.MjvScene(model, maxgeom=200)

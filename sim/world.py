@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sim.cameras import Cameras  # first: it chooses the GL backend before mujoco is imported
-
-# isort: split
 import mujoco
 import numpy as np
 
+from sim.cameras import Cameras
 from sim.control import ACTION_LIMITS, Controller
 from sim.model import ARM_JOINTS, Catalogue, build_model
 from sim.objects import half_extents

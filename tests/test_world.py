@@ -298,6 +298,18 @@ def test_senseless_options_are_refused(options: dict) -> None:
     assert error.value.key in options and error.value.remedy
 
 
+def test_pictures_need_no_setting_even_when_mujoco_comes_first() -> None:
+    code = (
+        "import os; os.environ.pop('MUJOCO_GL', 0); import mujoco;"
+        "from sim.world import World; from tests import test_world;"
+        "w = World(); w.reset(test_world.scene_of()); print(w.render()['front'].shape)"
+    )
+    root = Path(__file__).parents[1]
+    environment = {k: v for k, v in os.environ.items() if k != "MUJOCO_GL"} | {"PYTHONPATH": str(root)}
+    out = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    assert "(96, 96, 3)" in out.stdout, out.stderr
+
+
 def test_no_gl_names_the_remedy() -> None:
     code = (
         "from sim.world import World\nfrom vla_agent.errors import SimulatorError\n"
