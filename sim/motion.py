@@ -63,10 +63,16 @@ def funnel(world: World, point: np.ndarray, hover: float, inner: float = 0.006, 
 
 
 def servo(world: World, intent: Intent, gain: float = 0.3) -> np.ndarray:
-    """The action (7,) that moves the commanded pose towards the intent: proportional, saturated at the limits."""
+    """The action (7,) that moves the commanded pose towards the intent: proportional, saturated at the limits.
+
+    A gripper that is badly tilted turns upright before it travels.
+    """
     action = np.zeros(7, dtype=np.float32)
-    action[:3] = limit(gain * (intent.xyz - world.command_position), MAX_STEP)
-    action[3:6] = limit(0.5 * turn(world.ee_rotation, intent.yaw), MAX_TURN)
+    rotation = world.ee_rotation
+    tilt = float(np.arccos(np.clip(-rotation[2, 2], -1.0, 1.0)))
+    upright = np.clip((0.9 - tilt) / 0.5, 0.1, 1.0)
+    action[:3] = limit(gain * (intent.xyz - world.command_position), MAX_STEP) * upright
+    action[3:6] = limit(0.5 * turn(rotation, intent.yaw), MAX_TURN)
     action[6] = intent.gripper
     return action
 
