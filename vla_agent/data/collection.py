@@ -149,7 +149,7 @@ def _work(recipe: Recipe, folder: str, task: str, seed: int) -> tuple[str, int, 
     from vla_agent.data.recording import record
 
     family = select(list(recipe.tasks), recipe.suite)[task]
-    attempt = record(_env(recipe.image_size), family, seed, recipe.noise, _policy(recipe.takeover))
+    attempt = record(_env(recipe.image_size), family, seed, recipe.noise, _policy(recipe.takeover, contract(recipe)))
     parts = Parts(Path(folder.removesuffix(".parts")))
     if attempt.episode is None:
         parts.note(task, seed, attempt.outcome)
@@ -168,7 +168,7 @@ def _env(image_size: int) -> Any:
     return _envs[image_size]
 
 
-def _policy(folder: str | None) -> Any:
+def _policy(folder: str | None, expected: Contract) -> Any:
     if folder is None:
         return None
     if folder not in _policies:
@@ -177,7 +177,9 @@ def _policy(folder: str | None) -> Any:
         from vla_agent.policy import load_policy
 
         torch.set_num_threads(1)
-        _policies[folder] = load_policy(folder)
+        policy = load_policy(folder)
+        policy.contract.require(expected, f"policy {folder}", "the simulator", ignore=("chunk_length",))
+        _policies[folder] = policy
     return _policies[folder]
 
 

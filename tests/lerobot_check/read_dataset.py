@@ -1,0 +1,77 @@
+"""Reads a dataset with the real lerobot package and writes down what it gave.  Runs in lerobot's own environment.
+
+usage: python read_dataset.py DATASET OUT.npz
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # LeRobotDataset must find everything in the folder
+os.environ.setdefault("HF_DATASETS_CACHE", tempfile.mkdtemp(prefix="lerobot-check-"))
+
+import numpy as np
+import torch
+
+# torchvision's compiled operators do not load beside a CPU torch of another build; importing it needs only their names.
+OPERATORS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+    "int sampling_ratio, bool aligned) -> Tensor",
+    "roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width) "
+    "-> (Tensor, Tensor)",
+    "ps_roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+    "int sampling_ratio) -> (Tensor, Tensor)",
+    "ps_roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width) "
+    "-> (Tensor, Tensor)",
+    "deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, SymInt stride_h, "
+    "SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, SymInt dilation_w, SymInt groups, "
+    "SymInt offset_groups, bool use_mask) -> Tensor",
+)
+
+
+def declare_operators() -> None:
+    """Declare torchvision's operators where its compiled library did not."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in OPERATORS:
+        if not hasattr(torch.ops.torchvision, schema.split("(")[0]):
+            library.define(schema)
+    globals()["_library"] = library  # the declarations live as long as this object
+
+
+def main(root: str, out: str) -> None:
+    declare_operators()
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    dataset = LeRobotDataset("local/check", root=root, video_backend="pyav")
+    chunk = LeRobotDataset(
+        "local/check", root=root, video_backend="pyav", delta_timestamps={"action": [k / dataset.fps for k in range(4)]}
+    )
+    arrays: dict[str, list] = {}
+    tasks = []
+    for i in range(len(dataset)):
+        item = dataset[i]
+        tasks.append(item.pop("task"))
+        for key, value in item.items():
+            if key in dataset.meta.camera_keys:
+                value = (value * 255).round().to(torch.uint8).permute(1, 2, 0)
+            arrays.setdefault(key, []).append(np.asarray(value))
+        arrays.setdefault("chunk", []).append(chunk[i]["action"].numpy())
+        arrays.setdefault("chunk_is_pad", []).append(chunk[i]["action_is_pad"].numpy())
+    meta = {
+        "tasks": tasks,
+        "episodes": dataset.num_episodes,
+        "fps": dataset.fps,
+        "lengths": [int(length) for length in dataset.meta.episodes["length"]],
+        "stats": {k: {n: np.asarray(v).tolist() for n, v in s.items()} for k, s in dataset.meta.stats.items()},
+    }
+    np.savez(
+        out, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8), **{k: np.stack(v) for k, v in arrays.items()}
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,507 @@
+"""Datasets: written and read back, damaged, collected with and without interruption, and read by lerobot itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from vla_agent.contract import Camera, Contract, Field
+from vla_agent.data import schema
+from vla_agent.data.collection import Recipe, collect
+from vla_agent.data.episode import Episode, encode, load_part, save_part
+from vla_agent.data.lerobot_reader import load
+from vla_agent.data.lerobot_writer import write_dataset
+from vla_agent.data.parts import Plan, spread
+from vla_agent.errors import DatasetError, TaskError
+
+SIZE = 32
+CONTRACT = Contract(
+    cameras=(Camera("front", SIZE, SIZE), Camera("wrist", SIZE, SIZE)),
+    state=(Field("ee_position", 3, "m", "base"), Field("gripper", 1, "")),
+    action=(Field("ee_translation", 3, "m", "base"), Field("gripper", 1, "")),
+    control_hz=20.0,
+    chunk_length=16,
+)
+ROOT = Path(__file__).parents[1]
+
+
+def episode(seed: int) -> Episode:
+    """An episode whose pictures tell episode and frame: flat grey that grows, with a moving coloured square."""
+    rng = np.random.default_rng(seed)
+    n = 11 + seed % 4
+    images = {}
+    for camera in ("front", "wrist"):
+        pictures = (
+            np.full((n, SIZE, SIZE, 3), 40 + 12 * (seed % 5), np.uint8)
+            + (4 * np.arange(n, dtype=np.uint8))[:, None, None, None]
+        )
+        for k in range(n):
+            pictures[k, 4:12, k : k + 8] = (200, 20, 20) if camera == "front" else (20, 20, 200)
+        images[camera] = pictures
+    columns = {
+        name: rng.normal(size=(n, d)) for name, d in ((schema.STATE, 4), (schema.ACTION, 4), (schema.SUBGOAL, 6))
+    }
+    columns |= {schema.POINTS: rng.random((n, 12)), schema.CLEAN: np.ones((n, 1))}
+    columns = {name: values.astype(np.float32) for name, values in columns.items()}
+    return Episode(f"put object {seed % 3} away", columns, images, {"family": "test", "seed": seed})
+
+
+def write(root: Path, storage: str = "images", count: int = 9) -> list[Episode]:
+    episodes = [episode(seed) for seed in range(count)]
+    write_dataset(root, CONTRACT, (encode(e, storage, 20) for e in episodes), storage, "arm", {"seed": 0})
+    return episodes
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Path, list[Episode]]:
+    root = tmp_path_factory.mktemp("dataset") / "images"
+    return root, write(root)
+
+
+def test_round_trip_is_exact(written, tmp_path):
+    root, episodes = written
+    dataset = load(root)
+    columns = dataset.arrays()
+    assert len(dataset) == sum(len(e.columns[schema.STATE]) for e in episodes)
+    for name in schema.vector_features(CONTRACT):
+        expected = np.concatenate([e.columns[name] for e in episodes])
+        np.testing.assert_array_equal(columns[name], expected[:, 0] if expected.shape[1] == 1 else expected)
+    assert columns["task"].tolist() == [e.task for e in episodes for _ in range(len(e.columns[schema.STATE]))]
+    assert [e.origin["seed"] for e in dataset.episodes] == [e.origin["seed"] for e in episodes]
+    assert dataset.contract == CONTRACT
+    assert dataset.cameras == ("front", "wrist")
+    for camera in dataset.cameras:
+        expected = np.concatenate([e.images[camera] for e in episodes])
+        order = np.random.default_rng(0).integers(len(dataset), size=30)
+        np.testing.assert_array_equal(dataset.frames(camera, order), expected[order])
+        np.testing.assert_array_equal(dataset.decode_all(camera, cache=tmp_path), expected)
+
+
+def test_decoded_pictures_are_kept_by_the_dataset_hash(written, tmp_path):
+    root, _ = written
+    first = load(root).decode_all("front", cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    before = path.stat().st_mtime_ns
+    again = load(root).decode_all("front", cache=tmp_path)
+    assert [path] == list(tmp_path.iterdir()) and path.stat().st_mtime_ns == before
+    np.testing.assert_array_equal(first, again)
+    assert not again.flags.writeable
+    write(tmp_path / "other", count=5)
+    assert load(tmp_path / "other").hash != load(root).hash
+
+
+def test_video_frames_are_the_right_ones_across_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "VIDEO_FILES_SIZE_IN_MB", 0.004)
+    monkeypatch.setattr(schema, "DATA_FILES_SIZE_IN_MB", 0.004)
+    episodes = write(tmp_path / "video", "video")
+    dataset = load(tmp_path / "video")
+    assert len({e.video_files["front"] for e in dataset.episodes}) > 2
+    assert len({e.data_file for e in dataset.episodes}) > 2
+    for camera in dataset.cameras:
+        expected = np.concatenate([e.images[camera] for e in episodes])
+        decoded = dataset.decode_all(camera, cache=tmp_path)
+        # neighbouring frames differ by 4 grey levels on the lower half, where no colour disturbs
+        assert np.abs(decoded[:, 20:].astype(int) - expected[:, 20:]).max() < 2
+        order = np.arange(len(dataset))[::-3]
+        np.testing.assert_array_equal(dataset.frames(camera, order), decoded[order])
+
+
+def test_statistics_are_those_of_the_data(written):
+    root, episodes = written
+    stats = load(root).stats
+    actions = np.concatenate([e.columns[schema.ACTION] for e in episodes]).astype(np.float64)
+    np.testing.assert_allclose(stats["action"]["mean"], actions.mean(0), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(stats["action"]["std"], actions.std(0), rtol=1e-6)
+    np.testing.assert_allclose(stats["action"]["q99"], np.quantile(actions, 0.99, axis=0), rtol=1e-6)
+    pixels = np.concatenate([e.images["front"][::5] for e in episodes]).reshape(-1, 3) / 255
+    front = stats["observation.images.front"]
+    assert front["mean"].shape == (3, 1, 1)
+    np.testing.assert_allclose(front["mean"].ravel(), pixels.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(front["std"].ravel(), pixels.std(0), rtol=1e-9)
+    np.testing.assert_allclose(front["q50"].ravel(), np.quantile(pixels, 0.5, axis=0), atol=1 / 255)
+
+
+@pytest.mark.parametrize("storage", ["images", "video"])
+def test_same_episodes_same_bytes(tmp_path, storage):
+    write(tmp_path / "a", storage, 4)
+    write(tmp_path / "b", storage, 4)
+    assert load(tmp_path / "a").hash == load(tmp_path / "b").hash
+
+
+@pytest.mark.parametrize("storage", ["images", "video"])
+def test_part_file_round_trip(tmp_path, storage):
+    encoded = encode(episode(3), storage, 20)
+    save_part(tmp_path / "x.npz", encoded)
+    again = load_part(tmp_path / "x.npz")
+    assert (again.task, again.origin, again.videos, again.pngs) == (
+        encoded.task,
+        encoded.origin,
+        encoded.videos,
+        encoded.pngs,
+    )
+    np.testing.assert_array_equal(again.columns[schema.ACTION], encoded.columns[schema.ACTION])
+    (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:-200])
+    with pytest.raises(DatasetError) as caught:
+        load_part(tmp_path / "x.npz")
+    assert caught.value.file and caught.value.remedy
+
+
+# --- what is damaged is found -----------------------------------------------------------------------------------------
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _edit(path: Path, change) -> None:
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def _rewrite(path: Path, column: str, change) -> None:
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    change(values)
+    new = table.set_column(table.column_names.index(column), column, [values])
+    pq.write_table(new.cast(table.schema), path)
+
+
+DATA, VIDEO = "data/chunk-000/file-000.parquet", "videos/observation.images.front/chunk-000/file-000.mp4"
+DEFECTS = {
+    "no folder": lambda root: shutil.rmtree(root),
+    "another version": lambda root: _edit(root / schema.INFO, lambda d: d.update(codebase_version="v2.1")),
+    "info without features": lambda root: _edit(root / schema.INFO, lambda d: d.pop("features")),
+    "info is not JSON": lambda root: _truncate(root / schema.INFO),
+    "missing table": lambda root: (root / DATA).unlink(),
+    "truncated table": lambda root: _truncate(root / DATA),
+    "truncated episodes": lambda root: _truncate(root / schema.EPISODES_PATH.format(chunk_index=0, file_index=0)),
+    "NaN": lambda root: _rewrite(root / DATA, "action", lambda v: v[17].__setitem__(2, float("nan"))),
+    "frames out of order": lambda root: _rewrite(root / DATA, "index", lambda v: v.reverse()),
+    "unknown task index": lambda root: _rewrite(root / DATA, "task_index", lambda v: v.__setitem__(5, 99)),
+    "missing camera": lambda root: _edit(root / schema.INFO, lambda d: d["features"].pop("observation.images.wrist")),
+    "missing video": lambda root: (root / VIDEO).unlink(),
+    "truncated video": lambda root: _truncate(root / VIDEO),
+    "a video without its last episode": lambda root: _shorten(root),
+}
+
+
+def _shorten(root: Path) -> None:
+    write(root.with_name("shorter"), "video", 8)
+    shutil.copy(root.with_name("shorter") / VIDEO, root / VIDEO)
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["with manifest", "without"])
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_defects_are_found_and_named(defect, manifest, tmp_path):
+    root = tmp_path / "dataset"
+    write(root, "video" if "video" in defect else "images")
+    if not manifest:
+        (root / schema.MANIFEST).unlink()
+    load(root)
+    DEFECTS[defect](root)
+    with pytest.raises(DatasetError) as caught:
+        load(root)
+    error = caught.value
+    assert error.file and error.file.startswith(str(root))
+    assert error.expected is not None and error.found is not None and error.remedy
+
+
+def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
+    root = tmp_path / "dataset"
+    write(root)
+    path = root / DATA
+    data = bytearray(path.read_bytes())
+    start = data.find(b"IDAT", len(data) // 2) + 10
+    data[start : start + 60] = bytes(60)
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match="picture"):
+        load(root).decode_all("front", cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_unknown_camera_and_frame(written):
+    dataset = load(written[0])
+    with pytest.raises(DatasetError, match="front, wrist"):
+        dataset.frames("overhead", [0])
+    with pytest.raises(DatasetError, match="no such frame"):
+        dataset.frames("front", [len(dataset)])
+
+
+def test_the_writer_refuses_what_does_not_fit(tmp_path):
+    root = tmp_path / "dataset"
+    good = encode(episode(0), "images", 20)
+    with pytest.raises(DatasetError, match="does not fit the contract"):
+        write_dataset(root, CONTRACT, [good, encode(episode(1), "video", 20)], "images")
+    assert not list(tmp_path.iterdir())  # nothing half written stays
+    with pytest.raises(DatasetError, match="no episodes"):
+        write_dataset(root, CONTRACT, [], "images")
+    broken = episode(0)
+    broken.columns[schema.STATE][3, 1] = np.inf
+    with pytest.raises(DatasetError, match="NaN or infinity"):
+        encode(broken, "images", 20)
+    write_dataset(root, CONTRACT, [good], "images")
+    before = load(root).hash
+    with pytest.raises(DatasetError, match="something already"):
+        write_dataset(root, CONTRACT, [good, good], "images")
+    assert load(root).hash == before
+
+
+# --- the plan of a collection -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_plan_does_not_depend_on_order_or_interruption(seed):
+    """However attempts overlap and wherever it stops, the same seeds are recorded in the end."""
+    rng = np.random.default_rng(seed)
+    fails = {("a", 100), ("a", 103), ("b", 104), ("b", 105)}
+    wanted = {"a": 5, "b": 3}
+    outcomes: dict[tuple[str, int], str] = {}
+    while True:
+        plan = Plan(wanted, 100, dict(outcomes))
+        workers, patience = int(rng.integers(1, 5)), int(rng.integers(1, 6))
+        while not plan.complete and patience:
+            while len(plan.running) < workers and plan.next():
+                pass
+            job = sorted(plan.running)[rng.integers(len(plan.running))]
+            plan.finish(*job, "failed" if job in fails else "recorded")
+            patience -= 1
+        outcomes = plan.outcomes  # what was running is lost
+        if plan.complete:
+            break
+    assert plan.recorded("a") == [101, 102, 104, 105, 106]
+    assert plan.recorded("b") == [100, 101, 102]
+    assert plan.summary()["a"]["attempts"] == 7 and plan.summary()["a"]["failed_seeds"] == [100, 103]
+
+
+def test_the_plan_gives_up_on_a_hopeless_task():
+    plan = Plan({"a": 2}, 0)
+    with pytest.raises(DatasetError, match="too few episodes"):
+        while job := plan.next():
+            plan.finish(*job, "failed")
+
+
+def test_episodes_are_spread_evenly():
+    assert spread(11, ["a", "b", "c"]) == {"a": 4, "b": 4, "c": 3}
+    assert spread(2, ["a", "b", "c"]) == {"a": 1, "b": 1}
+
+
+# --- the simulator's demonstrations -----------------------------------------------------------------------------------
+
+RECIPE = Recipe("tabletop", ("press_button", "close_drawer"), 1_000_000, 1.0, 64, "images")
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("collected") / "dataset"
+    assert collect(RECIPE, root, 4, workers=1).complete
+    return root
+
+
+@pytest.fixture(scope="module")
+def env():
+    from sim.env import TabletopEnv
+
+    env = TabletopEnv("press_button", image_size=(64, 64))
+    yield env
+    env.close()
+
+
+def test_the_dataset_holds_what_the_simulator_gave(collected, env):
+    from sim.task import load_suite
+    from vla_agent.data.recording import record
+
+    dataset = load(collected)
+    assert [(e.origin["family"], e.origin["seed"]) for e in dataset.episodes] == [
+        ("press_button", 1_000_000),
+        ("press_button", 1_000_001),
+        ("close_drawer", 1_000_000),
+        ("close_drawer", 1_000_001),
+    ]
+    columns = dataset.arrays()
+    for info in (dataset.episodes[1], dataset.episodes[2]):
+        attempt = record(env, load_suite("tabletop")[info.origin["family"]], info.origin["seed"], noise=1.0)
+        rows = slice(info.start, info.stop)
+        assert attempt.episode is not None and attempt.episode.task == info.task
+        for name, values in attempt.episode.columns.items():
+            np.testing.assert_array_equal(columns[name][rows], values[:, 0] if values.shape[1] == 1 else values)
+        for camera in dataset.cameras:
+            frames = dataset.frames(camera, np.arange(info.start, info.stop))
+            np.testing.assert_array_equal(frames, attempt.episode.images[camera])
+
+
+def test_observations_come_before_their_actions(env):
+    """Without noise, carrying out the recorded actions from the start gives the recorded states and pictures again."""
+    from sim.task import load_suite
+    from vla_agent.data.recording import AFTER_SUCCESS, record
+
+    family = load_suite("tabletop")["press_button"]
+    attempt = record(env, family, 1_000_007, noise=0.0)
+    assert attempt.outcome == "recorded" and attempt.episode is not None
+    columns, images = attempt.episode.columns, attempt.episode.images
+    task = env.begin(1_000_007)
+    successes = []
+    for k, action in enumerate(columns[schema.ACTION]):
+        np.testing.assert_array_equal(env.world.state(), columns[schema.STATE][k])
+        np.testing.assert_array_equal(env.world.render()["wrist"], images["wrist"][k])
+        env.world.step(action)
+        successes.append(task.success(env.world))
+    assert successes.index(True) == len(successes) - 1 - AFTER_SUCCESS
+    assert columns[schema.CLEAN].all()
+    assert (
+        (columns[schema.POINTS].reshape(-1, 4, 3)[..., 2] == 0)
+        | (columns[schema.POINTS].reshape(-1, 4, 3)[..., 0] >= 0)
+    ).all()
+
+
+def test_the_expert_takes_over_where_the_policy_led(env):
+    from sim.policies import RandomPolicy
+    from sim.task import load_suite
+    from vla_agent.data.recording import record
+
+    family = load_suite("tabletop")["press_button"]
+    plain = record(env, family, 1_000_003, noise=0.0)
+    led = record(env, family, 1_000_003, 0.0, RandomPolicy())
+    again = record(env, family, 1_000_003, 0.0, RandomPolicy())
+    assert plain.episode and led.episode and again.episode
+    np.testing.assert_array_equal(led.episode.columns[schema.STATE], again.episode.columns[schema.STATE])
+    moved = led.episode.columns[schema.STATE][0, :3] - plain.episode.columns[schema.STATE][0, :3]
+    assert np.linalg.norm(moved) > 0.02
+
+
+def test_what_the_policy_solves_alone_is_cut_short_or_left_out(env):
+    from sim.experts import Expert
+    from sim.task import load_suite
+    from vla_agent.data.recording import AFTER_SUCCESS, TAKEOVER_STEPS, record
+
+    class Solver:
+        execute = 8
+        reset = staticmethod(lambda instruction: None)
+
+        def act(self, observation):
+            return Expert(env.world, env.task).action()[None]
+
+    family = load_suite("tabletop")["press_button"]
+    outcomes = set()
+    for seed in range(1_000_004, 1_000_010):
+        plain, led = record(env, family, seed, noise=0.0), record(env, family, seed, 0.0, Solver())
+        assert plain.episode
+        alone = len(plain.episode.columns[schema.ACTION])
+        outcomes.add(led.outcome)
+        if led.episode:  # the expert's part of a second, shorter drive
+            assert AFTER_SUCCESS < len(led.episode.columns[schema.ACTION]) <= alone - TAKEOVER_STEPS[0]
+        else:
+            assert alone - AFTER_SUCCESS < 2 * TAKEOVER_STEPS[0]
+    assert outcomes == {"recorded", "solved"}
+
+
+def test_two_workers_give_the_same_bytes(collected, tmp_path):
+    assert collect(RECIPE, tmp_path / "two", 4, workers=2).complete
+    assert load(tmp_path / "two").hash == load(collected).hash
+
+
+def test_interrupted_and_resumed_gives_the_same_bytes(collected, tmp_path):
+    root = tmp_path / "resumed"
+    once = iter([lambda: os.kill(os.getpid(), signal.SIGINT)])
+    plan = collect(RECIPE, root, 4, 1, report=lambda _: next(once, lambda: None)())
+    kept = sum(outcome == "recorded" for outcome in plan.outcomes.values())
+    assert not plan.complete and 1 <= kept < 4
+    assert not root.exists()
+    with pytest.raises(DatasetError, match="--resume"):
+        collect(RECIPE, root, 4, 1)
+    with pytest.raises(DatasetError, match="noise: 1.0 before, 0.5 now"):
+        collect(Recipe(**{**RECIPE.__dict__, "noise": 0.5}), root, 4, 1, resume=True)
+    done = []
+    assert collect(RECIPE, root, 4, 1, resume=True, report=done.append).complete
+    assert len(done) == 4 - kept
+    assert load(root).hash == load(collected).hash
+    assert not root.with_name("resumed.parts").exists()
+
+
+def test_nothing_is_overwritten(collected):
+    before = load(collected).hash
+    with pytest.raises(DatasetError, match="something already"):
+        collect(RECIPE, collected, 2, 1)
+    with pytest.raises(TaskError, match="press_button"):
+        collect(Recipe("tabletop", ("press_buton",), 0, 1.0, 64, "images"), collected.with_name("new"), 2, 1)
+    assert load(collected).hash == before
+
+
+def test_command_line(collected, tmp_path, capsys):
+    from vla_agent.cli import main
+
+    argv = [
+        "collect",
+        "--tasks",
+        "press_button,close_drawer",
+        "--episodes",
+        "4",
+        "--image-size",
+        "64",
+        "-o",
+        str(collected),
+    ]
+    assert main(argv) == 2
+    assert "something already" in capsys.readouterr().err
+    assert main([*argv, "--resume"]) == 0
+    assert main([*argv, "--resume", "--noise", "0"]) == 2
+    assert "noise" in capsys.readouterr().err
+    assert main(["collect", "--episodes", "0", "-o", str(tmp_path / "x")]) == 2
+    assert main(["collect", "--episodes", "1", "--takeover", str(tmp_path / "none"), "-o", str(tmp_path / "x")]) == 2
+    assert not (tmp_path / "x").exists()
+
+
+# --- lerobot itself ---------------------------------------------------------------------------------------------------
+
+
+def lerobot_python() -> Path | None:
+    named = os.environ.get("VLA_AGENT_LEROBOT_PYTHON")
+    path = Path(named) if named else ROOT / ".venv-lerobot" / "bin" / "python"
+    return path if path.exists() else None
+
+
+@pytest.mark.skipif(
+    lerobot_python() is None, reason="no lerobot: run `make lerobot-check` (see tests/lerobot_check/README.md)"
+)
+@pytest.mark.parametrize("storage", ["images", "video"])
+def test_lerobot_reads_what_the_simulator_gave(storage, env, tmp_path):
+    from sim.task import load_suite
+    from vla_agent.data.recording import record
+
+    families = load_suite("tabletop")
+    attempts = [record(env, families[name], 1_000_000, 1.0) for name in ("press_button", "close_drawer")]
+    episodes = [a.episode for a in attempts if a.episode]
+    assert len(episodes) == 2
+    root, out = tmp_path / "dataset", tmp_path / "out.npz"
+    write_dataset(root, env.contract, (encode(e, storage, 20) for e in episodes), storage)
+    script = Path(__file__).parent / "lerobot_check" / "read_dataset.py"
+    subprocess.run(
+        [str(lerobot_python()), str(script), str(root), str(out)], check=True, timeout=600, stdout=sys.stderr
+    )
+    with np.load(out) as file:
+        seen = {name: file[name] for name in file.files}
+    meta = json.loads(seen["meta"].tobytes())
+    lengths = [len(e.columns[schema.STATE]) for e in episodes]
+    assert meta["tasks"] == [e.task for e, n in zip(episodes, lengths, strict=True) for _ in range(n)]
+    assert (meta["episodes"], meta["fps"], meta["lengths"]) == (2, 20, lengths)
+    for name in episodes[0].columns:
+        expected = np.concatenate([e.columns[name] for e in episodes])
+        np.testing.assert_array_equal(seen[name].reshape(expected.shape), expected)
+    for camera in env.contract.camera_names:
+        expected = np.concatenate([e.images[camera] for e in episodes])
+        frames = seen[schema.image_key(camera)]
+        assert np.abs(frames.astype(int) - expected).mean() < (1e-9 if storage == "images" else 4)
+        np.testing.assert_array_equal(frames, load(root).frames(camera, np.arange(len(expected))))
+    actions = np.concatenate([e.columns[schema.ACTION] for e in episodes])
+    ends = np.repeat(np.cumsum(lengths), lengths)
+    rows = np.minimum(np.arange(len(actions))[:, None] + np.arange(4), ends[:, None] - 1)
+    np.testing.assert_array_equal(seen["chunk"], actions[rows])
