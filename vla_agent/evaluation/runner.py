@@ -158,7 +158,7 @@ def describe(plan: Plan, find_files: bool = True) -> dict[str, Any]:
     learned = plan.policy not in SCRIPTED and find_files
     folder = None
     if learned:
-        from vla_agent.policy import find_folder
+        from vla_agent.folder import find_folder
 
         folder = find_folder(plan.policy)
     return {
