@@ -22,6 +22,7 @@ from torch import nn
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
+from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone, TextFeatures, geometry, geometry_dim, stack_images
 from vla_agent.models.head import DiffusionHead, HeadConfig
 from vla_agent.models.normaliser import Normaliser
@@ -75,7 +76,10 @@ class VLAPolicy(nn.Module):
         state = torch.from_numpy(np.asarray(observation["state"], dtype=np.float32))[None]
         out = self.backbone(stack_images(observation["images"], self.contract.camera_names), self._text)
         chunk = self.head.sample(
-            out.hidden, self.state_normaliser(state), geometry(out, state[:, :3]), generator=self._generator
+            out.hidden,
+            self.state_normaliser(state),
+            geometry(out.points, out.seen, out.located, state[:, :3]),
+            generator=self._generator,
         )
         return self.contract.check_chunk(self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].numpy())
 
@@ -211,40 +215,6 @@ def _check_views(policy: VLAPolicy, file: Path) -> None:
             found=[(c.name, c.height, c.width) for c in policy.contract.cameras],
             remedy="get the checkpoint again: its parts come from different trainings",
         )
-
-
-def find_folder(path: str | PathLike[str]) -> Path:
-    """The policy's folder on this machine; a hub id is fetched.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    folder = Path(path)
-    if folder.is_dir():
-        trained = folder / "policy"  # a training's folder holds its policy
-        return trained if (trained / "policy.json").is_file() and not (folder / "policy.json").exists() else folder
-    text = str(path)
-    if text.count("/") == 1 and not text.startswith((".", "/")) and not Path(text.split("/")[0]).is_dir():
-        from huggingface_hub import snapshot_download
-
-        try:
-            return Path(snapshot_download(text, allow_patterns=["*.json", "*.safetensors", "*.yaml"]))
-        except Exception as error:
-            raise CheckpointError(
-                "the policy is neither a folder here nor could it be fetched from the hub",
-                file=text,
-                expected="a folder with policy.json, a hub id (owner/name), expert, or random",
-                found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-                remedy="check the name, the connection and your access, or download it and give the folder",
-            ) from error
-    near = sorted(p.parent.as_posix() for p in Path("policies").glob("*/policy.json"))
-    raise CheckpointError(
-        "there is no such policy folder",
-        file=folder,
-        expected="a folder with policy.json, a hub id (owner/name), expert, or random",
-        found="nothing there",
-        remedy="policies here: " + (", ".join(near) or "none"),
-    )
 
 
 def _sha256(path: Path) -> str:

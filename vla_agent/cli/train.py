@@ -22,7 +22,7 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a policy from a recipe",
-        description="Train the backbone on generated pictures and demonstrations, then the diffusion head on its features.",
+        description="Train the backbone on generated pictures and demonstrations, then the diffusion head on it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""The backbone as the policy sees it: images and an instruction in, features out, with tokenizer and image processor beside the model."""
+"""The backbone as the policy sees it: images and an instruction in, features out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
 
 from vla_agent.errors import CheckpointError
-from vla_agent.models.pointing_vlm import PointingOutput, PointingVLM
+from vla_agent.models.pointing_vlm import Pointing, PointingVLM
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Backbone(nn.Module):
         tokens, summary = self.model.text(ids, mask)
         return TextFeatures(tokens, summary, mask)
 
-    def forward(self, images: Tensor, text: TextFeatures) -> PointingOutput:
+    def forward(self, images: Tensor, text: TextFeatures) -> Pointing:
         """(B, V, H, W, 3) uint8 and encoded text of B prompts -> hidden (B, N, C), points, seen, located."""
         return self.model.fuse(self.model.encode_images(self.pixels(images)), text.tokens, text.summary, text.mask)
 
@@ -101,18 +101,18 @@ class Backbone(nn.Module):
         return cls(model, tokenizer, processor)
 
 
-def geometry(out: PointingOutput, ee_position: Tensor) -> Tensor:
+def geometry(points: Tensor, seen: Tensor, located: Tensor, ee_position: Tensor) -> Tensor:
     """What the backbone says in numbers: points, seen, located and located relative to the gripper, (B, V*R*3 + R*9).
 
     Args:
-        ee_position: (B, 3) metres, base frame.
+        points: (B, V, R, 2).  seen: (B, V, R) logits.  located: (B, R, 3) and ee_position: (B, 3) metres, base frame.
     """
-    relative = out.located - ee_position[:, None]  # (B, R, 3)
+    relative = located - ee_position[:, None]  # (B, R, 3)
     return torch.cat(
         [
-            ((out.points - 0.5) * 4).flatten(1),
-            out.seen.sigmoid().flatten(1),
-            (out.located * 4).flatten(1),
+            ((points - 0.5) * 4).flatten(1),
+            seen.sigmoid().flatten(1),
+            (located * 4).flatten(1),
             (relative * 8).flatten(1),
             torch.tanh(relative / 0.03).flatten(1),
         ],

@@ -1,4 +1,4 @@
-"""The action head: a diffusion transformer that turns noise into an action chunk, conditioned on the backbone's features.
+"""The action head: a diffusion transformer that turns noise into an action chunk, conditioned on features.
 
     noisy chunk (B, T, A) --patches of p steps--> tokens (B, T/p, W) --[self-attention, cross-attention to the
     condition tokens (B, N, W), MLP] x depth, each modulated by noise level and state--> prediction (B, T, A)
@@ -127,7 +127,7 @@ class DiffusionHead(nn.Module):
     def encode(
         self, features: Tensor, state: Tensor, geometry: Tensor | None
     ) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        """Condition of one observation: keys and values a layer, and the vector (B, W) that modulates beside the noise level."""
+        """Condition of one observation: keys and values a layer, and the vector (B, W) for modulation."""
         vector = state if geometry is None else torch.cat([state, geometry], dim=-1)
         token, summary = self.vector_in(vector).chunk(2, dim=-1)
         cond = torch.cat([self.feature_in(features), token[:, None]], dim=1)

@@ -1,4 +1,4 @@
-"""Normalisation whose statistics are buffers of the model, so that they are inside the weights and cannot be lost or mixed up."""
+"""Normalisation whose statistics are buffers of the model: inside the weights, neither lost nor mixed up."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Normaliser(nn.Module):
                 key=key,
                 expected="finite shift and positive scale for each dimension",
                 found=f"shift {self.shift.tolist()}, scale {self.scale.tolist()}",
-                remedy="get the checkpoint again or train anew: running without statistics would move the robot wrongly",
+                remedy="get the checkpoint again or train anew: without them the robot would move wrongly",
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """PointingVLM: a vision-language model small enough for a laptop CPU that says *where* the named thing is.
 
-    images (P, V, 3, H, W) --stem-------------> f4  (P, V, C4, H/4, W/4)              text-free, shared by all prompts on a picture
+    images (P, V, 3, H, W) --stem-------------> f4  (P, V, C4, H/4, W/4)              text-free
     prompt (B, L) -------text encoder---------> text (B, L, C)  and a summary (B, C)
-    f4 + summary --FiLM (Perez et al. 2018)---> f8, role maps (B, V, R, H/4, W/4)     "where is the target, where does it go"
+    f4 + summary --FiLM (Perez et al. 2018)---> f8, role maps (B, V, R, H/4, W/4)     "where is it, where to"
     role maps ----softmax---------------------> points (B, V, R, 2), seen (B, V, R)   u right, v down, in [0, 1]
     slots (one per view and role: the feature under the map, the point), pooled f8, summary
-              --transformer-------------------> hidden (B, N, C)                      what an action head is conditioned on
+              --transformer-------------------> hidden (B, N, C)                      conditions the action head
     hidden (causal) answer decoder -----------> logits (B, S, vocabulary)             captions and answers
     slots --linear----------------------------> located (B, R, 3)                     metres, base frame
 
@@ -81,16 +81,27 @@ class PointingVLMConfig(PretrainedConfig):
 
 
 @dataclass
+class Pointing:
+    """What the model makes of pictures and prompts."""
+
+    hidden: Tensor  # (B, N, C)
+    maps: Tensor  # (B, V, R, H/4 * W/4) log-probabilities over cells
+    seen: Tensor  # (B, V, R) logits: is the role's point inside the picture
+    points: Tensor  # (B, V, R, 2)
+    located: Tensor  # (B, R, 3)
+
+
+@dataclass
 class PointingOutput(ModelOutput):
-    """What `PointingVLM.forward` returns; shapes in the module's head."""
+    """What `PointingVLM.forward` returns."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None  # (B, S, vocabulary)
-    hidden: Tensor | None = None  # (B, N, C)
-    maps: Tensor | None = None  # (B, V, R, H/4 * W/4) log-probabilities over cells
-    seen: Tensor | None = None  # (B, V, R) logits: is the role's point inside the picture
-    points: Tensor | None = None  # (B, V, R, 2)
-    located: Tensor | None = None  # (B, R, 3)
+    hidden: Tensor | None = None
+    maps: Tensor | None = None
+    seen: Tensor | None = None
+    points: Tensor | None = None
+    located: Tensor | None = None
 
 
 class FilmBlock(nn.Module):
@@ -213,8 +224,8 @@ class PointingVLM(PreTrainedModel):
         x = x.unflatten(0, (p, v)) + self.view
         return self.stem(x.flatten(0, 1)).unflatten(0, (p, v))
 
-    def fuse(self, f4: Tensor, text_tokens: Tensor, text: Tensor, mask: Tensor) -> PointingOutput:
-        """f4 (B, V, C4, h, w) of each prompt's picture, text tokens (B, L, C), summary (B, C) -> everything but logits."""
+    def fuse(self, f4: Tensor, text_tokens: Tensor, text: Tensor, mask: Tensor) -> Pointing:
+        """f4 (B, V, C4, h, w) of each prompt's picture, text (B, L, C), summary (B, C) -> all but logits."""
         b, v, _, h, w = f4.shape
         roles = self.config.num_roles
         x = f4.flatten(0, 1)
@@ -248,13 +259,13 @@ class PointingVLM(PreTrainedModel):
             hidden = layer(hidden, src_key_padding_mask=ignore)
         hidden = self.fusion_norm(hidden[:, :n])
         located = self.locate(torch.cat([hidden[:, : v * roles].flatten(1), place.flatten(1).to(hidden.dtype)], dim=1))
-        return PointingOutput(
+        return Pointing(
             hidden=hidden, maps=maps, seen=seen, points=points, located=located.float().unflatten(-1, (roles, 3))
         )
 
     @staticmethod
     def _window(prob: Tensor, h: int, w: int) -> Tensor:
-        """Keep the 5 x 5 cells around each map's peak and renormalise: a soft-argmax that one far second peak cannot pull."""
+        """Keep the 5 x 5 cells around each map's peak: a soft-argmax that a second peak far off cannot pull."""
         best = prob.argmax(-1, keepdim=True)  # (B, V, R, 1)
         index = torch.arange(h * w, device=prob.device)
         inside = ((index // w - best // w).abs() <= 2) & ((index % w - best % w).abs() <= 2)
@@ -279,15 +290,16 @@ class PointingVLM(PreTrainedModel):
         labels: Tensor | None = None,
         **_: Any,
     ) -> PointingOutput:
-        """Prompts (B, L) on pictures (P, V, 3, H, W); ``labels`` (B, S) are answer ids ending in eos, -100 where padded."""
+        """Prompts (B, L) on pictures (P, V, 3, H, W); ``labels`` (B, S): answer ids ending in eos, padded with -100."""
         f4 = self.encode_images(pixel_values)
         tokens, summary = self.text(input_ids, attention_mask)
-        out = self.fuse(f4 if picture is None else f4[picture], tokens, summary, attention_mask)
+        pointing = self.fuse(f4 if picture is None else f4[picture], tokens, summary, attention_mask)
+        out = PointingOutput(**vars(pointing))
         if labels is not None:
             start = labels.new_full((len(labels), 1), self.config.bos_token_id)
             shifted = torch.cat([start, labels[:, :-1].clamp_min(0)], dim=1)
-            out.logits = self.decode(out.hidden, shifted)
-            out.loss = F.cross_entropy(out.logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
+            out.logits = logits = self.decode(pointing.hidden, shifted)
+            out.loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
         return out
 
     @torch.no_grad()
@@ -295,7 +307,8 @@ class PointingVLM(PreTrainedModel):
         self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor, max_new_tokens: int = 24
     ) -> Tensor:
         """Greedy answers (B, S), padded after eos."""
-        hidden = self(input_ids, attention_mask, pixel_values).hidden
+        tokens, summary = self.text(input_ids, attention_mask)
+        hidden = self.fuse(self.encode_images(pixel_values), tokens, summary, attention_mask).hidden
         ids = input_ids.new_full((len(input_ids), 1), self.config.bos_token_id)
         done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
         for _ in range(max_new_tokens):

@@ -89,7 +89,10 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
     Raises:
         DatasetError: a folder is missing or a shard is damaged.
     """
-    images, shard, row, prompts, answers, points, located = [], [], [], [], [], [], []
+    images: list[np.ndarray] = []
+    prompts: list[str] = []
+    answers: list[str] = []
+    shard, row, points, located = [], [], [], []
     for folder in map(Path, folders):
         files = sorted(folder.glob("*.npz"))
         if not files:

@@ -1,4 +1,4 @@
-"""One training loop for all stages: AdamW, cosine schedule, EMA, progress with ETA, TensorBoard, checkpoints, exact resume.
+"""One training loop for all stages: AdamW, cosine schedule, EMA, progress, TensorBoard, checkpoints, exact resume.
 
 A checkpoint is two safetensors files and a JSON file in one folder, written aside and renamed; nothing is pickled.
 Batches are drawn from a generator seeded by (seed, step), so that a resumed run sees what the uninterrupted one would.
@@ -44,7 +44,7 @@ def train_stage(
 
     Args:
         step_losses: draws a batch with the generator and returns named losses; their sum is minimised.
-        folder: checkpoints go to ``folder/name``, the log to ``folder/name.jsonl``, TensorBoard to ``folder/tensorboard``.
+        folder: checkpoints go to ``folder/name``, the log to ``folder/name.jsonl``, TensorBoard's to ``tensorboard``.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written first.
@@ -89,7 +89,7 @@ def train_stage(
             optimiser.step()
             _update_ema(ema, model, min(stage.ema, (1 + step) / (10 + step)))
             for key, value in losses.items():
-                running[key] = 0.95 * running.get(key, float(value)) + 0.05 * float(value)
+                running[key] = 0.95 * running.get(key, value.item()) + 0.05 * value.item()
             now = time.monotonic()
             if step % 20 == 0 or step == steps - 1:
                 rate = (step + 1 - first) * stage.batch / (now - begun)

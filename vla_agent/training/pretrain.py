@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vla_agent.models.backbone import Backbone
-from vla_agent.models.pointing_vlm import PointingOutput
+from vla_agent.models.pointing_vlm import Pointing
 from vla_agent.training.data import Demonstrations, Questions
 from vla_agent.training.recipe import Pretrain
 
@@ -90,9 +90,7 @@ class PretrainBatches:
         return losses
 
 
-def pointing_losses(
-    out: PointingOutput, points: Tensor, located: Tensor, image_size: tuple[int, int]
-) -> dict[str, Tensor]:
+def pointing_losses(out: Pointing, points: Tensor, located: Tensor, image_size: tuple[int, int]) -> dict[str, Tensor]:
     """Losses of the pointing maps.
 
     Args:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -33,10 +33,10 @@ class BackboneSizes(_Strict):
     hidden_size: int = 128
     num_attention_heads: int = 4
     stem_channels: tuple[int, int] = (48, 96)
-    film_blocks: int = Field(2, ge=1)
-    text_layers: int = Field(2, ge=1)
-    fusion_layers: int = Field(2, ge=1)
-    decoder_layers: int = Field(1, ge=1)
+    film_blocks: PositiveInt = 2
+    text_layers: PositiveInt = 2
+    fusion_layers: PositiveInt = 2
+    decoder_layers: PositiveInt = 1
 
 
 class HeadSizes(_Strict):

@@ -9,6 +9,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from ruamel.yaml import YAML
@@ -47,7 +48,8 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
     claim(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
     counts = policy.parameter_counts()
     console.print(
-        f"{len(demos):,} frames of {int(demos.episode.max()) + 1:,} episodes, {len(questions) if questions else 0:,} questions; "
+        f"{len(demos):,} frames of {int(demos.episode.max()) + 1:,} episodes, "
+        f"{len(questions) if questions else 0:,} questions; "
         f"{counts['backbone'] / 1e6:.2f} M parameters in the backbone, {counts['head'] / 1e6:.2f} M in the head"
     )
     with_channels_last = policy.backbone.model.to(memory_format=torch.channels_last)
@@ -55,21 +57,21 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
         if stage_done(folder, "pretrain", recipe.pretrain):
             load_ema(folder, "pretrain", with_channels_last)
         else:
-            batches = PretrainBatches(policy.backbone, questions, demos, recipe.pretrain)
+            answering = PretrainBatches(policy.backbone, questions, demos, recipe.pretrain)
             train_stage(
-                "pretrain", with_channels_last, batches.losses, recipe.pretrain, recipe.seed, folder, resume=resume
+                "pretrain", with_channels_last, answering.losses, recipe.pretrain, recipe.seed, folder, resume=resume
             )
     if recipe.train_head.samples:
         frames = choose_frames(demos, recipe.train_head)
         features = compute_features(policy.backbone, demos, frames, folder / "features")
-        batches = HeadBatches(policy, demos, features, recipe.train_head)
+        acting = HeadBatches(policy, demos, features, recipe.train_head)
         modules = torch.nn.ModuleDict(
             {"head": policy.head, "s": policy.state_normaliser, "a": policy.action_normaliser}
         )
         if stage_done(folder, "head", recipe.train_head):
             load_ema(folder, "head", modules)
         else:
-            train_stage("head", modules, batches.losses, recipe.train_head, recipe.seed + 1, folder, resume=resume)
+            train_stage("head", modules, acting.losses, recipe.train_head, recipe.seed + 1, folder, resume=resume)
     policy.save(folder / "policy")
     _describe(recipe, demos, counts, folder, begun)
     console.print(f"policy: {folder / 'policy'}    next: vla-agent eval {folder / 'policy'}")
@@ -143,7 +145,7 @@ def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], fol
         if log.is_file():
             seconds[name] = json.loads(log.read_text().splitlines()[-1])["seconds"]
             shutil.copy(log, policy / log.name)
-    frames = _held_back(demos)
+    frames = _some_frames(demos)
     errors = location_errors(load_policy(policy).backbone, demos, frames)
     description = {
         "parameters": {**counts, "trained": sum(counts.values()), "in_all": sum(counts.values())},
@@ -157,7 +159,5 @@ def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], fol
     draw_curve([folder / "pretrain.jsonl", folder / "head.jsonl"], policy / "curve.png")
 
 
-def _held_back(demos: Demonstrations, count: int = 512):
-    import numpy as np
-
+def _some_frames(demos: Demonstrations, count: int = 512) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(len(demos), min(count, len(demos)), replace=False))

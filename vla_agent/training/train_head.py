@@ -1,8 +1,8 @@
 """Stage 2: the diffusion head, on features that the frozen backbone computed once.
 
-The proprioception shortcut (an arm's own position tells where the expert was going, so the picture goes unread) is closed
-in three ways: demonstrations begin anywhere and hold bursts of disturbance, first frames are drawn more often, and the
-state vector is hidden in a share of the samples.
+The proprioception shortcut (an arm's own position tells where the expert was going, so the picture goes unread) is
+closed in three ways: demonstrations begin anywhere and hold bursts of disturbance, first frames are drawn more often,
+and the state vector is hidden in a share of the samples.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from rich.progress import track
 from torch import Tensor
 
 from vla_agent.models.backbone import Backbone, geometry
-from vla_agent.models.pointing_vlm import PointingOutput
 from vla_agent.policy import VLAPolicy
 from vla_agent.training.data import Demonstrations
 from vla_agent.training.recipe import TrainHead
@@ -103,14 +102,12 @@ class HeadBatches:
         early = round(s.batch * s.early_share) if len(self.early) else 0
         index = np.concatenate([rng.choice(self.early, early), rng.integers(len(self.state), size=s.batch - early)])
         f = self.features
-        out = PointingOutput(
-            hidden=torch.from_numpy(f.hidden[index]).float(),
-            points=torch.from_numpy(f.points[index]),
-            seen=torch.from_numpy(f.seen[index]),
-            located=torch.from_numpy(f.located[index]),
+        hidden = torch.from_numpy(f.hidden[index]).float()
+        located = torch.from_numpy(f.located[index])
+        located = located + torch.randn(located.shape, generator=generator) * s.located_noise
+        numbers = geometry(
+            torch.from_numpy(f.points[index]), torch.from_numpy(f.seen[index]), located, self.state[index][:, :3]
         )
-        noise = torch.randn(out.located.shape, generator=generator) * s.located_noise
-        out.located = out.located + noise
         state = self.state[index]
         hide = torch.rand(s.batch, 1, generator=generator) < s.state_dropout
         vector = self.policy.state_normaliser(state)
@@ -119,9 +116,9 @@ class HeadBatches:
         visible[gripper] = True
         vector = torch.where(hide & ~visible, torch.zeros(()), vector)
         loss = self.policy.head.loss(
-            out.hidden,
+            hidden,
             vector,
-            geometry(out, state[:, :3]),
+            numbers,
             self.chunk[index],
             torch.from_numpy(self.valid[index]),
             draws=s.draws,

@@ -1,0 +1,149 @@
+"""One short real training: collected demonstrations, generated questions, both stages, interrupt and resume."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from vla_agent.errors import DatasetError, RecipeError
+from vla_agent.models.pointing_vlm import Pointing
+from vla_agent.policy import load_policy
+from vla_agent.training.data import load_demonstrations, load_questions
+from vla_agent.training.pretrain import pointing_losses
+from vla_agent.training.recipe import load_recipe
+from vla_agent.training.tokenizer import build_tokenizer
+from vla_agent.training.train import train
+
+RECIPE = """\
+name: tiny
+data: {{demonstrations: ["{demos}"], questions: ["{questions}"]}}
+backbone: {{hidden_size: 32, stem_channels: [8, 16], film_blocks: 1, text_layers: 1, fusion_layers: 1}}
+head: {{width: 32, depth: 1, heads: 2, serve_steps: 2}}
+pretrain: {{samples: 32, batch: 8, learning_rate: 0.001}}
+train_head: {{samples: 64, batch: 16, learning_rate: 0.001}}
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    demos, questions = folder / "demos", folder / "questions"
+    for command in (
+        ["-m", "vla_agent", "collect", "--tasks", "put_in_tray,open_drawer", "--episodes", "2", "--workers", "1"]
+        + ["--noise", "1.0", "-o", str(demos)],
+        ["-m", "sim.questions", "--scenes", "8", "--workers", "1", "-o", str(questions)],
+    ):
+        subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=300)
+    file = folder / "tiny.yaml"
+    file.write_text(RECIPE.format(demos=demos, questions=questions))
+    return file
+
+
+def test_training_gives_a_policy_that_acts(recipe_file, tmp_path):
+    folder = train(load_recipe(recipe_file), tmp_path / "run")
+    policy = load_policy(folder)
+    policy.reset("put the red mug in the tray")
+    images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in policy.contract.cameras}
+    chunk = policy.act({"images": images, "state": np.zeros(policy.contract.state_dim, np.float32)})
+    assert chunk.shape == (policy.contract.chunk_length, policy.contract.action_dim)
+    assert {f.name for f in folder.iterdir()} >= {"recipe.yaml", "training.json", "curve.png", "policy.json"}
+    description = json.loads((folder / "training.json").read_text())
+    assert description["parameters"]["trained"] == sum(p.numel() for p in policy.parameters())
+
+
+def test_a_resumed_training_ends_with_the_same_bits(recipe_file, tmp_path, monkeypatch):
+    import vla_agent.training.loop as loop
+
+    recipe = load_recipe(recipe_file)
+    train(recipe, tmp_path / "whole")
+    plain_flag, count = loop._stop_flag, iter(range(1000))
+
+    class Once:
+        def __enter__(self):
+            return lambda: next(count) >= 4  # asked twice a step: stops in the third
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(loop, "_stop_flag", Once)
+    with pytest.raises(loop.Interrupted):
+        train(recipe, tmp_path / "parts")
+    monkeypatch.setattr(loop, "_stop_flag", plain_flag)
+    train(recipe, tmp_path / "parts", resume=True)
+    for name in ("head.safetensors", "backbone/model.safetensors"):
+        assert (tmp_path / "parts/policy" / name).read_bytes() == (tmp_path / "whole/policy" / name).read_bytes()
+
+
+def test_a_second_training_does_not_overwrite_the_first(recipe_file, tmp_path):
+    (tmp_path / "run").mkdir()
+    train(load_recipe(recipe_file, ("train_head.samples=0", "pretrain.samples=0")), tmp_path / "run")
+    with pytest.raises(RecipeError, match="already"):
+        train(load_recipe(recipe_file), tmp_path / "run")
+    with pytest.raises(RecipeError, match="seed"):
+        train(load_recipe(recipe_file, ("seed=7",)), tmp_path / "run", resume=True)
+
+
+def test_chunks_end_with_the_episode_and_before_a_disturbance(recipe_file):
+    demos = load_demonstrations(load_recipe(recipe_file).data.demonstrations, 16)
+    last = np.flatnonzero(np.diff(demos.episode, append=demos.episode[-1] + 1))
+    _, valid = demos.chunks(last - 2, 16)
+    assert (valid.sum(axis=1) <= 3).all()
+    assert (~demos.clean).any(), "the demonstrations hold no disturbance"
+    before = np.flatnonzero(demos.clean[:-1] & ~demos.clean[1:])
+    _, valid = demos.chunks(before, 16)
+    assert (valid.sum(axis=1) == 1).all()
+
+
+def test_pictures_of_demonstrations_are_those_of_the_dataset(recipe_file):
+    from vla_agent.data.lerobot_reader import load
+
+    folder = load_recipe(recipe_file).data.demonstrations[0]
+    demos = load_demonstrations((folder, folder), 16)
+    n = len(demos) // 2
+    pictures = demos.pictures(np.array([1, n + 1, n + 5]))
+    wrist = load(folder).frames("wrist", [1, 5])
+    np.testing.assert_array_equal(pictures[:, 1], wrist[[0, 0, 1]])
+
+
+def test_pointing_losses_reward_the_right_place_and_skip_unknown_points():
+    def out(cell):
+        maps = torch.full((1, 1, 2, 576), -10.0)
+        maps[..., cell] = 0.0
+        return Pointing(torch.zeros(1, 1, 4), maps, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 3))
+
+    points = torch.tensor([[[[0.5 / 24, 0.5 / 24, 1.0], [torch.nan, torch.nan, torch.nan]]]])
+    located = torch.full((1, 2, 3), torch.nan)
+    right, wrong = (pointing_losses(out(c), points, located, (96, 96)) for c in (0, 100))
+    assert right["map"] < wrong["map"]
+    assert right["locate"] == 0
+    assert all(torch.isfinite(v) for v in wrong.values())
+
+
+def test_no_word_is_unknown_to_the_tokenizer():
+    tokenizer = build_tokenizer(["put the red mug in the tray"])
+    ids = tokenizer("fetch a turquoise zebra, 7!")["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(tokenizer("put the red mug")["input_ids"]) == "put the red mug"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("pretrain.sampels=3",), ("pretrain.sampels", "did you mean samples")),
+        (("head.objective=magic",), ("head.objective", "flow")),
+        (("seed",), ("key.sub=value",)),
+    ],
+)
+def test_recipe_mistakes_are_named(recipe_file, overrides, words):
+    with pytest.raises(RecipeError) as error:
+        load_recipe(recipe_file, overrides)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_missing_questions_name_the_command_that_makes_them(tmp_path):
+    with pytest.raises(DatasetError, match=r"python -m sim\.questions"):
+        load_questions((str(tmp_path),))
