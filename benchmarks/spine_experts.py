@@ -11,8 +11,9 @@ import numpy as np
 from scipy.stats import binomtest
 
 NAME = "spine-experts"
+TITLE = "success of the scripted experts, worst family, 200 seeds each"
 TARGET = 0.95
-UNIT = "share of episodes, worst family"
+UNIT = "of episodes"
 BETTER = "higher"
 
 _world: Any = None
