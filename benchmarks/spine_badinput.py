@@ -23,7 +23,7 @@ def run() -> dict[str, Any]:
     from benchmarks.badinput.cases import CASES
     from benchmarks.badinput.good import Good
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         good = Good(Path(folder) / "good")
         for number, case in enumerate(CASES):

@@ -54,7 +54,9 @@ def test_version(capsys):
 
 
 def test_no_command_prints_the_help(capsys):
-    assert cli.main([]) == 0
+    with pytest.raises(SystemExit) as left:
+        cli.main([])
+    assert left.value.code == 0
     assert "usage: vla-agent" in capsys.readouterr().out
 
 

@@ -123,3 +123,22 @@ def test_make_help_lists_the_targets():
 def test_simulator_imports_no_torch():
     code = "import sys, sim.env, sim.rollout, sim.policies, sim.experts; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_documents_link_to_files_that_exist():
+    for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_commands_in_the_readme_parse():
+    """Every `vla-agent ...` of the README's table is accepted by the command's own parser."""
+    import shlex
+
+    from vla_agent import cli
+
+    lines = re.findall(r"^\| `(vla-agent [^`]+)`", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {shlex.split(line)[1] for line in lines} == set(cli.COMMANDS)
+    for line in lines:
+        assert cli.parse(shlex.split(line)[1:]).command == shlex.split(line)[1]

@@ -61,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("VLA_AGENT_DEBUG", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]
-    command = next((argument for argument in arguments if not argument.startswith("-")), None)
+    command = _command(arguments)
     try:
-        return _dispatch(arguments, command)
+        options = parse(arguments)
+        return importlib.import_module(f"vla_agent.cli.{options.command}").run(options)
     except VlaAgentError as error:
         _print_error(str(error), traceback.format_exc() if debug else None)
         return 2
@@ -90,7 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _unexpected(error, debug)
 
 
-def _dispatch(arguments: list[str], command: str | None) -> int:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line, ``command`` among them.  Leaves by `SystemExit` after help and after errors."""
+    command = _command(arguments)
     parser = Parser(prog="vla-agent", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"vla-agent {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -102,7 +105,7 @@ def _dispatch(arguments: list[str], command: str | None) -> int:
     if command is None:
         parser.parse_args(arguments)  # --help and --version leave here
         parser.print_help()
-        return 0
+        parser.exit()
     module = importlib.import_module(f"vla_agent.cli.{command}")
     module.add_parser(subparsers)
     options, unknown = parser.parse_known_args(arguments)
@@ -111,7 +114,11 @@ def _dispatch(arguments: list[str], command: str | None) -> int:
         known = [flag for action in subparser._actions for flag in action.option_strings]
         name = unknown[0].split("=")[0]
         subparser.error(f"there is no option '{unknown[0]}'{closest(name, known)}")
-    return module.run(options)
+    return options
+
+
+def _command(arguments: Sequence[str]) -> str | None:
+    return next((argument for argument in arguments if not argument.startswith("-")), None)
 
 
 def closest(name: str, valid: Sequence[str] | dict[str, str]) -> str:
