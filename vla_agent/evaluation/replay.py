@@ -56,7 +56,7 @@ class Studio:
     ) -> EpisodeResult:
         """Carry out recorded actions (N, A) from the episode's seed; a frame every ``film_every`` steps."""
         family = self.families[row["task"]]
-        if self._env is None:
+        if self._env is None or self._cameras is None:
             self._env = TabletopEnv(task=family, split=self.split)
             self._cameras = Cameras(self._env.world.model, (self.size, self.size))
         self._env.set_task(family, self.split)

@@ -22,6 +22,7 @@ from vla_agent.evaluation.report import render
 from vla_agent.evaluation.statistics import CONTROLS, summarise
 from vla_agent.evaluation.store import Store, identity_of
 from vla_agent.evaluation.worker import SCRIPTED, Job, Played, Player, Setting, load_learned, play, play_with, start
+from vla_agent.folder import find_folder
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "0", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -67,7 +68,7 @@ def make_plan(
     _require(controls in ("all", "none"), "--controls", "all, none", controls)
     _require(episodes >= 1, "--episodes", "at least 1", episodes)
     _require(seed >= 0, "--seed", "at least 0", seed)
-    families = select(list(tasks) if tasks and not isinstance(tasks, str) else tasks, suite)
+    families = select(tasks if tasks is None or isinstance(tasks, str) else list(tasks), suite)
     for family in families.values():
         family.wordings_of(split)
     chosen: tuple[str, ...] = ("shuffled", "random", "expert") if controls == "all" else ()
@@ -156,11 +157,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
 def describe(plan: Plan, find_files: bool = True) -> dict[str, Any]:
     """The head of the report: policy, suite, split, versions, hashes."""
     learned = plan.policy not in SCRIPTED and find_files
-    folder = None
-    if learned:
-        from vla_agent.folder import find_folder
-
-        folder = find_folder(plan.policy)
+    folder = find_folder(plan.policy) if learned else None
     return {
         "policy": plan.policy,
         "suite": plan.suite,
@@ -186,7 +183,7 @@ def play_all(setting: Setting, jobs: Sequence[Job], workers: int) -> Iterator[Pl
                 for job in jobs:
                     yield play_with(player, job)
         return
-    with _environment(ONE_THREAD):
+    with environment_variables(ONE_THREAD):
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=start, initargs=(setting,))
         try:
@@ -215,7 +212,7 @@ def play_all(setting: Setting, jobs: Sequence[Job], workers: int) -> Iterator[Pl
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment_variables(values: dict[str, str]) -> Iterator[None]:
     """Set environment variables for the processes that are started inside."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

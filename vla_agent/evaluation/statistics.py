@@ -42,7 +42,7 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool]) -> dict[str, Any]:
     p, q = (both + only_a) / n, (both + only_b) / n
     (l1, u1), (l2, u2) = wilson(both + only_a, n), wilson(both + only_b, n)
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
-    cross = both * neither - only_a * only_b
+    cross = float(both * neither - only_a * only_b)
     if cross > 0:
         cross = max(cross - n / 2, 0)
     phi = cross / math.sqrt(margins) if margins else 0.0
@@ -58,7 +58,7 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool]) -> dict[str, Any]:
     }
 
 
-def summarise(episodes: Sequence[Mapping[str, Any]], seconds: float | None = None) -> dict[str, Any]:
+def summarise(episodes: Sequence[Mapping[str, Any]], seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The report's ``summary``: per control the pooled rate, the mean over families, each family, failures by class.
 
     ``differences`` compares the policy with each control on the seeds that both have.  ``deaf`` counts the

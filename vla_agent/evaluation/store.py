@@ -124,7 +124,7 @@ class Store:
         line = {
             "key": key,
             "record": played.record,
-            "actions": base64.b64encode(np.ascontiguousarray(played.actions, np.float32)).decode(),
+            "actions": base64.b64encode(np.asarray(played.actions, np.float32).tobytes()).decode(),
             "shape": played.actions.shape,
             "looks": list(played.looks),
             "seconds": round(played.seconds, 4),
@@ -145,7 +145,7 @@ class Store:
         arrays = {f"{k}/actions": self.actions[k] for k in keys} | {f"{k}/looks": self.looks[k] for k in keys}
         temporary = self.out / ".actions.npz.tmp"
         with temporary.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
         os.replace(temporary, self.out / "actions.npz")
         _write(self.out / "report.json", json.dumps(report, indent=1))
         _write(self.out / "report.html", page)

@@ -72,10 +72,11 @@ def inset(front: np.ndarray, wrist: np.ndarray, share: float = 0.3) -> np.ndarra
 def caption(image: np.ndarray, text: str, mark: str = "") -> np.ndarray:
     """The picture with a dark bar below that holds the text (wrapped) and, at its right end, ``mark``."""
     height, width = image.shape[:2]
-    font = ImageFont.load_default(size=max(11, width // 24))
+    size = max(11, width // 24)
+    font = ImageFont.load_default(size=size)
     room = width - 16 - (font.getlength("00.0 s") + 12 if mark else 0)  # the same in every frame of a video
     lines = _wrap(text, font, room)
-    pitch = font.size + 5
+    pitch = size + 5
     bar = pitch * len(lines) + 9
     bar += (height + bar) % 2  # H.264 wants even sizes
     canvas = Image.new("RGB", (width, height + bar), BAR)
