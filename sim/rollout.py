@@ -67,11 +67,14 @@ def run_episode(
     told = instruction(task) if callable(instruction) else instruction or task.instruction
     if hasattr(policy, "bind"):
         policy.bind(world, task)
-    takes_seed = "seed" in inspect.signature(policy.reset).parameters
-    policy.reset(told, seed=seed) if takes_seed else policy.reset(told)
+    options = {"seed": seed} if "seed" in inspect.signature(policy.reset).parameters else {}
+    policy.reset(told, **options)
     shows = getattr(policy, "looks", True)
     film = film or world.render
-    images, frames, actions, looks = hashlib.sha256(), [], [], []
+    images = hashlib.sha256()
+    frames: list[dict[str, np.ndarray]] = []
+    actions: list[np.ndarray] = []
+    looks: list[int] = []
     watcher, success = Watcher(world, task), False
     while not success and len(actions) < task.steps_limit:
         observation = {"state": world.state()}

@@ -1,3 +1,3 @@
-"""VLA Agent: from demonstrations to hardware through a simulation gate.  Importing this package imports nothing heavy."""
+"""VLA Agent: from demonstrations to hardware through a simulation gate.  Importing it imports nothing heavy."""
 
 __version__ = "0.1.0"

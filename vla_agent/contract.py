@@ -135,7 +135,7 @@ class Contract:
                 key="; ".join(line.split(":")[0] for line in lines),
                 expected=f"the same contract on both sides ({mine} against {theirs})",
                 found="; ".join(lines),
-                remedy="use the cameras, image size, layout and rate that the policy was trained with, or train for these",
+                remedy="use the cameras, image size, layout and rate the policy was trained with, or train for these",
             )
 
     def check_observation(self, observation: Mapping[str, Any]) -> None:
@@ -204,7 +204,7 @@ class Contract:
                 key="act()",
                 expected=f"(T, {self.action_dim}) finite numbers, T at least 1",
                 found=f"{array.shape}" + ("" if np.isfinite(array).all() else " with NaN or infinity"),
-                remedy="return one row of " + ", ".join(f"{f.name}[{f.size}]" for f in self.action) + " per control period",
+                remedy=f"return per control period one row of {', '.join(f'{f.name}[{f.size}]' for f in self.action)}",
             )
         return array
 

@@ -167,8 +167,9 @@ def _already(out: Path, recipe, episodes: int) -> int:  # noqa: ANN001
 
 def _table(plan) -> Table:  # noqa: ANN001
     table = Table(box=None, pad_edge=False)
-    for column, justify in (("task", "left"), ("episodes", "right"), ("attempts", "right"), ("success", "right")):
-        table.add_column(column, justify=justify)
+    table.add_column("task")
+    for column in ("episodes", "attempts", "success"):
+        table.add_column(column, justify="right")
     for task, row in plan.summary().items():
         attempts = row["attempts"]
         share = f"{row['episodes'] / attempts:.1%}" if attempts else ""

@@ -161,21 +161,21 @@ def check_columns(dataset: Dataset) -> None:
                 remedy="leave that episode out and write the dataset anew",
             )
     owner = np.repeat([e.index for e in dataset.episodes], [e.length for e in dataset.episodes])
-    for name, expected in (("index", np.arange(frames)), ("episode_index", owner)):
-        wrong = np.flatnonzero(columns[name] != expected)
+    for name, right in (("index", np.arange(frames)), ("episode_index", owner)):
+        wrong = np.flatnonzero(columns[name] != right)
         if len(wrong):
             row = int(wrong[0])
             what = "the frames are not in order, or not those that the table of episodes names"
             found = f"{columns[name][row]} in frame {row}"
             raise DatasetError(
-                what, file=_table(dataset, row), key=name, expected=expected[row], found=found, remedy=_AGAIN
+                what, file=_table(dataset, row), key=name, expected=right[row], found=found, remedy=_AGAIN
             )
     if columns["task_index"].min() < 0 or columns["task_index"].max() >= len(dataset.tasks):
         found = f"{columns['task_index'].min()} to {columns['task_index'].max()}"
-        expected = f"0 to {len(dataset.tasks) - 1}"
+        valid = f"0 to {len(dataset.tasks) - 1}"
         what = "a frame names an instruction that does not exist"
         raise DatasetError(
-            what, file=dataset.root / schema.TASKS, key="task_index", expected=expected, found=found, remedy=_AGAIN
+            what, file=dataset.root / schema.TASKS, key="task_index", expected=valid, found=found, remedy=_AGAIN
         )
     if (dataset.root / schema.CONTRACT).exists():
         _check_contract(dataset)

@@ -189,6 +189,7 @@ def _start_worker() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a worker"
 
     def follow() -> None:
         parent.join()

@@ -86,7 +86,7 @@ def save_part(path: str | PathLike[str], episode: EncodedEpisode) -> None:
         arrays[f"sizes/{camera}"] = np.array([len(png) for png in pngs])
     partial = path.with_suffix(".tmp")
     with open(partial, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
     os.replace(partial, path)
 
 

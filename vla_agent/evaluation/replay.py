@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sim.cameras import Cameras
-from sim.env import TabletopEnv
-from sim.policies import ReplayPolicy
-from sim.rollout import EpisodeResult, run_episode
-from sim.task import TaskFamily, select
+from sim.rollout import EpisodeResult
+from sim.task import select
 from vla_agent.errors import OptionError, ReportError
 from vla_agent.evaluation import provenance
+from vla_agent.evaluation.player import Player, Setting
 from vla_agent.evaluation.store import key_of, read_report
 from vla_agent.evaluation.video import caption, inset, write_video
 
@@ -33,38 +32,6 @@ class Replayed:
     @property
     def exact(self) -> bool:
         return self.same_state and self.same_images and self.result.success == self.row["success"]
-
-
-class Studio:
-    """An environment and cameras of another size to film it with."""
-
-    def __init__(self, families: Mapping[str, TaskFamily], split: str, size: int) -> None:
-        self.families, self.split, self.size = families, split, size
-        self._env: TabletopEnv | None = None
-        self._cameras: Cameras | None = None
-
-    def __enter__(self) -> Studio:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for part in (self._cameras, self._env):
-            if part is not None:
-                part.close()
-
-    def play(
-        self, row: Mapping[str, Any], actions: np.ndarray, looks: tuple[int, ...] = (), film_every: int = 1
-    ) -> EpisodeResult:
-        """Carry out recorded actions (N, A) from the episode's seed; a frame every ``film_every`` steps."""
-        family = self.families[row["task"]]
-        if self._env is None or self._cameras is None:
-            self._env = TabletopEnv(task=family, split=self.split)
-            self._cameras = Cameras(self._env.world.model, (self.size, self.size))
-        self._env.set_task(family, self.split)
-        world, cameras = self._env.world, self._cameras
-        policy = ReplayPolicy(actions, looks)
-        return run_episode(
-            self._env, policy, row["seed"], row["instruction"], film_every, lambda: cameras.render(world.data)
-        )
 
 
 def replay(report_file: Path, episode: int, size: int = 384, video: Path | None = None) -> Replayed:
@@ -91,8 +58,8 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
     actions, looks = _read_actions(report_file.with_name("actions.npz"), key_of(row))
     file = report["summary"].get("settings", {}).get("tasks", {}).get(row["task"])
     families = select([file or row["task"]], report["suite"])
-    with Studio(families, report["split"], size) as studio:
-        result = studio.play(row, actions, looks)
+    with closing(Player(Setting(report["policy"], families, report["split"]))) as player:
+        result = player.replay(row, actions, looks, size, film_every=1)
     here = {
         "simulator": provenance.hash_simulator(),
         row["task"]: provenance.hash_file(Path(families[row["task"]].file)),

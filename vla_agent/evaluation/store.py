@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from vla_agent.errors import ReportError
-from vla_agent.evaluation.worker import Job, Played
+from vla_agent.evaluation.player import Job, Played
 
 KEYS = ("policy", "suite", "split", "versions", "hashes", "episodes", "summary")
 ROW_KEYS = ("task", "instruction", "seed", "success", "steps", "failure", "control", "state_hash", "image_hash")
