@@ -102,7 +102,7 @@ def _round(seed: int) -> dict[str, Any]:
 
 def _ceiling(episodes: list[tuple[str, int, Any, Any]]) -> tuple[int, float]:
     """Steps, and seconds from the moment when all processes stand ready to the end of the last."""
-    from vla_agent.evaluation.runner import ONE_THREAD, environment_variables
+    from vla_agent.evaluation.workers import ONE_THREAD, environment_variables
 
     context = multiprocessing.get_context("spawn")
     ready, results = context.Barrier(WORKERS + 1), context.Queue()

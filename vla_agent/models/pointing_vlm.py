@@ -209,7 +209,9 @@ class PointingVLM(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """PyTorch's own initialisation is used; FiLM starts as the identity."""
+        """PyTorch's own initialisation is used, but FiLM starts as the identity and the tied word embedding small."""
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, FilmBlock):
             nn.init.zeros_(module.film.weight)
             nn.init.zeros_(module.film.bias)

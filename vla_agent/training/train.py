@@ -44,7 +44,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
     torch.manual_seed(recipe.seed)
     demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
     questions = load_questions(recipe.data.questions) if recipe.data.questions else None
-    policy = _build(recipe, demos, questions)
+    policy = build(recipe, demos, questions)
     claim(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
     counts = policy.parameter_counts()
     console.print(
@@ -78,7 +78,8 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
     return folder / "policy"
 
 
-def _build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> VLAPolicy:
+def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> VLAPolicy:
+    """An untrained policy of the recipe's sizes with a tokenizer for this data, or the one to start from."""
     if recipe.start_from:
         policy = load_policy(recipe.start_from).requires_grad_(True)
         policy.contract.require(demos.contract, recipe.start_from, "the demonstrations")

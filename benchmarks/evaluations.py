@@ -1,0 +1,65 @@
+"""Evaluations of the shipped policy that several benchmarks read; run once per checkpoint and split, and resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vla_agent.evaluation.runner import evaluate
+from vla_agent.evaluation.statistics import wilson
+
+ROOT = Path(__file__).parent.parent
+POLICY = ROOT / "policies" / "tabletop-nano"
+EPISODES = 50
+SEED = 0
+WORKERS = 2
+
+
+def report(split: str, controls: str = "none", policy: Path = POLICY) -> dict[str, Any]:
+    """The report of ``policy`` on ``split``, `EPISODES` a family; kept in ``runs/bench`` under the checkpoint's hash."""
+    digest = hashlib.sha256((policy / "policy.json").read_bytes()).hexdigest()[:12]
+    out = ROOT / "runs" / "bench" / f"{digest}-{split}"
+    console = Console()
+
+    def show(played: Any, done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            console.print(f"{split}: {done}/{total} episodes")
+
+    return evaluate(
+        str(policy),
+        episodes=EPISODES,
+        seed=SEED,
+        workers=WORKERS,
+        split=split,
+        controls=controls,
+        out=out,
+        resume=out.exists(),
+        progress=show,
+    )
+
+
+def seeds() -> str:
+    return f"{SEED} to {SEED + EPISODES - 1} of each family"
+
+
+def families(summary: dict[str, Any], control: str = "policy") -> list[dict[str, Any]]:
+    """Rows: task, k, n, success, low, high."""
+    rows = []
+    for task, counts in summary["controls"][control]["tasks"].items():
+        low, high = wilson(counts["k"], counts["n"])
+        rows.append(
+            {"task": task, "k": counts["k"], "n": counts["n"], "success": counts["success"], "low": low, "high": high}
+        )
+    return rows
+
+
+def difference(a: tuple[int, int], b: tuple[int, int]) -> tuple[float, list[float]]:
+    """k/n of ``a`` less that of ``b``, independent samples, with Newcombe's 95 % interval (1998)."""
+    (p, q), (l1, u1), (l2, u2) = (a[0] / a[1], b[0] / b[1]), wilson(*a), wilson(*b)
+    low = p - q - math.hypot(p - l1, u2 - q)
+    high = p - q + math.hypot(u1 - p, q - l2)
+    return p - q, [low, high]

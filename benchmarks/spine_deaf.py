@@ -1,0 +1,20 @@
+"""Success with the instruction shuffled, counted against the true task: what a policy gets without reading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.evaluations import families, report, seeds
+
+NAME = "spine-deaf"
+TITLE = "success with a shuffled instruction, where several targets exist"
+TARGET = 0.25
+UNIT = "of episodes"
+BETTER = "lower"
+
+
+def run() -> dict[str, Any]:
+    summary = report("seen", "all")["summary"]
+    deaf = summary["deaf"]
+    rows = families(summary, "shuffled")
+    return {"value": deaf["success"], "n": deaf["n"], "interval": deaf["interval"], "seeds": seeds(), "rows": rows}
