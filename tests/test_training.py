@@ -33,7 +33,7 @@ def recipe_file(tmp_path_factory):
     demos, questions = folder / "demos", folder / "questions"
     for command in (
         ["-m", "vla_agent", "collect", "--tasks", "put_in_tray,open_drawer", "--episodes", "2", "--workers", "1"]
-        + ["--noise", "1.0", "-o", str(demos)],
+        + ["--noise", "4.0", "-o", str(demos)],
         ["-m", "sim.questions", "--scenes", "8", "--workers", "1", "-o", str(questions)],
     ):
         subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=300)

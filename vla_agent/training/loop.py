@@ -175,7 +175,9 @@ def _restore(
         ema[key].copy_(value)
     for key, value in load_file(keep / "optimiser.safetensors").items():
         index, name = key.split(".", 1)
-        optimiser.state[params[int(index)]][name] = value
+        param = params[int(index)]
+        # in the parameter's memory format: another one takes another code path, and the last bits differ
+        optimiser.state[param][name] = torch.empty_like(param).copy_(value) if value.shape == param.shape else value
     progress = json.loads((keep / "progress.json").read_text())
     return progress["step"], progress["seconds"]
 

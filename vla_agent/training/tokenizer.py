@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.?!-'"
+WORD = r"[a-z]+|[0-9]|[^a-z0-9\s]"
 
-def build_tokenizer(texts: Iterable[str], vocab_size: int = 700) -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer trained on ``texts``; pad 0, bos 1, eos 2, unk 3."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))
+
+def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer with the words of ``texts`` (the same for the same texts); pad 0, bos 1, eos 2, unk 3."""
+    words = sorted({word for text in texts for word in re.findall(WORD, text.lower())} - set(LETTERS))
+    pieces = [*SPECIAL, *LETTERS, *("##" + letter for letter in LETTERS), *words]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[a-z]+|[0-9]|[^a-z0-9\s]"), "removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)
     tokenizer.decoder = decoders.WordPiece()
-    letters = list("abcdefghijklmnopqrstuvwxyz0123456789,.?!-'")
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, initial_alphabet=letters, special_tokens=["<pad>", "<s>", "</s>", "<unk>"]
-    )
-    tokenizer.train_from_iterator(sorted(set(texts)), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )

@@ -65,13 +65,10 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
         frames = choose_frames(demos, recipe.train_head)
         features = compute_features(policy.backbone, demos, frames, folder / "features")
         acting = HeadBatches(policy, demos, features, recipe.train_head)
-        modules = torch.nn.ModuleDict(
-            {"head": policy.head, "s": policy.state_normaliser, "a": policy.action_normaliser}
-        )
         if stage_done(folder, "head", recipe.train_head):
-            load_ema(folder, "head", modules)
+            load_ema(folder, "head", policy.head)
         else:
-            train_stage("head", modules, acting.losses, recipe.train_head, recipe.seed + 1, folder, resume=resume)
+            train_stage("head", policy.head, acting.losses, recipe.train_head, recipe.seed + 1, folder, resume=resume)
     policy.save(folder / "policy")
     _describe(recipe, demos, counts, folder, begun)
     console.print(f"policy: {folder / 'policy'}    next: vla-agent eval {folder / 'policy'}")
@@ -100,7 +97,10 @@ def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) ->
         size={"height": camera.height, "width": camera.width}, image_mean=[0.5] * 3, image_std=[0.25] * 3
     )
     backbone = Backbone(PointingVLM(config), tokenizer, processor)
-    return VLAPolicy(demos.contract, backbone, HeadConfig(**recipe.head.model_dump()), recipe.execute)
+    policy = VLAPolicy(demos.contract, backbone, HeadConfig(**recipe.head.model_dump()), recipe.execute)
+    policy.action_normaliser.fit_range(demos.action[demos.clean])
+    policy.state_normaliser.fit_moments(demos.state)
+    return policy
 
 
 def refuse_taken(recipe: Recipe, folder: Path, resume: bool) -> None:

@@ -90,8 +90,6 @@ class HeadBatches:
         self.policy, self.settings, self.features = policy, settings, features
         frames = features.frames
         chunk, self.valid = demos.chunks(frames, policy.contract.chunk_length)
-        policy.action_normaliser.fit_range(demos.action[demos.clean])
-        policy.state_normaliser.fit_moments(demos.state)
         self.state = torch.from_numpy(demos.state[frames])
         self.chunk = policy.action_normaliser(torch.from_numpy(chunk)).clamp(-1.5, 1.5)
         self.early = np.flatnonzero(demos.frame[frames] < settings.early_frames)
