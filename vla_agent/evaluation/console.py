@@ -11,9 +11,9 @@ import rich.progress
 from rich.console import Console
 from rich.table import Table
 
+from vla_agent.evaluation.player import Played
 from vla_agent.evaluation.report import NAMES, interval, percent, verdict
 from vla_agent.evaluation.statistics import CONTROLS
-from vla_agent.evaluation.worker import Played
 
 
 class Progress:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from sim.task import TaskFamily
-from vla_agent.evaluation.replay import Studio
+from vla_agent.evaluation.player import Player
 from vla_agent.evaluation.store import key_of
 from vla_agent.evaluation.video import film_strip, picture_bytes, video_bytes
+from vla_agent.evaluation.workers import Workers
 
 CLIPS = 12
 SIZE = 192  # px
@@ -52,20 +52,24 @@ def _spread(items: Sequence[tuple[int, str]]) -> list[int]:
 
 
 def film(
-    report: Mapping[str, Any], actions: Mapping[str, np.ndarray], families: Mapping[str, TaskFamily], count: int = CLIPS
+    report: Mapping[str, Any], actions: Mapping[str, np.ndarray], workers: Workers, count: int = CLIPS
 ) -> list[Clip]:
     """Simulate the chosen episodes again and encode their pictures, as far as the page's room goes."""
-    clips: list[Clip] = []
-    used = 0
-    with Studio(families, report["split"], SIZE) as studio:
-        for i in choose(report["episodes"], count):
-            row = report["episodes"][i]
-            frames = [f["front"] for f in studio.play(row, actions[key_of(row)], film_every=EVERY).frames]
-            middle = frames[len(frames) // 2]
-            parts = (video_bytes(frames, 20 / EVERY), picture_bytes(film_strip(frames)), picture_bytes(middle))
-            clip = Clip(i, row, *(base64.b64encode(part).decode() for part in parts))
-            used += len(clip.video) + len(clip.strip) + len(clip.poster)
-            if used > BYTES:
-                break
-            clips.append(clip)
-    return clips
+    rows = [(i, report["episodes"][i]) for i in choose(report["episodes"], count)]
+    clips = list(workers.map(film_one, [(i, row, actions[key_of(row)]) for i, row in rows]))
+    place = {i: k for k, (i, _) in enumerate(rows)}
+    clips.sort(key=lambda clip: place[clip.episode])
+    used = np.cumsum([len(clip.video) + len(clip.strip) + len(clip.poster) for clip in clips])
+    return [clip for clip, total in zip(clips, used, strict=True) if total <= BYTES]
+
+
+def film_one(player: Player, item: tuple[int, Mapping[str, Any], np.ndarray]) -> Clip:
+    """One episode as a clip."""
+    index, row, actions = item
+    frames = [f["front"] for f in player.replay(row, actions, (), SIZE, EVERY).frames]
+    parts = (
+        video_bytes(frames, 20 / EVERY),
+        picture_bytes(film_strip(frames)),
+        picture_bytes(frames[len(frames) // 2]),
+    )
+    return Clip(index, row, *(base64.b64encode(part).decode() for part in parts))

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 
-from sim.task import TaskFamily
 from vla_agent.evaluation.failure import FAILURES
-from vla_agent.evaluation.gallery import Clip, film
+from vla_agent.evaluation.gallery import Clip
 
 NAMES = {
     "policy": "policy",
@@ -30,18 +28,8 @@ MEANING = {
 HARDEST = 10
 
 
-def render(
-    report: Mapping[str, Any],
-    actions: Mapping[str, np.ndarray],
-    families: Mapping[str, TaskFamily],
-    out: Path,
-) -> str:
-    """The page's text.  The clips are simulated again from ``actions`` (see `gallery`)."""
-    return page(report, film(report, actions, families), out)
-
-
 def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
-    """The page's text, given its clips."""
+    """The page's text.  ``out`` stands in the replay commands."""
     summary = report["summary"]
     return _template().render(
         report=report,

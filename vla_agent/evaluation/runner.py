@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +12,15 @@ from typing import Any
 from sim.env import tabletop_contract
 from sim.policies import Policy
 from sim.task import SPLITS, TaskFamily, load_suite, select
-from vla_agent.errors import OptionError, SimulatorError
+from vla_agent.errors import OptionError
 from vla_agent.evaluation import provenance
-from vla_agent.evaluation.report import render
+from vla_agent.evaluation.gallery import film
+from vla_agent.evaluation.player import SCRIPTED, Job, Played, Setting, load_learned, play
+from vla_agent.evaluation.report import page
 from vla_agent.evaluation.statistics import CONTROLS, summarise
 from vla_agent.evaluation.store import Store, identity_of
-from vla_agent.evaluation.worker import SCRIPTED, Job, Played, Player, Setting, load_learned, play, play_with, start
+from vla_agent.evaluation.workers import Workers
 from vla_agent.folder import find_folder
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "0", "TOKENIZERS_PARALLELISM": "false"}
 
 
 @dataclass(frozen=True)
@@ -126,8 +122,8 @@ def evaluate(
     jobs = [job for job in plan.jobs() if job.key not in rows]
     total = len(jobs) + len(rows)
     setting = Setting(policy, plan.families, split, load)
-    with closing(store) if store else _nothing():
-        for played in play_all(setting, jobs, workers):
+    with closing(store) if store else nullcontext(), Workers(setting, min(workers, len(jobs) or workers)) as pool:
+        for played in pool.map(play, jobs):
             rows[played.job.key] = played.record
             seconds += played.seconds
             if store:
@@ -143,7 +139,8 @@ def evaluate(
         summary = summarise(ranked, spent) | {"settings": _settings(plan)}
         report = description | {"episodes": ranked, "summary": summary}
         if store:
-            store.finish(report, render(report, store.actions, plan.families, store.out))
+            clips = film(report, store.actions, pool)
+            store.finish(report, page(report, clips, store.out))
     return report
 
 
@@ -170,62 +167,3 @@ def describe(plan: Plan, find_files: bool = True) -> dict[str, Any]:
             "contract": tabletop_contract().hash,
         },
     }
-
-
-def play_all(setting: Setting, jobs: Sequence[Job], workers: int) -> Iterator[Played]:
-    """Play the jobs, in this process where ``workers`` is 1, else in as many new ones; results as they come.
-
-    On Ctrl-C the episodes under way are finished and given out, then `KeyboardInterrupt` goes on.
-    """
-    if workers == 1 or len(jobs) <= 1:
-        if jobs:
-            with closing(Player(setting)) as player:
-                for job in jobs:
-                    yield play_with(player, job)
-        return
-    with environment_variables(ONE_THREAD):
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=start, initargs=(setting,))
-        try:
-            pending: set[Future[Played]] = {pool.submit(play, job) for job in jobs}
-            while pending:
-                try:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                except KeyboardInterrupt:
-                    for future in pending:
-                        future.cancel()
-                    under_way = [f for f in pending if not f.cancelled()]
-                    for future in under_way:
-                        yield future.result()
-                    raise
-                for future in done:
-                    yield future.result()
-        except BrokenProcessPool as error:
-            raise SimulatorError(
-                "a worker process died",
-                expected="worker processes that live until the evaluation ends",
-                found=str(error),
-                remedy="is there enough memory? try fewer --workers, with --resume; or `vla-agent doctor`",
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def environment_variables(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that are started inside."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

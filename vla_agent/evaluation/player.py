@@ -1,18 +1,18 @@
-"""What a worker process does: build one world and one policy, once, then play the episodes that it is given."""
+"""Plays episodes: one world and one policy, built once, for as many episodes as come."""
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from sim.cameras import Cameras
 from sim.env import TabletopEnv
-from sim.policies import ExpertPolicy, Policy, RandomPolicy
+from sim.policies import ExpertPolicy, Policy, RandomPolicy, ReplayPolicy
 from sim.rollout import EpisodeResult, run_episode
 from sim.task import TaskFamily, TaskInstance
 from vla_agent.contract import Contract
@@ -52,20 +52,21 @@ class Setting:
 
 
 class Player:
-    """One world, one policy."""
+    """One world, one policy; plays episodes, and plays recorded ones again."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
-        self.env: TabletopEnv | None = None
+        self._env: TabletopEnv | None = None
         self._policies: dict[str, Policy] = {"expert": ExpertPolicy(), "random": RandomPolicy()}
+        self._film: dict[int, Cameras] = {}
 
     def environment(self, task: str) -> TabletopEnv:
         """The environment, set to a task family; the world is built at the first call alone."""
         family = self.setting.families[task]
-        if self.env is None:
-            self.env = TabletopEnv(task=family, split=self.setting.split)
-        self.env.set_task(family, self.setting.split)
-        return self.env
+        if self._env is None:
+            self._env = TabletopEnv(task=family, split=self.setting.split)
+        self._env.set_task(family, self.setting.split)
+        return self._env
 
     def policy(self, name: str, env: TabletopEnv) -> Policy:
         """The policy of that name or folder, loaded once, its contract compared with the environment's."""
@@ -86,9 +87,25 @@ class Player:
         instruction = partial(other_instruction, seed=job.seed) if job.control == "shuffled" else None
         return run_episode(env, policy, job.seed, instruction)
 
+    def replay(
+        self, row: Mapping[str, Any], actions: np.ndarray, looks: tuple[int, ...], size: int, film_every: int
+    ) -> EpisodeResult:
+        """Play an episode of a report again from its actions (N, A), filmed every ``film_every`` steps.
+
+        With ``looks``, the steps at which the policy was shown pictures, the same pictures are rendered again.
+        """
+        env = self.environment(row["task"])
+        if size not in self._film:
+            self._film[size] = Cameras(env.world.model, (size, size))
+        film = partial(self._film[size].render, env.world.data)
+        return run_episode(env, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)
+
     def close(self) -> None:
-        if self.env is not None:
-            self.env.close()
+        """Free the renderers."""
+        for cameras in self._film.values():
+            cameras.close()
+        if self._env is not None:
+            self._env.close()
 
 
 def other_instruction(task: TaskInstance, seed: int) -> str:
@@ -124,29 +141,8 @@ class Played:
     seconds: float
 
 
-_player: Player | None = None
-_setting: Setting | None = None
-
-
-def start(setting: Setting) -> None:
-    """Initialise a worker process.  Ctrl-C is the parent's business."""
-    global _setting
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _setting = setting
-
-
-def play(job: Job) -> Played:
-    """Play one episode in this worker process; the first one builds the world."""
-    global _player
-    if _player is None:
-        assert _setting is not None
-        _player = Player(_setting)
-    return play_with(_player, job)
-
-
-def play_with(player: Player, job: Job) -> Played:
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+def play(player: Player, job: Job) -> Played:
+    """Play one episode, for `vla_agent.evaluation.workers.Workers.map`."""
     result = player.play(job)
-    others = bool(player.env.task.other_instructions) if player.env else False
+    others = bool(player.environment(job.task).task.other_instructions)
     return Played(job, record(job, result, others), result.actions, result.looks, result.seconds)
