@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 import types
 
 import pytest
@@ -29,9 +29,10 @@ def command(monkeypatch):
 
 def test_help_is_fast_and_imports_no_torch():
     code = "import sys; from vla_agent.cli import main\ntry: main(['--help'])\nfinally: print(sorted(sys.modules))"
-    began = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert time.perf_counter() - began < 2.0  # 0.1 s on a quiet machine
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime - before.ru_utime < 0.5  # CPU seconds, so that a busy machine does not matter; 0.1 is usual
     for heavy in ("torch", "numpy", "mujoco", "rich"):
         assert f"'{heavy}'" not in done.stdout
     assert "vla-agent doctor" in done.stdout
