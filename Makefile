@@ -30,7 +30,7 @@ export LP_NUM_THREADS ?= 0
 export MUJOCO_GL ?= egl
 export PYTHONUTF8 := 1
 
-.PHONY: help demo test lint format train collect bench doctor install install-dev system clean print-demo
+.PHONY: help demo test lint format train collect bench doctor install install-dev system clean print-demo lerobot-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -70,6 +70,17 @@ bench: install-dev ## run the benchmarks named in BENCH, then list all
 
 doctor: install ## check this machine
 	@$(BIN)/vla-agent doctor
+
+LEROBOT := .venv-lerobot
+lerobot-check: install-dev ## install lerobot 0.4.4 into its own environment, and let it read our datasets
+	@if ! $(LEROBOT)/bin/python -c 'import importlib.metadata as m; assert m.version("lerobot") == "0.4.4"' 2> /dev/null; then
+	  $(PYTHON) -m venv --clear $(LEROBOT)
+	  pip="$(LEROBOT)/bin/python -m pip --disable-pip-version-check install -q"
+	  $$pip "torch==$(TORCH_VERSION)+cpu" 2> /dev/null || $$pip "torch==$(TORCH_VERSION)+cpu" --index-url $(TORCH_CPU_INDEX)
+	  $$pip -r tests/lerobot_check/requirements.txt
+	  $$pip --no-deps torchvision==0.25.0 lerobot==0.4.4
+	fi
+	$(BIN)/python -m pytest tests/test_dataset.py -k lerobot
 
 install: $(STAMPS)/install ## the virtual environment and the package
 install-dev: $(STAMPS)/install-dev ## the same, with the tools for tests and rclpy

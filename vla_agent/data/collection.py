@@ -117,7 +117,8 @@ def _attempt(
             while not plan.complete:
                 while not stop.is_set() and len(running) <= workers and (job := plan.next()):
                     _check_disk(parts, plan, size / written if written else BYTES_PER_EPISODE)
-                    running[pool.submit(_work, recipe, str(parts.folder), *job)] = job
+                    with _uninterrupted():  # a worker that is just starting must not be born with Ctrl-C enabled
+                        running[pool.submit(_work, recipe, str(parts.folder), *job)] = job
                 if not running:
                     return
                 for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
@@ -218,6 +219,19 @@ def _graceful() -> Iterator[threading.Event]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """SIGINT is ignored here, and by the processes that are started here."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
 
 
 def _check_disk(parts: Parts, plan: Plan, bytes_per_episode: float) -> None:

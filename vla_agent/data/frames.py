@@ -41,7 +41,7 @@ def read_frames(dataset: Dataset, camera: str, indices: np.ndarray) -> np.ndarra
         wanted = indices[places] - episode.start
         first, last = int(wanted.min()), int(wanted.max())
         kept = dict.fromkeys(wanted.tolist())
-        for k, frame in enumerate(_episode_frames(dataset, camera, episode, first, last + 1), start=first):
+        for k, frame in enumerate(_read(dataset, camera, episode, first, last + 1), start=first):
             if k in kept:
                 kept[k] = frame
         for place, k in zip(places, wanted.tolist(), strict=True):
@@ -87,15 +87,14 @@ class FrameCache:
         try:
             out = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
 
-            def decode(episodes: tuple[EpisodeInfo, ...]) -> None:
-                for episode in episodes:
-                    frames = _episode_frames(dataset, camera, episode, 0, episode.length)
-                    for k, frame in enumerate(frames, start=episode.start):
-                        out[k] = frame
+            def decode(episodes: list[EpisodeInfo]) -> None:
+                first, last = episodes[0], episodes[-1]
+                frames = _read(dataset, camera, first, 0, last.stop - first.start)
+                for k, frame in enumerate(frames, start=first.start):
+                    out[k] = frame
 
-            batches = [dataset.episodes[i : i + BATCH] for i in range(0, len(dataset.episodes), BATCH)]
             with ThreadPoolExecutor(workers) as pool:
-                for _ in pool.map(decode, batches):
+                for _ in pool.map(decode, _batches(dataset, camera)):
                     pass
             out.flush()
             os.replace(partial, path)
@@ -103,32 +102,49 @@ class FrameCache:
             partial.unlink(missing_ok=True)
 
 
-def _episode_frames(dataset: Dataset, camera: str, episode: EpisodeInfo, start: int, stop: int) -> Iterator[np.ndarray]:
-    """Frames ``start`` to ``stop`` - 1 of an episode.
+def _file(camera: str, episode: EpisodeInfo) -> tuple[int, int]:
+    """Chunk and file that hold an episode's pictures."""
+    return episode.video_files.get(camera, episode.data_file)
+
+
+def _batches(dataset: Dataset, camera: str) -> Iterator[list[EpisodeInfo]]:
+    """Runs of at most `BATCH` episodes that follow each other in one file: the file is opened once per run."""
+
+    def place(episode: EpisodeInfo) -> tuple[object, int]:
+        return _file(camera, episode), episode.video_starts.get(camera, episode.data_start) - episode.start
+
+    for _, group in groupby(dataset.episodes, key=place):
+        episodes = list(group)
+        yield from (episodes[i : i + BATCH] for i in range(0, len(episodes), BATCH))
+
+
+def _read(dataset: Dataset, camera: str, first: EpisodeInfo, start: int, stop: int) -> Iterator[np.ndarray]:
+    """Frames ``start`` to ``stop`` - 1, counted from an episode's first; all in the same file.
 
     Raises:
         DatasetError: the file is damaged, or ends too early.
     """
     key, feature = dataset.feature(camera)
     video = feature["dtype"] == "video"
-    path = dataset.video_path(camera, episode.video_files[camera]) if video else dataset.data_path(episode.data_file)
+    file = _file(camera, first)
+    path = dataset.video_path(camera, file) if video else dataset.data_path(file)
     count = 0
     try:
         if video:
-            offset = episode.video_starts[camera]
+            offset = first.video_starts[camera]
             for frame in decode_video(path, offset + start, offset + stop, dataset.fps):
                 count += 1
                 yield frame
         else:
-            for data in _pngs(path, key, episode)[start:stop]:
-                count += 1
+            for data in _pngs(path, key, first.data_start + start, first.data_start + stop):
                 yield decode_png(data)
+                count += 1
     except (OSError, pa.ArrowException) as error:  # av.FFmpegError and PIL.UnidentifiedImageError are OSErrors
         raise DatasetError(
             "a picture cannot be decoded",
             file=path,
             key=key,
-            expected=f"episode {episode.index}, frame {start + count}",
+            expected=f"frame {first.start + start + count} of the dataset",
             found=f"{type(error).__name__}: {error}",
             remedy="the file is damaged: get the dataset again",
         ) from error
@@ -137,20 +153,18 @@ def _episode_frames(dataset: Dataset, camera: str, episode: EpisodeInfo, start: 
             "pictures are missing",
             file=path,
             key=key,
-            expected=f"{stop - start} pictures of episode {episode.index}",
-            found=count,
+            expected=f"frames {first.start + start} to {first.start + stop - 1} of the dataset",
+            found=f"{count} of {stop - start}",
             remedy="the file is damaged: get the dataset again",
         )
 
 
-def _pngs(path: Path, key: str, episode: EpisodeInfo) -> list[bytes]:
-    """An episode's encoded pictures: only the row groups that hold it are read."""
-    start, stop = episode.data_start, episode.data_start + episode.length
+def _pngs(path: Path, key: str, start: int, stop: int) -> list[bytes]:
+    """The encoded pictures of some rows: only the row groups that hold them are read."""
     with pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         ends = np.cumsum(sizes)
         groups = [i for i, end in enumerate(ends) if end > start and end - sizes[i] < stop]
         column = file.read_row_groups(groups, columns=[key])[key]
     skip = start - int(ends[groups[0]] - sizes[groups[0]])
-    rows = column.slice(skip, stop - start).combine_chunks()
-    return [value.as_py() for value in rows.field("bytes")]
+    return column.slice(skip, stop - start).combine_chunks().field("bytes").to_pylist()
