@@ -49,7 +49,7 @@ def seeds() -> str:
 def families(summary: dict[str, Any], control: str = "policy") -> list[dict[str, Any]]:
     """Rows: task, k, n, success, low, high."""
     rows = []
-    for task, counts in summary["controls"][control]["tasks"].items():
+    for task, counts in summary["controls"][control]["families"].items():
         low, high = wilson(counts["k"], counts["n"])
         rows.append(
             {"task": task, "k": counts["k"], "n": counts["n"], "success": counts["success"], "low": low, "high": high}
