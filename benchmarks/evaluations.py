@@ -20,7 +20,7 @@ WORKERS = 2
 
 
 def report(split: str, controls: str = "none", policy: Path = POLICY) -> dict[str, Any]:
-    """The report of ``policy`` on ``split``, `EPISODES` a family; kept in ``runs/bench`` under the checkpoint's hash."""
+    """The report of ``policy`` on ``split``, `EPISODES` a family; kept in ``runs/bench`` by its hash."""
     digest = hashlib.sha256((policy / "policy.json").read_bytes()).hexdigest()[:12]
     out = ROOT / "runs" / "bench" / f"{digest}-{split}"
     console = Console()

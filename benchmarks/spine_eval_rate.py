@@ -121,13 +121,12 @@ def _ceiling(episodes: list[tuple[str, int, Any, Any]]) -> tuple[int, float]:
 
 
 def _bare(episodes: list[tuple[str, int, Any, Any]], ready: Any, results: Any) -> None:
-    import numpy as np
 
     from sim.task import load_suite
     from sim.world import World
 
     world, families = World(), load_suite()
-    scenes = [families[task].sample(np.random.default_rng(seed)).scene for task, seed, _, _ in episodes]
+    scenes = [families[task].episode(seed).scene for task, seed, _, _ in episodes]
     world.reset(scenes[0])
     world.render()
     ready.wait()

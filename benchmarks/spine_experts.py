@@ -36,7 +36,7 @@ def episode(task: str, seed: int, noise: float = 0.0, random_steps: int = 0) -> 
 
     if _world is None:
         _world = World()
-    instance = load_suite("tabletop")[task].sample(np.random.default_rng(seed))
+    instance = load_suite("tabletop")[task].episode(seed)
     _world.reset(instance.scene)
     expert = Expert(_world, instance, np.random.default_rng([seed, 1]), noise)
     random = RandomPolicy()

@@ -43,7 +43,7 @@ def run() -> dict[str, Any]:
         "seeds": f"training 0; scenes 0 to {TESTED - 1} of each family",
         "rows": rows,
         "passed": ahead["interval"][0] > TARGET,
-        "notes": f"{SAMPLES} samples each, batch 64; {EPISODES} demonstrations, {SCENES} generated scenes; first frames",
+        "notes": f"{SAMPLES} samples each, batch 64; {EPISODES} demonstrations, {SCENES} generated scenes",
     }
 
 

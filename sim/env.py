@@ -108,7 +108,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def begin(self, seed: int) -> TaskInstance:
         """Lay out the episode of a seed and return its task, without rendering."""
-        self._task = self.family.sample(np.random.default_rng(seed), self.split)
+        self._task = self.family.episode(seed, self.split)
         self._steps = 0
         self.world.reset(self._task.scene)
         return self._task

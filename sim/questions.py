@@ -3,7 +3,8 @@
     python -m sim.questions --scenes 20000 --seed 2000000 --workers 2 -o datasets/questions
 
 writes shards ``shard-00000.npz`` (``images`` (n, V, H, W, 3) uint8; per item ``picture`` its row in ``images``,
-``points`` (V, R, 3) = u, v, inside and ``located`` (R, 3) metres, NaN where the item points at nothing) with
+``points`` (V, R, 3) = u, v, inside and ``located`` (R, 3) metres, NaN where the item points at nothing; per picture
+``named`` and ``named_points``, what every object is and where it is seen) with
 ``shard-00000.jsonl`` beside it (per item kind, seed, prompt, answer), and ``meta.json``.  Views: front, wrist.  Roles:
 target, goal.  The picture of seed s is the same whatever the shard; finished shards are kept when run again.
 """
@@ -25,7 +26,7 @@ import numpy as np
 from sim.experts import Expert
 from sim.objects import half_extents, stackable_top
 from sim.question_items import QUESTIONS, Item, View, goal_words
-from sim.scene import Object, Scene, Start
+from sim.scene import COLOURS, MAX_OBJECTS, SHAPES, Object, Scene, Start
 from sim.task import TaskInstance, load_suite
 from sim.world import World
 from vla_agent.errors import DatasetError, OptionError, VlaAgentError
@@ -38,7 +39,7 @@ PADS = (0.0854, 0.0781, 0.0704, 0.0624, 0.0540, 0.0453, 0.0364, 0.0274, 0.0182, 
 SQUEEZE = 0.0015  # by which the pads stand closer than the object is wide, metres
 # Half widths where the pads meet the shapes that are not equally wide all over, metres.
 WAISTS = {"cup": 0.0225, "pear": 0.022, "star": 0.022}
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Picture:
     items: tuple[Item, ...]
     points: np.ndarray
     scene: Scene
+    named: np.ndarray  # (MAX_OBJECTS, 2) int8: indices in SHAPES and COLOURS of each object, -1 where there is none
+    named_points: np.ndarray  # (V, MAX_OBJECTS, 3) float32: u, v, inside of their centres, NaN where there is none
 
 
 def sample_pictures(world: World, rng: np.random.Generator) -> Picture:
@@ -72,7 +75,7 @@ def sample_pictures(world: World, rng: np.random.Generator) -> Picture:
         item = functions[k](view, rng)
         if item is not None:
             items.append(item)
-    return Picture(world.render(), tuple(items), _project(world, items), scene)
+    return Picture(world.render(), tuple(items), _project(world, items), scene, *_named(world, scene))
 
 
 def _instances(scene: Scene, task: TaskInstance, rng: np.random.Generator) -> list[TaskInstance]:
@@ -181,19 +184,34 @@ def _project(world: World, items: list[Item]) -> np.ndarray:
     return points
 
 
+def _named(world: World, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """What every object is and where its centre lies in the pictures; shapes in `Picture`."""
+    names = np.full((MAX_OBJECTS, 2), -1, np.int8)
+    points = np.full((len(VIEWS), MAX_OBJECTS, 3), np.nan, np.float32)
+    colours = list(COLOURS)
+    for k, o in enumerate(scene.objects):
+        names[k] = SHAPES.index(o.shape), colours.index(o.colour)
+    centres = np.array([world.object_position(o.name) for o in scene.objects])
+    for v, camera in enumerate(VIEWS):
+        points[v, : len(centres)] = world.project(camera, centres)
+    return names, points
+
+
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
 def write_shard(world: World, folder: Path, number: int, seeds: range) -> int:
     """Render and write one shard, aside first; returns its number of items."""
     images = np.empty((len(seeds), len(VIEWS), *world.image_size, 3), np.uint8)
-    picture, points, located, lines = [], [], [], []
+    picture, points, located, lines, named, named_points = [], [], [], [], [], []
     nothing = np.full((2, 3), np.nan, np.float32)
     for row, seed in enumerate(seeds):
         p = sample_pictures(world, np.random.default_rng(seed))
         images[row] = [p.images[view] for view in VIEWS]
         picture += [row] * len(p.items)
         points.append(p.points)
+        named.append(p.named)
+        named_points.append(p.named_points)
         for item in p.items:
             located.append(nothing if item.located is None else item.located)
             lines.append(json.dumps({"kind": item.kind, "seed": seed, "prompt": item.prompt, "answer": item.answer}))
@@ -203,7 +221,13 @@ def write_shard(world: World, folder: Path, number: int, seeds: range) -> int:
     os.replace(aside, text)
     with aside.open("wb") as file:
         np.savez(
-            file, images=images, picture=np.array(picture), points=np.concatenate(points), located=np.array(located)
+            file,
+            images=images,
+            picture=np.array(picture),
+            points=np.concatenate(points),
+            located=np.array(located),
+            named=np.array(named),
+            named_points=np.array(named_points),
         )
     os.replace(aside, data)
     return len(lines)

@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from itertools import permutations, product
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -214,6 +215,14 @@ class TaskFamily:
             definition=self,
             seed=int(rng.integers(2**31)),
         )
+
+    def episode(self, seed: int, split: str = "seen") -> TaskInstance:
+        """The task of an episode's seed.  Families draw apart: the same seed gives each another scene.
+
+        Raises:
+            TaskError: as `sample`.
+        """
+        return self.sample(np.random.default_rng([seed, crc32(self.name.encode())]), split)
 
     def bindings_in(self, scene: Scene) -> Iterator[Binding]:
         """Every way to fill the wording's slots in a given scene whose goal is not reached there."""

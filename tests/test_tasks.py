@@ -402,3 +402,9 @@ def test_command_draws_a_contact_sheet(tmp_path, capsys):
     assert main(["tasks", "stack", "--picture", str(tmp_path / "new" / "stack.png")]) == 0
     (file,) = (tmp_path / "new").iterdir()
     assert file.name == "stack.png" and file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 20_000
+
+
+def test_families_draw_apart():
+    scenes = [family.episode(5).scene for family in FAMILIES.values()]
+    assert len({scene.tray_xy for scene in scenes}) == len(scenes)
+    assert FAMILIES["stack"].episode(5) == FAMILIES["stack"].episode(5)

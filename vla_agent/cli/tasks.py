@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -84,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sample(family: TaskFamily, seed: int, split: str) -> TaskInstance:
-    return family.sample(np.random.default_rng(seed), split)
+    return family.episode(seed, split)
 
 
 def _list(families: dict[str, TaskFamily], console: Console) -> None:

@@ -7,7 +7,8 @@
     slots (one per view and role: the feature under the map, the point), pooled f8, summary
               --transformer-------------------> hidden (B, N, C)                      conditions the action head
     hidden (causal) answer decoder -----------> logits (B, S, vocabulary)             captions and answers
-    slots --linear----------------------------> located (B, R, 3)                     metres, base frame
+    slots -> height; first view's point, height -> located (B, R, 3)                   metres, base frame
+    f4 at any point --linear------------------> shape and colour there: dense supervision of the stem
 
 B prompts, P pictures (``picture`` says which picture a prompt is about; P = B without it), V views, R roles (target,
 goal), C channels, L prompt tokens, S answer tokens, N = V*R + V*9 + 1 hidden tokens.
@@ -36,6 +37,7 @@ class PointingVLMConfig(PretrainedConfig):
         stem_channels: (C4, C8) channels at a quarter and an eighth of the picture's size.
         film_blocks: text-conditioned convolutions at an eighth of the size.
         text_layers, fusion_layers, decoder_layers: transformer depths.
+        num_names: shapes and colours that the stem learns to tell apart.
         num_views, num_roles: V and R.
         image_size: (H, W), multiples of 8.
         dropout: of the transformers.
@@ -53,6 +55,7 @@ class PointingVLMConfig(PretrainedConfig):
         text_layers: int = 2,
         fusion_layers: int = 2,
         decoder_layers: int = 1,
+        num_names: tuple[int, int] = (9, 8),
         num_views: int = 2,
         num_roles: int = 2,
         image_size: tuple[int, int] = (96, 96),
@@ -71,6 +74,7 @@ class PointingVLMConfig(PretrainedConfig):
         self.text_layers = text_layers
         self.fusion_layers = fusion_layers
         self.decoder_layers = decoder_layers
+        self.num_names = list(num_names)
         self.num_views = num_views
         self.num_roles = num_roles
         self.image_size = list(image_size)
@@ -177,8 +181,17 @@ class PointingVLM(PreTrainedModel):
         views, roles = config.num_views, config.num_roles
         self.text = TextEncoder(config)
         self.patch = nn.Conv2d(3 + 2, c4, 4, stride=4)
+        self.fine = nn.Sequential(
+            nn.Conv2d(3 + 2, c4 // 2, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(c4 // 2),
+            nn.ReLU(),
+            nn.Conv2d(c4 // 2, c4, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(c4),
+        )
         self.view = nn.Parameter(torch.zeros(views, c4, 1, 1))
         self.stem = nn.Sequential(nn.BatchNorm2d(c4), nn.ReLU(), ConvBlock(c4), ConvBlock(c4))
+        self.name = nn.Linear(c4, sum(config.num_names))
+        self.fine_film = FilmBlock(c4, c)
         self.down = nn.Sequential(nn.Conv2d(c4, c8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c8), nn.ReLU())
         self.film = nn.ModuleList(FilmBlock(c8, c) for _ in range(config.film_blocks))
         self.lateral = nn.Conv2d(c4, c8, 1)
@@ -192,7 +205,8 @@ class PointingVLM(PreTrainedModel):
         self.grid_kind = nn.Parameter(torch.randn(views * self.GRID**2, c) * 0.02)
         self.fusion = nn.ModuleList(_layer(config) for _ in range(config.fusion_layers))
         self.fusion_norm = nn.LayerNorm(c)
-        self.locate = nn.Sequential(nn.Linear(views * roles * (c + 3), c), nn.GELU(), nn.Linear(c, 3 * roles))
+        self.height = nn.Sequential(nn.Linear(views * roles * (c + 3), c), nn.GELU(), nn.Linear(c, roles))
+        self.ground = nn.Sequential(nn.Linear(3, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 2))
         self.decoder = nn.ModuleList(
             nn.TransformerDecoderLayer(
                 c,
@@ -222,7 +236,8 @@ class PointingVLM(PreTrainedModel):
         rows = torch.linspace(-1, 1, h, device=pixel_values.device, dtype=pixel_values.dtype)
         cols = torch.linspace(-1, 1, w, device=pixel_values.device, dtype=pixel_values.dtype)
         place = torch.stack(torch.meshgrid(rows, cols, indexing="ij")).expand(p * v, 2, h, w)
-        x = self.patch(torch.cat([pixel_values.flatten(0, 1), place], dim=1))
+        x = torch.cat([pixel_values.flatten(0, 1), place], dim=1)
+        x = self.patch(x) + self.fine(x)
         x = x.unflatten(0, (p, v)) + self.view
         return self.stem(x.flatten(0, 1)).unflatten(0, (p, v))
 
@@ -232,6 +247,7 @@ class PointingVLM(PreTrainedModel):
         roles = self.config.num_roles
         x = f4.flatten(0, 1)
         text_v = text.repeat_interleave(v, dim=0)  # (B*V, C)
+        x = self.fine_film(x, text_v)
         f8 = self.down(x)
         for block in self.film:
             f8 = block(f8, text_v)
@@ -260,10 +276,23 @@ class PointingVLM(PreTrainedModel):
         for layer in self.fusion:
             hidden = layer(hidden, src_key_padding_mask=ignore)
         hidden = self.fusion_norm(hidden[:, :n])
-        located = self.locate(torch.cat([hidden[:, : v * roles].flatten(1), place.flatten(1).to(hidden.dtype)], dim=1))
-        return Pointing(
-            hidden=hidden, maps=maps, seen=seen, points=points, located=located.float().unflatten(-1, (roles, 3))
-        )
+        height = self.height(torch.cat([hidden[:, : v * roles].flatten(1), place.flatten(1).to(hidden.dtype)], dim=1))
+        located = torch.cat([self.on_plane(points[:, 0], height), height[..., None]], dim=-1)
+        return Pointing(hidden=hidden, maps=maps, seen=seen, points=points, located=located.float())
+
+    def on_plane(self, points: Tensor, height: Tensor) -> Tensor:
+        """Points (..., 2) of the first view and heights (...) in metres -> horizontal positions (..., 2) in metres."""
+        return self.ground(torch.cat([points * 2 - 1, height[..., None] * 5], dim=-1))
+
+    def names(self, f4: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape and colour logits (P, V, O, shapes), (P, V, O, colours) of what lies at points (P, V, O, 2) of f4."""
+        p, v = f4.shape[:2]
+        at = F.grid_sample(
+            f4.flatten(0, 1), points.flatten(0, 1)[:, :, None] * 2 - 1, align_corners=False
+        )  # (PV, C4, O, 1)
+        logits = self.name(at.squeeze(-1).transpose(1, 2)).unflatten(0, (p, v))
+        shapes, colours = logits.split(tuple(self.config.num_names), dim=-1)
+        return shapes, colours
 
     @staticmethod
     def _window(prob: Tensor, h: int, w: int) -> Tensor:

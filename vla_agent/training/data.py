@@ -13,6 +13,8 @@ from vla_agent.data.lerobot_reader import Dataset
 from vla_agent.data.lerobot_reader import load as load_dataset
 from vla_agent.errors import DatasetError
 
+SHARD = ("images", "picture", "points", "located", "named", "named_points")
+
 
 @dataclass(frozen=True)
 class Questions:
@@ -29,6 +31,8 @@ class Questions:
     answers: list[str]
     points: np.ndarray
     located: np.ndarray
+    named: list[np.ndarray]  # a shard: (n, O, 2) shape and colour of every object, -1 where there is none
+    named_points: list[np.ndarray]  # a shard: (n, V, O, 3) u, v, inside
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -92,7 +96,7 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
     images: list[np.ndarray] = []
     prompts: list[str] = []
     answers: list[str] = []
-    shard, row, points, located = [], [], [], []
+    shard, row, points, located, named, named_points = [], [], [], [], [], []
     for folder in map(Path, folders):
         files = sorted(folder.glob("*.npz"))
         if not files:
@@ -107,13 +111,13 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
         for file in files:
             try:
                 with np.load(file, allow_pickle=False) as data:
-                    arrays = {k: data[k] for k in ("images", "picture", "points", "located")}
+                    arrays = {k: data[k] for k in SHARD}
                 items = [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
             except (OSError, ValueError, KeyError) as error:
                 raise DatasetError(
                     "a shard of generated pictures cannot be read",
                     file=file,
-                    expected="images, picture, points, located and a .jsonl beside it",
+                    expected=f"{', '.join(SHARD)} and a .jsonl beside it",
                     found=f"{type(error).__name__}: {error}",
                     remedy="delete the shard and run python -m sim.questions again",
                 ) from error
@@ -122,6 +126,8 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
             images.append(arrays["images"])
             points.append(arrays["points"])
             located.append(arrays["located"])
+            named.append(arrays["named"])
+            named_points.append(arrays["named_points"])
             prompts += [i["prompt"] for i in items]
             answers += [i["answer"] for i in items]
     return Questions(
@@ -132,6 +138,8 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
         answers,
         np.concatenate(points),
         np.concatenate(located),
+        named,
+        named_points,
     )
 
 

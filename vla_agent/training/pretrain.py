@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vla_agent.models.backbone import Backbone
-from vla_agent.models.pointing_vlm import Pointing
+from vla_agent.models.pointing_vlm import Pointing, PointingVLM
 from vla_agent.training.data import Demonstrations, Questions
 from vla_agent.training.recipe import Pretrain
 
@@ -27,6 +27,7 @@ class PretrainBatches:
         self.demo_ids, self.demo_mask = backbone.tokenize(demonstrations.instructions)
         self.early = np.flatnonzero(demonstrations.frame < 10)
         if questions is not None:
+            self.pointing = np.flatnonzero(~np.isnan(questions.located[:, 0, 0]))
             self.ids, self.mask = backbone.tokenize(questions.prompts)
             self.answers = self._answers(questions.answers)
 
@@ -58,7 +59,9 @@ class PretrainBatches:
             located.append(self.demos.located[frames])
         if from_demos < size and self.questions is not None:
             q = self.questions
-            items = rng.integers(len(q), size=size - from_demos)
+            asked = size - from_demos
+            aimed = round(asked * self.settings.pointing_share)
+            items = np.concatenate([rng.choice(self.pointing, aimed), rng.integers(len(q), size=asked - aimed)])
             images.append(np.stack([q.images[s][r] for s, r in zip(q.shard[items], q.row[items], strict=True)]))
             index = torch.from_numpy(items)
             ids.append(self.ids[index])
@@ -66,6 +69,9 @@ class PretrainBatches:
             points.append(q.points[items])
             located.append(q.located[items])
             labels = self.answers[index]
+            where = list(zip(q.shard[items], q.row[items], strict=True))
+            named = torch.from_numpy(np.stack([q.named[s][r] for s, r in where])).long()
+            named_points = torch.from_numpy(np.stack([q.named_points[s][r] for s, r in where]))
         longest = max(int(m.sum(1).max()) for m in mask)
         pad = self.backbone.tokenizer.pad_token_id
         ids = [F.pad(i, (0, max(0, longest - i.shape[1])), value=pad)[:, :longest] for i in ids]
@@ -74,14 +80,18 @@ class PretrainBatches:
         pixels = _jitter(pixels, self.settings.colour_jitter, generator)
         model = self.backbone.model
         tokens, summary = model.text(torch.cat(ids), torch.cat(mask))
-        out = model.fuse(model.encode_images(pixels), tokens, summary, torch.cat(mask))
+        f4 = model.encode_images(pixels)
+        out = model.fuse(f4, tokens, summary, torch.cat(mask))
         losses = pointing_losses(
             out,
             torch.from_numpy(np.concatenate(points)),
             torch.from_numpy(np.concatenate(located)),
             model.config.image_size,
         )
+        true = torch.from_numpy(np.concatenate(located))
+        losses["locate"] = losses["locate"] + plane_loss(model, torch.from_numpy(np.concatenate(points)), true)
         if labels is not None:
+            losses["name"] = naming_loss(model, f4[from_demos:], named, named_points)
             longest = int((labels != -100).sum(1).max())
             labels = labels[:, :longest]
             start = torch.full((len(labels), 1), model.config.bos_token_id)
@@ -114,6 +124,29 @@ def pointing_losses(out: Pointing, points: Tensor, located: Tensor, image_size: 
         "seen": 0.2 * (seen * known).sum() / known.sum().clamp_min(1),
         "locate": 10.0 * (off * placed).sum() / placed.sum().clamp_min(1),
     }
+
+
+def plane_loss(model: PointingVLM, points: Tensor, located: Tensor) -> Tensor:
+    """The map from the first view's picture to the table, taught with true points and heights; shapes as above."""
+    known = (points[:, 0, :, 2] > 0.5) & ~located[..., 0].isnan()
+    ground = model.on_plane(points[:, 0, :, :2].nan_to_num(), located[..., 2].nan_to_num())
+    off = F.smooth_l1_loss(ground, located[..., :2].nan_to_num(), beta=0.005, reduction="none").sum(-1)
+    return 10.0 * (off * known).sum() / known.sum().clamp_min(1)
+
+
+def naming_loss(model: PointingVLM, f4: Tensor, named: Tensor, points: Tensor) -> Tensor:
+    """What lies at every object's centre: shape and colour, from the text-free features.
+
+    Args:
+        f4: (P, V, C4, h, w).  named: (P, O, 2) shape and colour, -1 for none.  points: (P, V, O, 3) u, v, inside.
+    """
+    inside = (points[..., 2] > 0.5) & (named[:, None, :, 0] >= 0)  # (P, V, O)
+    logits = model.names(f4, points[..., :2].nan_to_num())
+    total = points.new_zeros(())
+    for k, part in enumerate(logits):
+        target = named[:, None, :, k].expand(inside.shape)[inside]
+        total = total + F.cross_entropy(part[inside], target)
+    return 0.5 * total
 
 
 def _jitter(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:

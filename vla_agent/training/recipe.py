@@ -70,6 +70,7 @@ class Pretrain(Stage):
     demonstration_share: float = Field(
         0.5, ge=0, le=1, description="share of a batch that comes from demonstration frames"
     )
+    pointing_share: float = Field(0.85, ge=0, le=1, description="share of the questions that have points")
     colour_jitter: float = Field(0.1, ge=0)
     early_share: float = Field(0.3, ge=0, le=1, description="share of the demonstration frames drawn from first frames")
 
