@@ -70,7 +70,8 @@ def _episode(env: Any) -> list[tuple[float, float, int]]:
     expert, rows, done = Expert(world, env.task), [], False
     while not done:
         first = world.snapshot()
-        controls, env_seconds = [], 0.0
+        controls: list[np.ndarray] = []
+        env_seconds = 0.0
         while len(controls) < BLOCK and not done:
             action = expert.action()
             began = time.process_time()

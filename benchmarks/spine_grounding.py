@@ -90,7 +90,7 @@ def _located(backbone: Any) -> np.ndarray:
         env = TabletopEnv(task=task)
         for seed in range(TESTED):
             observation, info = env.reset(seed=seed)
-            truth = Expert(env.unwrapped.world, env.unwrapped.task).subgoal()[0]
+            truth = Expert(env.world, env.task).subgoal()[0]
             with torch.inference_mode():
                 text = backbone.encode_text([info["instruction"]])
                 out = backbone(stack_images(observation["images"], ("front", "wrist")), text)
