@@ -6,13 +6,24 @@ import importlib
 import os
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from vla_agent.errors import SimulatorError
 
-CAMERAS = ("front", "wrist")
 BACKENDS = ("egl", "osmesa", "glfw")
+
+try:
+    import mujoco
+except RuntimeError as error:  # a MUJOCO_GL that MuJoCo does not know
+    raise SimulatorError(
+        "MuJoCo cannot be loaded",
+        key=f"MUJOCO_GL={os.environ.get('MUJOCO_GL')}",
+        expected=f"an OpenGL backend of {', '.join(BACKENDS)}",
+        found=error,
+        remedy="export MUJOCO_GL=egl",
+    ) from error
+
+CAMERAS = ("front", "wrist")
 SHOWN, HIDDEN = 0, 5  # geom groups
 
 
