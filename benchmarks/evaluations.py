@@ -19,10 +19,10 @@ SEED = 0
 WORKERS = 2
 
 
-def report(split: str, controls: str = "none", policy: Path = POLICY) -> dict[str, Any]:
-    """The report of ``policy`` on ``split``, `EPISODES` a family; kept in ``runs/bench`` by its hash."""
-    digest = hashlib.sha256((policy / "policy.json").read_bytes()).hexdigest()[:12]
-    out = ROOT / "runs" / "bench" / f"{digest}-{split}"
+def report(split: str, controls: str = "none", episodes: int = EPISODES) -> dict[str, Any]:
+    """The report of the shipped policy, ``episodes`` a family; kept in ``runs/bench`` under the checkpoint's hash."""
+    digest = hashlib.sha256((POLICY / "policy.json").read_bytes()).hexdigest()[:12]
+    out = ROOT / "runs" / "bench" / f"{digest}-{split}-{controls}"
     console = Console()
 
     def show(played: Any, done: int, total: int) -> None:
@@ -30,8 +30,8 @@ def report(split: str, controls: str = "none", policy: Path = POLICY) -> dict[st
             console.print(f"{split}: {done}/{total} episodes")
 
     return evaluate(
-        str(policy),
-        episodes=EPISODES,
+        str(POLICY),
+        episodes=episodes,
         seed=SEED,
         workers=WORKERS,
         split=split,
@@ -42,8 +42,8 @@ def report(split: str, controls: str = "none", policy: Path = POLICY) -> dict[st
     )
 
 
-def seeds() -> str:
-    return f"{SEED} to {SEED + EPISODES - 1} of each family"
+def seeds(episodes: int = EPISODES) -> str:
+    return f"{SEED} to {SEED + episodes - 1} of each family"
 
 
 def families(summary: dict[str, Any], control: str = "policy") -> list[dict[str, Any]]:

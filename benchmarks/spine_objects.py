@@ -14,7 +14,7 @@ BETTER = "lower"
 
 
 def run() -> dict[str, Any]:
-    seen, held = report("seen", "all")["summary"], report("objects")["summary"]
+    seen, held = report("seen")["summary"], report("objects")["summary"]
     a, b = (s["controls"]["policy"] for s in (seen, held))
     value, interval = difference((a["k"], a["n"]), (b["k"], b["n"]))
     return {"value": value, "n": a["n"] + b["n"], "interval": interval, "seeds": seeds(), "rows": families(held)}

@@ -15,11 +15,10 @@ WORST = 0.50
 
 
 def run() -> dict[str, Any]:
-    summary = report("seen", "all")["summary"]
+    summary = report("seen")["summary"]
     whole, rows = summary["controls"]["policy"], families(summary)
     mean = sum(r["success"] for r in rows) / len(rows)
     worst = min(rows, key=lambda r: r["success"])
-    beside = {c: v["k"] / v["n"] for c, v in summary["controls"].items() if c != "policy"}
     return {
         "value": mean,
         "n": whole["n"],
@@ -27,6 +26,5 @@ def run() -> dict[str, Any]:
         "seeds": seeds(),
         "rows": rows,
         "passed": mean >= TARGET and worst["success"] >= WORST,
-        "notes": f"worst family {worst['task']} {worst['k']}/{worst['n']}; on the same seeds: "
-        + ", ".join(f"{c} {s:.3f}" for c, s in beside.items()),
+        "notes": f"worst family {worst['task']} {worst['k']}/{worst['n']}; controls: see spine-deaf",
     }

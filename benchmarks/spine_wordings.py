@@ -15,7 +15,7 @@ BETTER = "lower"
 
 
 def run() -> dict[str, Any]:
-    seen, held = report("seen", "all"), report("wordings")
+    seen, held = report("seen"), report("wordings")
     outcomes = [
         {(e["task"], e["seed"]): e["success"] for e in r["episodes"] if e["control"] == "policy"} for r in (seen, held)
     ]
