@@ -11,7 +11,7 @@ TITLE = "success with a shuffled instruction, where several targets exist"
 TARGET = 0.25
 UNIT = "of episodes"
 BETTER = "lower"
-EPISODES = 20
+EPISODES = 10
 
 
 def run() -> dict[str, Any]:
