@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ WORKERS = 2
 def report(split: str, controls: str = "none", episodes: int = EPISODES) -> dict[str, Any]:
     """The report of the shipped policy, ``episodes`` a family; kept in ``runs/bench`` under the checkpoint's hash."""
     digest = hashlib.sha256((POLICY / "policy.json").read_bytes()).hexdigest()[:12]
-    out = ROOT / "runs" / "bench" / f"{digest}-{split}-{controls}"
+    out = Path(os.path.relpath(ROOT / "runs" / "bench" / f"{digest}-{split}-{controls}"))
     console = Console()
 
     def show(played: Any, done: int, total: int) -> None:
@@ -30,7 +31,7 @@ def report(split: str, controls: str = "none", episodes: int = EPISODES) -> dict
             console.print(f"{split}: {done}/{total} episodes")
 
     return evaluate(
-        str(POLICY),
+        os.path.relpath(POLICY),
         episodes=episodes,
         seed=SEED,
         workers=WORKERS,
