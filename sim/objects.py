@@ -32,7 +32,7 @@ class Shape:
     parts: tuple[Part, ...]
     half: tuple[float, float, float]
     flat_top: bool
-    rolls: bool = False
+    rolls: bool = False  # gets rolling friction, or it would roll for ever once it lies on its side
 
 
 _MUG_R, _MUG_H = 0.023, 0.058
@@ -42,7 +42,7 @@ _CUP_H, _PEAR_H, _STAR_H = 0.062, 0.066, 0.040
 _TABLE: dict[str, Shape] = {
     "cube": Shape((Part("box", (0.021, 0.021, 0.021)),), (0.021, 0.021, 0.021), True),
     "block": Shape((Part("box", (0.018, 0.030, 0.018)),), (0.018, 0.030, 0.018), True),
-    "cylinder": Shape((Part("cylinder", (0.021, 0.026)),), (0.021, 0.021, 0.026), True),
+    "cylinder": Shape((Part("cylinder", (0.021, 0.026)),), (0.021, 0.021, 0.026), True, rolls=True),
     "ball": Shape((Part("sphere", (0.023,)),), (0.023, 0.023, 0.023), False, rolls=True),
     "mug": Shape(
         (
@@ -52,6 +52,7 @@ _TABLE: dict[str, Shape] = {
         ),
         (0.030, _MUG_R, _MUG_H / 2),
         True,
+        rolls=True,
     ),
     "bottle": Shape(
         (
@@ -61,10 +62,11 @@ _TABLE: dict[str, Shape] = {
         ),
         (_BOTTLE_R, _BOTTLE_R, _BOTTLE_H / 2),
         False,
+        rolls=True,
     ),
-    "pear": Shape((Part("mesh"),), (0.025, 0.025, _PEAR_H / 2), False),
+    "pear": Shape((Part("mesh"),), (0.025, 0.025, _PEAR_H / 2), False, rolls=True),
     "star": Shape((Part("mesh"),), (0.028, 0.028, _STAR_H / 2), True),
-    "cup": Shape((Part("mesh"),), (0.026, 0.026, _CUP_H / 2), False),
+    "cup": Shape((Part("mesh"),), (0.026, 0.026, _CUP_H / 2), False, rolls=True),
 }
 assert tuple(_TABLE) == SHAPES
 
