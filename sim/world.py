@@ -5,7 +5,9 @@ Positions are metres in the base frame (see :mod:`sim.scene`); rotations are mat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 import mujoco
 import numpy as np
@@ -83,6 +85,9 @@ class World:
         self._slots: dict[str, int] = {}
         self._pressed = [False] * 3
         self._contacts: np.ndarray | None = None
+        self._unaltered: dict[str, np.ndarray] = {}
+        self.picture_filter: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+        self.action_filter: Callable[[np.ndarray], np.ndarray] | None = None
 
     def _index(self) -> None:
         """Look up every id once."""
@@ -119,9 +124,17 @@ class World:
 
     # -- scene ---------------------------------------------------------------------------------------------------
 
-    def reset(self, scene: Scene) -> None:
-        """Lay the scene out and let it settle.  The same scene gives the same bits, whatever happened before."""
+    def reset(self, scene: Scene, vary: Callable[[World], None] | None = None) -> None:
+        """Lay the scene out and let it settle.  The same scene gives the same bits, whatever happened before.
+
+        ``vary(world)`` is called before anything moves; what it does by `alter` and the filters lasts until the next
+        reset (see `sim.perturbations`).
+        """
         model, data = self.model, self.data
+        for name, values in self._unaltered.items():
+            attrgetter(name)(model)[:] = values
+        self._unaltered.clear()
+        self.picture_filter = self.action_filter = None
         mujoco.mj_resetData(model, data)
         self.scene = scene
         self._lay_fixtures(scene)
@@ -137,9 +150,17 @@ class World:
         data.qpos[self._drawer_qpos] = DRAWER_TRAVEL * scene.drawer_open
         self._pressed = [False] * 3
         self._place_arm(scene.start)
+        if vary is not None:
+            vary(self)
         mujoco.mj_step(model, data, SETTLE)
         data.time = 0.0
         self._refresh()
+
+    def alter(self, name: str, index: object, value: object) -> None:
+        """Write ``value`` into the model's array ``name`` (such as ``"light_dir"``, ``"vis.headlight.ambient"``)."""
+        array = attrgetter(name)(self.model)
+        self._unaltered.setdefault(name, array.copy())
+        array[index] = value
 
     def _lay_fixtures(self, scene: Scene) -> None:
         model = self.model
@@ -191,6 +212,8 @@ class World:
     def step(self, action: np.ndarray) -> None:
         """One control period (50 ms).  ``action``: (7,) ``ee_delta`` or (8,) ``joint_position``; clipped."""
         data, controller = self.data, self.controller
+        if self.action_filter is not None:
+            action = self.action_filter(action)
         controller.command(np.asarray(action, dtype=np.float64), self.ee_position, self._ee_quaternion())
         data.ctrl[:7] = controller.joints
         data.ctrl[7] = 255.0 * controller.gripper
@@ -235,7 +258,8 @@ class World:
 
     def render(self) -> dict[str, np.ndarray]:
         """``front`` and ``wrist``: (H, W, 3) uint8 RGB."""
-        return self.cameras.render(self.data)
+        pictures = self.cameras.render(self.data)
+        return self.picture_filter(pictures) if self.picture_filter else pictures
 
     def state(self) -> np.ndarray:
         """(17,) float32: position (m) 3, first two columns of the rotation 6, gripper 1, joint positions (rad) 7."""

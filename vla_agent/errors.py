@@ -72,9 +72,25 @@ class ReportError(VlaAgentError):
     """An evaluation report is missing, damaged or of another suite."""
 
 
+class GateError(VlaAgentError):
+    """A gate file is wrong, or a policy may not reach hardware."""
+
+
+class CertificateError(GateError):
+    """A certificate, its evidence, a key or the ledger is missing, damaged, changed or not trusted."""
+
+
 class SimulatorError(VlaAgentError):
     """The simulator cannot start or render here (GL, model files)."""
 
 
 class OptionError(VlaAgentError):
     """A command-line option has a value that makes no sense."""
+
+
+class RobotError(VlaAgentError):
+    """A robot's description is wrong, or does not fit the policy or the model."""
+
+
+class NodeError(VlaAgentError):
+    """A ROS 2 node or the graph around it cannot start or work."""
