@@ -1,0 +1,1 @@
+"""The gate: evidence from simulation, a verdict with stated error rates, a signed certificate, and its enforcement."""
