@@ -19,18 +19,21 @@ CONTROL_HZ = 20.0
 CHUNK_LENGTH = 16
 STATE = (
     Field("ee_position", 3, "m", "base"),
-    Field("ee_rotation", 6, "1", "base"),
-    Field("gripper", 1, "0 open to 1 closed"),
+    Field("ee_rotation", 6, "1", "base", -1.0, 1.0, "matrix columns 1, 2"),
+    Field("gripper", 1, "0 open to 1 closed", low=0.0, high=1.0),
     Field("joint_position", 7, "rad"),
 )
 STATE_LIMITS = np.array([2.0] * 3 + [1.001] * 6 + [1.0] + [4.0] * 7, np.float32)
 ACTIONS = {
     "ee_delta": (
-        Field("ee_translation", 3, "m per period", "base"),
-        Field("ee_rotation", 3, "rad per period", "base"),
-        Field("gripper", 1, "0 open to 1 closed"),
+        Field("ee_translation", 3, "m per period", "base", -0.025, 0.025),
+        Field("ee_rotation", 3, "rad per period", "base", -0.15, 0.15, "rotation vector"),
+        Field("gripper", 1, "0 open to 1 closed", low=0.0, high=1.0),
     ),
-    "joint_position": (Field("joint_position", 7, "rad"), Field("gripper", 1, "0 open to 1 closed")),
+    "joint_position": (
+        Field("joint_position", 7, "rad"),
+        Field("gripper", 1, "0 open to 1 closed", low=0.0, high=1.0),
+    ),
 }
 
 

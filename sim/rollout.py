@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from sim.drive import delayed, open_loop
 from sim.events import Events, Watcher
 from sim.policies import Policy
-from vla_agent.errors import ContractError
+from vla_agent.errors import OptionError
+from vla_agent.execution import ChunkExecutor
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def run_episode(
     film_every: int = 0,
     film: Callable[[], dict[str, np.ndarray]] | None = None,
     recorder: Callable[[Any, np.ndarray], None] | None = None,
+    executor: ChunkExecutor | None = None,
+    delay: int = 0,
 ) -> EpisodeResult:
     """Run one episode until success or the task's time limit.
 
@@ -56,10 +60,21 @@ def run_episode(
         film_every: keep pictures of every k-th control step and of the last; 0 keeps none.
         film: how to take them, in place of the world's own cameras.
         recorder: called as ``recorder(world, action)`` before every control step.
+        executor: turns chunks into actions; without one, ``policy.execute`` rows of a chunk are carried out, open loop.
+        delay: control steps that the simulation advances while the policy thinks; needs an executor.
 
     Raises:
         ContractError: the policy returned something that is not a chunk.
+        OptionError: a delay without an executor.
     """
+    if delay and executor is None:
+        raise OptionError(
+            "nothing says what to do while the policy thinks",
+            key="delay",
+            expected="0, or an executor",
+            found=delay,
+            remedy="pass executor=ChunkExecutor('open_loop', chunk_length, execute)",
+        )
     base = env.unwrapped
     began = time.perf_counter()
     task = base.begin(seed)
@@ -76,24 +91,29 @@ def run_episode(
     actions: list[np.ndarray] = []
     looks: list[int] = []
     watcher, success = Watcher(world, task), False
-    while not success and len(actions) < task.steps_limit:
-        observation = {"state": world.state()}
+
+    def look() -> dict[str, Any]:
+        observation: dict[str, Any] = {"state": world.state()}
         if shows:
             observation["images"] = world.render()
             looks.append(len(actions))
             _hash_images(images, observation["images"])
-        chunk = _checked(base.contract, policy.act(observation))
-        for action in chunk[: policy.execute]:
-            if film_every and len(actions) % film_every == 0:
-                frames.append(film())
-            if recorder:
-                recorder(world, action)
-            world.step(action)
-            watcher.update()
-            actions.append(action)
-            success = bool(task.success(world))
-            if success or len(actions) >= task.steps_limit:
-                break
+        return observation
+
+    if executor is None:
+        source = open_loop(policy, look, base.contract)
+    else:
+        source = delayed(policy, look, world.state, base.contract, executor, delay)
+    while not success and len(actions) < task.steps_limit:
+        action = next(source)
+        if film_every and len(actions) % film_every == 0:
+            frames.append(film())
+        if recorder:
+            recorder(world, action)
+        world.step(action)
+        watcher.update()
+        actions.append(action)
+        success = bool(task.success(world))
     _hash_images(images, world.render())
     if film_every:
         frames.append(film())
@@ -122,15 +142,3 @@ def state_hash(world: Any) -> str:
 def _hash_images(digest: Any, images: dict[str, np.ndarray]) -> None:
     for name in sorted(images):
         digest.update(np.ascontiguousarray(images[name]).data)
-
-
-def _checked(contract: Any, chunk: Any) -> np.ndarray:
-    if not isinstance(chunk, np.ndarray) and not hasattr(chunk, "__array__"):
-        raise ContractError(
-            "the policy returned a chunk that is not an array",
-            key="act()",
-            expected=f"(T, {contract.action_dim}) numbers",
-            found=type(chunk).__name__,
-            remedy="return a numpy array, one row per control period",
-        )
-    return contract.check_chunk(chunk)

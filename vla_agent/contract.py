@@ -17,38 +17,58 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
+from vla_agent.compatibility import Difference, compare
 from vla_agent.errors import ContractError, ObservationError
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One RGB camera."""
+    """One camera.
+
+    Args:
+        color: order of the channels, "rgb" or "bgr".
+        hz: fresh pictures a second; None: one for each control period.
+    """
 
     name: str
     height: int
     width: int
+    color: str = "rgb"
+    hz: float | None = None
 
 
 @dataclass(frozen=True)
 class Field:
-    """A slice of the state or action vector: ``size`` numbers of one unit in one frame."""
+    """A slice of the state or action vector: ``size`` numbers of one unit in one frame.
+
+    Args:
+        low, high: range of each of the numbers; None: not limited here.
+        rotation: for rotations, the convention: "matrix columns 1, 2" or "rotation vector".
+    """
 
     name: str
     size: int
     unit: str
     frame: str = ""
+    low: float | None = None
+    high: float | None = None
+    rotation: str = ""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a policy sees (cameras, state) and emits (action chunks at ``control_hz``)."""
+    """What a policy sees (cameras, state, instructions in ``language``) and emits (action chunks at ``control_hz``).
+
+    How numbers are normalised is no part of it: all are in the units named here, and a checkpoint holds its affine map
+    itself, in the weights (`vla_agent.models.normaliser`), not statistics that could be read in two ways.
+    """
 
     cameras: tuple[Camera, ...]
     state: tuple[Field, ...]
@@ -56,6 +76,7 @@ class Contract:
     control_hz: float
     chunk_length: int
     version: int = VERSION
+    language: str = "en"
 
     @property
     def state_dim(self) -> int:
@@ -69,73 +90,90 @@ class Contract:
     def camera_names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.cameras)
 
+    @staticmethod
+    def slices(layout: tuple[Field, ...]) -> dict[str, slice]:
+        """Where each field of ``state`` or ``action`` lies in its vector."""
+        ends = np.cumsum([f.size for f in layout])
+        return {f.name: slice(int(end) - f.size, int(end)) for f, end in zip(layout, ends, strict=True)}
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], file: str | None = None) -> Contract:
-        """Read a contract from plain data.
+        """Read a contract from plain data.  Version 1 is read as what it meant, and becomes version 2.
 
         Raises:
-            ContractError: a key is missing or unknown, or the version is newer than this code.
+            ContractError: a key is missing, unknown or senseless, or the version is newer than this code.
         """
+        known = [f.name for f in fields(cls)]
         try:
+            if int(data["version"]) > VERSION:
+                raise ContractError(
+                    "the contract has another version",
+                    file=file,
+                    key="version",
+                    expected=f"at most {VERSION}",
+                    found=data["version"],
+                    remedy="install the vla-agent release that wrote it, or train anew",
+                )
+            unknown = sorted(set(data) - set(known))
+            if unknown:
+                raise KeyError(*unknown)
             contract = cls(
                 cameras=tuple(Camera(**c) for c in data["cameras"]),
                 state=tuple(Field(**f) for f in data["state"]),
                 action=tuple(Field(**f) for f in data["action"]),
                 control_hz=float(data["control_hz"]),
                 chunk_length=int(data["chunk_length"]),
-                version=int(data["version"]),
+                version=VERSION,
+                language=str(data.get("language", "en")),
             )
+            senseless = _senseless(contract)
         except (KeyError, TypeError, ValueError) as error:
             raise ContractError(
                 "the contract cannot be read",
                 file=file,
                 key=str(error).strip("'\""),
-                expected="cameras, state, action, control_hz, chunk_length, version",
+                expected=", ".join(known),
                 found=sorted(data) if isinstance(data, Mapping) else type(data).__name__,
                 remedy="the file is damaged or of another project: get it again or train anew",
             ) from error
-        if contract.version != VERSION:
+        if senseless:
             raise ContractError(
-                "the contract has another version",
+                "the contract makes no sense",
                 file=file,
-                key="version",
-                expected=VERSION,
-                found=contract.version,
-                remedy="install the vla-agent release that wrote it, or train anew",
+                key=", ".join(senseless),
+                expected="names that occur once, whole positive sizes, a positive rate, low below high, rgb or bgr",
+                found=", ".join(senseless.values()),
+                remedy="the file is damaged: get it again or train anew",
             )
-        return contract
+        return _from_version_1(contract) if int(data["version"]) == 1 else contract
 
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON form: equal contracts have equal hashes on every machine."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        plain = json.dumps(_canonical(self.to_dict()), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(plain.encode()).hexdigest()
 
-    def differences(self, other: Contract) -> list[str]:
-        """Every difference at once, one line each: ``name: mine against theirs``."""
-        lines = []
-        mine, theirs = _flatten(self.to_dict()), _flatten(other.to_dict())
-        for key in sorted(mine.keys() | theirs.keys()):
-            if mine.get(key) != theirs.get(key):
-                lines.append(f"{key}: {mine.get(key, 'absent')} against {theirs.get(key, 'absent')}")
-        return lines
+    def differences(self, other: Contract) -> list[Difference]:
+        """Every difference at once: where, mine, theirs, and the nearest fix."""
+        return compare(self, other)
 
     def require(self, other: Contract, mine: str, theirs: str, *, ignore: tuple[str, ...] = ()) -> None:
         """Raise unless both contracts agree.  ``ignore`` names keys that may differ (e.g. ``"chunk_length"``).
 
         Raises:
-            ContractError: with every difference listed and both sides named.
+            ContractError: with every difference listed and both sides named, and a fix for each.
         """
-        lines = [d for d in self.differences(other) if not d.startswith(ignore)] if ignore else self.differences(other)
-        if lines:
+        found = [d for d in self.differences(other) if not d.key.startswith(ignore)] if ignore else compare(self, other)
+        if found:
             raise ContractError(
                 f"{mine} and {theirs} do not fit together",
-                key="; ".join(line.split(":")[0] for line in lines),
+                key="; ".join(d.key for d in found),
                 expected=f"the same contract on both sides ({mine} against {theirs})",
-                found="; ".join(lines),
-                remedy="use the cameras, image size, layout and rate the policy was trained with, or train for these",
+                found="; ".join(str(d) for d in found),
+                remedy="; ".join(dict.fromkeys(d.fix for d in found)),
             )
 
     def check_observation(self, observation: Mapping[str, Any]) -> None:
@@ -209,13 +247,54 @@ class Contract:
         return array
 
 
-def _flatten(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries and lists of named things as dotted keys: ``cameras.front.height``."""
-    if isinstance(data, Mapping):
-        return {k: v for key, value in data.items() for k, v in _flatten(value, f"{prefix}{key}.").items()}
-    if isinstance(data, (list, tuple)) and data and all(isinstance(d, Mapping) and "name" in d for d in data):
-        flat = {f"{prefix}order": [d["name"] for d in data]}
-        for d in data:
-            flat |= _flatten({k: v for k, v in d.items() if k != "name"}, f"{prefix}{d['name']}.")
-        return flat
-    return {prefix.rstrip("."): data}
+def _canonical(value: Any) -> Any:
+    """Plain data in which 20 and 20.0 are written alike."""
+    if isinstance(value, Mapping):
+        return {k: _canonical(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(v) for v in value]
+    return float(value) if isinstance(value, (int, float)) else value
+
+
+def _senseless(contract: Contract) -> dict[str, str]:
+    """Key -> value of what no contract can mean."""
+    wrong: dict[str, str] = {}
+    for part in ("cameras", "state", "action"):
+        names = [thing.name for thing in getattr(contract, part)]
+        if len(set(names)) < len(names) or not names:
+            wrong[part] = ", ".join(names) or "nothing"
+    for camera in contract.cameras:
+        if camera.color not in ("rgb", "bgr"):
+            wrong[f"cameras.{camera.name}.color"] = camera.color
+        for key, size in (("height", camera.height), ("width", camera.width)):
+            if not isinstance(size, int) or size < 1:
+                wrong[f"cameras.{camera.name}.{key}"] = repr(size)
+    for part, layout in (("state", contract.state), ("action", contract.action)):
+        for field in layout:
+            if not isinstance(field.size, int) or field.size < 1:
+                wrong[f"{part}.{field.name}.size"] = repr(field.size)
+            if field.low is not None and field.high is not None and not field.low < field.high:
+                wrong[f"{part}.{field.name}.low"] = f"{field.low} to {field.high}"
+    if not (np.isfinite(contract.control_hz) and contract.control_hz > 0):
+        wrong["control_hz"] = str(contract.control_hz)
+    if contract.chunk_length < 1:
+        wrong["chunk_length"] = str(contract.chunk_length)
+    return wrong
+
+
+# What the fields of version 1, which knew neither ranges nor conventions, always meant: (part, name, size) -> attributes.
+_VERSION_1: dict[tuple[str, str, int], dict[str, Any]] = {
+    ("state", "ee_rotation", 6): {"low": -1.0, "high": 1.0, "rotation": "matrix columns 1, 2"},
+    ("state", "gripper", 1): {"low": 0.0, "high": 1.0},
+    ("action", "ee_translation", 3): {"low": -0.025, "high": 0.025},
+    ("action", "ee_rotation", 3): {"low": -0.15, "high": 0.15, "rotation": "rotation vector"},
+    ("action", "gripper", 1): {"low": 0.0, "high": 1.0},
+}
+
+
+def _from_version_1(contract: Contract) -> Contract:
+    state, action = (
+        tuple(replace(f, **_VERSION_1.get((part, f.name, f.size), {})) for f in layout)
+        for part, layout in (("state", contract.state), ("action", contract.action))
+    )
+    return replace(contract, state=state, action=action)

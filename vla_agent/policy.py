@@ -22,9 +22,11 @@ from torch import nn
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
+from vla_agent.execution.realtime import Committed
 from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone, TextFeatures, geometry, geometry_dim, stack_images
 from vla_agent.models.head import DiffusionHead, HeadConfig
+from vla_agent.models.inpainting import sample_guided
 from vla_agent.models.normaliser import Normaliser
 
 FORMAT = 1
@@ -63,24 +65,33 @@ class VLAPolicy(nn.Module):
         self._generator.manual_seed(seed)
 
     @torch.inference_mode()
-    def act(self, observation: dict[str, Any]) -> np.ndarray:
+    def act(self, observation: dict[str, Any], committed: Committed | None = None) -> np.ndarray:
         """One observation -> chunk (T, A) float32 in the contract's units.
+
+        Args:
+            committed: what is already decided about this chunk; it is then guided to continue it (real-time chunking).
 
         Raises:
             ObservationError: the observation does not fit the contract.
             CheckpointError: `reset` was not called.
+            OptionError: ``committed`` with a head that cannot be guided.
         """
         if self._text is None:
             raise CheckpointError("the policy has no instruction", key="reset", remedy="call reset(instruction) first")
         self.contract.check_observation(observation)
         state = torch.from_numpy(np.asarray(observation["state"], dtype=np.float32))[None]
         out = self.backbone(stack_images(observation["images"], self.contract.camera_names), self._text)
-        chunk = self.head.sample(
+        condition = (
             out.hidden,
             self.state_normaliser(state),
             geometry(out.points, out.seen, out.located, state[:, :3]),
-            generator=self._generator,
         )
+        if committed is None:
+            chunk = self.head.sample(*condition, generator=self._generator)
+        else:
+            target = self.action_normaliser(torch.from_numpy(committed.actions))[None].clamp(-1.5, 1.5)
+            weights = torch.from_numpy(committed.weights())
+            chunk = sample_guided(self.head, *condition, target, weights, self._generator)
         return self.contract.check_chunk(self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].numpy())
 
     def parameter_counts(self) -> dict[str, int]:

@@ -26,6 +26,7 @@ examples:
   vla-agent eval policies/tabletop-nano --tasks put_in_tray,stack --episodes 50 --seed 1000
   vla-agent eval runs/mine --min-success 0.8 --controls none      # in CI: exit code 1 where it falls short
   vla-agent eval runs/mine --resume                               # go on after Ctrl-C
+  vla-agent eval runs/mine --execution realtime --delay-ms 200    # the world goes on while the policy thinks
   vla-agent replay runs/eval-mine-tabletop-seen/report.json --episode 3 -o video.mp4
 
 splits: seen (wordings and objects of training, new scenes), wordings (held-out wordings), objects (held-out pairs of
@@ -61,6 +62,23 @@ def add_parser(subparsers: Any) -> None:
         "--min-success", type=float, metavar="P", help="exit with 1 where the mean over families is below P (0 to 1)"
     )
     parser.add_argument("--controls", default="all", help="all, or none: the policy alone (default: all)")
+    parser.add_argument(
+        "--execution", default="open_loop", metavar="MODE", help="open_loop, ensemble, adaptive or realtime (open_loop)"
+    )
+    parser.add_argument(
+        "--delay-ms",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="thinking time: the simulation goes on meanwhile; rounded up to control steps of 50 ms (default: 0)",
+    )
+    parser.add_argument(
+        "--rename-camera",
+        action="append",
+        default=[],
+        metavar="POLICY'S=HERE",
+        help="the simulator's name of one of the policy's cameras; may be repeated",
+    )
     parser.set_defaults(run=run)
 
 
@@ -69,9 +87,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_out(policy: str, suite: str, split: str) -> Path:
-    """``runs/eval-<policy's name>-<suite>-<split>``."""
-    return Path("runs") / f"eval-{Path(policy).name}-{suite}-{split}"
+def default_out(policy: str, suite: str, split: str, execution: str = "open_loop", delay_ms: float = 0.0) -> Path:
+    """``runs/eval-<policy's name>-<suite>-<split>``, and the way of execution where it is not the default."""
+    driven = "" if execution == "open_loop" and delay_ms == 0 else f"-{execution}-{delay_ms:g}ms"
+    return Path("runs") / f"eval-{Path(policy).name}-{suite}-{split}{driven}"
+
+
+def _renamed(pairs: list[str]) -> tuple[tuple[str, str], ...]:
+    names = [tuple(part.strip() for part in pair.partition("=")[::2]) for pair in pairs]
+    wrong = [pair for pair, (own, here) in zip(pairs, names, strict=True) if not own or not here]
+    if wrong:
+        raise OptionError(
+            "a camera cannot be renamed like that",
+            key="--rename-camera",
+            expected="POLICY'S=HERE, such as top=front",
+            found=", ".join(wrong),
+            remedy="vla-agent inspect POLICY --against sim names both sides' cameras",
+        )
+    return tuple((own, here) for own, here in names)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,9 +120,12 @@ def run(args: argparse.Namespace) -> int:
             else "0.8, say",
         )
     from vla_agent.evaluation.console import Progress, print_summary
+    from vla_agent.evaluation.execution import Execution
     from vla_agent.evaluation.runner import evaluate
 
-    out = Path(args.out) if args.out else default_out(args.policy, args.suite, args.split)
+    execution = Execution(args.execution, args.delay_ms, _renamed(args.rename_camera))
+    driven = (args.execution, args.delay_ms)
+    out = Path(args.out) if args.out else default_out(args.policy, args.suite, args.split, *driven)
     with Progress() as progress:
         report = evaluate(
             args.policy,
@@ -103,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
             suite=args.suite,
             resume=args.resume,
             progress=progress.update,
+            execution=execution,
         )
     print_summary(report, out)
     success = report["summary"]["controls"]["policy"]["mean_over_families"]

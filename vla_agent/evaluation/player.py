@@ -16,7 +16,9 @@ from sim.policies import ExpertPolicy, Policy, RandomPolicy, ReplayPolicy
 from sim.rollout import EpisodeResult, run_episode
 from sim.task import TaskFamily, TaskInstance
 from vla_agent.contract import Contract
+from vla_agent.evaluation.execution import Execution
 from vla_agent.evaluation.failure import classify
+from vla_agent.renaming import RenamedCameras
 
 SCRIPTED = ("expert", "random")
 
@@ -49,6 +51,7 @@ class Setting:
     families: dict[str, TaskFamily]
     split: str = "seen"
     load: Callable[[str], Policy] = load_learned
+    execution: Execution = Execution()
 
 
 class Player:
@@ -72,6 +75,9 @@ class Player:
         """The policy of that name or folder, loaded once, its contract compared with the environment's."""
         if name not in self._policies:
             policy = self.setting.load(name)
+            self.setting.execution.require_guidable(policy)
+            if self.setting.execution.renamed:
+                policy = RenamedCameras(policy, dict(self.setting.execution.renamed))
             contract: Contract | None = getattr(policy, "contract", None)
             if contract is not None:
                 contract.require(env.contract, f"policy {name}", "the simulator", ignore=("chunk_length",))
@@ -85,7 +91,10 @@ class Player:
         if "torch" in sys.modules:  # for policies that draw from torch's global generator
             sys.modules["torch"].manual_seed(job.seed)
         instruction = partial(other_instruction, seed=job.seed) if job.control == "shuffled" else None
-        return run_episode(env, policy, job.seed, instruction)
+        if job.control in SCRIPTED or self.setting.execution.plain:
+            return run_episode(env, policy, job.seed, instruction)
+        executor, delay = self.setting.execution.executor(policy, env.contract)
+        return run_episode(env, policy, job.seed, instruction, executor=executor, delay=delay)
 
     def replay(
         self, row: Mapping[str, Any], actions: np.ndarray, looks: tuple[int, ...], size: int, film_every: int

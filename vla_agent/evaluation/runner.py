@@ -14,6 +14,7 @@ from sim.policies import Policy
 from sim.task import SPLITS, TaskFamily, load_suite, select
 from vla_agent.errors import OptionError
 from vla_agent.evaluation import provenance
+from vla_agent.evaluation.execution import Execution
 from vla_agent.evaluation.gallery import film
 from vla_agent.evaluation.player import SCRIPTED, Job, Played, Setting, load_learned, play
 from vla_agent.evaluation.report import page
@@ -34,6 +35,7 @@ class Plan:
     episodes: int = 10
     seed: int = 0
     controls: tuple[str, ...] = ("shuffled", "random", "expert")
+    execution: Execution = Execution()
 
     def jobs(self) -> list[Job]:
         """Every episode, in the order of play: all controls of one scene together, task after task, seed after seed."""
@@ -53,6 +55,7 @@ def make_plan(
     episodes: int = 10,
     seed: int = 0,
     controls: str = "all",
+    execution: Execution | None = None,
 ) -> Plan:
     """Check the options and make a plan.  A control that would repeat the policy itself is left out.
 
@@ -68,9 +71,15 @@ def make_plan(
     for family in families.values():
         family.wordings_of(split)
     chosen: tuple[str, ...] = ("shuffled", "random", "expert") if controls == "all" else ()
+    execution = execution or Execution()
+    if policy in SCRIPTED and execution.settings():
+        key, value = next(iter(execution.settings().items()))
+        _require(
+            False, f"--{key.replace('_', '-')}", "a learned policy: scripted ones emit one action at a time", value
+        )
     if policy in SCRIPTED:  # they do not hear the instruction
         chosen = tuple(c for c in chosen if c not in ("shuffled", policy))
-    return Plan(policy, families, suite, split, episodes, seed, chosen)
+    return Plan(policy, families, suite, split, episodes, seed, chosen, execution)
 
 
 def _require(good: bool, key: str, expected: object, found: object) -> None:
@@ -97,6 +106,7 @@ def evaluate(
     resume: bool = False,
     progress: Callable[[Played, int, int], None] | None = None,
     load: Callable[[str], Policy] = load_learned,
+    execution: Execution | None = None,
 ) -> dict[str, Any]:
     """Evaluate a policy; the report as a dictionary.
 
@@ -108,20 +118,23 @@ def evaluate(
         resume: go on with an unfinished run in ``out``.
         progress: called after each episode with what was played, how many are done and how many there are.
         load: makes the policy of a name that is not "expert" or "random"; a function that can be pickled.
+        execution: how the policy's chunks are executed and how long it thinks; None: open loop, no delay.  The controls
+            "random" and "expert" are always driven without delay.
 
     Raises:
         VlaAgentError: bad options, a policy that does not fit, another run in ``out``.
     """
     _require(workers >= 1, "--workers", "at least 1", workers)
-    plan = make_plan(policy, tasks, suite, split, episodes, seed, controls)
+    plan = make_plan(policy, tasks, suite, split, episodes, seed, controls, execution)
     began = time.perf_counter()
     description = describe(plan, find_files=load is load_learned)
-    store = None if out is None else Store(Path(out), identity_of(description), resume)
+    settings = {"summary": {"settings": _settings(plan)}}
+    store = None if out is None else Store(Path(out), identity_of(description | settings), resume)
     rows = dict(store.records) if store else {}
     seconds = store.seconds if store else 0.0
     jobs = [job for job in plan.jobs() if job.key not in rows]
     total = len(jobs) + len(rows)
-    setting = Setting(policy, plan.families, split, load)
+    setting = Setting(policy, plan.families, split, load, plan.execution)
     with closing(store) if store else nullcontext(), Workers(setting, min(workers, len(jobs) or workers)) as pool:
         for played in pool.map(play, jobs):
             rows[played.job.key] = played.record
@@ -148,7 +161,8 @@ def _settings(plan: Plan) -> dict[str, Any]:
     """What was asked for; ``tasks`` gives the file of each family that is not of the suite."""
     shipped = load_suite(plan.suite)
     files = {n: None if n in shipped and f is shipped[n] else str(f.file) for n, f in plan.families.items()}
-    return {"episodes": plan.episodes, "seed": plan.seed, "controls": list(plan.controls), "tasks": files}
+    asked = {"episodes": plan.episodes, "seed": plan.seed, "controls": list(plan.controls), "tasks": files}
+    return asked | plan.execution.settings()
 
 
 def describe(plan: Plan, find_files: bool = True) -> dict[str, Any]:

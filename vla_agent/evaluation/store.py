@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from vla_agent.errors import ReportError
+from vla_agent.evaluation.execution import Execution
 from vla_agent.evaluation.player import Job, Played
 
 KEYS = ("policy", "suite", "split", "versions", "hashes", "episodes", "summary")
@@ -63,7 +64,7 @@ class Store:
         for file in (self.aside / "run.json", self.out / "report.json"):
             if file.exists():
                 data = read_json(file)
-                return data if file.name == "run.json" else identity_of(data)
+                return Execution.identity(data) | data if file.name == "run.json" else identity_of(data)
         return None
 
     def _require_same(self, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -175,7 +176,7 @@ def identity_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "contract": hashes["contract"],
         "mujoco": report["versions"]["mujoco"],
         "tasks": hashes["tasks"],
-    }
+    } | Execution.identity(report["summary"].get("settings", {}))
 
 
 def read_report(file: Path) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""How chunks are executed in an evaluation, and how long the policy is taken to think."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vla_agent.contract import Contract
+from vla_agent.errors import OptionError
+from vla_agent.execution import MODES, ChunkExecutor, delay_steps
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Part of a run's settings.  The default is open loop in a world that waits for the policy.
+
+    Args:
+        mode: one of `vla_agent.execution.MODES`.
+        delay_ms: inference delay in milliseconds, rounded up to whole control steps.
+        renamed: pairs (the policy's name of a camera, the simulator's name of it).
+
+    Raises:
+        OptionError: no such mode, or a senseless delay.
+    """
+
+    mode: str = "open_loop"
+    delay_ms: float = 0.0
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = None
+        if self.mode not in MODES:
+            wrong = ("--execution", ", ".join(MODES), self.mode)
+        elif not 0 <= self.delay_ms <= 10_000:
+            wrong = ("--delay-ms", "0 to 10000", self.delay_ms)
+        if wrong:
+            raise OptionError(
+                "an option has a value that makes no sense",
+                key=wrong[0],
+                expected=wrong[1],
+                found=wrong[2],
+                remedy="see vla-agent eval --help; docs/execution.md",
+            )
+
+    @property
+    def plain(self) -> bool:
+        """Is it the default, which needs no executor?"""
+        return self.mode == "open_loop" and self.delay_ms == 0
+
+    def settings(self) -> dict[str, Any]:
+        """For the report; empty for the default, so that reports of earlier releases say the same."""
+        named: dict[str, Any] = {"execution": self.mode, "delay_ms": self.delay_ms}
+        settings: dict[str, Any] = {} if self.plain else named
+        return settings | ({"renamed_cameras": dict(self.renamed)} if self.renamed else {})
+
+    @staticmethod
+    def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What the settings of a report say about its execution, with the defaults where they say nothing."""
+        default: dict[str, Any] = {"execution": "open_loop", "delay_ms": 0.0, "renamed_cameras": {}}
+        return {key: settings.get(key, value) for key, value in default.items()}
+
+    def executor(self, policy: Any, contract: Contract) -> tuple[ChunkExecutor, int]:
+        """An executor for the policy, and the delay in control steps at the rate of ``contract``.
+
+        A policy without a contract of its own is taken to emit chunks as long as those of ``contract``.
+        """
+        length = getattr(policy, "contract", contract).chunk_length
+        return ChunkExecutor(self.mode, length, policy.execute), delay_steps(self.delay_ms, contract.control_hz)
+
+    def require_guidable(self, policy: Any) -> None:
+        """Raise where the mode guides the policy's sampling and the policy takes no guidance.
+
+        Raises:
+            OptionError: ``act`` has no argument ``committed``.
+        """
+        parameters = inspect.signature(policy.act).parameters
+        takes = "committed" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        if self.mode == "realtime" and not takes:
+            raise OptionError(
+                "this policy cannot be executed in real time",
+                key="--execution",
+                expected="a policy with act(observation, committed=...)",
+                found=f"{type(policy).__name__}.act({', '.join(parameters)})",
+                remedy="use open_loop, ensemble or adaptive",
+            )

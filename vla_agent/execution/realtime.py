@@ -1,0 +1,44 @@
+"""Real-time chunking: Black, Galliker and Levine 2025, "Real-Time Execution of Action Chunking Flow Policies".
+
+The next chunk is computed while the present one runs, and is guided towards what will have been executed by then::
+
+    row of the next chunk   0 ........ delay ........ decided ........ T
+    weight                  1   frozen   1 ... 0  soft    0  free
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What is already decided about the chunk that is about to be computed.
+
+    Args:
+        actions: (T, A) in the contract's units; rows from ``decided`` on hold the last decided action and weigh nothing.
+        decided: rows that the present chunk still has.
+        delay: rows that will surely have run before the next chunk comes; at most ``decided``.
+    """
+
+    actions: np.ndarray
+    decided: int
+    delay: int
+
+    def weights(self) -> np.ndarray:
+        """(T,) float32, the paper's soft mask: 1 on frozen rows, 0 on free ones, falling between."""
+        row = np.arange(len(self.actions), dtype=np.float32)
+        share = (self.decided - row) / (self.decided - self.delay + 1)
+        soft = share * np.expm1(share) / np.expm1(1.0)
+        return np.where(row < self.delay, 1.0, np.where(row < self.decided, soft, 0.0)).astype(np.float32)
+
+
+def commit(ahead: np.ndarray | None, chunk_length: int, delay: int) -> Committed | None:
+    """The present chunk's rows ahead (K, A) as the next chunk's beginning; None where there are none."""
+    if ahead is None:
+        return None
+    decided = min(len(ahead), chunk_length)
+    index = np.minimum(np.arange(chunk_length), decided - 1)
+    return Committed(ahead[index], decided, min(delay, decided))
