@@ -1,4 +1,4 @@
-"""``python -m benchmarks run NAME ...`` measures; ``python -m benchmarks list`` shows results and what falls short."""
+"""``python -m benchmarks run NAME ...`` measures; ``list`` shows what falls short; ``readme`` quotes the results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from benchmarks import record
+from benchmarks.readme import quote
 from vla_agent.errors import VlaAgentError
 
 
@@ -18,8 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     runner.add_argument("names", nargs="+", metavar="NAME", help="one of: " + ", ".join(record.names()))
     lister = commands.add_parser("list", help="all benchmarks with value, target, and what falls short")
     lister.add_argument("--strict", action="store_true", help="exit code 1 where one falls short or is not measured")
+    commands.add_parser("readme", help="write the records into the README's table of numbers")
     args = parser.parse_args(argv)
     try:
+        if args.command == "readme":
+            return quote()
         return _run(args.names) if args.command == "run" else _list(args.strict)
     except VlaAgentError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,0 +1,57 @@
+"""The README's table of numbers, written from the records alone."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from benchmarks import record
+from benchmarks.evaluations import ROOT
+from vla_agent.errors import VlaAgentError
+
+BEGIN, END = "<!-- numbers: python -m benchmarks readme -->", "<!-- end of numbers -->"
+
+
+def table() -> str:
+    """All records as Markdown, then the names of what is not measured yet."""
+    lines = ["| name | what | measured | n | target | reached |", "|---|---|---|---|---|---|"]
+    missing = []
+    for name in record.names():
+        try:
+            result, title = record.read(name), record.load(name).TITLE
+        except (VlaAgentError, ImportError):
+            result = None
+        if result is None:
+            missing.append(f"`{name}`")
+            continue
+        sign = "at least" if result["better"] == "higher" else "at most"
+        reached = "yes" if result["passed"] else "**no**"
+        target = f"{sign} {_number(result, result['target'])}"
+        lines.append(f"| `{name}` | {title} | {_value(result)} | {result['n']} | {target} | {reached} |")
+    return "\n".join([*lines, "", f"Not measured yet: {', '.join(missing) or 'none'}."])
+
+
+def quote() -> int:
+    """Replace what stands between the markers in README.md."""
+    file = ROOT / "README.md"
+    text = file.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    aside = file.with_suffix(".md.part")
+    aside.write_text(f"{head}{BEGIN}\n{table()}\n{END}{tail}", encoding="utf-8")
+    os.replace(aside, file)
+    return 0
+
+
+def _value(result: dict[str, Any]) -> str:
+    low, high = result.get("interval") or (None, None)
+    value = _number(result, result["value"])
+    return value if low is None else f"{value} ({_number(result, low)} to {_number(result, high)})"
+
+
+def _number(result: dict[str, Any], value: float) -> str:
+    """Shares as percentages, all else with its unit."""
+    unit = str(result["unit"])
+    if unit.startswith(("of ", "share of ")):
+        return f"{100 * value:.1f} %"
+    return f"{value:.3g} {unit}" if unit in ("ms", "s") else f"{value:.3g}"
