@@ -51,6 +51,6 @@ def run() -> dict[str, Any]:
         "rows": rows,
         "passed": bool(worst <= alpha <= TARGET and agree and all(r["exact"] <= r["alpha_1"] for r in rows)),
         "notes": f"alpha of the shipped gate: {alpha:g} over all attempts, of which the first may spend alpha_1; every "
-        "attempt with fresh episodes. `exact` is the computed rate of the first attempt, `rate` the simulated one; passed "
+        "attempt with fresh episodes. `exact` is the computed rate of the first attempt, `rate` the simulated. Passed "
         "where each exact rate is at most alpha_1, the simulated ones agree with it, and all attempts stay below alpha",
     }

@@ -1,0 +1,104 @@
+"""No certificate, no motion: what a robot's nodes ask before a policy may move hardware.
+
+Imports neither torch nor the simulator's engine beyond what hashing files needs, so that the safety node can call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vla_agent.errors import GateError
+from vla_agent.gate.canonical import changes
+from vla_agent.gate.certificate import Certificate, read_certificate, require_current, require_signed
+from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts
+from vla_agent.gate.keys import keys_folder, revoked, trusted
+
+
+def require_certificate(
+    policy_folder: Path,
+    certificate_file: Path | None,
+    robot_name: str,
+    hardware: bool,
+    *,
+    cameras: Mapping[str, tuple[int, int]] | None = None,
+    control_hz: float | None = None,
+    latency_ms: float | None = None,
+    keys: Path | None = None,
+    now: datetime | None = None,
+) -> Certificate | None:
+    """The certificate that covers exactly this policy on this robot; None where no hardware is moved.
+
+    Args:
+        policy_folder: what is loaded, or is about to be.
+        certificate_file: ``certificate.json``; None where there is none.
+        robot_name: as in the robot's description.
+        hardware: False for simulation, which needs no certificate.
+        cameras: name -> (height, width) in pixels that the robot delivers to the policy.
+        control_hz: rate at which the robot takes actions.
+        latency_ms: 99th percentile of an inference on this machine, milliseconds.
+        keys: folder of the trusted keys and of the list of what was revoked (default: `keys_folder`).
+        now: the time to judge validity by (default: the clock).
+
+    Raises:
+        GateError: naming what differs, what was certified, what was found, and the remedy.
+    """
+    if not hardware:
+        return None
+    if certificate_file is None:
+        raise _refused("the policy has no certificate", None, "certificate", "a certificate.json", "none")
+    certificate = read_certificate(certificate_file)
+    folder = keys or keys_folder()
+    require_signed(certificate, trusted(folder))
+    require_current(certificate, revoked(folder), now)
+    payload, file = certificate.payload, certificate.file
+    if payload["verdict"] != "pass":
+        raise _refused("the policy did not pass the gate", file, "verdict", "pass", payload["verdict"])
+    if payload["robot"] != robot_name:
+        raise _refused("the certificate is for another robot", file, "robot", payload["robot"], robot_name)
+    _require_policy(payload["policy"], policy_folder)
+    contract = payload["contract"]
+    own = contract_parts(policy_contract(policy_folder))
+    for key, expected, found in changes(contract, own):
+        raise _refused("the policy's contract is not the certified one", policy_folder, key, expected, found)
+    if cameras is not None:
+        delivered = {name: list(size) for name, size in cameras.items()}
+        for key, expected, found in changes(contract["cameras"], delivered):
+            raise _refused("the robot's cameras are not the certified ones", file, f"cameras.{key}", expected, found)
+    if control_hz is not None and control_hz != contract["control_hz"]:
+        what = "the robot's control rate is not the certified one"
+        raise _refused(what, file, "control_hz", contract["control_hz"], control_hz)
+    if latency_ms is not None and not latency_ms <= payload["latency"]["certified_ms"]:
+        what = "this machine is slower than what the policy was certified for"
+        expected = f"at most {payload['latency']['certified_ms']:g} ms"
+        remedy = "use a faster machine, or run the gate with this latency (delay_ms)"
+        raise _refused(what, file, "latency", expected, f"{latency_ms:.1f} ms", remedy)
+    return certificate
+
+
+def _require_policy(certified: Mapping[str, Any], folder: Path) -> None:
+    if not certified["files"]:
+        raise _refused("the certificate covers no checkpoint", folder, "policy.files", "files", "none")
+    if not folder.is_dir():
+        raise _refused("there is no such policy folder", folder, "policy", "the certified folder", "nothing there")
+    found = policy_parts(folder)
+    differing = changes({k: certified[k] for k in ("adapter", "files")}, {k: found[k] for k in ("adapter", "files")})
+    for key, expected, now in differing:
+        adapter = "adapter" in key
+        what = f"the policy's {'adapter' if adapter else 'files'} are not the certified ones"
+        raise _refused(what, folder, f"policy.{key}", expected, now)
+
+
+def _refused(
+    what: str, file: Path | None, key: str, expected: object, found: object, remedy: str | None = None
+) -> GateError:
+    return GateError(
+        what,
+        file=file,
+        key=key,
+        expected=expected,
+        found=found,
+        remedy=remedy or "use exactly what was certified, or run vla-agent gate for what is here",
+    )

@@ -1,0 +1,230 @@
+"""Run a gate: count the attempt, play rounds of episodes until every check is decided, judge, write, sign."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sim.env import tabletop_contract
+from sim.policies import Policy
+from vla_agent.errors import GateError
+from vla_agent.evaluation import provenance
+from vla_agent.evaluation.execution import Execution
+from vla_agent.evaluation.player import SCRIPTED, Played, Setting, load_learned
+from vla_agent.evaluation.store import Store, identity_of
+from vla_agent.evaluation.workers import Workers
+from vla_agent.folder import find_folder
+from vla_agent.gate import latency, ledger
+from vla_agent.gate.canonical import digest, write_aside
+from vla_agent.gate.certificate import FORMAT, sign, write_certificate
+from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts, simulator_files
+from vla_agent.gate.judge import judge
+from vla_agent.gate.plan import Planner, tests_of
+from vla_agent.gate.play import play
+from vla_agent.gate.report import page
+from vla_agent.gate.spec import Gate, hash_gate, load_gate
+from vla_agent.gate.statistics import spent
+from vla_agent.gate.verify import GATE_COPY, counts_of
+
+ATTEMPT = "attempt.json"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run of a gate, from its first start on."""
+
+    run: str
+    number: int
+    entry: str  # hash of its line in the ledger
+    delay_ms: float
+    measured: dict[str, Any]
+    policy: str  # digest
+    gate: str  # SHA-256
+
+
+def run_gate(
+    policy: str,
+    suite: Path,
+    out: Path,
+    *,
+    robot: str,
+    private: Ed25519PrivateKey,
+    ledger_file: Path,
+    workers: int = 1,
+    resume: bool = False,
+    progress: Callable[[Played, int, int], None] | None = None,
+    load: Callable[[str], Policy] = load_learned,
+) -> dict[str, Any]:
+    """Write report.json, report.html, actions.npz, gate.yaml and certificate.json into ``out``; the report.
+
+    The outcomes depend on the gate file's seed, not on ``workers``.  With ``resume`` an unfinished run in ``out`` goes
+    on and is no new attempt.
+
+    Args:
+        robot: name of the robot that the certificate is for.
+        load: makes the policy of a name that is not "expert" or "random"; a function that can be pickled.
+
+    Raises:
+        VlaAgentError: a wrong gate file or policy, another run in ``out``, a broken ledger.
+    """
+    began = time.perf_counter()
+    gate = load_gate(suite)
+    taken = [n for n in ("certificate.json", "report.json", ".partial") if (out / n).exists()]
+    if "certificate.json" in taken or (taken and not (out / ATTEMPT).exists()):
+        raise GateError(
+            f"the output folder holds {'a finished gate' if 'certificate.json' in taken else 'something else'}",
+            file=out,
+            key="--out",
+            expected="an empty folder, or an unfinished gate with --resume",
+            found=", ".join(taken),
+            remedy="vla-agent verify checks it; name another folder for a new attempt",
+        )
+    learned = policy not in SCRIPTED and load is load_learned
+    folder = find_folder(policy) if learned else None
+    parts = {"name": policy if folder is None else folder.name} | (
+        policy_parts(folder)
+        if folder is not None
+        else {"files": {}, "adapter": [], "normaliser": "", "digest": digest(policy)}
+    )
+    contract = policy_contract(folder) if folder is not None else tabletop_contract()
+    attempt = _attempt(out, resume, parts["digest"], suite, ledger_file, lambda: _latency(policy, gate, load, learned))
+    alpha = spent(gate.alpha, attempt.number)
+    planner = Planner(gate, tests_of(gate, alpha))
+    head = {
+        "policy": policy,
+        "suite": gate.suite,
+        "split": gate.split,
+        "versions": provenance.versions(learned),
+        "hashes": {
+            "policy": parts["files"],
+            "tasks": {n: provenance.hash_file(Path(f.file)) for n, f in planner.families.items()},
+            "simulator": provenance.hash_simulator(),
+            "contract": contract.hash,
+        },
+    }
+    execution = Execution(delay_ms=attempt.delay_ms)
+    settings = {"run": attempt.run, "gate": attempt.gate} | execution.settings()
+    store = Store(out, identity_of(head | {"summary": {"settings": settings}}), resume=True)
+    setting = Setting(policy, planner.families, gate.split, load, execution)
+    with closing(store), Workers(setting, workers) as pool:
+        while jobs := planner.round(list(store.records.values())):
+            total = len(store.records) + len(jobs)
+            for played in pool.map(play, jobs):
+                store.add(played)
+                if progress:
+                    progress(played, len(store.records), total)
+        rows = sorted(store.records.values(), key=lambda r: (r["control"], r["index"]))
+        judged = json.loads(json.dumps(judge(gate, rows, attempt.number)))
+        payload = _payload(robot, parts, contract_parts(contract), gate, attempt, alpha, head["versions"], judged)
+        wall = round(time.perf_counter() - began, 2)
+        seconds = {"wall": wall, "episodes": round(store.seconds, 2), "workers": workers}
+        summary = {"judgement": judged, "seconds": seconds, "settings": settings}
+        report = head | {
+            "gate": gate.model_dump(mode="json"),
+            "certified": payload,
+            "latency": attempt.measured,
+            "episodes": rows,
+            "summary": summary,
+        }
+        shutil.copyfile(suite, out / GATE_COPY)
+        store.finish(report, page(report))
+    evidence = {name: provenance.hash_file(out / name) for name in ("report.json", "actions.npz")}
+    write_certificate(out / "certificate.json", sign(payload | {"evidence": evidence}, private))
+    ledger.append(
+        ledger_file,
+        {"event": "finish", "run": attempt.run, "policy": attempt.policy, "gate": attempt.gate,
+         "verdict": judged["verdict"], "certificate": payload["id"]},
+    )  # fmt: skip
+    return report
+
+
+def _latency(policy: str, gate: Gate, load: Callable[[str], Policy], learned: bool) -> tuple[float, dict[str, Any]]:
+    """The delay to simulate, milliseconds, and what was measured.  Scripted policies think in no time."""
+    if not learned:
+        return 0.0, {}
+    family = next(iter(Planner(gate, {}).families.values()))
+    measured = latency.measure(load(policy), family)
+    period = 1000.0 / tabletop_contract().control_hz
+    return gate.delay_ms if gate.delay_ms is not None else period * math.ceil(measured["p99_ms"] / period), measured
+
+
+def _attempt(
+    out: Path,
+    resume: bool,
+    policy: str,
+    suite: Path,
+    ledger_file: Path,
+    delay: Callable[[], tuple[float, dict[str, Any]]],
+) -> Attempt:
+    """The attempt of ``out``: the one that is unfinished there, or a new one, which is counted before it plays."""
+    file, gate = out / ATTEMPT, hash_gate(suite)
+    if file.exists():
+        earlier = Attempt(**json.loads(file.read_text(encoding="utf-8")))
+        same = (earlier.policy, earlier.gate) == (policy, gate)
+        if not resume or not same:
+            raise GateError(
+                "the output folder holds an unfinished gate" + ("" if same else " of another policy or gate file"),
+                file=out,
+                key="--out",
+                expected="an empty folder" + (", or --resume" if same else ""),
+                found=f"attempt {earlier.number}, run {earlier.run}",
+                remedy="add --resume to go on with it" if same else "name another folder",
+            )
+        if earlier.run not in ledger.starts(ledger.read_ledger(ledger_file), policy):
+            raise GateError(
+                "the unfinished gate does not stand in the ledger",
+                file=ledger_file,
+                key="--ledger",
+                expected=f"run {earlier.run}",
+                found="no such start",
+                remedy="name the ledger that it was started with",
+            )
+        return earlier
+    delay_ms, measured = delay()
+    run = uuid.uuid4().hex
+    entry = ledger.append(ledger_file, {"event": "start", "run": run, "policy": policy, "gate": gate})
+    number = ledger.starts(ledger.read_ledger(ledger_file), policy).index(run) + 1
+    attempt = Attempt(run, number, entry["hash"], delay_ms, measured, policy, gate)
+    out.mkdir(parents=True, exist_ok=True)
+    write_aside(file, json.dumps(attempt.__dict__, indent=1) + "\n")
+    return attempt
+
+
+def _payload(
+    robot: str,
+    policy: dict[str, Any],
+    contract: dict[str, Any],
+    gate: Gate,
+    attempt: Attempt,
+    alpha: float,
+    versions: dict[str, Any],
+    judged: dict[str, Any],
+) -> dict[str, Any]:
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    return {
+        "format": FORMAT,
+        "id": uuid.uuid4().hex,
+        "issued": now.isoformat(),
+        "expires": (now + timedelta(days=gate.validity_days)).isoformat(),
+        "robot": robot,
+        "policy": policy,
+        "contract": contract,
+        "simulator": simulator_files(),
+        "gate": {"name": gate.name, "sha256": attempt.gate, "alpha": gate.alpha, "beta": gate.beta},
+        "attempt": {"number": attempt.number, "alpha": alpha, "run": attempt.run, "entry": attempt.entry},
+        "latency": {"certified_ms": attempt.delay_ms, "measured_ms": attempt.measured.get("p99_ms", 0.0)},
+        "versions": versions,
+        "counts": counts_of(judged),
+        "verdict": judged["verdict"],
+    }
