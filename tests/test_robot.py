@@ -1,0 +1,68 @@
+"""The robot's description: what is refused, and that the policy's contract is checked against it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sim.control import MAX_JOINT_STEP, Kinematics
+from sim.env import tabletop_contract
+from vla_agent.contract import Camera
+from vla_agent.errors import RobotError
+from vla_agent.robot import load_robot
+
+PANDA = Path(__file__).parent.parent / "config" / "robots" / "panda.yaml"
+
+
+def test_the_panda_is_the_simulated_one():
+    robot, kinematics = load_robot("panda"), Kinematics()
+    assert np.allclose(robot.low, kinematics.low) and np.allclose(robot.high, kinematics.high)
+    assert robot.model_path().is_file()
+    assert (robot.limits("velocity") * robot.period <= MAX_JOINT_STEP + 1e-3).all()
+    assert robot.mismatches(tabletop_contract()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("velocity: 2.61, acceleration: 15.0, jerk: 7500", "velocity: 2.61, jerk: 7500", "joints.4.acceleration"),
+        ("acceleration: 7.5", "acceleration: -7.5", "joints.1.acceleration"),
+        ("jerk: 3750", "jerk: .inf", "joints.1.jerk"),
+        ("position: [-1.7628, 1.7628]", "position: [1.7628, -1.7628]", "joints.1"),
+        ("home: [0.0, ", "home: [", "file"),
+        ("joint_states: joint_states", "joint_states: joint_states\nspeed: 3", "speed"),
+    ],
+)
+def test_what_is_missing_or_senseless_is_refused(tmp_path, old, new, key):
+    text = PANDA.read_text()
+    assert old in text
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace(old, new))
+    with pytest.raises(RobotError) as caught:
+        load_robot(file)
+    assert key in str(caught.value) and str(file) in str(caught.value)
+
+
+def test_all_problems_are_named_at_once(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(PANDA.read_text().replace("jerk: 3750", "jerk: 0").replace("control_hz: 20", "control_hz: fast"))
+    with pytest.raises(RobotError) as caught:
+        load_robot(file)
+    assert "joints.1.jerk" in str(caught.value) and "control_hz" in str(caught.value)
+
+
+def test_an_unknown_robot_is_refused():
+    with pytest.raises(RobotError, match="config/robots"):
+        load_robot("no_such_robot")
+
+
+def test_every_mismatch_with_a_policy_is_listed_at_once():
+    contract = tabletop_contract()
+    other = replace(contract, cameras=(*contract.cameras, Camera("side", 96, 96)), control_hz=10.0)
+    with pytest.raises(RobotError) as caught:
+        load_robot("panda").require(other, "some/policy")
+    message = str(caught.value)
+    assert "camera side" in message and "control_hz" in message and "some/policy" in message

@@ -1,0 +1,1 @@
+"""What stands between every command and the robot: limits, look-ahead, the supervisor.  No ROS, no torch."""
