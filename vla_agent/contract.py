@@ -17,12 +17,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from vla_agent.compatibility import Difference, compare
+from vla_agent.contract_reading import from_version_1, senseless
 from vla_agent.errors import ContractError, ObservationError
 
 VERSION = 2
@@ -129,7 +130,7 @@ class Contract:
                 version=VERSION,
                 language=str(data.get("language", "en")),
             )
-            senseless = _senseless(contract)
+            wrong = senseless(contract)
         except (KeyError, TypeError, ValueError) as error:
             raise ContractError(
                 "the contract cannot be read",
@@ -139,16 +140,16 @@ class Contract:
                 found=sorted(data) if isinstance(data, Mapping) else type(data).__name__,
                 remedy="the file is damaged or of another project: get it again or train anew",
             ) from error
-        if senseless:
+        if wrong:
             raise ContractError(
                 "the contract makes no sense",
                 file=file,
-                key=", ".join(senseless),
+                key=", ".join(wrong),
                 expected="names that occur once, whole positive sizes, a positive rate, low below high, rgb or bgr",
-                found=", ".join(senseless.values()),
+                found=", ".join(wrong.values()),
                 remedy="the file is damaged: get it again or train anew",
             )
-        return _from_version_1(contract) if int(data["version"]) == 1 else contract
+        return from_version_1(contract) if int(data["version"]) == 1 else contract
 
     @property
     def hash(self) -> str:
@@ -254,47 +255,3 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_canonical(v) for v in value]
     return float(value) if isinstance(value, (int, float)) else value
-
-
-def _senseless(contract: Contract) -> dict[str, str]:
-    """Key -> value of what no contract can mean."""
-    wrong: dict[str, str] = {}
-    for part in ("cameras", "state", "action"):
-        names = [thing.name for thing in getattr(contract, part)]
-        if len(set(names)) < len(names) or not names:
-            wrong[part] = ", ".join(names) or "nothing"
-    for camera in contract.cameras:
-        if camera.color not in ("rgb", "bgr"):
-            wrong[f"cameras.{camera.name}.color"] = camera.color
-        for key, size in (("height", camera.height), ("width", camera.width)):
-            if not isinstance(size, int) or size < 1:
-                wrong[f"cameras.{camera.name}.{key}"] = repr(size)
-    for part, layout in (("state", contract.state), ("action", contract.action)):
-        for field in layout:
-            if not isinstance(field.size, int) or field.size < 1:
-                wrong[f"{part}.{field.name}.size"] = repr(field.size)
-            if field.low is not None and field.high is not None and not field.low < field.high:
-                wrong[f"{part}.{field.name}.low"] = f"{field.low} to {field.high}"
-    if not (np.isfinite(contract.control_hz) and contract.control_hz > 0):
-        wrong["control_hz"] = str(contract.control_hz)
-    if contract.chunk_length < 1:
-        wrong["chunk_length"] = str(contract.chunk_length)
-    return wrong
-
-
-# What the fields of version 1, which knew neither ranges nor conventions, always meant: (part, name, size) -> attributes.
-_VERSION_1: dict[tuple[str, str, int], dict[str, Any]] = {
-    ("state", "ee_rotation", 6): {"low": -1.0, "high": 1.0, "rotation": "matrix columns 1, 2"},
-    ("state", "gripper", 1): {"low": 0.0, "high": 1.0},
-    ("action", "ee_translation", 3): {"low": -0.025, "high": 0.025},
-    ("action", "ee_rotation", 3): {"low": -0.15, "high": 0.15, "rotation": "rotation vector"},
-    ("action", "gripper", 1): {"low": 0.0, "high": 1.0},
-}
-
-
-def _from_version_1(contract: Contract) -> Contract:
-    state, action = (
-        tuple(replace(f, **_VERSION_1.get((part, f.name, f.size), {})) for f in layout)
-        for part, layout in (("state", contract.state), ("action", contract.action))
-    )
-    return replace(contract, state=state, action=action)

@@ -30,7 +30,7 @@ class Execution:
     renamed: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        wrong = None
+        wrong: tuple[str, str, object] | None = None
         if self.mode not in MODES:
             wrong = ("--execution", ", ".join(MODES), self.mode)
         elif not 0 <= self.delay_ms <= 10_000:

@@ -73,10 +73,8 @@ def make_plan(
     chosen: tuple[str, ...] = ("shuffled", "random", "expert") if controls == "all" else ()
     execution = execution or Execution()
     if policy in SCRIPTED and execution.settings():
-        key, value = next(iter(execution.settings().items()))
-        _require(
-            False, f"--{key.replace('_', '-')}", "a learned policy: scripted ones emit one action at a time", value
-        )
+        found = ", ".join(f"{k} {v}" for k, v in execution.settings().items())
+        _require(False, "--execution", "the default, for a scripted policy: it emits one action at a time", found)
     if policy in SCRIPTED:  # they do not hear the instruction
         chosen = tuple(c for c in chosen if c not in ("shuffled", policy))
     return Plan(policy, families, suite, split, episodes, seed, chosen, execution)

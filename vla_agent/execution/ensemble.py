@@ -8,6 +8,6 @@ DECAY = 0.01  # m of the paper: 0 gives all chunks the same weight, more trusts 
 
 
 def temporal_ensemble(rows: np.ndarray) -> np.ndarray:
-    """(K, A) wishes for one control step, oldest chunk first -> (A,) mean with weights exp(-DECAY i), i = 0 the oldest."""
+    """(K, A) wishes for one control step, oldest chunk first -> (A,) mean, weights exp(-DECAY i), i = 0 the oldest."""
     weights = np.exp(-DECAY * np.arange(len(rows), dtype=np.float32))
     return (weights @ rows / weights.sum()).astype(np.float32)

@@ -18,7 +18,7 @@ class Committed:
     """What is already decided about the chunk that is about to be computed.
 
     Args:
-        actions: (T, A) in the contract's units; rows from ``decided`` on hold the last decided action and weigh nothing.
+        actions: (T, A) in the contract's units; rows from ``decided`` on repeat the last and weigh nothing.
         decided: rows that the present chunk still has.
         delay: rows that will surely have run before the next chunk comes; at most ``decided``.
     """

@@ -1,8 +1,8 @@
 """Guided sampling: the chunk of a flow head that continues a given beginning, without training for it.
 
 Black, Galliker and Levine 2025, "Real-Time Execution of Action Chunking Flow Policies", after the pseudo-inverse
-guidance of Song et al. 2023.  At noise level s (1 noise, 0 chunk) the network predicts the velocity v = noise - chunk, so
-that the chunk it heads for is ``estimate = x - s v``.  The step goes along ``v - strength * g`` instead of v, where::
+guidance of Song et al. 2023.  At noise level s (1 noise, 0 chunk) the network predicts the velocity v = noise - chunk,
+so that the chunk it heads for is ``estimate = x - s v``.  The step goes along ``v - strength * g`` in place of v::
 
     g        = (d estimate / d x)^T [weights * (target - estimate)]
     strength = min(BETA, ((1 - s)^2 + s^2) / (s (1 - s)))
