@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "collect": "record demonstrations of the scripted experts as a LeRobotDataset v3.0",
     "train": "train a policy from a recipe",
     "eval": "evaluate a policy in simulation: report.json, report.html, videos",
+    "inspect": "print what a policy, a dataset or the simulator sees and emits, and whether two fit",
     "replay": "reproduce one episode of a report bit for bit and write its video",
     "doctor": "check this machine, and say how to mend what is missing",
 }
