@@ -27,9 +27,12 @@ COMMANDS: dict[str, str] = {
     "eval": "evaluate a policy in simulation: report.json, report.html, videos",
     "inspect": "print what a policy, a dataset or the simulator sees and emits, and whether two fit",
     "replay": "reproduce one episode of a report bit for bit and write its video",
+    "gate": "certify a policy: perturbations, language, latency; report.html, certificate.json",
+    "verify": "check a certificate against everything that it binds",
+    "keys": "make, list and trust the keys that sign certificates, and revoke",
     "doctor": "check this machine, and say how to mend what is missing",
 }
-RESUMABLE = ("collect", "train", "eval")
+RESUMABLE = ("collect", "train", "eval", "gate")
 
 DESCRIPTION = "VLA Agent: from demonstrations to a robot, through a simulation gate."
 EPILOG = """\
