@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import GateError
+from vla_agent.folder import find_folder
 from vla_agent.gate.canonical import changes
 from vla_agent.gate.certificate import Certificate, read_certificate, require_current, require_signed
 from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts
@@ -18,8 +20,8 @@ from vla_agent.gate.keys import keys_folder, revoked, trusted
 
 
 def require_certificate(
-    policy_folder: Path,
-    certificate_file: Path | None,
+    policy_folder: str | PathLike[str],
+    certificate_file: str | PathLike[str] | None,
     robot_name: str,
     hardware: bool,
     *,
@@ -29,13 +31,15 @@ def require_certificate(
     keys: Path | None = None,
     now: datetime | None = None,
 ) -> Certificate | None:
-    """The certificate that covers exactly this policy on this robot; None where no hardware is moved.
+    """The certificate that covers exactly this policy on this robot.
+
+    In simulation none is needed, and None is returned where none is given; one that is given must hold there, too.
 
     Args:
-        policy_folder: what is loaded, or is about to be.
-        certificate_file: ``certificate.json``; None where there is none.
+        policy_folder: folder or hub id of what is loaded, or is about to be.
+        certificate_file: ``certificate.json``; None or empty where there is none.
         robot_name: as in the robot's description.
-        hardware: False for simulation, which needs no certificate.
+        hardware: whether real motors will move.
         cameras: name -> (height, width) in pixels that the robot delivers to the policy.
         control_hz: rate at which the robot takes actions.
         latency_ms: 99th percentile of an inference on this machine, milliseconds.
@@ -44,12 +48,13 @@ def require_certificate(
 
     Raises:
         GateError: naming what differs, what was certified, what was found, and the remedy.
+        CheckpointError: there is no such policy, or its contract cannot be read.
     """
-    if not hardware:
-        return None
-    if certificate_file is None:
+    if not certificate_file:
+        if not hardware:
+            return None
         raise _refused("the policy has no certificate", None, "certificate", "a certificate.json", "none")
-    certificate = read_certificate(certificate_file)
+    policy_folder, certificate = find_folder(policy_folder), read_certificate(Path(certificate_file))
     folder = keys or keys_folder()
     require_signed(certificate, trusted(folder))
     require_current(certificate, revoked(folder), now)
@@ -81,8 +86,6 @@ def require_certificate(
 def _require_policy(certified: Mapping[str, Any], folder: Path) -> None:
     if not certified["files"]:
         raise _refused("the certificate covers no checkpoint", folder, "policy.files", "files", "none")
-    if not folder.is_dir():
-        raise _refused("there is no such policy folder", folder, "policy", "the certified folder", "nothing there")
     found = policy_parts(folder)
     differing = changes({k: certified[k] for k in ("adapter", "files")}, {k: found[k] for k in ("adapter", "files")})
     for key, expected, now in differing:

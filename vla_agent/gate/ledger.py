@@ -27,9 +27,10 @@ def read_ledger(file: Path) -> list[dict[str, Any]]:
         CertificateError: a line is damaged or the chain is broken, with the line's number.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        *lines, rest = file.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
+    lines += [rest] if rest else []
     entries: list[dict[str, Any]] = []
     previous = ORIGIN
     for number, line in enumerate(lines, 1):
@@ -37,6 +38,7 @@ def read_ledger(file: Path) -> list[dict[str, Any]]:
             entry = json.loads(line)
             body = {k: v for k, v in entry.items() if k != "hash"}
             good = entry["previous"] == previous and entry["hash"] == digest(body) and entry["number"] == number
+            good &= line == canonical(entry)
         except (ValueError, KeyError, AttributeError):
             good = False
         if not good:
@@ -45,7 +47,7 @@ def read_ledger(file: Path) -> list[dict[str, Any]]:
                 file=f"{file}:{number}",
                 key="hash",
                 expected=f"an entry that follows {previous[:16]}",
-                found=line[:80],
+                found=line[:80].decode(errors="replace"),
                 remedy="get the ledger again from where it is kept; attempts cannot be counted with this one",
             )
         previous = entry["hash"]

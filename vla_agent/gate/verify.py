@@ -67,39 +67,36 @@ def verify(
     Raises:
         CertificateError: there is no certificate, or its list of keys cannot be read.
     """
-    found = _collect(_certificate, certificate_file)
-    if isinstance(found, list):
-        return found
-    certificate = found
+    try:
+        certificate = read_certificate(certificate_file)
+    except CertificateError as error:
+        if not certificate_file.exists():
+            raise
+        return [_change(error)]
     folder = keys or keys_folder()
     out = certificate_file.parent
-    result: list[Change] = []
-    for check in (
+    checks = (
         lambda: _signature(certificate, folder, now),
         lambda: _policy(certificate, policy_folder),
         lambda: _simulator(certificate, simulator),
         lambda: _evidence(certificate, out),
         lambda: _recomputed(certificate, out),
         lambda: _ledger(certificate, ledger),
-    ):
-        part = _collect(lambda check=check: list(check()))  # type: ignore[misc]
-        result += part
-    return list(dict.fromkeys(result))
+    )
+    return list({str(change): change for check in checks for change in _named(check())}.values())
 
 
-def _collect(function: Any, *arguments: Any) -> Any:
-    """The function's result, or the one change that its error names."""
+def _named(changes: Iterator[Change]) -> Iterator[Change]:
+    """The changes, an error that ends them among them."""
     try:
-        return function(*arguments)
+        yield from changes
     except VlaAgentError as error:
-        if error.found == "nothing there" and error.what == "there is no certificate":
-            raise
-        where = f" ({error.file})" if error.file else ""
-        return [Change(f"{error.key or 'file'}: {error.what}{where}", error.expected, error.found)]
+        yield _change(error)
 
 
-def _certificate(file: Path) -> Certificate:
-    return read_certificate(file)
+def _change(error: VlaAgentError) -> Change:
+    where = f" ({error.file})" if error.file else ""
+    return Change(f"{error.key or 'file'}: {error.what}{where}", error.expected, error.found)
 
 
 def _signature(certificate: Certificate, folder: Path, now: datetime | None) -> Iterator[Change]:
