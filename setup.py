@@ -35,6 +35,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
+        (f"lib/{NAME}", sorted(str(path) for path in Path("scripts").glob("*_node"))),
         *shared_files("launch"),
         *shared_files("config"),
     ],

@@ -1,0 +1,161 @@
+"""A running graph of real nodes, seen from inside this process: for the ROS benchmarks and the tests."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_agent.nodes.processes import Processes
+from vla_agent.nodes.table import Value, arguments_of
+from vla_agent.robot import load_robot
+
+# For machines that are busy with something else: seconds to wait for anything, and simulated seconds in one second.
+PATIENCE = float(os.environ.get("VLA_AGENT_PATIENCE", "240"))
+PACE = float(os.environ.get("VLA_AGENT_PACE", "0.1"))
+
+
+class Graph:
+    """The graph ``sim`` in a ROS domain of its own, and a node that listens to it.
+
+    ``targets``: (time, positions (J,)) that reached the robot; ``states``: (time, positions (J,)) measured; times in
+    seconds of the simulation.  ``stopped``: the supervisor's latched state and when it changed.
+
+    Args:
+        logs: folder of the nodes' logs.
+        without: nodes that are not started.
+        values: arguments of the graph that are not the default.
+    """
+
+    def __init__(self, logs: Path, without: Sequence[str] = (), **values: Value) -> None:
+        os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 200)
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        defaults = {name: argument.default for name, argument in arguments_of("sim").items()}
+        self.processes = Processes("sim", defaults | values, logs, without)
+        self.robot = load_robot(str((defaults | values)["robot"]))
+        self.time = 0.0
+        self.targets: list[tuple[float, np.ndarray]] = []
+        self.states: list[tuple[float, np.ndarray]] = []
+        self.actions = 0
+        self.stopped: bool | None = None
+        self.stopped_at = 0.0
+
+    def __enter__(self) -> Graph:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self.node: Any = rclpy.create_node("graph_listener")
+        self._listen()
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._spinning = True
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+        self.processes.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import rclpy
+
+        self.processes.stop()
+        self._spinning = False
+        self._thread.join()
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+    def _spin(self) -> None:
+        while self._spinning:
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def _listen(self) -> None:
+        from rosgraph_msgs.msg import Clock
+        from sensor_msgs.msg import JointState
+        from std_msgs.msg import Bool
+        from trajectory_msgs.msg import JointTrajectory
+
+        from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS
+
+        node, spec = self.node, self.robot.controller
+        node.create_subscription(Clock, "/clock", self._clock, 10)
+        node.create_subscription(Bool, "safety/stopped", self._stopped, LATCHED)
+        node.create_subscription(JointTrajectory, spec.topic, self._target, 50)
+        node.create_subscription(JointState, self.robot.joint_states, self._state, SENSORS)
+        node.create_subscription(JointTrajectory, "policy/action", self._action, 50)
+        self.commands = node.create_publisher(JointTrajectory, "policy/action", COMMANDS)
+
+    def _clock(self, message: Any) -> None:
+        self.time = message.clock.sec + 1e-9 * message.clock.nanosec
+
+    def _stopped(self, message: Any) -> None:
+        self.stopped, self.stopped_at = message.data, self.time
+
+    def _target(self, message: Any) -> None:
+        self.targets.append((self.time, np.array(message.points[0].positions)))
+
+    def _state(self, message: Any) -> None:
+        self.states.append((self.time, np.array(message.position)[: len(self.robot.joints)]))
+
+    def _action(self, message: Any) -> None:
+        self.actions += bool(message.points)
+
+    # -- to drive it ---------------------------------------------------------------------------------------------
+
+    def wait(self, until: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+        """Wait until something holds; False where it does not, or a node ends first."""
+        deadline = time.monotonic() + seconds
+        while not until():
+            if time.monotonic() > deadline or self.processes.ended():
+                return False
+            time.sleep(0.01)
+        return True
+
+    def call(self, service: str) -> tuple[bool, str]:
+        """Call a Trigger service: (success, message)."""
+        from std_srvs.srv import Trigger
+
+        answer = self._ask(Trigger, service, Trigger.Request())
+        return answer.success, answer.message
+
+    def set(self, node: str, name: str, value: Value) -> None:
+        """Set a parameter of a running node."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        result = self._ask(SetParameters, f"{node}/set_parameters", request).results[0]
+        assert result.successful, result.reason
+
+    def _ask(self, kind: Any, service: str, request: Any) -> Any:
+        client = self.node.create_client(kind, service)
+        try:
+            assert client.wait_for_service(timeout_sec=PATIENCE), f"no service {service}"
+            future = client.call_async(request)
+            assert self.wait(future.done), f"no answer from {service}"
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def reset(self) -> None:
+        """Reset the supervisor, as soon as it lets itself be reset."""
+        assert self.wait(lambda: self.call("safety/reset")[0]), "the supervisor cannot be reset"
+
+    def rests(self, periods: int = 3) -> bool:
+        """Whether the last targets are all the same, so that the robot was told to hold."""
+        last = np.array([positions for _, positions in self.targets[-periods:]])
+        return len(last) == periods and bool((last == last[-1]).all())
+
+    def act(self, action: np.ndarray, stamp: float, ahead: int = 1) -> None:
+        """Publish an action (A,) for the control step at ``stamp`` (s), and that it goes on like this."""
+        from vla_agent.nodes import messages
+        from vla_agent.nodes.controller_node import EE_DELTA
+
+        rows = np.tile(action, (ahead, 1))
+        self.commands.publish(messages.trajectory(EE_DELTA, rows, stamp, self.robot.period))

@@ -1,0 +1,240 @@
+"""policy_node (lifecycle): pictures, joint states and an instruction in, actions out at the contract's rate.
+
+in:  the cameras' images, joint_states, instruction (String; empty: stop), safety/stopped
+out: policy/action (JointTrajectory, see controller_node), safety/stop (String: why the robot has to stop), /diagnostics
+parameters: policy (folder), robot, mode (open_loop, ensemble, adaptive, realtime), execute (0: what the policy says),
+  seed, certificate (file), hardware (false), autostart (true: configures and activates itself), tolerance and max_age
+  (control periods), stalled_after (s), instruction (""), image_reliability, real_time_factor
+
+Configuring loads the policy and checks its contract against the robot.  Activating on hardware needs a certificate.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Bool, String
+from trajectory_msgs.msg import JointTrajectory
+
+from sim.control import Kinematics
+from vla_agent.errors import NodeError, ObservationError, VlaAgentError
+from vla_agent.gate.enforce import require_certificate
+from vla_agent.nodes import messages
+from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_qos, pace_of, robot_of, run
+from vla_agent.runtime.agent import Agent
+from vla_agent.runtime.observations import ObservationBuffer
+
+TICKS = 8  # a control period
+
+
+class PolicyNode(LifecycleNode):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__("policy_node")
+        self._robot = robot_of(self)
+        self._factor = pace_of(self)
+        self._qos = image_qos(self)
+        defaults: dict[str, Any] = {
+            "policy": "policies/tabletop-nano",
+            "mode": "open_loop",
+            "execute": 0,
+            "seed": 0,
+            "certificate": "",
+            "hardware": False,
+            "tolerance": 0.6,
+            "max_age": 2.0,
+            "stalled_after": 2.0,
+            "instruction": "",
+        }
+        for name, default in defaults.items():
+            self.declare_parameter(name, default)
+        self.autostart = bool(self.declare_parameter("autostart", True).value)
+        self._reporter = Reporter(self)
+        self._agent: Agent | None = None
+        self._active = self._stopped = False
+        self._inputs: list[Any] = []
+        self._stop = self.create_publisher(String, "safety/stop", 10)
+        self._actions = self.create_publisher(JointTrajectory, "policy/action", COMMANDS)
+        if self.autostart:
+            self.trigger_configure()
+            if self._agent is None:
+                raise NodeError("the policy node cannot be configured", remedy="see the error above")
+            self.trigger_activate()
+
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+    # -- lifecycle -----------------------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the policy, check that it fits the robot, and listen."""
+        try:
+            self._load(str(self._value("policy")))
+        except VlaAgentError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        robot = self._robot
+        for camera in robot.cameras:
+            if camera.name in self._contract.camera_names:
+                take = partial(self._image, camera.name)
+                self._inputs.append(self.create_subscription(Image, camera.topic, take, self._qos))
+        self._inputs += [
+            self.create_subscription(JointState, robot.joint_states, self._state, SENSORS),
+            self.create_subscription(String, "instruction", self._instruct, LATCHED),
+            self.create_subscription(String, "instruction", self._instruct, 10),  # of publishers that do not latch
+            self.create_subscription(Bool, "safety/stopped", self._stopping, LATCHED),
+        ]
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(robot.period / TICKS / self._factor, self._tick, clock=steady)
+        return TransitionCallbackReturn.SUCCESS
+
+    def _load(self, folder: str) -> None:
+        import torch
+
+        from vla_agent.policy import load_policy
+
+        torch.set_num_threads(1)
+        policy = load_policy(folder)
+        self._contract = policy.contract
+        self._robot.require(self._contract, folder)
+        self._names = messages.action_names(self._contract)
+        period = self._robot.period
+        self._buffer = ObservationBuffer(
+            self._robot,
+            self._contract,
+            Kinematics().forward,
+            float(self._value("tolerance")) * period,
+            float(self._value("max_age")) * period,
+        )
+        self._agent = Agent(
+            policy,
+            self._contract,
+            self._buffer,
+            mode=str(self._value("mode")),
+            execute=int(self._value("execute")) or policy.execute,
+            seed=int(self._value("seed")),
+            stalled_after=float(self._value("stalled_after")) / self._factor,
+            pace=self._factor,
+        )
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Act on instructions from here on; on hardware only with a valid certificate."""
+        hardware, certificate = bool(self._value("hardware")), str(self._value("certificate"))
+        policy, rate = str(self._value("policy")), self._robot.control_hz
+        try:
+            require_certificate(policy, certificate or None, self._robot.name, hardware, control_hz=rate)
+        except VlaAgentError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self._active = True
+        if self._agent is not None and self._value("instruction"):
+            self._agent.instruct(str(self._value("instruction")))
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the stream of actions; the robot rests."""
+        self._end()
+        self._active = False
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the policy."""
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the stream of actions and forget the policy."""
+        self._end()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _release(self) -> None:
+        self._active = False
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs.clear()
+        if self._agent is not None:
+            self._timer.cancel()
+            self._agent.close()
+            self._agent = None
+
+    # -- in ------------------------------------------------------------------------------------------------------
+
+    def _image(self, name: str, message: Image) -> None:
+        try:
+            pixels = messages.image_pixels(message)
+        except ObservationError as error:
+            self._buffer.refuse(name, f"cannot be read: {error.key} {error.found}")
+            return
+        self._buffer.add_image(name, pixels, messages.seconds(message.header.stamp))
+
+    def _state(self, message: JointState) -> None:
+        names = [*self._robot.joint_names, self._robot.gripper.joint]
+        try:
+            positions = messages.joint_positions(message, names)
+        except ObservationError as error:
+            self._buffer.refuse("joint_states", f"lack {error.key}")
+            return
+        gripper = self._robot.gripper.fraction(positions[-1])
+        self._buffer.add_state(positions[:-1], gripper, messages.seconds(message.header.stamp))
+
+    def _instruct(self, message: String) -> None:
+        if self._agent is None or not self._active or message.data.strip() == self._agent.instruction:
+            return
+        self._end()
+        self._agent.instruct(message.data)
+        self.get_logger().info(f'instruction: "{message.data}"' if message.data.strip() else "no instruction: idle")
+
+    def _stopping(self, message: Bool) -> None:
+        if self._agent is not None and message.data != self._stopped:
+            self._agent.again()
+        self._stopped = message.data
+
+    # -- out -----------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        agent = self._agent
+        if agent is None or not self._active or self._stopped or not agent.instruction:
+            self._reporter.report("ok", "stopped by the supervisor" if self._stopped else "idle")
+            return
+        now = self.get_clock().now().nanoseconds * 1e-9
+        decision = agent.tick(now)
+        if decision is None:
+            if not agent.moving:
+                blind = agent.problem(now)
+                self._reporter.report("warn" if blind else "ok", f"waiting: {blind}" if blind else "thinking")
+            return
+        if decision.stop:
+            self._stop.publish(String(data=decision.stop))
+            self._reporter.report("error", decision.stop)
+            agent.again()
+            return
+        assert decision.actions is not None
+        self._actions.publish(messages.trajectory(self._names, decision.actions, decision.stamp, self._robot.period))
+        self._reporter.report(
+            "ok", "acting", delay_steps=agent.expected_delay, missed_steps=agent.missed, held_steps=agent.held
+        )
+
+    def _end(self) -> None:
+        """An empty trajectory ends the stream: the supervisor has the robot rest, without a fault."""
+        if self._agent is not None and self._agent.moving:
+            now = self.get_clock().now().nanoseconds * 1e-9
+            nothing = np.empty((0, len(self._names)))
+            self._actions.publish(messages.trajectory(self._names, nothing, now, self._robot.period))
+            self._agent.again()
+
+    def final(self) -> None:
+        """Before the process ends: end the stream."""
+        self._end()
+        self._release()
+
+
+def main() -> None:
+    """Run the node; see `nodes.start`."""
+    run(PolicyNode)

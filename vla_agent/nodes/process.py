@@ -1,0 +1,129 @@
+"""How every node lives: parameters, clocks, diagnostics, and an end in which the last message still goes out."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+
+from vla_agent.errors import VlaAgentError
+from vla_agent.nodes.start import STOP
+from vla_agent.robot import Robot, load_robot
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
+COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+SENSORS = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
+LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
+
+
+def robot_of(node: Any) -> Robot:
+    """The robot that the node's parameter ``robot`` names (a name of config/robots, or a path)."""
+    return load_robot(str(node.declare_parameter("robot", "panda").value))
+
+
+def pace_of(node: Any) -> float:
+    """Parameter ``real_time_factor``: control seconds that pass in one second of the wall; 1 on a real robot."""
+    factor = float(node.declare_parameter("real_time_factor", 1.0).value)
+    if not 0.001 <= factor <= 100:
+        raise VlaAgentError(
+            "the real-time factor makes no sense",
+            key="real_time_factor",
+            expected="0.001 to 100",
+            found=factor,
+            remedy="leave it at 1 on a real robot; less slows a simulation down",
+        )
+    return factor
+
+
+def image_qos(node: Any) -> QoSProfile:
+    """Parameter ``image_reliability``: ``best_effort`` (takes what any camera offers) or ``reliable``."""
+    reliable = str(node.declare_parameter("image_reliability", "best_effort").value) == "reliable"
+    return QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT)
+
+
+class Steady:
+    """Seconds of the steady clock, counted in control time."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def __call__(self) -> float:
+        return time.monotonic() * self._factor
+
+
+class Reporter:
+    """Publishes one status on /diagnostics: once a second, and at once when level or message change."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._last: tuple[str, str] | None = None
+        self._at = 0.0
+
+    def report(self, level: str, message: str, **values: object) -> None:
+        """``level``: ok, warn or error."""
+        now = time.monotonic()
+        if (level, message) == self._last and now - self._at < 1.0:
+            return
+        if (level, message) != self._last and self._last is not None:
+            self._log(level, message)
+        self._last, self._at = (level, message), now
+        status = DiagnosticStatus(level=LEVELS[level], name=self._node.get_name(), message=message)
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(array)
+
+    def _log(self, level: str, message: str) -> None:
+        logger = self._node.get_logger()
+        if level == "ok":  # rclpy allows one severity a line of code
+            logger.info(message)
+        elif level == "warn":
+            logger.warning(message)
+        else:
+            logger.error(message)
+
+
+def run(make: Callable[[], Any]) -> None:
+    """Spin the node that ``make`` makes until SIGINT or SIGTERM; then ``node.final()``, and leave with exit code 0.
+
+    rclpy's own signal handling would end the context before a last message can be published; `start` has set its own.
+    Bad input (a `VlaAgentError`) is printed, exit code 2; a fault of the program leaves with 3.
+    """
+    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    code, node, executor = 0, None, SingleThreadedExecutor()
+    try:
+        if not STOP.is_set():
+            node = make()
+            executor.add_node(node)
+        while not STOP.is_set() and rclpy.ok():
+            executor.spin_once(timeout_sec=0.1)
+    except VlaAgentError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        code = 2
+    except ExternalShutdownException:
+        pass
+    except Exception:  # a fault of the program: still the last message, a hold, has to go out
+        traceback.print_exc()
+        code = 3
+    finally:
+        if hasattr(node, "final") and rclpy.ok():
+            node.final()
+            time.sleep(0.1)  # Fast DDS sends from a thread of its own
+        executor.shutdown(timeout_sec=1.0)
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    sys.exit(code)
+
+
+__all__ = ["COMMANDS", "LATCHED", "SENSORS", "Node", "Reporter", "Steady", "image_qos", "pace_of", "robot_of", "run"]

@@ -1,0 +1,132 @@
+"""Starts a graph's nodes as processes, watches them, and ends them in order."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from vla_agent.errors import OptionError
+from vla_agent.nodes.table import GRAPHS, Entry, Value
+from vla_agent.robot import robot_folders
+
+PATIENCE = 20.0  # seconds from SIGINT to SIGKILL
+_PR_SET_PDEATHSIG = 1
+
+
+def parameter(name: str, value: Value) -> list[str]:
+    """The command line's words for one ROS parameter, with the type that the value has here."""
+    text = json.dumps(value) if isinstance(value, (str, bool)) else repr(value)
+    return ["-p", f"{name}:={text}"]
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with images over 0.5 MB made possible and discovery kept on this host."""
+    env = dict(os.environ)
+    profile = next((f.parent / "fastdds.xml" for f in robot_folders() if (f.parent / "fastdds.xml").is_file()), None)
+    if profile is not None:
+        env.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+    env.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    env.setdefault("PYTHONUNBUFFERED", "1")
+    return env
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Processes:
+    """The processes of a graph.
+
+    Args:
+        graph: a name of `table.GRAPHS`.
+        values: the graph's arguments.
+        logs: folder for one log file a node.
+        without: executables of the graph that are not started, because something else takes their place.
+
+    Raises:
+        OptionError: ``without`` names a node that the graph has not.
+    """
+
+    def __init__(self, graph: str, values: Mapping[str, Value], logs: Path, without: Sequence[str] = ()) -> None:
+        names = [entry.executable for entry in GRAPHS[graph]]
+        if not set(without) <= set(names):
+            raise OptionError(
+                "the graph has no such node",
+                key="without",
+                expected=", ".join(names),
+                found=", ".join(without),
+                remedy="use the names of its nodes",
+            )
+        self._entries = [entry for entry in GRAPHS[graph] if entry.executable not in without]
+        self._values, self._logs = values, logs
+        self._running: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
+
+    def start(self) -> None:
+        """Start all nodes, in order."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for entry in self._entries:
+            self._start(entry)
+
+    def _start(self, entry: Entry) -> None:
+        words = [sys.executable, "-m", "vla_agent.nodes.start", entry.executable, "--ros-args"]
+        for name, value in (*entry.fixed, *((n, self._values[n]) for n in entry.arguments)):
+            words += parameter(name, value)
+        log = (self._logs / f"{entry.executable}.log").open("wb")
+        process = subprocess.Popen(
+            words,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment(),
+            start_new_session=True,  # Ctrl-C is for us alone: the nodes end in order
+            preexec_fn=_end_with_parent,
+        )
+        self._running[entry.executable] = (process, log)
+
+    @property
+    def names(self) -> list[str]:
+        """The executables of the nodes, in the order of their start."""
+        return [entry.executable for entry in self._entries]
+
+    def process(self, executable: str) -> subprocess.Popen[bytes]:
+        """The process of one node."""
+        return self._running[executable][0]
+
+    def ended(self) -> dict[str, int]:
+        """Executable -> exit code of the nodes that have ended though they should run on."""
+        may = {entry.executable for entry in self._entries if entry.finishes}
+        codes = {name: process.poll() for name, (process, _) in self._running.items()}
+        return {name: code for name, code in codes.items() if code is not None and not (name in may and code == 0)}
+
+    def stop(self) -> dict[str, int]:
+        """End all nodes, the last started first; executable -> exit code."""
+        codes = {}
+        for name, (process, log) in reversed(self._running.items()):
+            codes[name] = _stop(process)
+            log.close()
+        self._running.clear()
+        return codes
+
+    def tail(self, executable: str, lines: int = 15) -> str:
+        """The last lines of a node's log."""
+        text = (self._logs / f"{executable}.log").read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> int:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if process.poll() is None:
+        process.kill()
+    return process.wait()

@@ -1,0 +1,160 @@
+"""safety_node: what the controller wants goes to the robot only through `safety.supervisor.Supervisor`.
+
+in:  controller/joint_trajectory, joint_states, safety/stop (String: anyone may stop), safety/deadman (Bool)
+out: what the robot takes (robot file, ``controller``), safety/stopped (Bool, latched), /diagnostics
+services: safety/estop, safety/reset (Trigger)
+parameters: robot, real_time_factor, deadman (false)
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+import numpy as np
+from rclpy.clock import Clock, ClockType
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Float64MultiArray, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from vla_agent.errors import ObservationError
+from vla_agent.nodes import messages
+from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, Steady, pace_of, robot_of, run
+from vla_agent.safety.supervisor import RUNNING, STOPPED, Command, Supervisor, Target
+
+TICKS = 8  # a control period
+
+
+class SafetyNode(Node):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__("safety_node")
+        self._robot = robot_of(self)
+        factor = pace_of(self)
+        self._now = Steady(factor)
+        self._supervisor = Supervisor(self._robot, deadman=bool(self.declare_parameter("deadman", False).value))
+        self._names = [*self._robot.joint_names, self._robot.gripper.joint]
+        self._reporter = Reporter(self)
+        self._latencies: deque[float] = deque(maxlen=400)  # seconds from a command's arrival to its publication
+        self._stopped = self.create_publisher(Bool, "safety/stopped", LATCHED)
+        self._told: bool | None = None
+        spec = self._robot.controller
+        kind = JointTrajectory if spec.type == "joint_trajectory" else Float64MultiArray
+        self._arm = self.create_publisher(kind, spec.topic, COMMANDS)
+        self._gripper = self.create_publisher(Float64MultiArray, spec.gripper_topic, COMMANDS)
+        self.create_subscription(JointTrajectory, "controller/joint_trajectory", self._command, COMMANDS)
+        self.create_subscription(JointState, self._robot.joint_states, self._measured, SENSORS)
+        self.create_subscription(String, "safety/stop", self._asked, 10)
+        self.create_subscription(Bool, "safety/deadman", self._deadman, SENSORS)
+        self.create_service(Trigger, "safety/estop", self._estop)
+        self.create_service(Trigger, "safety/reset", self._reset)
+        self._timer = self.create_timer(
+            self._robot.period / TICKS / factor, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self._tell()
+
+    # -- in ------------------------------------------------------------------------------------------------------
+
+    def _command(self, message: JointTrajectory) -> None:
+        began = time.perf_counter()
+        now = self._now()
+        try:
+            rows = messages.trajectory_rows(message, self._names)
+        except ObservationError as error:
+            self._send(self._supervisor.stop("command", f"{error.what}: {error.found}", now))
+            return
+        if not len(rows):
+            self._supervisor.end()
+            self._tell()
+            return
+        stamp = messages.seconds(message.header.stamp)
+        fraction = self._fraction(rows[0, -1])
+        command = Command(rows[0, :-1], fraction, stamp, rows[1:, :-1])
+        self._send(self._supervisor.command(command, self._ros_time() - stamp, now))
+        self._latencies.append(time.perf_counter() - began)
+
+    def _measured(self, message: JointState) -> None:
+        now = self._now()
+        try:
+            positions = messages.joint_positions(message, self._names)
+        except ObservationError as error:
+            self._send(self._supervisor.stop("joint state", f"{error.what}: {error.key}", now))
+            return
+        before = self._supervisor.mode
+        stamp = messages.seconds(message.header.stamp)
+        self._supervisor.measured(positions[:-1], self._fraction(positions[-1]), stamp, now)
+        if before != STOPPED and self._supervisor.mode == STOPPED:
+            self._tick()
+
+    def _asked(self, message: String) -> None:
+        if self._supervisor.mode == RUNNING:
+            self._send(self._supervisor.stop("asked", message.data, self._now()))
+
+    def _deadman(self, message: Bool) -> None:
+        if message.data:
+            self._supervisor.pressed(self._now())
+        else:
+            self._supervisor.released(self._now())
+
+    def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._send(self._supervisor.stop("e-stop", "the service safety/estop was called", self._now()))
+        response.success, response.message = True, self._supervisor.reason
+        return response
+
+    def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = self._supervisor.reset(self._now())
+        self._tell()
+        return response
+
+    # -- out -----------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._send(self._supervisor.tick(self._now(), self._ros_time()))
+        supervisor = self._supervisor
+        level = "error" if supervisor.mode == STOPPED else "ok"
+        message = f"stopped: {supervisor.reason}" if supervisor.mode == STOPPED else supervisor.mode
+        self._reporter.report(level, message, **self._values())
+
+    def _values(self) -> dict[str, object]:
+        values: dict[str, object] = dict(sorted(self._supervisor.counts.items()))
+        if self._latencies:
+            p50, p99 = np.percentile(np.array(self._latencies) * 1e3, [50, 99])
+            values |= {"latency p50 ms": f"{p50:.2f}", "latency p99 ms": f"{p99:.2f}"}
+        return values
+
+    def _send(self, target: Target | None) -> None:
+        if target is not None:
+            time_now = self._ros_time()
+            if self._robot.controller.type == "joint_trajectory":
+                names, period = self._robot.joint_names, self._robot.period
+                self._arm.publish(messages.trajectory(names, target.joints[None], time_now, period))
+            else:
+                self._arm.publish(messages.numbers(target.joints))
+            self._gripper.publish(messages.numbers(np.array([self._robot.gripper.position(target.gripper)])))
+        self._tell()
+
+    def _tell(self) -> None:
+        stopped = self._supervisor.mode == STOPPED
+        if stopped != self._told:
+            self._told = stopped
+            self._stopped.publish(Bool(data=stopped))
+
+    def _fraction(self, position: float) -> float:
+        """Gripper joint position -> 0 open to 1 closed, NaN and what is out of range left as it is."""
+        gripper = self._robot.gripper
+        return float((position - gripper.open) / (gripper.closed - gripper.open))
+
+    def _ros_time(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def final(self) -> None:
+        """Before the process ends: the robot is told to rest, whoever wanted what."""
+        self._send(self._supervisor.final())
+        self._reporter.report("warn", "ended; the robot was told to hold", **self._values())
+
+
+def main() -> None:
+    """Run the node; see `nodes.start`."""
+    run(SafetyNode)

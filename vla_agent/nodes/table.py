@@ -1,0 +1,77 @@
+"""The one table of graphs: which nodes run together and with which parameters.  `launch/` and `vla-agent up` read it.
+
+Plain data: importing it needs neither ROS nor torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a graph; its default gives its type."""
+
+    default: Value
+    description: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A node: its executable, parameters that are graph arguments of the same name, and parameters that are fixed.
+
+    ``finishes``: the node may end by itself without ending the graph.
+    """
+
+    executable: str
+    arguments: tuple[str, ...] = ()
+    fixed: tuple[tuple[str, Value], ...] = ()
+    finishes: bool = False
+
+
+ARGUMENTS: dict[str, Argument] = {
+    "robot": Argument("panda", "robot file: a name of config/robots, or a path"),
+    "policy": Argument("policies/tabletop-nano", "policy folder"),
+    "mode": Argument("open_loop", "how chunks are executed: open_loop, ensemble, adaptive, realtime"),
+    "task": Argument("put_in_tray", "task family of the simulated scene"),
+    "seed": Argument(0, "episode of the task, and of the policy's noise"),
+    "instruction": Argument("", "first instruction; in simulation the scene tells its own"),
+    "real_time_factor": Argument(1.0, "simulated seconds in one second; less than 1 for a slow machine"),
+    "certificate": Argument("", "certificate of the policy; without one no hardware is driven"),
+    "deadman": Argument(False, "motion needs safety/deadman"),
+    "sources": Argument("", "CAMERA=SOURCE,...: index, device, URL or video file of each camera"),
+    "output": Argument("recordings", "folder of recorded demonstrations"),
+    "image_reliability": Argument("best_effort", "QoS of the images: best_effort or reliable"),
+}
+
+_POLICY = ("robot", "policy", "mode", "seed", "instruction", "real_time_factor", "certificate", "image_reliability")
+_SIM_TIME = (("use_sim_time", True),)
+_CAMERA = Entry("camera_node", ("robot", "sources", "image_reliability"))
+
+# In the order of the start; the end is in the reverse order, so that the safety node ends after what commands it.
+GRAPHS: dict[str, tuple[Entry, ...]] = {
+    "sim": (
+        Entry("sim_robot_node", ("robot", "task", "seed", "real_time_factor", "image_reliability")),
+        Entry("safety_node", ("robot", "real_time_factor", "deadman"), _SIM_TIME),
+        Entry("controller_node", ("robot",), _SIM_TIME),
+        Entry("policy_node", _POLICY, _SIM_TIME),
+    ),
+    "robot": (
+        _CAMERA,
+        Entry("safety_node", ("robot", "deadman")),
+        Entry("controller_node", ("robot",)),
+        Entry("policy_node", tuple(a for a in _POLICY if a != "real_time_factor"), (("hardware", True),)),
+    ),
+    "record": (
+        _CAMERA,
+        Entry("recorder_node", ("robot", "output", "image_reliability")),
+    ),
+}
+
+
+def arguments_of(graph: str) -> dict[str, Argument]:
+    """The arguments that some node of a graph takes, in the order of :data:`ARGUMENTS`."""
+    used = {name for entry in GRAPHS[graph] for name in entry.arguments}
+    return {name: argument for name, argument in ARGUMENTS.items() if name in used}

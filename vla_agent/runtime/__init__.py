@@ -1,0 +1,1 @@
+"""The nodes' insides as plain classes, without ROS: observations, the policy's loop, the simulated robot, recording."""

@@ -1,0 +1,128 @@
+"""Records demonstrations: one MCAP bag an episode, as the bytes came over the wire, with instruction and outcome."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vla_agent.errors import NodeError
+
+VERSION = 9  # of the rosbag2 format
+FREE = 2 * 2**30  # bytes that must stay free on the disk
+OUTCOMES = ("success", "failure")
+
+
+class Recorder:
+    """Writes ``FOLDER/episode-0000`` and so on; a bag appears under its name when it is whole.
+
+    Args:
+        folder: made if it is missing; episodes go on from those that it holds.
+        topics: topic -> message type, such as ``sensor_msgs/msg/Image``.
+        free: bytes that must stay free on the disk.
+
+    Raises:
+        NodeError: the package `rosbags` is missing.
+    """
+
+    def __init__(self, folder: Path, topics: Mapping[str, str], free: int = FREE) -> None:
+        try:
+            import rosbags.rosbag2  # noqa: F401
+        except ImportError as error:
+            raise NodeError(
+                "recording needs the package rosbags",
+                key="rosbags",
+                found=str(error),
+                remedy="pip install 'vla_agent[ros-bags]'",
+            ) from error
+        self._folder, self._topics, self._free = folder, dict(topics), free
+        self._writer: Any = None
+        self._connections: dict[str, Any] = {}
+        self.messages = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = [int(p.name[8:]) for p in folder.glob("episode-*") if p.name[8:].isdigit()]
+        self._number = max(numbers, default=-1) + 1
+
+    @property
+    def recording(self) -> bool:
+        """Whether an episode is being recorded."""
+        return self._writer is not None
+
+    def begin(self, instruction: str) -> str:
+        """Start an episode; returns its name.
+
+        Raises:
+            NodeError: one is being recorded, there is no instruction, or the disk is full.
+        """
+        from rosbags.rosbag2 import StoragePlugin, Writer
+        from rosbags.typesys import Stores, get_typestore
+
+        if self.recording:
+            raise NodeError("an episode is being recorded", remedy="end it first: record/success, /failure or /discard")
+        if not instruction.strip():
+            raise NodeError("there is no instruction", key="instruction", remedy="publish one on the topic instruction")
+        self._require_space()
+        self._name, self._instruction, self.messages = f"episode-{self._number:04d}", instruction.strip(), 0
+        self._aside = self._folder / f".{self._name}.partial"
+        shutil.rmtree(self._aside, ignore_errors=True)
+        writer = Writer(self._aside, version=VERSION, storage_plugin=StoragePlugin.MCAP)
+        writer.open()
+        types = get_typestore(Stores.ROS2_JAZZY)
+        self._connections = {t: writer.add_connection(t, kind, typestore=types) for t, kind in self._topics.items()}
+        self._writer = writer
+        return self._name
+
+    def write(self, topic: str, nanoseconds: int, data: bytes) -> None:
+        """Keep one message as it came; nothing happens between episodes.
+
+        Raises:
+            NodeError: the disk is full; what was recorded of the episode is thrown away.
+        """
+        if self._writer is None:
+            return
+        if self.messages % 256 == 0:
+            try:
+                self._require_space()
+            except NodeError:
+                self.discard()
+                raise
+        self._writer.write(self._connections[topic], nanoseconds, data)
+        self.messages += 1
+
+    def end(self, outcome: str) -> Path:
+        """Finish the episode with its outcome, ``success`` or ``failure``; returns the bag's folder.
+
+        Raises:
+            NodeError: nothing is being recorded.
+        """
+        if self._writer is None:
+            raise NodeError("nothing is being recorded", remedy="call record/start first")
+        assert outcome in OUTCOMES
+        self._writer.set_custom_data("instruction", json.dumps(self._instruction))
+        self._writer.set_custom_data("outcome", json.dumps(outcome))
+        self._writer.close()
+        self._writer = None
+        path = self._folder / self._name
+        self._aside.rename(path)
+        self._number += 1
+        return path
+
+    def discard(self) -> None:
+        """Throw the episode away."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+            shutil.rmtree(self._aside, ignore_errors=True)
+
+    def _require_space(self) -> None:
+        free = shutil.disk_usage(self._folder).free
+        if free < self._free:
+            raise NodeError(
+                "the disk is full",
+                file=self._folder,
+                expected=f"at least {self._free / 2**30:.1f} GiB free",
+                found=f"{free / 2**30:.1f} GiB",
+                remedy="free some space or record to another disk",
+            )
