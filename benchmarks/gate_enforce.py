@@ -111,7 +111,7 @@ def run() -> dict[str, Any]:
                 outcome, right = error.what, key in str(error.key)
             rows.append({"case": name, "right": right, "refused_because": outcome})
         ask()
-    good = sum(r["right"] for r in rows)
+    good = sum(bool(r["right"]) for r in rows)
     return {
         "value": good / len(rows),
         "n": len(rows),

@@ -38,7 +38,7 @@ def run() -> dict[str, Any]:
                 }
             )
     worst = min(rows, key=lambda r: r["exact"])
-    low, high = clopper_pearson(worst["passes"], POLICIES)
+    low, high = clopper_pearson(int(worst["passes"]), POLICIES)
     return {
         "value": worst["exact"] - promised,
         "n": POLICIES * len(rows),

@@ -55,9 +55,8 @@ def object_pose(task: TaskInstance, severity: int, rng: np.random.Generator) -> 
         shift, yaw = rng.uniform(-1, 1, 2) * SHIFT[severity - 1], float(rng.uniform(-pi, pi))
         if item.on != "table" or item.name in carrying:
             continue
-        xy = tuple(
-            float(np.clip(v + d, low, high)) for v, d, (low, high) in zip(item.xy, shift, OBJECT_REGION, strict=True)
-        )
+        x, y = np.clip(np.array(item.xy) + shift, *np.transpose(OBJECT_REGION))
+        xy = (float(x), float(y))
         moved = replace(item, xy=xy, yaw=yaw)
         objects = tuple(moved if o.name == item.name else o for o in scene.objects)
         apart = all(hypot(xy[0] - o.xy[0], xy[1] - o.xy[1]) >= KEPT_GAP for o in objects if o.name != item.name)

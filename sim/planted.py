@@ -43,12 +43,14 @@ class PlantedPolicy:
 
     def bind(self, world: World, task: TaskInstance) -> None:
         self._world, self._task = world, task
+        self._expert: Expert | None = None
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         task = self._meant(instruction)
         sees = self.fault == "blind" or self._world.render()["front"].any()
-        acts = task is not None and sees
-        self._expert = Expert(self._world, task, rng=np.random.default_rng([seed, 105])) if acts else None
+        self._expert = None
+        if task is not None and sees:
+            self._expert = Expert(self._world, task, rng=np.random.default_rng([seed, 105]))
 
     def _meant(self, instruction: str) -> TaskInstance | None:
         """The task of this scene whose wording is nearest to the instruction; None where none is near."""

@@ -66,12 +66,7 @@ def gate(root, policy, out, **options):
 def test_a_gate_file_s_errors_name_line_key_and_valid_names(tmp_path):
     file = tmp_path / "gate.yaml"
     for wrong, line, key, says in (
-        (
-            TINY.replace("threshold: 0.05, margin: 0.60}\n  family", "treshold: 0.05}\n  family"),
-            8,
-            "treshold",
-            "threshold",
-        ),
+        (TINY.replace("success: {threshold", "success: {treshold"), 8, "treshold", "threshold"),
         (TINY.replace("axis: lighting", "axis: fog"), 11, "axis", "lighting"),
         (TINY.replace("0.30, margin: 0.60", "0.30, margin: 0.90"), 13, "language", "below 1"),
         (TINY.replace("press_button", "press_botton"), 3, "tasks", "press_button"),

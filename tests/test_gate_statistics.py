@@ -39,8 +39,8 @@ def test_the_recursion_agrees_with_every_sequence_of_outcomes():
 
 
 def test_the_interval_after_a_stop_covers_as_often_as_it_says():
-    test = design(0.4, 0.4, 0.05, 0.1)
-    for p in (0.3, 0.6, 0.85):
+    test = design(0.3, 0.6, 0.1, 0.1)
+    for p in (0.2, 0.55, 0.85):
         rng = np.random.default_rng(0)
         covered = 0
         intervals: dict[Decision, tuple[float, float]] = {}

@@ -168,7 +168,7 @@ def trusted(folder: Path) -> dict[str, Key]:
     Raises:
         CertificateError: one of them cannot be read.
     """
-    found = {}
+    found: dict[str, Key] = {}
     for file in sorted([*folder.glob("*.pub"), *(folder / "trusted").glob("*.pub")]):
         public = read_public(file)
         key = Key(file.stem, fingerprint(public), public, file.with_suffix(".key").is_file())

@@ -92,7 +92,7 @@ def run_gate(
         )
     learned = policy not in SCRIPTED and load is load_learned
     folder = find_folder(policy) if learned else None
-    parts = {"name": policy if folder is None else folder.name} | (
+    parts: dict[str, Any] = {"name": policy if folder is None else folder.name} | (
         policy_parts(folder)
         if folder is not None
         else {"files": {}, "adapter": [], "normaliser": "", "digest": digest(policy)}
@@ -101,7 +101,7 @@ def run_gate(
     attempt = _attempt(out, resume, parts["digest"], suite, ledger_file, lambda: _latency(policy, gate, load, learned))
     alpha = spent(gate.alpha, attempt.number)
     planner = Planner(gate, tests_of(gate, alpha))
-    head = {
+    head: dict[str, Any] = {
         "policy": policy,
         "suite": gate.suite,
         "split": gate.split,

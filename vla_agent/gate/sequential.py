@@ -108,7 +108,7 @@ class SequentialTest:
 
 def _root(increasing) -> float:  # noqa: ANN001 - a function of p in [0, 1]
     low, high = 0.0, 1.0
-    for _ in range(40):
+    for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if increasing(middle) > 0 else (middle, high)
     return (low + high) / 2

@@ -16,7 +16,6 @@ from sim.perturbations import AXES, PROBES
 from sim.task import select
 from vla_agent.errors import GateError, TaskError
 
-FORMAT = 1
 AxisName = Literal[AXES]  # type: ignore[valid-type]
 ProbeName = Literal[PROBES]  # type: ignore[valid-type]
 
@@ -87,7 +86,7 @@ class Checks(_Strict):
 class Gate(_Strict):
     """A whole gate file."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     name: str
     suite: str = "tabletop"
     tasks: tuple[str, ...] = Field((), description="families of the suite; empty: all")
@@ -106,8 +105,9 @@ class Gate(_Strict):
     def judged(self) -> dict[str, Check]:
         """Check name -> check: ``success``, ``family.NAME``, ``axis.NAME.SEVERITY``, ``probe.NAME``."""
         families = {f"family.{name}": self.checks.family for name in self.families()}
-        cells = {c.cell: c for c in (*self.checks.axes, *self.checks.language)}
-        return {"success": self.checks.success, **families, **cells}
+        axes = {axis.cell: axis for axis in self.checks.axes}
+        probes = {probe.cell: probe for probe in self.checks.language}
+        return {"success": self.checks.success, **families, **axes, **probes}
 
     def families(self) -> tuple[str, ...]:
         """Names of the task families, in the order of play."""
@@ -160,7 +160,8 @@ def parse_gate(data: Any, file: str | PathLike[str]) -> Gate:
     try:
         gate = Gate.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        # an unknown key says more than the one that is missing in its place
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         keys = [str(k) for k in first["loc"]]
         unknown = first["type"] == "extra_forbidden"
         names = _valid_names(first["loc"])
