@@ -22,6 +22,7 @@ name: tiny
 data: {{demonstrations: ["{demos}"], questions: ["{questions}"]}}
 backbone: {{hidden_size: 32, stem_channels: [8, 16], film_blocks: 1, text_layers: 1, fusion_layers: 1}}
 head: {{width: 32, depth: 1, heads: 2, serve_steps: 2}}
+name_stem: {{samples: 16, batch: 4}}
 pretrain: {{samples: 32, batch: 8, learning_rate: 0.001}}
 train_head: {{samples: 64, batch: 16, learning_rate: 0.001}}
 """

@@ -2,16 +2,22 @@
 
     images (P, V, 3, H, W) --stem-------------> f4  (P, V, C4, H/4, W/4)              text-free
     prompt (B, L) -------text encoder---------> text (B, L, C)  and a summary (B, C)
-    f4 + summary --FiLM (Perez et al. 2018)---> f8, role maps (B, V, R, H/4, W/4)     "where is it, where to"
+    f4 --linear, log-softmax------------------> names (B, V, shapes + colours, H/4, W/4)
+    names . what each of Q queries asks for --> match (B, V, Q, H/4, W/4)             "a red mug could be here"
+    f4 + match + summary --FiLM (Perez 2018)--> f8, candidate maps (B, V, R + Q, H/4, W/4)
+    candidates ---mixed by the chooser--------> role maps (B, V, R, H/4, W/4)         "where is it, where to"
     role maps ----softmax---------------------> points (B, V, R, 2), seen (B, V, R)   u right, v down, in [0, 1]
     slots (one per view and role: the feature under the map, the point), pooled f8, summary
               --transformer-------------------> hidden (B, N, C)                      conditions the action head
     hidden (causal) answer decoder -----------> logits (B, S, vocabulary)             captions and answers
     slots -> height; first view's point, height -> located (B, R, 3)                   metres, base frame
-    f4 at any point --linear------------------> shape and colour there: dense supervision of the stem
+
+The names are supervised at every object (dense supervision of the stem), so that a query is a sum of log-probabilities:
+"red" and "mug", in any pair, also in pairs never trained on.  The chooser sees where each candidate lies, so that "A,
+then B" can mean B once A lies in the tray.
 
 B prompts, P pictures (``picture`` says which picture a prompt is about; P = B without it), V views, R roles (target,
-goal), C channels, L prompt tokens, S answer tokens, N = V*R + V*9 + 1 hidden tokens.
+goal), Q queries, C channels, L prompt tokens, S answer tokens, N = V*R + V*9 + 1 hidden tokens.
 
 The pointing map is the dense supervision without which a policy of this size does not learn to use the instruction.
 """
@@ -38,7 +44,7 @@ class PointingVLMConfig(PretrainedConfig):
         film_blocks: text-conditioned convolutions at an eighth of the size.
         text_layers, fusion_layers, decoder_layers: transformer depths.
         num_names: shapes and colours that the stem learns to tell apart.
-        num_views, num_roles: V and R.
+        num_views, num_roles, num_queries: V, R and Q.
         image_size: (H, W), multiples of 8.
         dropout: of the transformers.
     """
@@ -58,6 +64,7 @@ class PointingVLMConfig(PretrainedConfig):
         num_names: tuple[int, int] = (9, 8),
         num_views: int = 2,
         num_roles: int = 2,
+        num_queries: int = 4,
         image_size: tuple[int, int] = (96, 96),
         max_text_length: int = 40,
         dropout: float = 0.0,
@@ -77,6 +84,7 @@ class PointingVLMConfig(PretrainedConfig):
         self.num_names = list(num_names)
         self.num_views = num_views
         self.num_roles = num_roles
+        self.num_queries = num_queries
         self.image_size = list(image_size)
         self.max_text_length = max_text_length
         self.dropout = dropout
@@ -178,7 +186,8 @@ class PointingVLM(PreTrainedModel):
     def __init__(self, config: PointingVLMConfig) -> None:
         super().__init__(config)
         c, (c4, c8) = config.hidden_size, config.stem_channels
-        views, roles = config.num_views, config.num_roles
+        views, roles, queries = config.num_views, config.num_roles, config.num_queries
+        candidates = roles + queries
         self.text = TextEncoder(config)
         self.patch = nn.Conv2d(3 + 2, c4, 4, stride=4)
         self.fine = nn.Sequential(
@@ -191,13 +200,21 @@ class PointingVLM(PreTrainedModel):
         self.view = nn.Parameter(torch.zeros(views, c4, 1, 1))
         self.stem = nn.Sequential(nn.BatchNorm2d(c4), nn.ReLU(), ConvBlock(c4), ConvBlock(c4))
         self.name = nn.Linear(c4, sum(config.num_names))
+        self.query_pool = nn.Linear(c, queries)
+        self.query = nn.Linear(c, sum(config.num_names))
+        self.match_in = nn.Conv2d(queries, c4, 1)
         self.fine_film = FilmBlock(c4, c)
         self.down = nn.Sequential(nn.Conv2d(c4, c8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(c8), nn.ReLU())
         self.film = nn.ModuleList(FilmBlock(c8, c) for _ in range(config.film_blocks))
         self.lateral = nn.Conv2d(c4, c8, 1)
         self.lateral_film = nn.Linear(c, 2 * c8)
         self.merge_norm = nn.BatchNorm2d(c8)
-        self.role_maps = nn.Conv2d(c8, 3 * roles, 1)  # per role: score, du, dv
+        self.candidates = nn.Conv2d(c8, candidates, 1)  # scores: one of its own for each role, then the queries'
+        self.offsets = nn.Conv2d(c8, 2 * roles, 1)  # per role: du, dv
+        self.match_scale = nn.Parameter(torch.ones(queries))
+        self.choose = nn.Sequential(
+            nn.Linear(c + views * (c8 + 3 * candidates), c), nn.GELU(), nn.Linear(c, roles * candidates)
+        )
         self.role_seen = nn.Linear(c8, 1)
         self.slot = nn.Linear(c8 + 3, c)
         self.slot_kind = nn.Parameter(torch.randn(views * roles, c) * 0.02)
@@ -244,25 +261,31 @@ class PointingVLM(PreTrainedModel):
     def fuse(self, f4: Tensor, text_tokens: Tensor, text: Tensor, mask: Tensor) -> Pointing:
         """f4 (B, V, C4, h, w) of each prompt's picture, text (B, L, C), summary (B, C) -> all but logits."""
         b, v, _, h, w = f4.shape
-        roles = self.config.num_roles
+        roles, queries = self.config.num_roles, self.config.num_queries
         x = f4.flatten(0, 1)
         text_v = text.repeat_interleave(v, dim=0)  # (B*V, C)
-        x = self.fine_film(x, text_v)
+        match = self.match(f4, text_tokens, mask)  # (B, V, Q, h, w)
+        x = self.fine_film(x + self.match_in(match.flatten(0, 1)), text_v)
         f8 = self.down(x)
         for block in self.film:
             f8 = block(f8, text_v)
         scale, shift = self.lateral_film(text_v)[:, :, None, None].chunk(2, dim=1)
         side = self.lateral(x) * (1 + scale) + shift
         f = F.relu(self.merge_norm(side + F.interpolate(f8, size=(h, w), mode="nearest")))
-        raw = self.role_maps(f).view(b, v, 3, roles, h * w).float()
-        maps = raw[:, :, 0].log_softmax(-1)  # (B, V, R, h*w)
-        prob = maps.exp()
+        own, asked = self.candidates(f).view(b, v, roles + queries, h * w).float().split((roles, queries), dim=2)
+        scores = torch.cat([own, asked + self.match_scale[:, None] * match.flatten(3)], dim=2)
+        candidates = scores.log_softmax(-1)  # (B, V, R + Q, h*w)
         rows = (torch.arange(h, device=x.device) + 0.5) / h
         cols = (torch.arange(w, device=x.device) + 0.5) / w
         centre = torch.stack([cols.repeat(h), rows.repeat_interleave(w)])  # (2, h*w): u, v
+        shares = self._shares(candidates, centre, text, f8.mean((2, 3)).view(b, -1))  # (B, R, R + Q)
+        maps = (candidates[:, :, None] + shares[:, None, ..., None]).logsumexp(3)  # (B, V, R, h*w)
+        prob = maps.exp()
         near = self._window(prob, h, w)
         cell = torch.tensor([1.0 / w, 1.0 / h], device=x.device)
-        offset = raw[:, :, 1:].transpose(2, 3).tanh() * 1.5 * cell[:, None]  # (B, V, R, 2, h*w)
+        offset = (
+            self.offsets(f).view(b, v, 2, roles, h * w).float().transpose(2, 3).tanh() * 1.5 * cell[:, None]
+        )  # (B, V, R, 2, h*w)
         points = torch.einsum("bvrn,bvrkn->bvrk", near, centre + offset)
         under = torch.einsum("bvrn,bvcn->bvrc", prob.to(f.dtype), f.view(b, v, -1, h * w))
         seen = self.role_seen(under).squeeze(-1).float()  # (B, V, R)
@@ -279,6 +302,25 @@ class PointingVLM(PreTrainedModel):
         height = self.height(torch.cat([hidden[:, : v * roles].flatten(1), place.flatten(1).to(hidden.dtype)], dim=1))
         located = torch.cat([self.on_plane(points[:, 0], height), height[..., None]], dim=-1)
         return Pointing(hidden=hidden, maps=maps, seen=seen, points=points, located=located.float())
+
+    def match(self, f4: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+        """How well each cell's names fit each query, (B, V, Q, h, w): text (B, L, C) says what a query asks for."""
+        weights = self.query_pool(text).masked_fill((mask == 0)[..., None], -1e4).softmax(dim=1)  # (B, L, Q)
+        asked = self.query(torch.einsum("blq,blc->bqc", weights, text))  # (B, Q, shapes + colours)
+        shapes, colours = F.linear(f4.movedim(2, -1), self.name.weight, self.name.bias).split(
+            tuple(self.config.num_names), dim=-1
+        )
+        names = torch.cat([shapes.log_softmax(-1), colours.log_softmax(-1)], dim=-1).clamp_min(-8) / 4
+        return torch.einsum("bqn,bvhwn->bvqhw", asked, names)
+
+    def _shares(self, candidates: Tensor, centre: Tensor, text: Tensor, scene: Tensor) -> Tensor:
+        """Log-shares (B, R, R + Q) of the candidate maps in each role's map, by where the candidates lie."""
+        prob = candidates.detach().exp()  # (B, V, R + Q, h*w)
+        where = torch.cat([torch.einsum("bvkn,cn->bvkc", prob, centre) * 2 - 1, prob.amax(-1, keepdim=True)], dim=-1)
+        chosen = self.choose(torch.cat([text, scene, where.flatten(1).to(text.dtype)], dim=1)).float()
+        roles = self.config.num_roles
+        own = 2.0 * torch.eye(roles, prob.shape[2], device=prob.device)  # a role begins with mostly its own candidate
+        return (chosen.view(len(text), roles, -1) + own).log_softmax(-1)
 
     def on_plane(self, points: Tensor, height: Tensor) -> Tensor:
         """Points (..., 2) of the first view and heights (...) in metres -> horizontal positions (..., 2) in metres."""

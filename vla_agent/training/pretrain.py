@@ -1,7 +1,8 @@
-"""Stage 1: the backbone learns to answer, to point and to locate.
+"""The backbone learns to name what it sees (stage 0), then to answer, to point and to locate (stage 1).
 
-Half of each batch are generated pictures with questions and instructions, half are demonstration frames with their
-instruction, so that the pointing map also follows an object into the gripper and a two-step task to its second step.
+In stage 1 a part of each batch are generated pictures with questions and instructions, the rest demonstration frames
+with their instruction, so that the pointing map also follows an object into the gripper and a two-step task to its
+second step.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.pointing_vlm import Pointing, PointingVLM
 from vla_agent.training.data import Demonstrations, Questions
-from vla_agent.training.recipe import Pretrain
+from vla_agent.training.recipe import NameStem, Pretrain
 
 
 class PretrainBatches:
@@ -27,7 +28,12 @@ class PretrainBatches:
         self.demo_ids, self.demo_mask = backbone.tokenize(demonstrations.instructions)
         self.early = np.flatnonzero(demonstrations.frame < 10)
         if questions is not None:
-            self.pointing = np.flatnonzero(~np.isnan(questions.located[:, 0, 0]))
+            self.images, self.names, self.name_points = questions.images, questions.named, questions.named_points
+            self.pictures, begin, count = np.unique(
+                np.stack([questions.shard, questions.row], 1), axis=0, return_index=True, return_counts=True
+            )
+            self.items = [np.arange(b, b + c) for b, c in zip(begin, count, strict=True)]
+            self.points_at = ~np.isnan(questions.located[:, 0, 0])
             self.ids, self.mask = backbone.tokenize(questions.prompts)
             self.answers = self._answers(questions.answers)
 
@@ -38,13 +44,38 @@ class PretrainBatches:
         )
         return batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
 
+    def _questions_about(self, picture: int, rng: np.random.Generator) -> np.ndarray:
+        """Some of a picture's items, mostly such that point at something."""
+        items = rng.permutation(self.items[picture])
+        wanted = rng.random(len(items)) < self.settings.pointing_share
+        return items[np.argsort(wanted & ~self.points_at[items], kind="stable")][: self.settings.questions_each]
+
+    def _shown(self, pictures: np.ndarray) -> np.ndarray:
+        """(P, V, H, W, 3) uint8 of generated pictures."""
+        return np.stack([self.images[s][r] for s, r in self.pictures[pictures]])
+
+    def _named(self, pictures: np.ndarray) -> tuple[Tensor, Tensor]:
+        """What every object of the pictures is, (P, O, 2), and where it is seen, (P, V, O, 3)."""
+        where = self.pictures[pictures]
+        named = torch.from_numpy(np.stack([self.names[s][r] for s, r in where])).long()
+        return named, torch.from_numpy(np.stack([self.name_points[s][r] for s, r in where]))
+
+    def naming_losses(self, stage: NameStem, generator: torch.Generator) -> dict[str, Tensor]:
+        """One batch's loss of stage 0."""
+        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+        shown = rng.choice(len(self.pictures), min(stage.batch, len(self.pictures)), replace=False)
+        pixels = _jitter(self.backbone.pixels(torch.from_numpy(self._shown(shown))), stage.colour_jitter, generator)
+        named, points = self._named(shown)
+        return {"name": naming_loss(self.backbone.model, self.backbone.model.encode_images(pixels), named, points)}
+
     def losses(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """One batch's losses: answer, map, point, seen, locate."""
+        """One batch's losses of stage 1: answer, map, point, seen, locate."""
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         size = self.settings.batch
         share = self.settings.demonstration_share if self.questions is not None else 1.0
         from_demos = round(size * share)
         images, ids, mask, points, located, labels = [], [], [], [], [], None
+        picture = list(range(from_demos))
         if from_demos:
             early = round(from_demos * self.settings.early_share)
             frames = np.concatenate(
@@ -59,19 +90,18 @@ class PretrainBatches:
             located.append(self.demos.located[frames])
         if from_demos < size and self.questions is not None:
             q = self.questions
-            asked = size - from_demos
-            aimed = round(asked * self.settings.pointing_share)
-            items = np.concatenate([rng.choice(self.pointing, aimed), rng.integers(len(q), size=asked - aimed)])
-            images.append(np.stack([q.images[s][r] for s, r in zip(q.shard[items], q.row[items], strict=True)]))
-            index = torch.from_numpy(items)
+            asked = -(-(size - from_demos) // self.settings.questions_each)
+            shown = rng.choice(len(self.pictures), min(asked, len(self.pictures)), replace=False)
+            drawn = [self._questions_about(k, rng) for k in shown]
+            picture += [from_demos + n for n, items in enumerate(drawn) for _ in items]
+            index = np.concatenate(drawn)
+            images.append(self._shown(shown))
             ids.append(self.ids[index])
             mask.append(self.mask[index])
-            points.append(q.points[items])
-            located.append(q.located[items])
+            points.append(q.points[index])
+            located.append(q.located[index])
             labels = self.answers[index]
-            where = list(zip(q.shard[items], q.row[items], strict=True))
-            named = torch.from_numpy(np.stack([q.named[s][r] for s, r in where])).long()
-            named_points = torch.from_numpy(np.stack([q.named_points[s][r] for s, r in where]))
+            named, named_points = self._named(shown)
         longest = max(int(m.sum(1).max()) for m in mask)
         pad = self.backbone.tokenizer.pad_token_id
         ids = [F.pad(i, (0, max(0, longest - i.shape[1])), value=pad)[:, :longest] for i in ids]
@@ -81,7 +111,7 @@ class PretrainBatches:
         model = self.backbone.model
         tokens, summary = model.text(torch.cat(ids), torch.cat(mask))
         f4 = model.encode_images(pixels)
-        out = model.fuse(f4, tokens, summary, torch.cat(mask))
+        out = model.fuse(f4[torch.tensor(picture)], tokens, summary, torch.cat(mask))
         losses = pointing_losses(
             out,
             torch.from_numpy(np.concatenate(points)),

@@ -6,6 +6,8 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from ruamel.yaml import YAML
+from torch import nn
 from transformers import ViTImageProcessorPil
 
 from vla_agent.errors import RecipeError
@@ -22,12 +25,13 @@ from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.curve import draw_curve
 from vla_agent.training.data import Demonstrations, Questions, load_demonstrations, load_questions
-from vla_agent.training.loop import load_ema, stage_done, train_stage
+from vla_agent.training.loop import Losses, load_ema, stage_done, train_stage
 from vla_agent.training.pretrain import PretrainBatches, location_errors
-from vla_agent.training.recipe import Recipe
+from vla_agent.training.recipe import Recipe, Stage
 from vla_agent.training.tokenizer import build_tokenizer
 from vla_agent.training.train_head import HeadBatches, choose_frames, compute_features
 
+STAGES = ("name_stem", "pretrain", "head")
 console = Console()
 
 
@@ -53,22 +57,23 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
         f"{counts['backbone'] / 1e6:.2f} M parameters in the backbone, {counts['head'] / 1e6:.2f} M in the head"
     )
     with_channels_last = policy.backbone.model.to(memory_format=torch.channels_last)
-    if recipe.pretrain.samples:
-        if stage_done(folder, "pretrain", recipe.pretrain):
-            load_ema(folder, "pretrain", with_channels_last)
+
+    def stage(name: str, module: nn.Module, losses: Callable[[torch.Generator], Losses], settings: Stage) -> None:
+        if stage_done(folder, name, settings):
+            load_ema(folder, name, module)
         else:
-            answering = PretrainBatches(policy.backbone, questions, demos, recipe.pretrain)
-            train_stage(
-                "pretrain", with_channels_last, answering.losses, recipe.pretrain, recipe.seed, folder, resume=resume
-            )
+            train_stage(name, module, losses, settings, recipe.seed + STAGES.index(name), folder, resume=resume)
+
+    batches = PretrainBatches(policy.backbone, questions, demos, recipe.pretrain)
+    if recipe.name_stem.samples and questions is not None:
+        stage("name_stem", with_channels_last, partial(batches.naming_losses, recipe.name_stem), recipe.name_stem)
+    if recipe.pretrain.samples:
+        stage("pretrain", with_channels_last, batches.losses, recipe.pretrain)
     if recipe.train_head.samples:
         frames = choose_frames(demos, recipe.train_head)
         features = compute_features(policy.backbone, demos, frames, folder / "features")
         acting = HeadBatches(policy, demos, features, recipe.train_head)
-        if stage_done(folder, "head", recipe.train_head):
-            load_ema(folder, "head", policy.head)
-        else:
-            train_stage("head", policy.head, acting.losses, recipe.train_head, recipe.seed + 1, folder, resume=resume)
+        stage("head", policy.head, acting.losses, recipe.train_head)
     policy.save(folder / "policy")
     _describe(recipe, demos, counts, folder, begun)
     console.print(f"policy: {folder / 'policy'}    next: vla-agent eval {folder / 'policy'}")
@@ -141,7 +146,7 @@ def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], fol
     policy = folder / "policy"
     shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")
     seconds = {}
-    for name in ("pretrain", "head"):
+    for name in STAGES:
         log = folder / f"{name}.jsonl"
         if log.is_file():
             seconds[name] = json.loads(log.read_text().splitlines()[-1])["seconds"]
@@ -157,7 +162,7 @@ def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], fol
         "hardware": {"machine": platform.machine(), "system": platform.platform(), "threads": torch.get_num_threads()},
     }
     (policy / "training.json").write_text(json.dumps(description, indent=2) + "\n")
-    draw_curve([folder / "pretrain.jsonl", folder / "head.jsonl"], policy / "curve.png")
+    draw_curve([folder / f"{name}.jsonl" for name in STAGES], policy / "curve.png")
 
 
 def _some_frames(demos: Demonstrations, count: int = 512) -> np.ndarray:
