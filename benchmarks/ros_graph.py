@@ -78,7 +78,7 @@ class Graph:
     def _listen(self) -> None:
         from rosgraph_msgs.msg import Clock
         from sensor_msgs.msg import JointState
-        from std_msgs.msg import Bool
+        from std_msgs.msg import Bool, String
         from trajectory_msgs.msg import JointTrajectory
 
         from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS
@@ -90,6 +90,7 @@ class Graph:
         node.create_subscription(JointState, self.robot.joint_states, self._state, SENSORS)
         node.create_subscription(JointTrajectory, "policy/action", self._action, 50)
         self.commands = node.create_publisher(JointTrajectory, "policy/action", COMMANDS)
+        self._instruction = node.create_publisher(String, "instruction", 10)
 
     def _clock(self, message: Any) -> None:
         self.time = message.clock.sec + 1e-9 * message.clock.nanosec
@@ -146,6 +147,29 @@ class Graph:
     def reset(self) -> None:
         """Reset the supervisor, as soon as it lets itself be reset."""
         assert self.wait(lambda: self.call("safety/reset")[0]), "the supervisor cannot be reset"
+
+    def episode(self, seed: int, task: str | None = None) -> str:
+        """Have the policy stop, reset the supervisor and lay out an episode; returns its instruction.
+
+        The policy begins by itself, because the scene tells what it asks.
+        """
+        from std_msgs.msg import String
+
+        self._instruction.publish(String(data=""))
+        self.pause(10)
+        if self.stopped:
+            self.reset()
+        self.set("sim_robot_node", "seed", seed)
+        if task is not None:
+            self.set("sim_robot_node", "task", task)
+        done, message = self.call("sim/reset")
+        assert done, message
+        return message
+
+    def pause(self, periods: float) -> None:
+        """Let some control periods of simulated time pass."""
+        until = self.time + periods * self.robot.period
+        self.wait(lambda: self.time >= until)
 
     def rests(self, periods: int = 3) -> bool:
         """Whether the last targets are all the same, so that the robot was told to hold."""

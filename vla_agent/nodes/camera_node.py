@@ -45,8 +45,8 @@ class CameraNode(Node):
         super().__init__("camera_node")
         robot, qos = robot_of(self), image_qos(self)
         text = str(self.declare_parameter("sources", "").value)
-        height, width = list(self.declare_parameter("image_size", [96, 96]).value)
-        self._size, self._rate = (int(height), int(width)), float(self.declare_parameter("rate", 30.0).value)
+        size: list[int] = self.declare_parameter("image_size", [96, 96]).value
+        self._size, self._rate = (int(size[0]), int(size[1])), float(self.declare_parameter("rate", 30.0).value)
         sources = read_sources(text, [camera.name for camera in robot.cameras])
         self._reporter = Reporter(self)
         self._ending = False

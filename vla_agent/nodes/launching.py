@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from launch.actions import DeclareLaunchArgument, Shutdown
+from launch.launch_description import LaunchDescription
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from launch import LaunchDescription
 from vla_agent.nodes.table import ARGUMENTS, GRAPHS, arguments_of
 
 

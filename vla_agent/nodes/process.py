@@ -100,7 +100,8 @@ def run(make: Callable[[], Any]) -> None:
     Bad input (a `VlaAgentError`) is printed, exit code 2; a fault of the program leaves with 3.
     """
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    code, node, executor = 0, None, SingleThreadedExecutor()
+    code, executor = 0, SingleThreadedExecutor()
+    node: Any = None
     try:
         if not STOP.is_set():
             node = make()

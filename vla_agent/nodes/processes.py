@@ -91,6 +91,17 @@ class Processes:
         )
         self._running[entry.executable] = (process, log)
 
+    def kill(self, executable: str) -> None:
+        """End a node by SIGKILL, as a crash would; `ended` does not tell of it."""
+        process, log = self._running.pop(executable)
+        process.kill()
+        process.wait()
+        log.close()
+
+    def start_again(self, executable: str) -> None:
+        """Start a node that was killed."""
+        self._start(next(entry for entry in self._entries if entry.executable == executable))
+
     @property
     def names(self) -> list[str]:
         """The executables of the nodes, in the order of their start."""

@@ -41,7 +41,7 @@ class SimRobotNode(Node):
         self._robot = robot_of(self)
         factor = pace_of(self)
         qos = image_qos(self)
-        size = list(self.declare_parameter("image_size", [96, 96]).value)
+        size: list[int] = self.declare_parameter("image_size", [96, 96]).value
         task = str(self.declare_parameter("task", "put_in_tray").value)
         self.declare_parameter("split", "seen")
         seed = int(self.declare_parameter("seed", 0).value)
@@ -53,7 +53,7 @@ class SimRobotNode(Node):
         self._sim.disturb(**{name: self.get_parameter(name).value for name in DISTURBANCES})
         self.add_on_set_parameters_callback(self._set)
         self._names = [*self._robot.joint_names, self._robot.gripper.joint]
-        self._tick_count, self._offset = 0, 0
+        self._tick_count, self._offset = 0, 0.0
         self._late: deque[tuple[float, Reading]] = deque()
         self._reporter = Reporter(self)
         self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10)

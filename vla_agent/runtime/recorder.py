@@ -10,7 +10,6 @@ from typing import Any
 
 from vla_agent.errors import NodeError
 
-VERSION = 9  # of the rosbag2 format
 FREE = 2 * 2**30  # bytes that must stay free on the disk
 OUTCOMES = ("success", "failure")
 
@@ -67,7 +66,7 @@ class Recorder:
         self._name, self._instruction, self.messages = f"episode-{self._number:04d}", instruction.strip(), 0
         self._aside = self._folder / f".{self._name}.partial"
         shutil.rmtree(self._aside, ignore_errors=True)
-        writer = Writer(self._aside, version=VERSION, storage_plugin=StoragePlugin.MCAP)
+        writer = Writer(self._aside, version=9, storage_plugin=StoragePlugin.MCAP)
         writer.open()
         types = get_typestore(Stores.ROS2_JAZZY)
         self._connections = {t: writer.add_connection(t, kind, typestore=types) for t, kind in self._topics.items()}

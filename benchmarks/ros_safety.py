@@ -1,0 +1,84 @@
+"""What the safety node adds to every command: from the controller's message to the robot's, over Fast DDS."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+NAME = "ros-safety"
+TITLE = "safety node: added latency a command with look-ahead, process to process, p99"
+TARGET = 2.0
+UNIT = "ms"
+BETTER = "lower"
+SECONDS = 60
+WARM = 40  # commands
+AMPLITUDE = np.array([0.25, 0.05, 0.1, 0.1, 0.1, 0.1, 0.3])  # rad, of a slow swing about the home posture
+
+
+def run() -> dict[str, Any]:
+    from trajectory_msgs.msg import JointTrajectory
+
+    from benchmarks.ros_graph import Graph
+    from vla_agent.nodes import messages
+    from vla_agent.nodes.process import COMMANDS
+
+    with tempfile.TemporaryDirectory() as folder:
+        without = ("policy_node", "controller_node")
+        with Graph(Path(folder), without, real_time_factor=1.0) as graph:
+            robot = graph.robot
+            if not graph.wait(lambda: len(graph.states) > 20 and graph.stopped is False):
+                raise RuntimeError(graph.processes.ended())
+            names = [*robot.joint_names, robot.gripper.joint]
+            publisher = graph.node.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
+            sent: list[float] = []
+            back: list[float] = []
+            graph.node.create_subscription(
+                JointTrajectory, robot.controller.topic, lambda _: back.append(time.perf_counter()), 50
+            )
+            centre = graph.states[-1][1]
+            latencies: list[float] = []
+            stamp, k = graph.time, 0
+            while k < SECONDS * robot.control_hz and not graph.stopped:
+                stamp += robot.period
+                graph.wait(partial(_later, graph, stamp))
+                steps = np.arange(k, k + 10)
+                swing = 0.5 * (1 - np.cos(2 * np.pi * steps * robot.period / 6))
+                rows = np.column_stack([centre + AMPLITUDE * swing[:, None], np.zeros(len(steps))])
+                message = messages.trajectory(names, rows, stamp, robot.period)
+                expected = len(back) + 1
+                sent.append(time.perf_counter())
+                publisher.publish(message)
+                if graph.wait(partial(_longer, back, expected), 0.5):
+                    latencies.append(1000 * (back[expected - 1] - sent[-1]))
+                k += 1
+            stopped = graph.stopped
+    values = np.array(latencies[WARM:])
+    if len(values) < 100:
+        raise RuntimeError(f"{len(values)} commands came through; stopped: {stopped}")
+    rng = np.random.default_rng(0)
+    p99 = [np.quantile(rng.choice(values, len(values)), 0.99) for _ in range(1000)]
+    low, high = np.quantile(p99, [0.025, 0.975])
+    rows_out = [{"quantile": q, "ms": float(np.quantile(values, q))} for q in (0.5, 0.9, 0.99, 1.0)]
+    return {
+        "value": float(np.quantile(values, 0.99)),
+        "n": len(values),
+        "interval": [float(low), float(high)],
+        "seeds": "0",
+        "rows": rows_out,
+        "passed": float(np.quantile(values, 0.99)) <= TARGET and not stopped,
+        "notes": f"two hops of Fast DDS and the look-ahead of {robot.lookahead.seconds} s; bootstrap interval; "
+        f"{SECONDS} s at {robot.control_hz:g} Hz beside the simulated robot; the supervisor stopped: {stopped}",
+    }
+
+
+def _later(graph: Any, until: float) -> bool:
+    return graph.time >= until
+
+
+def _longer(back: list[float], count: int) -> bool:
+    return len(back) >= count

@@ -1,0 +1,191 @@
+"""The nodes' table, executables and messages, the recorder and the camera sources, without a running graph."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from vla_agent.cli import parse
+from vla_agent.errors import NodeError, ObservationError, OptionError
+from vla_agent.nodes.processes import Processes, parameter
+from vla_agent.nodes.start import EXECUTABLES
+from vla_agent.nodes.table import ARGUMENTS, GRAPHS, arguments_of
+from vla_agent.runtime.camera import fit, pictures
+
+ROOT = Path(__file__).parent.parent
+NODES = ROOT / "vla_agent" / "nodes"
+
+
+def test_every_node_is_an_executable_for_ros():
+    setup_cfg = configparser.ConfigParser()
+    setup_cfg.read(ROOT / "setup.cfg")
+    scripts = dict(
+        line.split(" = ") for line in setup_cfg["options.entry_points"]["console_scripts"].split("\n") if line
+    )
+    for name in EXECUTABLES:
+        assert scripts[name] == "vla_agent.nodes.start:main"
+        assert os.access(ROOT / "scripts" / name, os.X_OK), "pip keeps the run bit of data files"
+        assert (NODES / f"{name}.py").is_file()
+    assert sorted(EXECUTABLES) == sorted(p.stem for p in NODES.glob("*_node.py"))
+
+
+def test_the_table_names_executables_and_parameters_that_exist():
+    shared = (NODES / "process.py").read_text()
+    for entries in GRAPHS.values():
+        for entry in entries:
+            assert entry.executable in EXECUTABLES
+            source = (NODES / f"{entry.executable}.py").read_text() + shared
+            for name in (*entry.arguments, *(name for name, _ in entry.fixed if name != "use_sim_time")):
+                assert f'"{name}"' in source, f"{entry.executable} declares no parameter {name}"
+            assert set(entry.arguments) <= set(ARGUMENTS)
+
+
+def test_each_graph_has_its_launch_file():
+    for graph in GRAPHS:
+        tree = ast.parse((ROOT / "launch" / f"{graph}.launch.py").read_text())
+        assert any(
+            isinstance(part, ast.FunctionDef) and part.name == "generate_launch_description" for part in tree.body
+        )
+    assert {p.name.split(".")[0] for p in (ROOT / "launch").glob("*.launch.py")} == set(GRAPHS)
+
+
+def test_nothing_but_the_safety_node_commands_the_robot():
+    """Nobody else publishes on the topics that the robot listens to."""
+    publishers = [p.stem for p in NODES.glob("*_node.py") if "create_publisher(kind, spec.topic" in p.read_text()]
+    assert publishers == ["safety_node"]
+    assert GRAPHS["robot"] and all(any(e.executable == "safety_node" for e in GRAPHS[g]) for g in ("sim", "robot"))
+    assert ("hardware", True) in next(e for e in GRAPHS["robot"] if e.executable == "policy_node").fixed
+
+
+def test_up_takes_the_tables_arguments():
+    options = parse(["up", "sim", "--task", "stack", "--seed", "3", "--deadman"])
+    assert (options.graph, options.task, options.seed, options.deadman) == ("sim", "stack", 3, True)
+    assert "task" not in arguments_of("robot")
+    with pytest.raises(SystemExit):
+        parse(["up", "robot", "--task", "stack"])
+
+
+def test_parameters_keep_their_types_on_the_command_line():
+    assert parameter("a", 1.0)[1] == "a:=1.0" and parameter("a", 3)[1] == "a:=3"
+    assert parameter("a", True)[1] == "a:=true" and parameter("a", "3")[1] == 'a:="3"'
+
+
+def test_a_node_that_the_graph_has_not_cannot_be_left_out(tmp_path):
+    with pytest.raises(OptionError, match="no such node"):
+        Processes("sim", {}, tmp_path, without=("camera_node",))
+
+
+def test_nodes_need_no_torch_but_the_policy_node():
+    pytest.importorskip("rclpy")
+    names = [name for name in EXECUTABLES if name != "policy_node"]
+    code = "import sys, importlib\n" + "\n".join(f"importlib.import_module('vla_agent.nodes.{n}')" for n in names)
+    assert subprocess.run([sys.executable, "-c", f"{code}\nsys.exit('torch' in sys.modules)"], cwd=ROOT).returncode == 0
+
+
+def test_an_unknown_node_is_refused_in_words():
+    words = [sys.executable, "-m", "vla_agent.nodes.start", "no_node"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "safety_node" in done.stderr
+
+
+def test_messages_keep_what_they_carry():
+    pytest.importorskip("rclpy")
+    from vla_agent.nodes import messages
+
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
+    image = messages.image_message(pixels, 12.5, "camera")
+    assert np.array_equal(messages.image_pixels(image), pixels) and messages.seconds(image.header.stamp) == 12.5
+    image.encoding = "bgr8"
+    assert np.array_equal(messages.image_pixels(image), pixels[:, :, ::-1])
+    for change in ({"encoding": "mono8"}, {"height": 5}, {"step": 1}):
+        broken = messages.image_message(pixels, 0.0, "camera")
+        for key, value in change.items():
+            setattr(broken, key, value)
+        with pytest.raises(ObservationError):
+            messages.image_pixels(broken)
+    rows = np.arange(6.0).reshape(2, 3)
+    sent = messages.trajectory(["a", "b", "c"], rows, 1.0, 0.05)
+    assert np.array_equal(messages.trajectory_rows(sent, ["c", "a", "b"]), rows[:, [2, 0, 1]])
+    with pytest.raises(ObservationError, match="other joints"):
+        messages.trajectory_rows(sent, ["a", "b"])
+    state = messages.joint_state_message(["x", "y"], np.array([1.0, 2.0]), 0.0, "base")
+    assert messages.joint_positions(state, ["y"]).tolist() == [2.0]
+    with pytest.raises(ObservationError, match="lacks joints"):
+        messages.joint_positions(state, ["z"])
+
+
+def test_a_recorded_episode_can_be_read_again_and_a_discarded_one_leaves_nothing(tmp_path):
+    pytest.importorskip("rclpy")
+    rosbag2 = pytest.importorskip("rosbags.rosbag2")
+    from rclpy.serialization import serialize_message
+    from std_msgs.msg import String
+
+    from vla_agent.runtime.recorder import Recorder
+
+    recorder = Recorder(tmp_path, {"/instruction": "std_msgs/msg/String"}, free=0)
+    data = serialize_message(String(data="stack the cubes"))
+    with pytest.raises(NodeError, match="instruction"):
+        recorder.begin("  ")
+    recorder.begin("stack the cubes")
+    recorder.write("/instruction", 5, data)
+    path = recorder.end("success")
+    with rosbag2.Reader(path) as reader:
+        assert [(c.topic, t, bytes(raw)) for c, t, raw in reader.messages()] == [("/instruction", 5, bytes(data))]
+    marks = YAML(typ="safe").load(path / "metadata.yaml")["rosbag2_bagfile_information"]["custom_data"]
+    assert {key: json.loads(value) for key, value in marks.items()} == {
+        "instruction": "stack the cubes",
+        "outcome": "success",
+    }
+    recorder.begin("again")
+    recorder.discard()
+    assert [p.name for p in tmp_path.iterdir()] == ["episode-0000"]
+    with pytest.raises(NodeError, match="nothing is being recorded"):
+        recorder.end("failure")
+
+
+def test_a_full_disk_is_refused(tmp_path):
+    pytest.importorskip("rosbags")
+    from vla_agent.runtime.recorder import Recorder
+
+    with pytest.raises(NodeError, match="disk is full"):
+        Recorder(tmp_path, {}, free=2**62).begin("anything")
+
+
+def test_a_video_is_played_and_played_again(tmp_path):
+    import av
+
+    file = tmp_path / "clip.mp4"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("mpeg4", rate=100)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k in range(3):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 60 * k, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    source = pictures(str(file), 30.0)
+    shown = [next(source) for _ in range(5)]
+    assert all(picture.shape == (48, 64, 3) for picture in shown)
+    assert abs(int(shown[1].mean()) - 60) < 8 and abs(int(shown[3].mean()) - 0) < 8
+    source.close()
+
+
+def test_a_source_that_is_not_there_says_so():
+    source = pictures("no/such/video.mp4", 30.0)
+    assert "cannot be opened" in next(source)
+    source.close()
+
+
+def test_pictures_are_cropped_to_the_centre_and_averaged():
+    wide = np.zeros((8, 16, 3), np.uint8)
+    wide[:, 4:12] = 200
+    assert (fit(wide, (4, 4)) == 200).all()
+    assert fit(wide, (8, 16)).shape == (8, 16, 3)
