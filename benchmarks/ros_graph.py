@@ -36,7 +36,7 @@ class Graph:
         os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 200)
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         defaults = {name: argument.default for name, argument in arguments_of("sim").items()}
-        self.processes = Processes("sim", defaults | values, logs, without)
+        self.processes = Processes("sim", defaults | values, logs, without, PATIENCE)
         self.robot = load_robot(str((defaults | values)["robot"]))
         self.time = 0.0
         self.targets: list[tuple[float, np.ndarray]] = []

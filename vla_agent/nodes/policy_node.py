@@ -48,7 +48,7 @@ class PolicyNode(LifecycleNode):
             "certificate": "",
             "hardware": False,
             "tolerance": 0.6,
-            "max_age": 2.0,
+            "max_age": 2.25,
             "stalled_after": 2.0,
             "instruction": "",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -124,7 +125,9 @@ def run(make: Callable[[], Any]) -> None:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a policy that still thinks in its thread would abort an ordinary exit
 
 
 __all__ = ["COMMANDS", "LATCHED", "SENSORS", "Node", "Reporter", "Steady", "image_qos", "pace_of", "robot_of", "run"]

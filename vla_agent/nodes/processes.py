@@ -17,7 +17,7 @@ from vla_agent.errors import OptionError
 from vla_agent.nodes.table import GRAPHS, Entry, Value
 from vla_agent.robot import robot_folders
 
-PATIENCE = 20.0  # seconds from SIGINT to SIGKILL
+PATIENCE = 20.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,12 +50,20 @@ class Processes:
         values: the graph's arguments.
         logs: folder for one log file a node.
         without: executables of the graph that are not started, because something else takes their place.
+        patience: seconds from SIGINT to SIGKILL.
 
     Raises:
         OptionError: ``without`` names a node that the graph has not.
     """
 
-    def __init__(self, graph: str, values: Mapping[str, Value], logs: Path, without: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        graph: str,
+        values: Mapping[str, Value],
+        logs: Path,
+        without: Sequence[str] = (),
+        patience: float = PATIENCE,
+    ) -> None:
         names = [entry.executable for entry in GRAPHS[graph]]
         if not set(without) <= set(names):
             raise OptionError(
@@ -66,7 +74,7 @@ class Processes:
                 remedy="use the names of its nodes",
             )
         self._entries = [entry for entry in GRAPHS[graph] if entry.executable not in without]
-        self._values, self._logs = values, logs
+        self._values, self._logs, self._patience = values, logs, patience
         self._running: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
 
     def start(self) -> None:
@@ -121,7 +129,7 @@ class Processes:
         """End all nodes, the last started first; executable -> exit code."""
         codes = {}
         for name, (process, log) in reversed(self._running.items()):
-            codes[name] = _stop(process)
+            codes[name] = _stop(process, self._patience)
             log.close()
         self._running.clear()
         return codes
@@ -132,10 +140,10 @@ class Processes:
         return "\n".join(text.splitlines()[-lines:])
 
 
-def _stop(process: subprocess.Popen[bytes]) -> int:
+def _stop(process: subprocess.Popen[bytes], patience: float) -> int:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     if process.poll() is None:

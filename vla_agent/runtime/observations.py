@@ -132,7 +132,7 @@ class ObservationBuffer:
         return Observation({"images": images, "state": self._vector(state)}, stamp)
 
     def _check_age(self, source: str, stamp: float, now: float) -> None:
-        if now - stamp > self._max_age:
+        if now - stamp > self._max_age + 1e-6:
             raise _missing(source, f"is {now - stamp:.3f} s old; {self._max_age:.3f} s are allowed")
 
     def _match(self) -> tuple[float, dict[str, np.ndarray], _State]:
