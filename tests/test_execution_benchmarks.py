@@ -28,7 +28,7 @@ def test_smooth_motion_across_seams_gives_a_ratio_of_one():
 def test_ratio_of_successes_with_its_interval():
     pairs = np.array([[1.0, 1.0]] * 30 + [[0.0, 1.0]] * 10 + [[0.0, 0.0]] * 10)
     value, (low, high) = policy_delay.ratio(pairs)
-    assert value == 0.75 and low < 0.75 < high <= 1
+    assert value == pytest.approx(0.75) and low < 0.75 < high <= 1
     assert policy_delay.ratio(np.zeros((5, 2))) == (None, None)
 
 
