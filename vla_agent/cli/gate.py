@@ -24,6 +24,8 @@ examples:
 
 docs/gate.md says what is measured and how the verdict is made.
 exit codes: 0 passed, 1 did not pass, 2 bad input
+
+next: vla-agent verify CERTIFICATE --policy POLICY, then give the certificate to the robot's nodes
 """
 
 

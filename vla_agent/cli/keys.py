@@ -17,6 +17,8 @@ examples:
   vla-agent keys list
   vla-agent keys trust lab.pub                                   # on the robot
   vla-agent keys revoke 3f0c... --reason "camera was moved"      # a certificate's id, a key, or a policy's digest
+
+next: vla-agent gate POLICY --suite gates/tabletop.yaml -o DIR signs with the key
 """
 
 

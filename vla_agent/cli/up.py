@@ -27,6 +27,8 @@ examples:
 
 docs/ros2.md has the graph, its topics, and how to stop it.
 exit codes: 0 ended by Ctrl-C, 1 a node ended by itself (its log says why), 2 bad input
+
+next: docs/ros2.md has the topics, and how to bring a robot of your own
 """
 SUMMARIES = {
     "sim": "simulated robot, safety, controller and policy",

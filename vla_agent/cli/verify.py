@@ -16,6 +16,8 @@ examples:
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano --ledger gates/ledger.jsonl --replay 10
 
 exit codes: 0 it holds, 1 it does not, 2 bad input
+
+next: `vla-agent up robot` with the certificate; docs/gate.md says what it does not promise
 """
 
 
