@@ -44,9 +44,10 @@ def quote() -> int:
 
 
 def _value(result: dict[str, Any]) -> str:
-    low, high = result.get("interval") or (None, None)
     value = _number(result, result["value"])
-    return value if low is None else f"{value} ({_number(result, low)} to {_number(result, high)})"
+    if not (interval := result.get("interval")):
+        return value
+    return f"{value} ({' to '.join(_number(result, bound) for bound in interval)})"
 
 
 def _number(result: dict[str, Any], value: float) -> str:
