@@ -16,7 +16,7 @@ import numpy as np
 from sim.layout import ALL_PAIRS, HELD_OUT_PAIRS
 from sim.predicates import CLOSED, DIRECTIONS, OPEN, Predicate, in_direction
 from sim.scene import COLOURS, Object
-from sim.task import words
+from sim.task import TaskInstance, words
 from sim.world import World
 
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
@@ -26,12 +26,17 @@ LEFT, RIGHT, FAR, NEAR = -0.05, 0.04, 0.485, 0.545  # borders of "left", "right"
 
 @dataclass(frozen=True)
 class Item:
-    """One prompt with its answer.  ``located``: (2, 3) target and goal, base frame, metres; None for nothing."""
+    """One prompt with its answer.
+
+    located: (2, 3) target and goal, base frame, metres; None for nothing.
+    asked: (colour, shape) of the things that the prompt names, the one to handle first; "" for what it leaves open.
+    """
 
     kind: str
     prompt: str
     answer: str
     located: np.ndarray | None = None
+    asked: tuple[tuple[str, str], ...] = ()
 
 
 class View:
@@ -98,6 +103,20 @@ def goal_words(goal: tuple[Predicate, ...], objects: dict[str, Object]) -> str:
     return " and ".join(parts)
 
 
+def asked_by(task: TaskInstance) -> tuple[tuple[str, str], ...]:
+    """What an instruction names, the thing to handle first: ``(("red", "mug"), ("blue", "cube"))``."""
+    gathered = [s.args["colour"] for s in task.skills if s.name == "gather"]
+    if gathered:
+        return ((gathered[0], ""),)
+    objects = {o.name: (o.colour, o.shape) for o in task.scene.objects}
+    names = [a for p in task.goal for a in p.args if a in objects or a in COLOURS]
+    return tuple(objects.get(a, (a, "")) for a in dict.fromkeys(names))
+
+
+def _pair(o: Object) -> tuple[str, str]:
+    return o.colour, o.shape
+
+
 def _one(rng: np.random.Generator, things):  # noqa: ANN001, ANN202
     return things[rng.integers(len(things))]
 
@@ -109,7 +128,8 @@ def _point(xyz: np.ndarray) -> np.ndarray:
 def where(view: View, rng: np.random.Generator) -> Item | None:
     o = _one(rng, view.objects)
     prompt = _one(rng, ("where is the {}?", "find the {}", "point at the {}", "show me the {}", "look for the {}"))
-    return Item("where", prompt.format(words(o)), view.place(o), _point(view.world.object_position(o.name)))
+    xyz = view.world.object_position(o.name)
+    return Item("where", prompt.format(words(o)), view.place(o), _point(xyz), (_pair(o),))
 
 
 def where_fixture(view: View, rng: np.random.Generator) -> Item | None:
@@ -121,7 +141,9 @@ def where_fixture(view: View, rng: np.random.Generator) -> Item | None:
     zones = {f"{z.colour} {_one(rng, ('zone', 'square'))}": np.array([*z.xy, 0.0]) for z in view.scene.zones}
     name, xyz = _one(rng, list(_one(rng, (things, buttons, buttons, zones)).items()))
     prompt = _one(rng, ("where is the {}?", "find the {}", "point at the {}", "show me the {}", "look for the {}"))
-    return Item("where", prompt.format(name), position_words(xyz), _point(xyz))
+    colour = name.split()[0]
+    asked = ((colour, ""),) if colour in COLOURS else ()
+    return Item("where", prompt.format(name), position_words(xyz), _point(xyz), asked)
 
 
 def what_colour(view: View, rng: np.random.Generator) -> Item | None:
@@ -131,7 +153,8 @@ def what_colour(view: View, rng: np.random.Generator) -> Item | None:
         return None
     o = _one(rng, unique)
     prompt = _one(rng, ("what colour is the {}?", "which colour has the {}?", "the colour of the {}?"))
-    return Item("colour", prompt.format(o.shape), o.colour, _point(view.world.object_position(o.name)))
+    xyz = view.world.object_position(o.name)
+    return Item("colour", prompt.format(o.shape), o.colour, _point(xyz), (("", o.shape),))
 
 
 def what_shape(view: View, rng: np.random.Generator) -> Item | None:
@@ -141,7 +164,8 @@ def what_shape(view: View, rng: np.random.Generator) -> Item | None:
         return None
     o = _one(rng, unique)
     prompt = _one(rng, ("what is the {} object?", "which object is {}?", "name the {} thing"))
-    return Item("shape", prompt.format(o.colour), o.shape, _point(view.world.object_position(o.name)))
+    xyz = view.world.object_position(o.name)
+    return Item("shape", prompt.format(o.colour), o.shape, _point(xyz), ((o.colour, ""),))
 
 
 def is_there(view: View, rng: np.random.Generator) -> Item | None:
@@ -151,11 +175,12 @@ def is_there(view: View, rng: np.random.Generator) -> Item | None:
     if rng.random() < 0.5:
         k = int(rng.integers(len(present)))
         xyz = view.world.object_position(view.objects[k].name)
-        return Item("exists", prompt.format(*present[k]), "yes", _point(xyz))
+        return Item("exists", prompt.format(*present[k]), "yes", _point(xyz), (present[k],))
     colours, shapes = {c for c, _ in present}, {s for _, s in present}
     absent = [p for p in ALLOWED_PAIRS if p not in present and (p[0] in colours) != (p[1] in shapes)]
     absent += [p for p in ALLOWED_PAIRS if p not in present and p[0] in colours and p[1] in shapes]
-    return Item("exists", prompt.format(*_one(rng, absent)), "no")
+    pair = _one(rng, absent)
+    return Item("exists", prompt.format(*pair), "no", asked=(pair,))
 
 
 def relation(view: View, rng: np.random.Generator) -> Item | None:
@@ -168,7 +193,7 @@ def relation(view: View, rng: np.random.Generator) -> Item | None:
         true = {d for c, d, e in view.relations if c is a and e is b}
         direction, answer = _one(rng, [d for d in DIRECTIONS if d not in true]), "no"
     prompt = _one(rng, ("is the {} {} the {}?", "does the {} stand {} the {}?", "do you see the {} {} the {}?"))
-    return Item("relation", prompt.format(words(a), direction, words(b)), answer)
+    return Item("relation", prompt.format(words(a), direction, words(b)), answer, asked=(_pair(a), _pair(b)))
 
 
 def what_is_beside(view: View, rng: np.random.Generator) -> Item | None:
@@ -183,7 +208,7 @@ def what_is_beside(view: View, rng: np.random.Generator) -> Item | None:
     prompt = _one(rng, ("what is {} the {}?", "what stands {} the {}?", "which object is {} the {}?"))
     answer = words(there[0]) if there else "nothing"
     located = _point(view.world.object_position(there[0].name)) if there else None
-    return Item("beside", prompt.format(direction, words(b)), answer, located)
+    return Item("beside", prompt.format(direction, words(b)), answer, located, (_pair(b),))
 
 
 def count(view: View, rng: np.random.Generator) -> Item | None:
@@ -192,7 +217,8 @@ def count(view: View, rng: np.random.Generator) -> Item | None:
         return Item("count", prompt, NUMBERS[len(view.objects)])
     colour = _one(rng, [o.colour for o in view.objects]) if rng.random() < 0.8 else _one(rng, list(COLOURS))
     prompt = _one(rng, ("how many {} objects do you see?", "how many {} things are there?", "count the {} objects"))
-    return Item("count", prompt.format(colour), NUMBERS[sum(o.colour == colour for o in view.objects)])
+    number = NUMBERS[sum(o.colour == colour for o in view.objects)]
+    return Item("count", prompt.format(colour), number, asked=((colour, ""),))
 
 
 def drawer_state(view: View, rng: np.random.Generator) -> Item | None:

@@ -3,7 +3,8 @@
     python -m sim.questions --scenes 20000 --seed 2000000 --workers 2 -o datasets/questions
 
 writes shards ``shard-00000.npz`` (``images`` (n, V, H, W, 3) uint8; per item ``picture`` its row in ``images``,
-``points`` (V, R, 3) = u, v, inside and ``located`` (R, 3) metres, NaN where the item points at nothing; per picture
+``points`` (V, R, 3) = u, v, inside and ``located`` (R, 3) metres, NaN where the item points at nothing, and ``asked``
+(2, 2), shape and colour of the two things that its prompt names, -1 for what it does not say; per picture
 ``named`` and ``named_points``, what every object is and where it is seen) with
 ``shard-00000.jsonl`` beside it (per item kind, seed, prompt, answer), and ``meta.json``.  Views: front, wrist.  Roles:
 target, goal.  The picture of seed s is the same whatever the shard; finished shards are kept when run again.
@@ -25,7 +26,7 @@ import numpy as np
 
 from sim.experts import Expert
 from sim.objects import half_extents, stackable_top
-from sim.question_items import QUESTIONS, Item, View, goal_words
+from sim.question_items import QUESTIONS, Item, View, asked_by, goal_words
 from sim.scene import COLOURS, MAX_OBJECTS, SHAPES, Object, Scene, Start
 from sim.task import TaskInstance, load_suite
 from sim.world import World
@@ -39,7 +40,7 @@ PADS = (0.0854, 0.0781, 0.0704, 0.0624, 0.0540, 0.0453, 0.0364, 0.0274, 0.0182, 
 SQUEEZE = 0.0015  # by which the pads stand closer than the object is wide, metres
 # Half widths where the pads meet the shapes that are not equally wide all over, metres.
 WAISTS = {"cup": 0.0225, "pear": 0.022, "star": 0.022}
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _instruction(world: World, task: TaskInstance, held: str | None) -> Item:
     """The instruction with its sub-goal: what to handle now and where it goes."""
     objects = {o.name: o for o in task.scene.objects}
     located = np.asarray(Expert(world, task).subgoal(), np.float32)
-    return Item("instruction", task.instruction, goal_words(task.goal, objects), located)
+    return Item("instruction", task.instruction, goal_words(task.goal, objects), located, asked_by(task))
 
 
 def _rearranged(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -197,13 +198,21 @@ def _named(world: World, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     return names, points
 
 
+def _asked(item: Item) -> np.ndarray:
+    """(2, 2) int8: shape and colour of the first two things that the prompt names, -1 where it does not say."""
+    asked = np.full((2, 2), -1, np.int8)
+    for row, (colour, shape) in zip(asked, item.asked, strict=False):
+        row[:] = SHAPES.index(shape) if shape else -1, list(COLOURS).index(colour) if colour else -1
+    return asked
+
+
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
 def write_shard(world: World, folder: Path, number: int, seeds: range) -> int:
     """Render and write one shard, aside first; returns its number of items."""
     images = np.empty((len(seeds), len(VIEWS), *world.image_size, 3), np.uint8)
-    picture, points, located, lines, named, named_points = [], [], [], [], [], []
+    picture, points, located, asked, lines, named, named_points = [], [], [], [], [], [], []
     nothing = np.full((2, 3), np.nan, np.float32)
     for row, seed in enumerate(seeds):
         p = sample_pictures(world, np.random.default_rng(seed))
@@ -214,6 +223,7 @@ def write_shard(world: World, folder: Path, number: int, seeds: range) -> int:
         named_points.append(p.named_points)
         for item in p.items:
             located.append(nothing if item.located is None else item.located)
+            asked.append(_asked(item))
             lines.append(json.dumps({"kind": item.kind, "seed": seed, "prompt": item.prompt, "answer": item.answer}))
     text, data = folder / f"shard-{number:05d}.jsonl", folder / f"shard-{number:05d}.npz"
     aside = data.with_suffix(".tmp")
@@ -226,6 +236,7 @@ def write_shard(world: World, folder: Path, number: int, seeds: range) -> int:
             picture=np.array(picture),
             points=np.concatenate(points),
             located=np.array(located),
+            asked=np.array(asked),
             named=np.array(named),
             named_points=np.array(named_points),
         )

@@ -12,7 +12,7 @@ from vla_agent.errors import CheckpointError, ObservationError
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.head import DiffusionHead, HeadConfig
 from vla_agent.models.normaliser import Normaliser
-from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
+from vla_agent.models.pointing_vlm import Move, PointingVLM, PointingVLMConfig
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.tokenizer import build_tokenizer
 
@@ -29,7 +29,13 @@ def policy(contract):
     torch.manual_seed(0)
     tokenizer = build_tokenizer(TEXTS)
     config = PointingVLMConfig(
-        len(tokenizer), hidden_size=32, stem_channels=(8, 16), film_blocks=1, text_layers=1, fusion_layers=1
+        len(tokenizer),
+        hidden_size=32,
+        stem_channels=(8, 16),
+        film_blocks=1,
+        text_layers=1,
+        fusion_layers=1,
+        move_kernel=5,
     )
     processor = ViTImageProcessorPil(size={"height": 96, "width": 96}, image_mean=[0.5] * 3, image_std=[0.25] * 3)
     head = HeadConfig(width=32, depth=1, heads=2, serve_steps=2)
@@ -107,6 +113,37 @@ def test_one_picture_serves_several_prompts(policy):
         shared = model(ids, mask, pixels, picture=picture).hidden
         apart = model(ids, mask, pixels[picture]).hidden
     torch.testing.assert_close(shared, apart, atol=1e-4, rtol=1e-3)
+
+
+def test_a_candidate_is_moved_by_the_texts_kernel(policy):
+    """A kernel with all its weight one cell right of the middle moves a peak by one cell, in its own view alone."""
+    config = policy.backbone.model.config
+    move = Move(config)
+    with torch.no_grad():
+        for part in (move.kernel, move.of_query, move.share, move.sharpen):
+            part.weight.zero_()
+            part.bias.zero_()
+        move.kernel.bias.view(config.num_views, 5, 5)[0, 2, 1] = 50.0  # a correlation: looks one cell to the left
+        move.kernel.bias.view(config.num_views, 5, 5)[1, 2, 2] = 50.0
+        asked = torch.full((1, 2, 4, 36), -30.0)
+        asked[..., 14] = 0.0
+        text = torch.zeros(1, config.hidden_size)
+        moved, share = move(torch.zeros(2, config.stem_channels[1], 6, 6), asked, text, text)
+    assert moved.argmax(-1).flatten().tolist() == [15, 14]
+    torch.testing.assert_close(moved.exp().sum(-1), torch.ones(1, 2, 1))
+    assert share.shape == (1, 2, 1)
+
+
+def test_weights_that_do_not_fit_the_architecture_are_refused(policy, tmp_path):
+    policy.save(tmp_path / "p")
+    file = tmp_path / "p/backbone/config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"move_kernel": 0}))
+    with pytest.raises(CheckpointError, match="unexpected keys"):
+        load_policy(tmp_path / "p")
+    file.write_text(json.dumps(config | {"fusion_layers": 2}))
+    with pytest.raises(CheckpointError, match="missing keys"):
+        load_policy(tmp_path / "p")
 
 
 @pytest.mark.parametrize("objective", ["flow", "ddpm"])

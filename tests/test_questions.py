@@ -78,6 +78,21 @@ def test_answers_agree_with_the_scene(pictures):
             assert in_direction(dx, dy, direction) == (item.answer == "yes")
 
 
+def test_asked_is_what_the_prompt_names(pictures):
+    """Every colour and shape asked for stands in the prompt, and what an instruction handles comes first."""
+    for p in pictures:
+        for item in p.items:
+            for colour, shape in item.asked:
+                assert f"{colour} {shape}".strip() in item.prompt
+            if item.kind == "instruction":
+                said = [(o.colour, o.shape) for o in named(p.scene, item.prompt)]
+                assert sorted(said) == sorted(pair for pair in item.asked if pair[1])
+                first = item.answer.split()[:2]
+                assert not said or item.asked[0] == tuple(first)
+            elif item.kind in ("colour", "shape", "exists", "relation", "beside"):
+                assert item.asked
+
+
 def test_points_are_projections_and_objects_are_where_the_scene_says(world, pictures):
     for p in pictures[:20]:
         assert p.points.shape == (len(p.items), 2, 2, 3) and p.points.dtype == np.float32
@@ -141,6 +156,10 @@ def test_writer(tmp_path, monkeypatch, world, pictures):
         rows = data["picture"] == 1
         assert np.array_equal(data["points"][rows], pictures[5].points, equal_nan=True)
         assert data["located"].shape[1:] == (2, 3) and data["points"].dtype == np.float32
+        names = [
+            (list(COLOURS)[c] if c >= 0 else "", SHAPES[s] if s >= 0 else "") for s, c in data["asked"][rows][:, 0]
+        ]
+        assert names == [i.asked[0] if i.asked else ("", "") for i in pictures[5].items]
     assert [line["prompt"] for line in lines if line["seed"] == 5] == [i.prompt for i in pictures[5].items]
     before = (folder / "shard-00001.npz").read_bytes()
     (folder / "shard-00001.npz").unlink()

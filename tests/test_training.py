@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from vla_agent.errors import DatasetError, RecipeError
 from vla_agent.models.pointing_vlm import Pointing
 from vla_agent.policy import load_policy
 from vla_agent.training.data import load_demonstrations, load_questions
-from vla_agent.training.pretrain import pointing_losses
+from vla_agent.training.pretrain import asked_loss, pointing_losses
 from vla_agent.training.recipe import load_recipe
+from vla_agent.training.start import fitting_backbone
 from vla_agent.training.tokenizer import build_tokenizer
 from vla_agent.training.train import train
 
@@ -113,7 +115,10 @@ def test_pointing_losses_reward_the_right_place_and_skip_unknown_points():
     def out(cell):
         maps = torch.full((1, 1, 2, 576), -10.0)
         maps[..., cell] = 0.0
-        return Pointing(torch.zeros(1, 1, 4), maps, torch.zeros(1, 1, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 3))
+        points = torch.zeros(1, 1, 2, 2)
+        return Pointing(
+            torch.zeros(1, 1, 4), maps, torch.zeros(1, 1, 2), points, torch.zeros(1, 2, 3), torch.zeros(1, 4, 17)
+        )
 
     points = torch.tensor([[[[0.5 / 24, 0.5 / 24, 1.0], [torch.nan, torch.nan, torch.nan]]]])
     located = torch.full((1, 2, 3), torch.nan)
@@ -121,6 +126,28 @@ def test_pointing_losses_reward_the_right_place_and_skip_unknown_points():
     assert right["map"] < wrong["map"]
     assert right["locate"] == 0
     assert all(torch.isfinite(v) for v in wrong.values())
+
+
+def test_training_starts_from_the_weights_that_fit(recipe_file, tmp_path):
+    """A part that the weights do not have yet begins untrained; weights of something else are refused."""
+    none = ("train_head.samples=0", "pretrain.samples=0", "name_stem.samples=0")
+    first = train(load_recipe(recipe_file, (*none, "backbone.move_kernel=0")), tmp_path / "first")
+    sizes = load_recipe(recipe_file, (*none, "backbone.move_kernel=5")).backbone
+    backbone, fresh = fitting_backbone(first / "backbone", sizes)
+    assert fresh == ["move.kernel", "move.of_query", "move.share", "move.sharpen"]
+    kept = load_policy(first).backbone.model.state_dict()
+    torch.testing.assert_close({k: backbone.model.state_dict()[k] for k in kept}, kept)
+    with pytest.raises(RecipeError, match="start_from"):
+        fitting_backbone(first / "backbone", sizes.model_copy(update={"hidden_size": 4 * sizes.hidden_size}))
+
+
+def test_queries_learn_what_the_prompt_names():
+    model = SimpleNamespace(config=SimpleNamespace(num_names=[9, 8]))
+    asked = torch.tensor([[[2, 3], [-1, 5]]])  # a shape and a colour, then a colour alone
+    good, bad = torch.full((1, 4, 17), -9.0), torch.full((1, 4, 17), -9.0)
+    good[0, 0, [2, 9 + 3]] = good[0, 1, 9 + 5] = 9.0
+    bad[0, 1, [2, 9 + 3]] = bad[0, 0, 9 + 5] = 9.0  # the two in the wrong order
+    assert asked_loss(model, good, asked) < 0.01 < 1 < asked_loss(model, bad, asked)
 
 
 def test_no_word_is_unknown_to_the_tokenizer():

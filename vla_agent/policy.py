@@ -132,8 +132,8 @@ class VLAPolicy(nn.Module):
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_policy(path: str | PathLike[str]) -> VLAPolicy:
-    """Load a policy folder, or a Hugging Face hub id of one.
+def load_policy(path: str | PathLike[str], backbone: Backbone | None = None) -> VLAPolicy:
+    """Load a policy folder, or a Hugging Face hub id of one; with ``backbone`` in place of the folder's own.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, damaged, or its statistics are unusable.
@@ -193,7 +193,7 @@ def load_policy(path: str | PathLike[str]) -> VLAPolicy:
             found=str(error),
             remedy="get the checkpoint again",
         ) from error
-    policy = VLAPolicy(contract, Backbone.load(folder / "backbone"), head, int(description["execute"]))
+    policy = VLAPolicy(contract, backbone or Backbone.load(folder / "backbone"), head, int(description["execute"]))
     _check_views(policy, file)
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "head.safetensors").items()}
     wanted = {k: tuple(v.shape) for k, v in policy.state_dict().items() if not k.startswith("backbone.")}

@@ -78,7 +78,9 @@ class Backbone(nn.Module):
             CheckpointError: something is missing, damaged or of another architecture.
         """
         try:
-            model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+            model, loading = AutoModelForImageTextToText.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(folder)
             processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         except Exception as error:
@@ -89,6 +91,16 @@ class Backbone(nn.Module):
                 found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
                 remedy="get the checkpoint again or train anew",
             ) from error
+        wrong = {what: sorted(map(str, keys)) for what, keys in loading.items() if keys}
+        if wrong:
+            raise CheckpointError(
+                "the backbone's weights do not fit its description",
+                file=Path(folder) / "model.safetensors",
+                key=next(iter(wrong.values()))[0],
+                expected="every weight that config.json asks for, and no other",
+                found="; ".join(f"{len(keys)} {what.replace('_', ' ')}" for what, keys in wrong.items()),
+                remedy="get the checkpoint again or train anew",
+            )
         if not isinstance(model, PointingVLM):
             raise CheckpointError(
                 "the backbone is of another architecture",

@@ -5,6 +5,7 @@
     f4 --linear, log-softmax------------------> names (B, V, shapes + colours, H/4, W/4)
     names . what each of Q queries asks for --> match (B, V, Q, H/4, W/4)             "a red mug could be here"
     f4 + match + summary --FiLM (Perez 2018)--> f8, candidate maps (B, V, R + Q, H/4, W/4)
+    one asked candidate * text's kernel ------> moved candidate (B, V, 1, H/4, W/4)   "left of it", "on top of it"
     candidates ---mixed by the chooser--------> role maps (B, V, R, H/4, W/4)         "where is it, where to"
     role maps ----softmax---------------------> points (B, V, R, 2), seen (B, V, R)   u right, v down, in [0, 1]
     slots (one per view and role: the feature under the map, the point), pooled f8, summary
@@ -14,7 +15,8 @@
 
 The names are supervised at every object (dense supervision of the stem), so that a query is a sum of log-probabilities:
 "red" and "mug", in any pair, also in pairs never trained on.  The chooser sees where each candidate lies, so that "A,
-then B" can mean B once A lies in the tray.
+then B" can mean B once A lies in the tray.  A place beside a thing is the thing's map convolved with a kernel that the
+text gives (dynamic filter networks, De Brabandere et al. 2016).
 
 B prompts, P pictures (``picture`` says which picture a prompt is about; P = B without it), V views, R roles (target,
 goal), Q queries, C channels, L prompt tokens, S answer tokens, N = V*R + V*9 + 1 hidden tokens.
@@ -45,6 +47,7 @@ class PointingVLMConfig(PretrainedConfig):
         text_layers, fusion_layers, decoder_layers: transformer depths.
         num_names: shapes and colours that the stem learns to tell apart.
         num_views, num_roles, num_queries: V, R and Q.
+        move_kernel: cells along a side of the kernel that moves a candidate (odd); 0 for none.
         image_size: (H, W), multiples of 8.
         dropout: of the transformers.
     """
@@ -65,6 +68,7 @@ class PointingVLMConfig(PretrainedConfig):
         num_views: int = 2,
         num_roles: int = 2,
         num_queries: int = 4,
+        move_kernel: int = 0,
         image_size: tuple[int, int] = (96, 96),
         max_text_length: int = 40,
         dropout: float = 0.0,
@@ -85,6 +89,7 @@ class PointingVLMConfig(PretrainedConfig):
         self.num_views = num_views
         self.num_roles = num_roles
         self.num_queries = num_queries
+        self.move_kernel = move_kernel
         self.image_size = list(image_size)
         self.max_text_length = max_text_length
         self.dropout = dropout
@@ -101,6 +106,7 @@ class Pointing:
     seen: Tensor  # (B, V, R) logits: is the role's point inside the picture
     points: Tensor  # (B, V, R, 2)
     located: Tensor  # (B, R, 3)
+    asked: Tensor  # (B, Q, shapes + colours) logits: which names a query asks for
 
 
 @dataclass
@@ -114,6 +120,7 @@ class PointingOutput(ModelOutput):
     seen: Tensor | None = None
     points: Tensor | None = None
     located: Tensor | None = None
+    asked: Tensor | None = None
 
 
 class FilmBlock(nn.Module):
@@ -140,6 +147,33 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.relu(self.norm(self.conv(x)))
+
+
+class Move(nn.Module):
+    """One more candidate: an asked one, moved by a kernel that the text gives, and sharpened by the picture."""
+
+    def __init__(self, config: PointingVLMConfig) -> None:
+        super().__init__()
+        c, self.size = config.hidden_size, config.move_kernel
+        self.kernel = nn.Linear(c, config.num_views * self.size**2)
+        self.of_query = nn.Linear(c, config.num_queries)
+        self.share = nn.Linear(c, config.num_roles)
+        self.sharpen = nn.Conv2d(config.stem_channels[1], 1, 1)
+
+    def forward(self, f: Tensor, asked: Tensor, text: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
+        """f (B*V, C8, h, w), asked (B, V, Q, h*w) log-probabilities, text and hint (B, C).
+
+        Returns:
+            the moved candidate (B, V, 1, h*w), log-probabilities, and its share's logit in each role's map (B, R, 1).
+        """
+        b, v = asked.shape[:2]
+        h, w = f.shape[2:]
+        weights = self.of_query(hint).float().log_softmax(-1)[:, None, :, None]  # (B, 1, Q, 1)
+        prob = (asked + weights).logsumexp(2).exp().view(1, b * v, h, w)
+        kernel = self.kernel(text).float().view(b * v, 1, -1).softmax(-1).view(b * v, 1, self.size, self.size)
+        moved = F.conv2d(prob, kernel, padding=self.size // 2, groups=b * v).view(b, v, 1, h * w)
+        moved = moved.clamp_min(1e-6).log() + self.sharpen(f).float().view(b, v, 1, h * w)
+        return moved.log_softmax(-1), self.share(hint).float()[..., None]
 
 
 def _layer(config: PointingVLMConfig) -> nn.TransformerEncoderLayer:
@@ -181,6 +215,7 @@ class PointingVLM(PreTrainedModel):
     config_class = PointingVLMConfig
     base_model_prefix = "pointing_vlm"
     main_input_name = "pixel_values"
+    SHARE = 4.0  # bound of the chooser's logits
     GRID = 3  # pooled f8 tokens per view: GRID x GRID
 
     def __init__(self, config: PointingVLMConfig) -> None:
@@ -211,10 +246,12 @@ class PointingVLM(PreTrainedModel):
         self.merge_norm = nn.BatchNorm2d(c8)
         self.candidates = nn.Conv2d(c8, candidates, 1)  # scores: one of its own for each role, then the queries'
         self.offsets = nn.Conv2d(c8, 2 * roles, 1)  # per role: du, dv
-        self.match_scale = nn.Parameter(torch.ones(queries))
-        self.choose = nn.Sequential(
+        self.match_gain = nn.Parameter(torch.full((queries,), 4.0))
+        self.chooser = nn.Sequential(
             nn.Linear(c + views * (c8 + 3 * candidates), c), nn.GELU(), nn.Linear(c, roles * candidates)
         )
+        if config.move_kernel:
+            self.move = Move(config)
         self.role_seen = nn.Linear(c8, 1)
         self.slot = nn.Linear(c8 + 3, c)
         self.slot_kind = nn.Parameter(torch.randn(views * roles, c) * 0.02)
@@ -246,6 +283,10 @@ class PointingVLM(PreTrainedModel):
         if isinstance(module, FilmBlock):
             nn.init.zeros_(module.film.weight)
             nn.init.zeros_(module.film.bias)
+        if isinstance(module, Move):
+            for layer in (module.kernel, module.share, module.sharpen):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         """(P, V, 3, H, W) normalised -> f4 (P, V, C4, H/4, W/4); text-free."""
@@ -264,7 +305,7 @@ class PointingVLM(PreTrainedModel):
         roles, queries = self.config.num_roles, self.config.num_queries
         x = f4.flatten(0, 1)
         text_v = text.repeat_interleave(v, dim=0)  # (B*V, C)
-        match = self.match(f4, text_tokens, mask)  # (B, V, Q, h, w)
+        match, asked_names = self.match(f4, text_tokens, mask)  # (B, V, Q, h, w), (B, Q, shapes + colours)
         x = self.fine_film(x + self.match_in(match.flatten(0, 1)), text_v)
         f8 = self.down(x)
         for block in self.film:
@@ -273,12 +314,18 @@ class PointingVLM(PreTrainedModel):
         side = self.lateral(x) * (1 + scale) + shift
         f = F.relu(self.merge_norm(side + F.interpolate(f8, size=(h, w), mode="nearest")))
         own, asked = self.candidates(f).view(b, v, roles + queries, h * w).float().split((roles, queries), dim=2)
-        scores = torch.cat([own, asked + self.match_scale[:, None] * match.flatten(3)], dim=2)
+        scores = torch.cat([own, asked + self.match_gain[:, None] * match.flatten(3)], dim=2)
         candidates = scores.log_softmax(-1)  # (B, V, R + Q, h*w)
         rows = (torch.arange(h, device=x.device) + 0.5) / h
         cols = (torch.arange(w, device=x.device) + 0.5) / w
         centre = torch.stack([cols.repeat(h), rows.repeat_interleave(w)])  # (2, h*w): u, v
-        shares = self._shares(candidates, centre, text, f8.mean((2, 3)).view(b, -1))  # (B, R, R + Q)
+        hint = self._where(candidates, centre, text, f8.mean((2, 3)).view(b, -1))  # (B, C)
+        shares = self.chooser[2](hint).float().view(b, roles, -1)  # (B, R, R + Q)
+        if self.config.move_kernel:
+            moved, share = self.move(f, candidates[:, :, roles:], text, hint)
+            candidates, shares = torch.cat([candidates, moved], dim=2), torch.cat([shares, share], dim=2)
+        # bounded: a candidate that is never tried is never learned
+        shares = (self.SHARE * (shares / self.SHARE).tanh()).log_softmax(-1)
         maps = (candidates[:, :, None] + shares[:, None, ..., None]).logsumexp(3)  # (B, V, R, h*w)
         prob = maps.exp()
         near = self._window(prob, h, w)
@@ -301,26 +348,26 @@ class PointingVLM(PreTrainedModel):
         hidden = self.fusion_norm(hidden[:, :n])
         height = self.height(torch.cat([hidden[:, : v * roles].flatten(1), place.flatten(1).to(hidden.dtype)], dim=1))
         located = torch.cat([self.on_plane(points[:, 0], height), height[..., None]], dim=-1)
-        return Pointing(hidden=hidden, maps=maps, seen=seen, points=points, located=located.float())
+        return Pointing(hidden=hidden, maps=maps, seen=seen, points=points, located=located.float(), asked=asked_names)
 
-    def match(self, f4: Tensor, text: Tensor, mask: Tensor) -> Tensor:
-        """How well each cell's names fit each query, (B, V, Q, h, w): text (B, L, C) says what a query asks for."""
+    def match(self, f4: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """How well each cell's names fit each query, (B, V, Q, h, w), 0 for wholly, and what a query asks for (logits).
+
+        The text's tokens (B, L, C) say what a query asks for; asking for nothing, it fits everywhere.
+        """
         weights = self.query_pool(text).masked_fill((mask == 0)[..., None], -1e4).softmax(dim=1)  # (B, L, Q)
         asked = self.query(torch.einsum("blq,blc->bqc", weights, text))  # (B, Q, shapes + colours)
         shapes, colours = F.linear(f4.movedim(2, -1), self.name.weight, self.name.bias).split(
             tuple(self.config.num_names), dim=-1
         )
         names = torch.cat([shapes.log_softmax(-1), colours.log_softmax(-1)], dim=-1).clamp_min(-8) / 4
-        return torch.einsum("bqn,bvhwn->bvqhw", asked, names)
+        return torch.einsum("bqn,bvhwn->bvqhw", asked.sigmoid(), names), asked
 
-    def _shares(self, candidates: Tensor, centre: Tensor, text: Tensor, scene: Tensor) -> Tensor:
-        """Log-shares (B, R, R + Q) of the candidate maps in each role's map, by where the candidates lie."""
+    def _where(self, candidates: Tensor, centre: Tensor, text: Tensor, scene: Tensor) -> Tensor:
+        """What the chooser makes of the text and of where the candidates lie, (B, C)."""
         prob = candidates.detach().exp()  # (B, V, R + Q, h*w)
         where = torch.cat([torch.einsum("bvkn,cn->bvkc", prob, centre) * 2 - 1, prob.amax(-1, keepdim=True)], dim=-1)
-        chosen = self.choose(torch.cat([text, scene, where.flatten(1).to(text.dtype)], dim=1)).float()
-        roles = self.config.num_roles
-        own = 2.0 * torch.eye(roles, prob.shape[2], device=prob.device)  # a role begins with mostly its own candidate
-        return (chosen.view(len(text), roles, -1) + own).log_softmax(-1)
+        return self.chooser[:2](torch.cat([text, scene, where.flatten(1).to(text.dtype)], dim=1))
 
     def on_plane(self, points: Tensor, height: Tensor) -> Tensor:
         """Points (..., 2) of the first view and heights (...) in metres -> horizontal positions (..., 2) in metres."""

@@ -13,7 +13,7 @@ from vla_agent.data.lerobot_reader import Dataset
 from vla_agent.data.lerobot_reader import load as load_dataset
 from vla_agent.errors import DatasetError
 
-SHARD = ("images", "picture", "points", "located", "named", "named_points")
+SHARD = ("images", "picture", "points", "located", "asked", "named", "named_points")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Questions:
     """Generated pictures with prompts, answers and points (see `sim.questions`).
 
     images: one (n, V, H, W, 3) uint8 array a shard.  Per item: ``shard`` and ``row`` of its picture, prompt, answer,
-    points (items, V, R, 3) = u, v, inside (NaN where the item points at nothing), located (items, R, 3) metres.
+    points (items, V, R, 3) = u, v, inside (NaN where the item points at nothing), located (items, R, 3) metres, asked
+    (items, 2, 2) shape and colour of the things that the prompt names, -1 where it does not say.
     """
 
     images: list[np.ndarray]
@@ -31,6 +32,7 @@ class Questions:
     answers: list[str]
     points: np.ndarray
     located: np.ndarray
+    asked: np.ndarray
     named: list[np.ndarray]  # a shard: (n, O, 2) shape and colour of every object, -1 where there is none
     named_points: list[np.ndarray]  # a shard: (n, V, O, 3) u, v, inside
 
@@ -96,7 +98,7 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
     images: list[np.ndarray] = []
     prompts: list[str] = []
     answers: list[str] = []
-    shard, row, points, located, named, named_points = [], [], [], [], [], []
+    shard, row, points, located, asked, named, named_points = [], [], [], [], [], [], []
     for folder in map(Path, folders):
         files = sorted(folder.glob("*.npz"))
         if not files:
@@ -126,6 +128,7 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
             images.append(arrays["images"])
             points.append(arrays["points"])
             located.append(arrays["located"])
+            asked.append(arrays["asked"])
             named.append(arrays["named"])
             named_points.append(arrays["named_points"])
             prompts += [i["prompt"] for i in items]
@@ -138,6 +141,7 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
         answers,
         np.concatenate(points),
         np.concatenate(located),
+        np.concatenate(asked),
         named,
         named_points,
     )

@@ -69,7 +69,7 @@ class PretrainBatches:
         return {"name": naming_loss(self.backbone.model, self.backbone.model.encode_images(pixels), named, points)}
 
     def losses(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """One batch's losses of stage 1: answer, map, point, seen, locate."""
+        """One batch's losses of stage 1: answer, asked, map, point, seen, locate, name."""
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         size = self.settings.batch
         share = self.settings.demonstration_share if self.questions is not None else 1.0
@@ -119,6 +119,8 @@ class PretrainBatches:
             model.config.image_size,
         )
         true = torch.from_numpy(np.concatenate(located))
+        if labels is not None:
+            losses["asked"] = asked_loss(model, out.asked[from_demos:], torch.from_numpy(q.asked[index]).long())
         losses["locate"] = losses["locate"] + plane_loss(model, torch.from_numpy(np.concatenate(points)), true)
         if labels is not None:
             losses["name"] = naming_loss(model, f4[from_demos:], named, named_points)
@@ -162,6 +164,21 @@ def plane_loss(model: PointingVLM, points: Tensor, located: Tensor) -> Tensor:
     ground = model.on_plane(points[:, 0, :, :2].nan_to_num(), located[..., 2].nan_to_num())
     off = F.smooth_l1_loss(ground, located[..., :2].nan_to_num(), beta=0.005, reduction="none").sum(-1)
     return 10.0 * (off * known).sum() / known.sum().clamp_min(1)
+
+
+def asked_loss(model: PointingVLM, logits: Tensor, asked: Tensor) -> Tensor:
+    """The first queries ask for the things that the prompt names.
+
+    Args:
+        logits: (B, Q, shapes + colours).  asked: (B, 2, 2) shape and colour, -1 for what the prompt does not say.
+    """
+    number, shapes = logits.shape[-1], model.config.num_names[0]
+    wanted = logits.new_zeros(*asked.shape[:2], number + 1)
+    first = torch.tensor([0, shapes])
+    index = torch.where(asked >= 0, asked + first, number)  # the last column takes what is not said
+    wanted = wanted.scatter(-1, index, 1.0)[..., :number]
+    found = logits[:, : asked.shape[1]].float()
+    return 0.3 * F.binary_cross_entropy_with_logits(found, wanted, reduction="none").sum(-1).mean()
 
 
 def naming_loss(model: PointingVLM, f4: Tensor, named: Tensor, points: Tensor) -> Tensor:

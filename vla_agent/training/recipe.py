@@ -37,6 +37,7 @@ class BackboneSizes(_Strict):
     text_layers: PositiveInt = 2
     fusion_layers: PositiveInt = 2
     decoder_layers: PositiveInt = 1
+    move_kernel: int = Field(9, ge=0)
 
 
 class HeadSizes(_Strict):
@@ -108,7 +109,7 @@ class Recipe(_Strict):
     chunk_length: int = Field(16, ge=1)
     execute: int = Field(8, ge=1)
     data: Data
-    backbone: BackboneSizes = BackboneSizes()
+    backbone: BackboneSizes = BackboneSizes.model_validate({})
     head: HeadSizes = HeadSizes()
     name_stem: NameStem = NameStem.model_validate({})
     pretrain: Pretrain

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import ViTImageProcessorPil
 
 from vla_agent.errors import RecipeError
+from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.head import HeadConfig
 from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
@@ -28,6 +29,7 @@ from vla_agent.training.data import Demonstrations, Questions, load_demonstratio
 from vla_agent.training.loop import Losses, load_ema, stage_done, train_stage
 from vla_agent.training.pretrain import PretrainBatches, location_errors
 from vla_agent.training.recipe import Recipe, Stage
+from vla_agent.training.start import fitting_backbone
 from vla_agent.training.tokenizer import build_tokenizer
 from vla_agent.training.train_head import HeadBatches, choose_frames, compute_features
 
@@ -83,9 +85,12 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
 def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> VLAPolicy:
     """An untrained policy of the recipe's sizes with a tokenizer for this data, or the one to start from."""
     if recipe.start_from:
-        policy = load_policy(recipe.start_from).requires_grad_(True)
+        backbone, fresh = fitting_backbone(find_folder(recipe.start_from) / "backbone", recipe.backbone)
+        if fresh:
+            console.print(f"new, untrained parts of the backbone: {', '.join(fresh)}")
+        policy = load_policy(recipe.start_from, backbone)
         policy.contract.require(demos.contract, recipe.start_from, "the demonstrations")
-        return policy
+        return policy.requires_grad_(True)
     texts = demos.instructions + (questions.prompts + questions.answers if questions else [])
     tokenizer = build_tokenizer(texts)
     camera = demos.contract.cameras[0]
