@@ -51,8 +51,10 @@ def _value(result: dict[str, Any]) -> str:
 
 
 def _number(result: dict[str, Any], value: float) -> str:
-    """Shares as percentages, all else with its unit."""
+    """Shares as percentages, counts of a number as such, times with their unit."""
     unit = str(result["unit"])
+    if unit.startswith("of ") and unit[3:].isdigit():
+        return f"{value:.4g} {unit}"
     if unit.startswith(("of ", "share of ")):
         return f"{100 * value:.1f} %"
     return f"{value:.3g} {unit}" if unit in ("ms", "s") else f"{value:.3g}"
