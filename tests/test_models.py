@@ -120,11 +120,11 @@ def test_a_candidate_is_moved_by_the_texts_kernel(policy):
     config = policy.backbone.model.config
     move = Move(config)
     with torch.no_grad():
-        for part in (move.kernel, move.of_query, move.share, move.sharpen):
+        for part in (move.shift, move.of_query, move.share, move.sharpen):
             part.weight.zero_()
             part.bias.zero_()
-        move.kernel.bias.view(config.num_views, 5, 5)[0, 2, 1] = 50.0  # a correlation: looks one cell to the left
-        move.kernel.bias.view(config.num_views, 5, 5)[1, 2, 2] = 50.0
+        move.shift.bias.view(config.num_views, 5, 5)[0, 2, 1] = 50.0  # a correlation: looks one cell to the left
+        move.shift.bias.view(config.num_views, 5, 5)[1, 2, 2] = 50.0
         asked = torch.full((1, 2, 4, 36), -30.0)
         asked[..., 14] = 0.0
         text = torch.zeros(1, config.hidden_size)
