@@ -120,15 +120,15 @@ def test_a_candidate_is_moved_by_the_texts_kernel(policy):
     config = policy.backbone.model.config
     move = Move(config)
     with torch.no_grad():
-        for part in (move.shift, move.of_query, move.share, move.sharpen):
+        for part in (move.kernel, move.of_named, move.share):
             part.weight.zero_()
             part.bias.zero_()
-        move.shift.bias.view(config.num_views, 5, 5)[0, 2, 1] = 50.0  # a correlation: looks one cell to the left
-        move.shift.bias.view(config.num_views, 5, 5)[1, 2, 2] = 50.0
+        move.kernel.bias.view(config.num_views, 5, 5)[0, 2, 1] = 50.0  # a correlation: looks one cell to the left
+        move.kernel.bias.view(config.num_views, 5, 5)[1, 2, 2] = 50.0
         asked = torch.full((1, 2, 4, 36), -30.0)
         asked[..., 14] = 0.0
         text = torch.zeros(1, config.hidden_size)
-        moved, share = move(torch.zeros(2, config.stem_channels[1], 6, 6), asked, text, text)
+        moved, share = move(asked, text, text, (6, 6))
     assert moved.argmax(-1).flatten().tolist() == [15, 14]
     torch.testing.assert_close(moved.exp().sum(-1), torch.ones(1, 2, 1))
     assert share.shape == (1, 2, 1)

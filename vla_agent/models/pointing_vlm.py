@@ -154,30 +154,33 @@ class ConvBlock(nn.Module):
 
 
 class Move(nn.Module):
-    """One more candidate: an asked one, moved by a kernel that the text gives, and sharpened by the picture."""
+    """One more candidate: that of a thing which the prompt names, moved by a kernel that the text gives.
+
+    Nothing else goes in, so that it cannot learn to do without the thing.
+    """
+
+    NAMED = 2  # the first queries ask for the things that the prompt names
 
     def __init__(self, config: PointingVLMConfig) -> None:
         super().__init__()
         c, self.size = config.hidden_size, config.move_kernel
-        self.shift = nn.Linear(c, config.num_views * self.size**2)
-        self.of_query = nn.Linear(c, config.num_queries)
+        self.kernel = nn.Linear(c, config.num_views * self.size**2)
+        self.of_named = nn.Linear(c, self.NAMED)
         self.share = nn.Linear(c, config.num_roles)
-        self.sharpen = nn.Conv2d(config.stem_channels[1], 1, 1)
 
-    def forward(self, f: Tensor, asked: Tensor, text: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
-        """f (B*V, C8, h, w), asked (B, V, Q, h*w) log-probabilities, text and hint (B, C).
+    def forward(self, asked: Tensor, text: Tensor, hint: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Asked (B, V, Q, h*w) log-probabilities, text and hint (B, C), size (h, w).
 
         Returns:
             the moved candidate (B, V, 1, h*w), log-probabilities, and its share's logit in each role's map (B, R, 1).
         """
         b, v = asked.shape[:2]
-        h, w = f.shape[2:]
-        weights = self.of_query(hint).float().log_softmax(-1)[:, None, :, None]  # (B, 1, Q, 1)
-        prob = (asked + weights).logsumexp(2).exp().view(1, b * v, h, w)
-        kernel = self.shift(text).float().view(b * v, 1, -1).softmax(-1).view(b * v, 1, self.size, self.size)
-        moved = F.conv2d(prob, kernel, padding=self.size // 2, groups=b * v).view(b, v, 1, h * w)
-        moved = moved.clamp_min(1e-6).log() + self.sharpen(f).float().view(b, v, 1, h * w)
-        return moved.log_softmax(-1), self.share(hint).float()[..., None]
+        weights = self.of_named(hint).float().log_softmax(-1)[:, None, :, None]  # (B, 1, NAMED, 1)
+        prob = (asked[:, :, : self.NAMED] + weights).logsumexp(2).exp().view(1, b * v, *size)
+        kernel = self.kernel(text).float().view(b * v, 1, -1).softmax(-1).view(b * v, 1, self.size, self.size)
+        moved = F.conv2d(prob, kernel, padding=self.size // 2, groups=b * v).view(b, v, 1, -1)
+        moved = moved.clamp_min(1e-7)  # nothing is impossible; what is moved out of the picture is spread over it
+        return (moved / moved.sum(-1, keepdim=True)).log(), self.share(hint).float()[..., None]
 
 
 def _layer(config: PointingVLMConfig) -> nn.TransformerEncoderLayer:
@@ -288,7 +291,7 @@ class PointingVLM(PreTrainedModel):
             nn.init.zeros_(module.film.weight)
             nn.init.zeros_(module.film.bias)
         if isinstance(module, Move):
-            for layer in (module.shift, module.share, module.sharpen):
+            for layer in (module.kernel, module.share):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
@@ -326,7 +329,7 @@ class PointingVLM(PreTrainedModel):
         hint = self._where(candidates, centre, text, f8.mean((2, 3)).view(b, -1))  # (B, C)
         mix = self.mixer[2](hint).float().view(b, roles, -1)  # (B, R, R + Q)
         if self.config.move_kernel:
-            moved, share = self.move(f, candidates[:, :, roles:], text, hint)
+            moved, share = self.move(candidates[:, :, roles:], text, hint, (h, w))
             candidates, mix = torch.cat([candidates, moved], dim=2), torch.cat([mix, share], dim=2)
         # no share is ever nothing: a candidate that is not tried is not learned
         shares = ((1 - self.LEAST) * mix.softmax(-1) + self.LEAST / mix.shape[-1]).log()

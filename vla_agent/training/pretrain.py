@@ -171,8 +171,8 @@ def move_loss(out: Pointing, points: Tensor, image_size: tuple[int, int]) -> Ten
     inside = points[:, :, GOAL, 2] > 0.5
     found = out.maps[:, :, GOAL].detach().gather(-1, cells).squeeze(-1)
     moved = out.candidates[:, :, -1].gather(-1, cells).squeeze(-1)
-    nll = -torch.logaddexp(found + math.log(0.1), moved + math.log(0.9))
-    return 0.1 * (nll * inside).sum() / inside.sum().clamp_min(1) + 0.003 * out.mix.square().mean()
+    nll = -torch.logaddexp(found, moved) + math.log(2)
+    return 0.5 * (nll * inside).sum() / inside.sum().clamp_min(1) + 0.003 * out.mix.square().mean()
 
 
 def _cells(points: Tensor, image_size: tuple[int, int]) -> Tensor:
