@@ -116,20 +116,20 @@ def test_one_picture_serves_several_prompts(policy):
 
 
 def test_a_candidate_is_moved_by_the_texts_kernel(policy):
-    """A kernel with all its weight one cell right of the middle moves a peak by one cell, in its own view alone."""
+    """What the text says is one cell right and two up moves a peak so, in its own view alone."""
     config = policy.backbone.model.config
     move = Move(config)
     with torch.no_grad():
-        for part in (move.kernel, move.of_named, move.share):
+        for part in (move.centre, move.of_named, move.share):
             part.weight.zero_()
             part.bias.zero_()
-        move.kernel.bias.view(config.num_views, 5, 5)[0, 2, 1] = 50.0  # a correlation: looks one cell to the left
-        move.kernel.bias.view(config.num_views, 5, 5)[1, 2, 2] = 50.0
+        move.centre.bias.view(config.num_views, 2)[0] = torch.tensor([1.0, -2.0])
+        move.spread.fill_(-2.0)
         asked = torch.full((1, 2, 4, 36), -30.0)
         asked[..., 14] = 0.0
         text = torch.zeros(1, config.hidden_size)
         moved, share = move(asked, text, text, (6, 6))
-    assert moved.argmax(-1).flatten().tolist() == [15, 14]
+    assert moved.argmax(-1).flatten().tolist() == [3, 14]
     torch.testing.assert_close(moved.exp().sum(-1), torch.ones(1, 2, 1))
     assert share.shape == (1, 2, 1)
 

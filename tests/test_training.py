@@ -141,7 +141,7 @@ def test_training_starts_from_the_weights_that_fit(recipe_file, tmp_path):
     first = train(load_recipe(recipe_file, (*none, "backbone.move_kernel=0")), tmp_path / "first")
     sizes = load_recipe(recipe_file, (*none, "backbone.move_kernel=5")).backbone
     backbone, fresh = fitting_backbone(first / "backbone", sizes)
-    assert fresh == ["move.kernel", "move.of_named", "move.share"]
+    assert fresh == ["move", "move.centre", "move.of_named", "move.share"]
     kept = load_policy(first).backbone.model.state_dict()
     torch.testing.assert_close({k: backbone.model.state_dict()[k] for k in kept}, kept)
     with pytest.raises(RecipeError, match="start_from"):

@@ -15,8 +15,8 @@
 
 The names are supervised at every object (dense supervision of the stem), so that a query is a sum of log-probabilities:
 "red" and "mug", in any pair, also in pairs never trained on.  The chooser sees where each candidate lies, so that "A,
-then B" can mean B once A lies in the tray.  A place beside a thing is the thing's map convolved with a kernel that the
-text gives (dynamic filter networks, De Brabandere et al. 2016).
+then B" can mean B once A lies in the tray.  A place beside a thing is the thing's map convolved with a kernel
+whose centre the text gives (after dynamic filter networks, De Brabandere et al. 2016).
 
 B prompts, P pictures (``picture`` says which picture a prompt is about; P = B without it), V views, R roles (target,
 goal), Q queries, C channels, L prompt tokens, S answer tokens, N = V*R + V*9 + 1 hidden tokens.
@@ -47,7 +47,7 @@ class PointingVLMConfig(PretrainedConfig):
         text_layers, fusion_layers, decoder_layers: transformer depths.
         num_names: shapes and colours that the stem learns to tell apart.
         num_views, num_roles, num_queries: V, R and Q.
-        move_kernel: cells along a side of the kernel that moves a candidate (odd); 0 for none.
+        move_kernel: cells along a side of the kernel that moves a candidate (odd); 0 for no moving.
         image_size: (H, W), multiples of 8.
         dropout: of the transformers.
     """
@@ -154,9 +154,10 @@ class ConvBlock(nn.Module):
 
 
 class Move(nn.Module):
-    """One more candidate: that of a thing which the prompt names, moved by a kernel that the text gives.
+    """One more candidate: that of a thing which the prompt names, moved by what the text says.
 
-    Nothing else goes in, so that it cannot learn to do without the thing.
+    Nothing else goes in, so that it cannot learn to do without the thing.  The kernel is a Gaussian whose centre the
+    text gives: a free kernel settles on one cell before it has seen all directions, and then learns no more.
     """
 
     NAMED = 2  # the first queries ask for the things that the prompt names
@@ -164,7 +165,8 @@ class Move(nn.Module):
     def __init__(self, config: PointingVLMConfig) -> None:
         super().__init__()
         c, self.size = config.hidden_size, config.move_kernel
-        self.kernel = nn.Linear(c, config.num_views * self.size**2)
+        self.centre = nn.Linear(c, config.num_views * 2)
+        self.spread = nn.Parameter(torch.zeros(config.num_views))
         self.of_named = nn.Linear(c, self.NAMED)
         self.share = nn.Linear(c, config.num_roles)
 
@@ -177,10 +179,20 @@ class Move(nn.Module):
         b, v = asked.shape[:2]
         weights = self.of_named(hint).float().log_softmax(-1)[:, None, :, None]  # (B, 1, NAMED, 1)
         prob = (asked[:, :, : self.NAMED] + weights).logsumexp(2).exp().view(1, b * v, *size)
-        kernel = self.kernel(text).float().view(b * v, 1, -1).softmax(-1).view(b * v, 1, self.size, self.size)
+        kernel = self.kernel(text).view(b * v, 1, self.size, self.size)
         moved = F.conv2d(prob, kernel, padding=self.size // 2, groups=b * v).view(b, v, 1, -1)
         moved = moved.clamp_min(1e-7)  # nothing is impossible; what is moved out of the picture is spread over it
         return (moved / moved.sum(-1, keepdim=True)).log(), self.share(hint).float()[..., None]
+
+    def kernel(self, text: Tensor) -> Tensor:
+        """(B, C) -> (B, V, size, size): a Gaussian around where the text moves things to, cells right and down."""
+        reach = self.size // 2
+        taps = torch.arange(reach, -reach - 1, -1, device=text.device)  # a correlation: the tap -1 moves by 1
+        centre = self.centre(text).float().view(len(text), -1, 2).clamp(-reach, reach)
+        along = -(taps - centre[..., None]).square() / (
+            2 * self.spread.exp().square()[:, None, None]
+        )  # (B, V, 2, size)
+        return (along[:, :, 1, :, None] + along[:, :, 0, None, :]).flatten(2).softmax(-1)
 
 
 def _layer(config: PointingVLMConfig) -> nn.TransformerEncoderLayer:
@@ -291,7 +303,7 @@ class PointingVLM(PreTrainedModel):
             nn.init.zeros_(module.film.weight)
             nn.init.zeros_(module.film.bias)
         if isinstance(module, Move):
-            for layer in (module.kernel, module.share):
+            for layer in (module.centre, module.share):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
