@@ -51,9 +51,9 @@ def _value(result: dict[str, Any]) -> str:
 
 
 def _number(result: dict[str, Any], value: float) -> str:
-    """Shares as percentages, counts of a number as such, times with their unit."""
+    """Shares as percentages, all else with its unit; counts (``of 200``) as they are."""
     unit = str(result["unit"])
-    if unit.startswith("of ") and unit[3:].isdigit():
+    if unit.removeprefix("of ").isdigit():
         return f"{value:.4g} {unit}"
     if unit.startswith(("of ", "share of ")):
         return f"{100 * value:.1f} %"

@@ -13,6 +13,7 @@ from vla_agent.models.backbone import Backbone
 from vla_agent.models.head import DiffusionHead, HeadConfig
 from vla_agent.models.normaliser import Normaliser
 from vla_agent.models.pointing_vlm import Move, PointingVLM, PointingVLMConfig
+from vla_agent.models.truth import Truth
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.tokenizer import build_tokenizer
 
@@ -211,3 +212,17 @@ def test_saving_keeps_what_lies_beside(policy, tmp_path):
     assert (tmp_path / "p" / "recipe.yaml").read_text() == "kept"
     assert sorted(f.name for f in tmp_path.iterdir()) == ["p"]
     assert json.loads((tmp_path / "p" / "policy.json").read_text())["parameters"]["head"] > 0
+
+
+def test_a_policy_that_is_told_the_truth_acts_on_it(policy, contract):
+    def chunk(truth):
+        policy.reset(TEXTS[0])
+        return policy.act(observation(contract), truth=truth)
+
+    points = np.full((2, 2, 3), 0.5)
+    here, there = (Truth(points, np.full((2, 3), x)) for x in (0.1, 0.3))
+    np.testing.assert_array_equal(chunk(here), chunk(here))
+    assert not np.array_equal(chunk(here), chunk(there))
+    assert not np.array_equal(chunk(here), chunk(None))
+    outside = Truth(np.concatenate([points[..., :2], np.zeros((2, 2, 1))], -1), here.located)
+    assert not np.array_equal(chunk(here), chunk(outside))
