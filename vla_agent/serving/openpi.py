@@ -97,8 +97,8 @@ class OpenPiPolicy:
     def _connect(self) -> Connection:
         return Connection(self._description.url, self._token, self._timeout)
 
-    def reset(self, instruction: str) -> None:
-        """Begin an episode; a connection that was lost is made again."""
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        """Begin an episode; a connection that was lost is made again.  ``seed`` cannot be told: openpi has none."""
         if not self._connection.open:
             self._connection = self._connect()
         self._prompt = instruction
