@@ -14,6 +14,7 @@ from vla_agent.control.arm import ArmController
 from vla_agent.control.model_arm import ModelKinematics, rotation_between, turn
 from vla_agent.errors import RobotError
 from vla_agent.robot import Robot, load_robot
+from vla_agent.runtime.sim_robot import SimRobot
 from vla_agent.safety.limits import StreamLimits
 from vla_agent.safety.lookahead import LookAhead
 from vla_agent.safety.supervisor import RUNNING, STOPPED, Command, Supervisor
@@ -159,6 +160,11 @@ def test_the_supervisor_lets_five_joints_through_and_stops_at_faults(fault, word
     assert supervisor.mode == STOPPED and word in supervisor.reason
     target = supervisor.tick(4 * T, 4 * T)
     assert target is not None and np.allclose(target.joints, joints)
+
+
+def test_the_simulator_says_that_it_has_another_robot():
+    with pytest.raises(RobotError, match="another robot"):
+        SimRobot(ROBOT, "press_button", (96, 96))
 
 
 def test_the_second_robots_file_is_whole():
