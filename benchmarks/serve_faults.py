@@ -73,6 +73,7 @@ CLIENTS: dict[str, Client] = {
     "request: a picture of another size": asks("wrong shape", images={"front": np.zeros((3, 3, 3), np.uint8)}),
     "request: a state of another length": asks("wrong shape", state=np.zeros(3)),
     "request: NaN": asks("NaN", state=np.full(17, np.nan, np.float32)),
+    "request: a ragged state": asks("inhomogeneous", state=[[1.0], [2.0, 3.0]]),
     "request: no instruction": asks("no instruction", prompt=None),
     "request: a prompt that is a number": asks("prompt", prompt=5),
     "request: a prompt without end": asks("prompt", prompt="x" * 50_000),

@@ -84,7 +84,8 @@ class PolicyServer:
     @property
     def url(self) -> str:
         """Where clients on this machine find it."""
-        return f"ws://{'127.0.0.1' if self._host in ('0.0.0.0', '::') else self._host}:{self.port}"
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
+        return f"ws://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def healthy(self) -> bool:
@@ -118,7 +119,9 @@ class PolicyServer:
         if self._loop is not None and self._thread is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ending.set)
             self._thread.join(2 * self._limits.send_s)
-        self._thinking.shutdown(wait=self.healthy, cancel_futures=True)
+        self._thinking.shutdown(wait=False, cancel_futures=True)
+        while self._began is not None and self.healthy:
+            time.sleep(0.01)
 
     def __enter__(self) -> PolicyServer:
         return self.start()
@@ -140,7 +143,7 @@ class PolicyServer:
                 max_queue=2,
                 close_timeout=2,
             )
-        except OSError as error:
+        except (OSError, OverflowError, ValueError) as error:
             self._error = error
             self._up.set()
             return
@@ -200,7 +203,7 @@ class PolicyServer:
             return None
         try:
             return read_request(message, self._contract)
-        except VlaAgentError as error:
+        except (VlaAgentError, ValueError, TypeError) as error:  # numpy's own, of lists that are no array
             await self._send(connection, str(error))
             return None
 
@@ -218,9 +221,12 @@ class PolicyServer:
                     began = time.monotonic()
                     try:
                         chunk = await loop.run_in_executor(self._thinking, self._think, session, request)
+                        refused = ""
                     except VlaAgentError as error:
-                        await self._send(connection, str(error))
-                        continue
+                        refused = str(error)
+                if refused:  # sent after the turn has gone to the next: this client may be slow to take it
+                    await self._send(connection, refused)
+                    continue
                 timing = {"infer_ms": 1000 * (time.monotonic() - began), "queue_ms": 1000 * (began - arrived)}
                 reply = {"actions": chunk, "server_timing": timing, "dropped": waiting.dropped}
                 await self._send(connection, pack(reply if request.id is None else reply | {"id": request.id}))
