@@ -449,9 +449,9 @@ def test_openpi_client_is_served():
     def ask(url: str, token: str) -> dict[str, Any]:
         words = [str(openpi_python()), str(ROOT / "tests" / "openpi_check" / "ask.py"), url, token, "3"]
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        return json.loads(
-            subprocess.run(words, check=True, capture_output=True, text=True, env=env, timeout=120).stdout
-        )
+        done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     with serving(token=TOKEN) as server:
         said = ask(server.url, TOKEN)

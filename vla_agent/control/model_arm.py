@@ -6,6 +6,8 @@ cannot take every pose: there the position counts more than the rotation, by `PO
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import mujoco
 import numpy as np
 
@@ -30,7 +32,7 @@ class ModelKinematics:
     def __init__(self, robot: Robot) -> None:
         path = robot.model_path()
         try:
-            self._model = mujoco.MjModel.from_xml_path(str(path))
+            self._model = _skeleton(path)
             joints = [self._model.joint(name) for name in robot.joint_names]
             self._site = self._model.site(robot.end_effector).id
         except (ValueError, KeyError) as error:
@@ -122,6 +124,17 @@ class ModelController:
         """Go back to an earlier state."""
         self.joints, self.position, self.quaternion = (part.copy() for part in state[:3])
         self.gripper = float(state[3][0])
+
+
+def _skeleton(path: Path) -> mujoco.MjModel:
+    """The bodies, joints and sites of a model: all that kinematics needs, and compiled in a moment."""
+    spec = mujoco.MjSpec.from_file(str(path))
+    for element in (*spec.equalities, *spec.actuators, *spec.tendons, *spec.sensors, *spec.pairs, *spec.geoms):
+        spec.delete(element)
+    for mesh in list(spec.meshes):
+        spec.delete(mesh)
+    spec.compiler.boundmass = spec.compiler.boundinertia = 1.0  # of links that had their mass from what was deleted
+    return spec.compile()
 
 
 def rotation_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
