@@ -192,10 +192,10 @@ def floods(server: PolicyServer) -> str:
     with websocket(server) as connection:
         for k in range(100):
             connection.send(pack(request(contract, id=k)))
-        answered = []
+        answered: list[int] = []
         while not answered or answered[-1] != 99:
             try:
-                answered.append(unpack(connection.recv(timeout=PATIENCE))["id"])
+                answered.append(unpack(connection.recv(timeout=PATIENCE, decode=False))["id"])
             except TimeoutError:
                 return f"answered {answered}, and not the newest"
     return "" if answered == sorted(answered) else f"out of order: {answered}"

@@ -50,8 +50,8 @@ class EvaluateNode(Node):
         self.failed: BaseException | None = None
         self._publisher = self.create_publisher(String, "instruction", 10)
         self.create_subscription(Bool, "safety/stopped", self._stopping, LATCHED)
-        self._services = {n: self.create_client(Trigger, n) for n in ("sim/reset", "sim/success", "safety/reset")}
-        self._parameters = self.create_client(SetParameters, "sim_robot_node/set_parameters")
+        self._triggers = {n: self.create_client(Trigger, n) for n in ("sim/reset", "sim/success", "safety/reset")}
+        self._setter = self.create_client(SetParameters, "sim_robot_node/set_parameters")
         self.create_timer(0.5, self._watch)
         threading.Thread(target=self._evaluate, daemon=True).start()
 
@@ -88,9 +88,9 @@ class EvaluateNode(Node):
         self._pause(PAUSE)
         if self._stopped:
             self._wait(lambda: self._call("safety/reset")[0], "the supervisor can be reset")
-        values = [Parameter("task", value=task), Parameter("seed", value=seed)]
-        request = SetParameters.Request(parameters=[value.to_parameter_msg() for value in values])
-        for result in self._ask(self._parameters, request).results:
+        values = (Parameter("task", value=task).to_parameter_msg(), Parameter("seed", value=seed).to_parameter_msg())
+        request = SetParameters.Request(parameters=list(values))
+        for result in self._ask(self._setter, request).results:
             if not result.successful:
                 raise NodeError("the simulated robot refuses an episode", key=f"{task} {seed}", found=result.reason)
         laid, instruction = self._call("sim/reset")
@@ -104,7 +104,7 @@ class EvaluateNode(Node):
         return GraphEpisode(task, seed, instruction, success, steps, bool(self._stopped))
 
     def _call(self, service: str) -> tuple[bool, str]:
-        answer = self._ask(self._services[service], Trigger.Request())
+        answer = self._ask(self._triggers[service], Trigger.Request())
         return answer.success, answer.message
 
     def _ask(self, client: Any, request: Any) -> Any:
