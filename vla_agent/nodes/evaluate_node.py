@@ -50,8 +50,10 @@ class EvaluateNode(Node):
         self.failed: BaseException | None = None
         self._publisher = self.create_publisher(String, "instruction", 10)
         self.create_subscription(Bool, "safety/stopped", self._stopping, LATCHED)
-        self._triggers = {n: self.create_client(Trigger, n) for n in ("sim/reset", "sim/success", "safety/reset")}
-        self._setter = self.create_client(SetParameters, "sim_robot_node/set_parameters")
+        self._triggers: dict[str, Any] = {
+            n: self.create_client(Trigger, n) for n in ("sim/reset", "sim/success", "safety/reset")
+        }
+        self._setter: Any = self.create_client(SetParameters, "sim_robot_node/set_parameters")
         self.create_timer(0.5, self._watch)
         threading.Thread(target=self._evaluate, daemon=True).start()
 
