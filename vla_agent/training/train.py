@@ -23,6 +23,7 @@ from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.head import HeadConfig
 from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
+from vla_agent.parties import contract_of
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.curve import draw_curve
 from vla_agent.training.data import Demonstrations, Questions, load_demonstrations, load_questions
@@ -85,11 +86,11 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
 def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> VLAPolicy:
     """An untrained policy of the recipe's sizes with a tokenizer for this data, or the one to start from."""
     if recipe.start_from:
+        contract_of(recipe.start_from).require(demos.contract, recipe.start_from, "the demonstrations")
         backbone, fresh = fitting_backbone(find_folder(recipe.start_from) / "backbone", recipe.backbone)
         if fresh:
             console.print(f"new, untrained parts of the backbone: {', '.join(fresh)}")
         policy = load_policy(recipe.start_from, backbone)
-        policy.contract.require(demos.contract, recipe.start_from, "the demonstrations")
         return policy.requires_grad_(True)
     texts = demos.instructions + (questions.prompts + questions.answers if questions else [])
     tokenizer = build_tokenizer(texts)
