@@ -266,7 +266,7 @@ def _columns(root: Path, info: dict[str, Any], episodes: tuple[EpisodeInfo, ...]
     names = [n for n, f in info["features"].items() if f["dtype"] not in ("image", "video", "string")]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for chunk, file in sorted({episode.data_file for episode in episodes}):
-        path = root / info["data_path"].format(chunk_index=chunk, file_index=file)
+        path = root / info["data_path"].format(**_numbers((chunk, file)))
         table = read_table(path, columns=names)
         for name in names:
             try:
