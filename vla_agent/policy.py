@@ -28,6 +28,7 @@ from vla_agent.models.backbone import Backbone, TextFeatures, geometry, geometry
 from vla_agent.models.head import DiffusionHead, HeadConfig
 from vla_agent.models.inpainting import sample_guided
 from vla_agent.models.normaliser import Normaliser
+from vla_agent.models.truth import Truth
 
 FORMAT = 1
 
@@ -65,11 +66,14 @@ class VLAPolicy(nn.Module):
         self._generator.manual_seed(seed)
 
     @torch.inference_mode()
-    def act(self, observation: dict[str, Any], committed: Committed | None = None) -> np.ndarray:
+    def act(
+        self, observation: dict[str, Any], committed: Committed | None = None, truth: Truth | None = None
+    ) -> np.ndarray:
         """One observation -> chunk (T, A) float32 in the contract's units.
 
         Args:
             committed: what is already decided about this chunk; it is then guided to continue it (real-time chunking).
+            truth: where target and goal are, taken in place of where the backbone finds them (simulation only).
 
         Raises:
             ObservationError: the observation does not fit the contract.
@@ -81,11 +85,8 @@ class VLAPolicy(nn.Module):
         self.contract.check_observation(observation)
         state = torch.from_numpy(np.asarray(observation["state"], dtype=np.float32))[None]
         out = self.backbone(stack_images(observation["images"], self.contract.camera_names), self._text)
-        condition = (
-            out.hidden,
-            self.state_normaliser(state),
-            geometry(out.points, out.seen, out.located, state[:, :3]),
-        )
+        places = (out.points, out.seen, out.located) if truth is None else truth.perceived()
+        condition = (out.hidden, self.state_normaliser(state), geometry(*places, state[:, :3]))
         if committed is None:
             chunk = self.head.sample(*condition, generator=self._generator)
         else:
