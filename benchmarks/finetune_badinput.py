@@ -31,7 +31,7 @@ def run() -> dict[str, Any]:
             defect.spoil(copy)
             faults = judge(defect, validate(copy))
             rows.append({"defect": defect.name, "found": not faults, "faults": "; ".join(faults)})
-    found = sum(row["found"] for row in rows)
+    found = sum(not row["faults"] for row in rows)
     clean = not any(false.values())
     return {
         "value": found / len(rows),

@@ -14,6 +14,7 @@ from vla_agent.errors import CheckpointError, ContractError, RecipeError
 from vla_agent.finetuning.attach import attach
 from vla_agent.finetuning.folder import load_adapted, load_merge, save_adapter
 from vla_agent.finetuning.merging import Merge, merged_state
+from vla_agent.finetuning.parts import PARTS, part_of
 from vla_agent.finetuning.recipe import METHODS, Adapter, load_finetune, make_finetune
 from vla_agent.finetuning.tune import finetune
 from vla_agent.policy import load_policy
@@ -78,6 +79,7 @@ def test_each_adapter_acts_merges_exactly_and_comes_out_bit_for_bit(method, base
     adapted_answer = answer(adapted, good)
     before = {k: v.clone() for k, v in adapted.state_dict().items()}
     merge = Merge(plain, merged_state(attached))
+    assert {part_of(name) for name in merge.names} == set(PARTS), "no part's adapters are switched off"
     assert all(torch.equal(v, before[k]) for k, v in adapted.state_dict().items()), "merging left the adapters alone"
     merge.apply()
     torch.testing.assert_close(answer(plain, good), adapted_answer, rtol=0, atol=1e-4)

@@ -16,7 +16,7 @@ OUT then holds adapter/ (small; names its base by SHA-256 and fits no other) and
 take), the log, the loss curve and TensorBoard's files.  With --compare N, base and tuned policy play N episodes of each
 family on the same seeds, and the paired difference is told, also where there is none.
 
-adapters: lora, rslora, dora, adalora, randlora, vera, oft, boft, ia3, nola; full (all weights), head (the head alone)
+adapters: lora, rslora, dora, adalora, randlora, vera, boft, ia3, nola; full (all weights), head (the head alone)
 """
 EPILOG = """\
 examples:

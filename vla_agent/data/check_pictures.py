@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import av
 import numpy as np
 
 from vla_agent.data import schema
@@ -31,7 +32,7 @@ def video_findings(dataset: Dataset) -> Iterator[Finding]:
             try:
                 frames = count_frames(path)
                 found = f"{frames} frames in {path.name}"
-            except (OSError, IndexError) as error:
+            except (av.FFmpegError, OSError, IndexError) as error:
                 frames, found = 0, f"{path.relative_to(dataset.root)}: {type(error).__name__}"
             for start, episode in held:
                 if start + episode.length > frames:

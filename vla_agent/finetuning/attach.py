@@ -9,6 +9,7 @@ from typing import Any
 import peft
 import torch
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from vla_agent.errors import RecipeError
@@ -59,7 +60,7 @@ def adapter_name(part: str) -> str:
 
 def is_adapter(name: str) -> bool:
     """Whether a parameter or buffer was put there by an adapter."""
-    marks = ("lora_", "vera_", "randlora_", "oft_", "boft_", "ia3_", "nola_", "ranknum")
+    marks = ("lora_", "vera_", "randlora_", "boft_", "ia3_", "nola_", "ranknum")
     return any(piece.startswith(marks) for piece in name.split("."))
 
 
@@ -84,6 +85,9 @@ def attach(policy: VLAPolicy, adapter: Adapter, steps: int = 1) -> Attached:
         for part, modules in chosen.items():
             if modules:
                 _put_on(attached, part, modules, int(parts[part]), steps)
+    for name, module in policy.named_modules():
+        if isinstance(module, BaseTunerLayer):  # peft leaves only the adapter that was put on last switched on
+            module.set_adapter([adapter_name(part_of(name))])
     for name, parameter in policy.named_parameters():
         whole = parts[part_of(name)] == "full" and acts(name)
         parameter.requires_grad_(whole or (is_adapter(name) and _trains(name)))
@@ -125,6 +129,8 @@ def _put_on(attached: Attached, part: str, modules: list[str], rank: int, steps:
                 remedy="another rank, or another method",
             ) from error
     attached.tuners[part] = tuner
+    # peft leaves its settings on the model, where the next part's tuner would take them for its own: adalora refuses two
+    del attached.policy.peft_config
 
 
 def _config(adapter: Adapter, modules: list[str], rank: int, steps: int) -> peft.PeftConfig:
@@ -152,8 +158,6 @@ def _config(adapter: Adapter, modules: list[str], rank: int, steps: int) -> peft
         return peft.RandLoraConfig(r=rank, randlora_alpha=alpha, target_modules=modules, projection_prng_key=SEED)
     if method == "vera":
         return peft.VeraConfig(r=rank, target_modules=modules, projection_prng_key=SEED)
-    if method == "oft":
-        return peft.OFTConfig(r=0, oft_block_size=rank, target_modules=modules, use_cayley_neumann=False)
     if method == "boft":
         return peft.BOFTConfig(boft_block_size=rank, target_modules=modules)
     return peft.IA3Config(target_modules=modules, feedforward_modules=[])

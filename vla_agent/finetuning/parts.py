@@ -35,8 +35,6 @@ def acts(name: str) -> bool:
 def targets(model: nn.Module, part: str, method: str, rank: Rank) -> list[str]:
     """Names of the modules of ``part`` that ``method`` goes on, in the model's order."""
     kinds: tuple[type[nn.Module], ...] = (nn.Linear,) if method in LINEAR_ONLY else (nn.Linear, nn.Conv2d)
-    if method == "oft" and part == "vision":  # its linear layers would take features (B, V, R, C) for pictures
-        kinds = (nn.Conv2d,)
     found = []
     for name, module in model.named_modules():
         fits = isinstance(module, kinds) and part_of(name) == part and acts(name) and not _READ_AS_TENSOR.match(name)

@@ -9,18 +9,18 @@ from pydantic import Field
 
 from vla_agent.training.recipe import Strict, TrainHead, check_recipe, read_recipe
 
-METHODS = ("lora", "rslora", "dora", "adalora", "randlora", "vera", "oft", "boft", "ia3", "nola", "full", "head")
+METHODS = ("lora", "rslora", "dora", "adalora", "randlora", "vera", "boft", "ia3", "nola", "full", "head")
 Rank = int | Literal["full"]
 EXAMPLE = "policies/finetune-lora.yaml"
 
 
 class Adapter(Strict):
-    """What is trained.  A part's number is its rank (for oft and boft the block's size; ia3 has none, any number
+    """What is trained.  A part's number is its rank (for boft the block's size; ia3 has none, any number
     counts); 0 leaves the part as it is, ``full`` trains its own weights."""
 
-    method: Literal[
-        "lora", "rslora", "dora", "adalora", "randlora", "vera", "oft", "boft", "ia3", "nola", "full", "head"
-    ] = "lora"
+    method: Literal["lora", "rslora", "dora", "adalora", "randlora", "vera", "boft", "ia3", "nola", "full", "head"] = (
+        "lora"
+    )
     vision: Rank = Field(4, description="convolutions and what lies around them")
     language: Rank = Field(8, description="text encoder and the transformer that joins text and pictures")
     head: Rank = Field(8, description="the action head")
