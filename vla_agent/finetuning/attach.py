@@ -129,7 +129,7 @@ def _put_on(attached: Attached, part: str, modules: list[str], rank: int, steps:
                 remedy="another rank, or another method",
             ) from error
     attached.tuners[part] = tuner
-    # peft leaves its settings on the model, where the next part's tuner would take them for its own: adalora refuses two
+    # peft leaves its settings on the model, where the next part's tuner finds them: adalora refuses two
     del attached.policy.peft_config
 
 
