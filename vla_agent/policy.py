@@ -101,19 +101,19 @@ class VLAPolicy(nn.Module):
             "head": sum(p.numel() for p in self.head.parameters()),
         }
 
-    def save(self, folder: str | PathLike[str]) -> None:
-        """Write the policy folder aside and rename it; extra files of an existing folder are kept."""
+    def save(self, folder: str | PathLike[str], dtype: torch.dtype = torch.bfloat16) -> None:
+        """Write the policy folder aside, its weights in ``dtype``, and rename it; extra files in it are kept."""
         folder = Path(folder)
         aside = folder.with_name(folder.name + ".part")
         shutil.rmtree(aside, ignore_errors=True)
         if folder.exists():
             shutil.copytree(folder, aside)
         aside.mkdir(parents=True, exist_ok=True)
-        self.backbone.save(aside / "backbone")
+        self.backbone.save(aside / "backbone", dtype)
         params = {name for name, _ in self.named_parameters()}
         state = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
         save_file(
-            {k: (v.to(torch.bfloat16) if k in params else v).contiguous() for k, v in state.items()},
+            {k: (v.to(dtype) if k in params else v).contiguous() for k, v in state.items()},
             aside / "head.safetensors",
         )
         description = {
@@ -136,12 +136,18 @@ class VLAPolicy(nn.Module):
 def load_policy(path: str | PathLike[str], backbone: Backbone | None = None) -> VLAPolicy:
     """Load a policy folder, or a Hugging Face hub id of one; with ``backbone`` in place of the folder's own.
 
+    The folder of an adapter (see `vla_agent.finetuning`) loads as the policy that it makes of its base.
+
     Raises:
         CheckpointError: the folder is missing, incomplete, damaged, or its statistics are unusable.
         ContractError: its contract cannot be read.
     """
     folder = find_folder(path)
     file = folder / "policy.json"
+    if (folder / "adapter.json").is_file() and not file.exists():
+        from vla_agent.finetuning.folder import load_adapted
+
+        return load_adapted(folder)
     try:
         description = json.loads(file.read_text())
     except (OSError, ValueError) as error:

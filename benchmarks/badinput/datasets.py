@@ -102,7 +102,7 @@ CASES = (
     Case("video missing", _load(_remove(VIDEO), manifest=False), DatasetError, (VIDEO,)),
     Case("video truncated", _load(_cut(VIDEO), manifest=False), DatasetError, (VIDEO,)),
     Case("video shorter than the table", _load(_shorter_video, manifest=False), DatasetError, (VIDEO, "24")),
-    Case("dataset of an earlier format", _load(_info(codebase_version="v2.1")), DatasetError, ("v3.0", "v2.1")),
+    Case("dataset of an earlier format", _load(_info(codebase_version="v1.6")), DatasetError, ("v3.0", "v2.1", "v1.6")),
     Case(
         "dataset's description without fps", _load(_info(fps=None), manifest=False), DatasetError, ("info.json", "fps")
     ),

@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "tasks": "list the tasks, show their wordings and pictures, check a task file",
     "collect": "record demonstrations of the scripted experts as a LeRobotDataset v3.0",
     "train": "train a policy from a recipe",
+    "finetune": "adapt a policy to new demonstrations (LoRA and others), and prove that it became better",
+    "data": "inspect, validate, count and view a dataset of demonstrations",
     "eval": "evaluate a policy in simulation: report.json, report.html, videos",
     "inspect": "print what a policy, a dataset or the simulator sees and emits, and whether two fit",
     "compare": "say whether one policy is better than another, from two reports on the same seeds",
@@ -35,7 +37,7 @@ COMMANDS: dict[str, str] = {
     "up": "start a graph of ROS 2 nodes: simulated robot, real robot, or recording",
     "doctor": "check this machine, and say how to mend what is missing",
 }
-RESUMABLE = ("collect", "train", "eval", "gate")
+RESUMABLE = ("collect", "train", "finetune", "eval", "gate")
 
 DESCRIPTION = "VLA Agent: from demonstrations to a robot, through a simulation gate."
 EPILOG = """\

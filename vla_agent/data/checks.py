@@ -33,7 +33,7 @@ def read_json(path: Path) -> Any:
         raise DatasetError(
             "a file of the dataset is missing",
             file=path,
-            expected="a LeRobotDataset v3.0 folder",
+            expected="a LeRobotDataset folder of v3.0 or v2.1",
             found=found,
             remedy=_AGAIN,
         ) from error
@@ -78,12 +78,12 @@ def check_info(root: Path) -> dict[str, Any]:
     path = root / schema.INFO
     info = read_json(path)
     version = info.get("codebase_version") if isinstance(info, dict) else None
-    if version != schema.CODEBASE_VERSION:
+    if version not in (schema.CODEBASE_VERSION, schema.EARLIER_VERSION):
         raise DatasetError(
             "the dataset has another version",
             file=path,
             key="codebase_version",
-            expected=schema.CODEBASE_VERSION,
+            expected=f"{schema.CODEBASE_VERSION} or {schema.EARLIER_VERSION}",
             found=version,
             remedy="convert it with lerobot (lerobot.datasets.v30.convert_dataset_v21_to_v30), or collect it again",
         )

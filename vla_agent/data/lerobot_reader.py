@@ -1,4 +1,4 @@
-"""Reads LeRobotDataset v3.0 folders without the lerobot package: whole columns as numpy, any frames, all frames.
+"""Reads LeRobotDataset v3.0 (and v2.1) folders without the lerobot package: whole columns, any frames, all frames.
 
 `load` reads and checks everything but the pictures, so that what is wrong shows before a training starts::
 
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from vla_agent.contract import Contract
-from vla_agent.data import schema
+from vla_agent.data import earlier, schema
 from vla_agent.data.arrow import task_list, vector_values
 from vla_agent.data.checks import check_columns, check_info, check_sizes, check_videos, read_json, read_table
 from vla_agent.data.frames import FrameCache, default_cache, read_frames
@@ -73,7 +73,9 @@ class Dataset:
 
     @property
     def stats(self) -> dict[str, dict[str, np.ndarray]]:
-        """``meta/stats.json``: feature -> min, max, mean, std, count, q01 ... q99."""
+        """``meta/stats.json``: feature -> min, max, mean, std, count, q01 ... q99; empty where there is none (v2.1)."""
+        if not (self.root / schema.STATS).exists():
+            return {}
         data = read_json(self.root / schema.STATS)
         return {name: {k: np.asarray(v) for k, v in stats.items()} for name, stats in data.items()}
 
@@ -161,11 +163,17 @@ class Dataset:
         return key, features[key]
 
     def data_path(self, file: tuple[int, int]) -> Path:
-        return self.root / self.info["data_path"].format(chunk_index=file[0], file_index=file[1])
+        return self.root / self.info["data_path"].format(**_numbers(file))
 
     def video_path(self, camera: str, file: tuple[int, int]) -> Path:
         key, _ = self.feature(camera)
-        return self.root / self.info["video_path"].format(video_key=key, chunk_index=file[0], file_index=file[1])
+        return self.root / self.info["video_path"].format(video_key=key, **_numbers(file))
+
+
+def _numbers(file: tuple[int, int]) -> dict[str, int]:
+    """Chunk and file by the names that v3.0 and v2.1 (one file an episode) give them in their paths."""
+    names = ("chunk_index", "file_index", "episode_chunk", "episode_index")
+    return dict(zip(names, (*file, *file), strict=True))
 
 
 def load(directory: str | PathLike[str]) -> Dataset:
@@ -176,14 +184,27 @@ def load(directory: str | PathLike[str]) -> Dataset:
         ContractError: the contract inside is of another version.
     """
     root = Path(directory)
-    info = check_info(root)
+    check_info(root)
     check_sizes(root)
-    tasks = _tasks(root)
-    episodes = _episodes(root, info)
-    dataset = Dataset(root, info, episodes, tasks, _columns(root, info, episodes))
+    dataset = read(root)
     check_columns(dataset)
     check_videos(dataset)
     return dataset
+
+
+def read(directory: str | PathLike[str]) -> Dataset:
+    """Read a dataset's tables; nothing in them is checked (see `vla_agent.data.validate` for all findings at once).
+
+    Raises:
+        DatasetError: a file is missing or cannot be read at all.
+    """
+    root = Path(directory)
+    info = check_info(root)
+    if info["codebase_version"] == schema.EARLIER_VERSION:
+        tasks, episodes = earlier.tasks(root), earlier.episodes(root, info, EpisodeInfo)
+    else:
+        tasks, episodes = _tasks(root), _episodes(root, info)
+    return Dataset(root, info, episodes, tasks, _columns(root, info, episodes))
 
 
 def _tasks(root: Path) -> tuple[str, ...]:
@@ -219,7 +240,7 @@ def _episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
                 episodes.append(
                     EpisodeInfo(
                         index=row["episode_index"],
-                        task=row["tasks"][0],
+                        task=(row["tasks"] or [""])[0],
                         start=row["dataset_from_index"],
                         stop=row["dataset_to_index"],
                         data_file=file,
@@ -245,7 +266,7 @@ def _columns(root: Path, info: dict[str, Any], episodes: tuple[EpisodeInfo, ...]
     names = [n for n, f in info["features"].items() if f["dtype"] not in ("image", "video", "string")]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for chunk, file in sorted({episode.data_file for episode in episodes}):
-        path = root / info["data_path"].format(chunk_index=chunk, file_index=file)
+        path = root / info["data_path"].format(**_numbers((chunk, file)))
         table = read_table(path, columns=names)
         for name in names:
             try:

@@ -15,6 +15,7 @@ from typing import Any
 from vla_agent.contract import Contract, Field
 
 CODEBASE_VERSION = "v3.0"
+EARLIER_VERSION = "v2.1"  # one file an episode; read, never written (`vla_agent.data.earlier`)
 CHUNKS_SIZE = 1000  # files per chunk folder
 DATA_FILES_SIZE_IN_MB = 100
 VIDEO_FILES_SIZE_IN_MB = 200

@@ -62,10 +62,10 @@ class Backbone(nn.Module):
         """(B, V, H, W, 3) uint8 and encoded text of B prompts -> hidden (B, N, C), points, seen, located."""
         return self.model.fuse(self.model.encode_images(self.pixels(images)), text.tokens, text.summary, text.mask)
 
-    def save(self, folder: Path) -> None:
-        """Weights in bf16, statistics of the norms in fp32, safetensors."""
+    def save(self, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+        """Weights in ``dtype``, statistics of the norms in fp32, safetensors."""
         params = {name for name, _ in self.model.named_parameters()}
-        state = {k: v.to(torch.bfloat16) if k in params else v for k, v in self.model.state_dict().items()}
+        state = {k: v.to(dtype) if k in params else v for k, v in self.model.state_dict().items()}
         self.model.save_pretrained(folder, state_dict={k: v.contiguous() for k, v in state.items()})
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)

@@ -39,11 +39,13 @@ def train_stage(
     folder: Path,
     *,
     resume: bool,
+    after_step: Callable[[int], None] | None = None,
 ) -> None:
     """Train ``model`` in place and leave its EMA weights in it.
 
     Args:
         step_losses: draws a batch with the generator and returns named losses; their sum is minimised.
+        after_step: called with the step's number after each step of the optimiser, while the gradients are there.
         folder: checkpoints go to ``folder/name``, the log to ``folder/name.jsonl``, TensorBoard's to ``tensorboard``.
 
     Raises:
@@ -64,13 +66,14 @@ def train_stage(
     params = [p for group in optimiser.param_groups for p in group["params"]]
     ema = {k: v.detach().clone() for k, v in model.state_dict().items()}
     first, spent = 0, 0.0
-    if resume and (keep / "progress.json").is_file():
-        first, spent = _restore(keep, model, ema, optimiser, params)
+    running: dict[str, float] = {}
+    if resume and (whole := whole_checkpoint(folder, name)):
+        first, spent, running = _restore(whole, model, ema, optimiser, params)
+        _forget_after(log_file, first)
     elif log_file.exists():
         log_file.unlink()
     writer = SummaryWriter(str(folder / "tensorboard" / name))
     begun = saved = time.monotonic()
-    running: dict[str, float] = {}
     with _bar() as progress, _stop_flag() as stopped:
         task = progress.add_task(name, total=steps, completed=first, rate="", losses="")
         model.train()
@@ -87,6 +90,8 @@ def train_stage(
             total.backward()
             nn.utils.clip_grad_norm_(params, 1.0)
             optimiser.step()
+            if after_step:
+                after_step(step)
             _update_ema(ema, model, min(stage.ema, (1 + step) / (10 + step)))
             for key, value in losses.items():
                 running[key] = 0.95 * running.get(key, value.item()) + 0.05 * value.item()
@@ -106,7 +111,7 @@ def train_stage(
                 for key, value in running.items():
                     writer.add_scalar(f"{name}/{key}", value, step)
             if stopped() or now - saved > 60 * stage.checkpoint_minutes or step == steps - 1:
-                _save(keep, model, ema, optimiser, params, step + 1, spent + now - begun)
+                _save(keep, model, ema, optimiser, params, (step + 1, spent + now - begun, running))
                 saved = now
             if stopped() and step < steps - 1:
                 writer.close()
@@ -117,13 +122,21 @@ def train_stage(
 
 def stage_done(folder: Path, name: str, stage: Stage) -> bool:
     """Whether the stage's last checkpoint is that of its last step."""
-    file = folder / name / "progress.json"
-    return file.is_file() and json.loads(file.read_text())["step"] >= max(1, stage.samples // stage.batch)
+    whole = whole_checkpoint(folder, name)
+    if whole is None:
+        return False
+    return json.loads((whole / "progress.json").read_text())["step"] >= max(1, stage.samples // stage.batch)
+
+
+def whole_checkpoint(folder: Path, name: str) -> Path | None:
+    """Where a stage's last whole checkpoint lies: a run killed between two renames has left the one before it aside."""
+    places = (folder / name, folder / f"{name}.old")
+    return next((place for place in places if (place / "progress.json").is_file()), None)
 
 
 def load_ema(folder: Path, name: str, model: nn.Module) -> None:
     """Put a stage's EMA weights into the model."""
-    model.load_state_dict(load_file(folder / name / "ema.safetensors"))
+    model.load_state_dict(load_file((whole_checkpoint(folder, name) or folder / name) / "ema.safetensors"))
 
 
 def _update_ema(ema: dict[str, Tensor], model: nn.Module, decay: float) -> None:
@@ -144,8 +157,7 @@ def _save(
     ema: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
     params: list,
-    step: int,
-    seconds: float,
+    progress: tuple[int, float, dict[str, float]],
 ) -> None:
     aside = keep.with_name(keep.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -158,10 +170,11 @@ def _save(
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, aside / "model.safetensors")
     save_file({k: v.contiguous() for k, v in ema.items()}, aside / "ema.safetensors")
     save_file({k: v.contiguous() for k, v in moments.items()}, aside / "optimiser.safetensors")
-    (aside / "progress.json").write_text(json.dumps({"step": step, "seconds": seconds}))
+    # last, so that it marks a whole checkpoint
+    (aside / "progress.json").write_text(json.dumps(dict(zip(("step", "seconds", "running"), progress, strict=True))))
     old = keep.with_name(keep.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if keep.exists():
+    if keep.exists():  # else the one aside is all there is
+        shutil.rmtree(old, ignore_errors=True)
         keep.rename(old)
     aside.rename(keep)
     shutil.rmtree(old, ignore_errors=True)
@@ -169,7 +182,7 @@ def _save(
 
 def _restore(
     keep: Path, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, params: list
-) -> tuple[int, float]:
+) -> tuple[int, float, dict[str, float]]:
     model.load_state_dict(load_file(keep / "model.safetensors"))
     for key, value in load_file(keep / "ema.safetensors").items():
         ema[key].copy_(value)
@@ -179,7 +192,22 @@ def _restore(
         # in the parameter's memory format: another one takes another code path, and the last bits differ
         optimiser.state[param][name] = torch.empty_like(param).copy_(value) if value.shape == param.shape else value
     progress = json.loads((keep / "progress.json").read_text())
-    return progress["step"], progress["seconds"]
+    return progress["step"], progress["seconds"], progress.get("running", {})
+
+
+def _forget_after(log_file: Path, step: int) -> None:
+    """Drop what a killed run has logged since its last checkpoint: those steps come again."""
+    if not log_file.is_file():
+        return
+    kept = []
+    for line in log_file.read_text().splitlines():
+        try:
+            kept += [line] if json.loads(line)["step"] < step else []
+        except ValueError:  # cut off in the middle
+            continue
+    aside = log_file.with_suffix(".part")
+    aside.write_text("".join(line + "\n" for line in kept))
+    aside.replace(log_file)
 
 
 def _bar() -> Progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from ruamel.yaml import YAML
@@ -14,11 +14,16 @@ from ruamel.yaml.error import YAMLError
 from vla_agent.errors import RecipeError
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a recipe: unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Data(_Strict):
+R = TypeVar("R", bound=Strict)
+
+
+class Data(Strict):
     """Where the data lies; ``vla-agent train`` says which command makes what is missing."""
 
     demonstrations: tuple[str, ...] = Field(description="LeRobotDataset folders, read in this order")
@@ -27,7 +32,7 @@ class Data(_Strict):
     )
 
 
-class BackboneSizes(_Strict):
+class BackboneSizes(Strict):
     """See `vla_agent.models.pointing_vlm.PointingVLMConfig`."""
 
     hidden_size: int = 128
@@ -40,7 +45,7 @@ class BackboneSizes(_Strict):
     move_kernel: int = Field(9, ge=0)
 
 
-class HeadSizes(_Strict):
+class HeadSizes(Strict):
     """See `vla_agent.models.head.HeadConfig`."""
 
     width: int = 256
@@ -52,7 +57,7 @@ class HeadSizes(_Strict):
     serve_steps: int = 6
 
 
-class Stage(_Strict):
+class Stage(Strict):
     """Optimiser and length of one stage; all stages share it."""
 
     samples: int = Field(ge=0, description="samples to train on; 0 leaves the stage out")
@@ -101,7 +106,7 @@ class TrainHead(Stage):
     frame_stride: int = Field(1, ge=1, description="keep every n-th frame beyond the first ones")
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A whole training."""
 
     name: str
@@ -118,7 +123,16 @@ class Recipe(_Strict):
 
 
 def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read a recipe and apply ``key.sub=value`` overrides.
+    """Read a training's recipe and apply ``key.sub=value`` overrides.
+
+    Raises:
+        RecipeError: the file is missing, not YAML, or has a wrong key or value; names file, line, key and valid names.
+    """
+    return read_recipe(path, overrides, Recipe, "policies/tabletop-nano.yaml")
+
+
+def read_recipe(path: str | PathLike[str], overrides: tuple[str, ...], model: type[R], example: str) -> R:
+    """Read a recipe of any kind (``model``) and apply ``key.sub=value`` overrides.
 
     Raises:
         RecipeError: the file is missing, not YAML, or has a wrong key or value; names file, line, key and valid names.
@@ -131,7 +145,7 @@ def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> R
         raise RecipeError(
             "there is no such recipe",
             file=file,
-            expected="a YAML file such as policies/tabletop-nano.yaml",
+            expected=f"a YAML file such as {example}",
             found=error.strerror,
             remedy="check the path",
         ) from error
@@ -148,18 +162,28 @@ def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> R
         raise RecipeError(
             "the recipe is not a mapping",
             file=file,
-            expected=", ".join(Recipe.model_fields),
+            expected=", ".join(model.model_fields),
             found=type(data).__name__,
-            remedy="start from policies/tabletop-nano.yaml",
+            remedy=f"start from {example}",
         )
+    return check_recipe(data, str(file), overrides, model)
+
+
+def check_recipe(data: Any, file: str, overrides: tuple[str, ...], model: type[R]) -> R:
+    """A recipe from a mapping, with the overrides applied; ``file`` is where the mapping comes from.
+
+    Raises:
+        RecipeError: a wrong key or value.
+    """
+    yaml = YAML()
     for override in overrides:
         _apply(data, override, yaml)
     try:
-        return Recipe.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        keys = [str(k) for k in first["loc"]]
-        names = _valid_names(first["loc"])
+        keys = [str(k) for k in first["loc"]] or [next(iter(model.model_fields))]
+        names = _valid_names(first["loc"], model)
         near = difflib.get_close_matches(keys[-1], names, n=1)
         raise RecipeError(
             "the recipe has a wrong key or value",
@@ -191,8 +215,7 @@ def _apply(data: Any, override: str, yaml: YAML) -> None:
     data[last] = yaml.load(value)
 
 
-def _valid_names(location: tuple[Any, ...]) -> list[str]:
-    model: Any = Recipe
+def _valid_names(location: tuple[Any, ...], model: Any) -> list[str]:
     for part in location[:-1]:
         found = getattr(model, "model_fields", {}).get(part)
         model = found.annotation if found else model

@@ -29,7 +29,7 @@ from vla_agent.training.curve import draw_curve
 from vla_agent.training.data import Demonstrations, Questions, load_demonstrations, load_questions
 from vla_agent.training.loop import Losses, load_ema, stage_done, train_stage
 from vla_agent.training.pretrain import PretrainBatches, location_errors
-from vla_agent.training.recipe import Recipe, Stage
+from vla_agent.training.recipe import Recipe, Stage, Strict
 from vla_agent.training.start import fitting_backbone
 from vla_agent.training.tokenizer import build_tokenizer
 from vla_agent.training.train_head import HeadBatches, choose_frames, compute_features
@@ -114,7 +114,7 @@ def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) ->
     return policy
 
 
-def refuse_taken(recipe: Recipe, folder: Path, resume: bool) -> None:
+def refuse_taken(recipe: Strict, folder: Path, resume: bool) -> None:
     """Raise where the folder holds a training that this is not meant to go on with.
 
     Raises:
@@ -137,7 +137,7 @@ def refuse_taken(recipe: Recipe, folder: Path, resume: bool) -> None:
             )
 
 
-def claim(recipe: Recipe, folder: Path) -> None:
+def claim(recipe: Strict, folder: Path) -> None:
     """Take the folder: leave the recipe in it."""
     folder.mkdir(parents=True, exist_ok=True)
     yaml = YAML()

@@ -97,32 +97,57 @@ class HeadBatches:
     def losses(self, generator: torch.Generator) -> dict[str, Tensor]:
         s = self.settings
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        early = round(s.batch * s.early_share) if len(self.early) else 0
-        index = np.concatenate([rng.choice(self.early, early), rng.integers(len(self.state), size=s.batch - early)])
+        index = draw_rows(self.early, len(self.state), s, rng)
         f = self.features
-        hidden = torch.from_numpy(f.hidden[index]).float()
-        located = torch.from_numpy(f.located[index])
-        located = located + torch.randn(located.shape, generator=generator) * s.located_noise
-        numbers = geometry(
-            torch.from_numpy(f.points[index]), torch.from_numpy(f.seen[index]), located, self.state[index][:, :3]
+        said = Said(
+            torch.from_numpy(f.hidden[index]).float(),
+            *(torch.from_numpy(part[index]) for part in (f.points, f.seen, f.located)),
         )
-        state = self.state[index]
-        hide = torch.rand(s.batch, 1, generator=generator) < s.state_dropout
-        vector = self.policy.state_normaliser(state)
-        gripper = _gripper_column(self.policy)
-        visible = torch.zeros(vector.shape[1], dtype=torch.bool)
-        visible[gripper] = True
-        vector = torch.where(hide & ~visible, torch.zeros(()), vector)
-        loss = self.policy.head.loss(
-            hidden,
-            vector,
-            numbers,
-            self.chunk[index],
-            torch.from_numpy(self.valid[index]),
-            draws=s.draws,
-            generator=generator,
-        )
-        return {"denoise": loss}
+        valid = torch.from_numpy(self.valid[index])
+        return {"denoise": acting_loss(self.policy, said, self.state[index], self.chunk[index], valid, s, generator)}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the backbone says: hidden (B, N, C), points (B, V, R, 2), seen (B, V, R), located (B, R, 3)."""
+
+    hidden: Tensor
+    points: Tensor
+    seen: Tensor
+    located: Tensor
+
+
+def draw_rows(early: np.ndarray, count: int, settings: TrainHead, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a batch among ``count``: a share of them from ``early``, the rows of first frames."""
+    first = round(settings.batch * settings.early_share) if len(early) else 0
+    return np.concatenate([rng.choice(early, first), rng.integers(count, size=settings.batch - first)])
+
+
+def conditions(
+    policy: VLAPolicy, said: Said, state: Tensor, settings: TrainHead, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the head is given in training: hidden, normalised state (hidden in a share of the samples), geometry."""
+    located = said.located + torch.randn(said.located.shape, generator=generator) * settings.located_noise
+    numbers = geometry(said.points, said.seen, located, state[:, :3])
+    hide = torch.rand(len(state), 1, generator=generator) < settings.state_dropout
+    vector = policy.state_normaliser(state)
+    visible = torch.zeros(vector.shape[1], dtype=torch.bool)
+    visible[_gripper_column(policy)] = True
+    return said.hidden, torch.where(hide & ~visible, torch.zeros(()), vector), numbers
+
+
+def acting_loss(
+    policy: VLAPolicy,
+    said: Said,
+    state: Tensor,
+    chunk: Tensor,
+    valid: Tensor,
+    settings: TrainHead,
+    generator: torch.Generator,
+) -> Tensor:
+    """The head's loss on normalised chunks (B, T, A) of which the steps ``valid`` (B, T) count; state (B, D) raw."""
+    given = conditions(policy, said, state, settings, generator)
+    return policy.head.loss(*given, chunk, valid, draws=settings.draws, generator=generator)
 
 
 def _gripper_column(policy: VLAPolicy) -> int:

@@ -1,0 +1,203 @@
+"""Batches of demonstrations for fine-tuning, and the losses of a policy on them, from pictures to actions."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vla_agent.finetuning.attach import Attached
+from vla_agent.finetuning.augment import augment
+from vla_agent.finetuning.consistency import Given, consistency_loss
+from vla_agent.finetuning.ranks import Ranks
+from vla_agent.finetuning.recipe import FineTune
+from vla_agent.finetuning.trust import sharpness_aware
+from vla_agent.finetuning.wordings import other_words
+from vla_agent.models.backbone import TextFeatures, geometry
+from vla_agent.models.pointing_vlm import Pointing
+from vla_agent.policy import VLAPolicy
+from vla_agent.training.data import Demonstrations
+from vla_agent.training.pretrain import pointing_losses
+from vla_agent.training.train_head import Said, choose_frames, conditions, draw_rows
+
+ORTHOGONAL = 0.1  # weight of adalora's penalty
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images and clean (B, V, H, W, 3) uint8, augmented and as they were; words (B,) what is said, plain what was said;
+    state (B, D) raw; chunk (B, T, A) normalised; valid (B, T); points (B, V, R, 3); located (B, R, 3)."""
+
+    images: Tensor
+    clean: Tensor
+    words: list[str]
+    plain: list[str]
+    state: Tensor
+    chunk: Tensor
+    valid: Tensor
+    points: Tensor
+    located: Tensor
+
+
+class Drawing:
+    """Draws batches; ``seconds`` adds up the time that the model waits for them."""
+
+    def __init__(self, policy: VLAPolicy, demos: Demonstrations, recipe: FineTune) -> None:
+        self.demos, self.recipe, self.seconds = demos, recipe, 0.0
+        self.frames = choose_frames(demos, recipe.train)
+        chunk, self.valid = demos.chunks(self.frames, policy.contract.chunk_length)
+        scaled = policy.action_normaliser(torch.from_numpy(chunk))
+        inside = scaled[torch.from_numpy(self.valid) > 0].abs() <= 1.5
+        self.cut = 1 - inside.float().mean(0)  # (A,) share of the actions that the base's normaliser cuts off
+        self.chunk = scaled.clamp(-1.5, 1.5)
+        self.early = np.flatnonzero(demos.frame[self.frames] < recipe.train.early_frames)
+        self.words = [other_words(t) if recipe.robust.wordings else (t,) for t in demos.instructions]
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """One batch; the same for a generator in the same state."""
+        begun = time.perf_counter()
+        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+        rows = draw_rows(self.early, len(self.frames), self.recipe.train, rng)
+        frames, demos = self.frames[rows], self.demos
+        clean = torch.from_numpy(demos.pictures(frames))
+        points, located = torch.from_numpy(demos.points[frames]), torch.from_numpy(demos.located[frames])
+        images, points, located = augment(clean, points, located, self.recipe.robust.augment, generator)
+        batch = Batch(
+            images,
+            clean,
+            [self.words[t][rng.integers(len(self.words[t]))] for t in demos.task[frames]],
+            [demos.instructions[t] for t in demos.task[frames]],
+            torch.from_numpy(demos.state[frames]),
+            self.chunk[rows],
+            torch.from_numpy(self.valid[rows]),
+            points,
+            located,
+        )
+        self.seconds += time.perf_counter() - begun
+        return batch
+
+
+class Tuning(nn.Module):
+    """What is trained.  Its state is the trained parameters alone (and adalora's memory): checkpoints stay small."""
+
+    def __init__(self, attached: Attached, recipe: FineTune) -> None:
+        super().__init__()
+        self.attached, self.recipe = attached, recipe
+        self.trained = nn.ParameterDict({n.replace(".", "/"): p for n, p in attached.trained().items()})
+        self.ranks = Ranks(attached)
+        needs_base = recipe.robust.consistency > 0
+        self._others = (attached.policy, copy.deepcopy(attached.policy).requires_grad_(False) if needs_base else None)
+        parts = attached.adapter.parts()
+        self.sees = parts["vision"] != 0 or parts["language"] != 0  # whether the backbone is trained at all
+        self.points = recipe.train.pointing if self.sees else 0.0
+
+    @property
+    def policy(self) -> VLAPolicy:
+        return self._others[0]
+
+    @property
+    def base(self) -> VLAPolicy | None:
+        """The policy as it was before the training, where an option needs it."""
+        return self._others[1]
+
+    def train(self, mode: bool = True) -> Tuning:
+        """Norms keep their statistics: a few demonstrations are no substitute for those that they were made from."""
+        super().train(mode)
+        self.policy.train(mode)
+        if not self.recipe.from_scratch:
+            for module in self.policy.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        if self.base is not None:
+            self.base.eval()
+        return self
+
+    def losses_of(self, policy: VLAPolicy, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The losses of a policy on a batch."""
+        t = self.recipe.train
+        out = said(policy, batch.images, batch.words, learn=self.sees)
+        given = conditions(policy, _plain(out), batch.state, t, generator)
+        loss = policy.head.loss(*given, batch.chunk, batch.valid, draws=t.draws, generator=generator)
+        losses = {"denoise": loss}
+        if self.points:
+            size = (batch.images.shape[2], batch.images.shape[3])
+            named = pointing_losses(out, batch.points, batch.located, size)
+            losses |= {k: self.points * v for k, v in named.items()}
+        if self.base is not None:
+            with torch.no_grad():
+                base_out = _plain(said(self.base, batch.clean, batch.plain, learn=False))
+                base_given = _unhidden(self.base, base_out, batch.state)
+            near = consistency_loss(policy, given, self.base, base_given, batch.chunk, generator)
+            losses["consistency"] = self.recipe.robust.consistency * near
+        if self.ranks.tuners:
+            losses["upright"] = ORTHOGONAL * self.ranks.upright()
+        return losses
+
+    def step_losses(self, drawing: Drawing) -> Callable[[torch.Generator], dict[str, Tensor]]:
+        """What `vla_agent.training.loop.train_stage` asks for."""
+
+        def plain(generator: torch.Generator) -> dict[str, Tensor]:
+            return self.losses_of(self.policy, drawing.draw(generator), generator)
+
+        def careful(generator: torch.Generator) -> dict[str, Tensor]:
+            batch = drawing.draw(generator)
+            apart = self._unsteadiness(batch, generator)
+            after = generator.get_state()
+
+            def arguments() -> tuple[Tuning, Batch, torch.Generator]:
+                generator.set_state(after)
+                return self, batch, generator
+
+            trained = {f"policy.{n}": p for n, p in self.attached.trained().items()}
+            strength = self.recipe.robust.trust_region
+            return sharpness_aware(_OnePolicy(self.policy), trained, arguments, apart, strength)
+
+        return careful if self.recipe.robust.trust_region else plain
+
+    @torch.no_grad()
+    def _unsteadiness(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """How far the head's answers are apart on a batch and on the same one with noise in its pictures, a number."""
+        noisy_images = batch.images.float() + 8 * torch.randn(batch.images.shape, generator=generator)
+        noisy_images = noisy_images.round().clamp(0, 255).to(torch.uint8)
+        level = torch.rand(len(batch.chunk), generator=generator)
+        noisy = torch.lerp(batch.chunk, torch.randn(batch.chunk.shape, generator=generator), level[:, None, None])
+        answers = []
+        for images in (batch.images, noisy_images):
+            out = _plain(said(self.policy, images, batch.words, learn=False))
+            given = _unhidden(self.policy, out, batch.state)
+            answers.append(self.policy.head.predict(noisy, level, self.policy.head.encode(*given)))
+        return (answers[0] - answers[1]).square().mean().sqrt()
+
+
+class _OnePolicy(nn.Module):
+    """A policy as a module whose forward gives a tuning's losses: weights can be put in its place for one call."""
+
+    def __init__(self, policy: VLAPolicy) -> None:
+        super().__init__()
+        self.policy = policy
+
+    def forward(self, tuning: Tuning, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        return tuning.losses_of(self.policy, batch, generator)
+
+
+def said(policy: VLAPolicy, images: Tensor, words: list[str], learn: bool) -> Pointing:
+    """What the policy's backbone says about pictures (B, V, H, W, 3) and B texts; each text is encoded once."""
+    unique = sorted(set(words))
+    index = torch.tensor([unique.index(w) for w in words])
+    with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
+        text = policy.backbone.encode_text(unique)
+        return policy.backbone(images, TextFeatures(text.tokens[index], text.summary[index], text.mask[index]))
+
+
+def _plain(out: Pointing) -> Said:
+    return Said(out.hidden, out.points, out.seen, out.located)
+
+
+def _unhidden(policy: VLAPolicy, out: Said, state: Tensor) -> Given:
+    """What the head is given when it serves: nothing hidden, nothing made noisy."""
+    return out.hidden, policy.state_normaliser(state), geometry(out.points, out.seen, out.located, state[:, :3])

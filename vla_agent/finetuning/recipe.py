@@ -1,0 +1,116 @@
+"""The recipe of a fine-tuning: every setting, in one YAML file or from the command line."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any, Literal
+
+from pydantic import Field
+
+from vla_agent.training.recipe import Strict, TrainHead, check_recipe, read_recipe
+
+METHODS = ("lora", "rslora", "dora", "adalora", "randlora", "vera", "boft", "ia3", "nola", "full", "head")
+Rank = int | Literal["full"]
+EXAMPLE = "policies/finetune-lora.yaml"
+
+
+class Adapter(Strict):
+    """What is trained.  A part's number is its rank (for boft the block's size; ia3 has none, any number
+    counts); 0 leaves the part as it is, ``full`` trains its own weights."""
+
+    method: Literal["lora", "rslora", "dora", "adalora", "randlora", "vera", "boft", "ia3", "nola", "full", "head"] = (
+        "lora"
+    )
+    vision: Rank = Field(4, description="convolutions and what lies around them")
+    language: Rank = Field(8, description="text encoder and the transformer that joins text and pictures")
+    head: Rank = Field(8, description="the action head")
+    scale: float = Field(2.0, gt=0, description="lora's alpha over its rank; also of dora, adalora, randlora, nola")
+    basis: int = Field(64, ge=1, description="nola: random matrices a factor")
+
+    def parts(self) -> dict[str, Rank]:
+        """Part -> rank or "full", with what ``method`` says about the parts as a whole."""
+        if self.method == "full":
+            return {"vision": "full", "language": "full", "head": "full"}
+        if self.method == "head":
+            return {"vision": 0, "language": 0, "head": "full"}
+        return {"vision": self.vision, "language": self.language, "head": self.head}
+
+
+class TuneData(Strict):
+    """What is trained on."""
+
+    demonstrations: tuple[str, ...] = Field(description="LeRobotDataset folders, read in this order")
+    episodes: int = Field(0, ge=0, description="use only the first n episodes of all; 0 takes every one")
+
+
+class Tune(TrainHead):
+    """Optimiser, length and batches; see `vla_agent.training.recipe.TrainHead` for the settings it shares."""
+
+    samples: int = Field(20_000, ge=0)
+    batch: int = Field(32, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(20, ge=0)
+    ema: float = Field(0.99, ge=0, lt=1)
+    checkpoint_minutes: float = Field(1.0, gt=0)
+    pointing: float = Field(1.0, ge=0, description="weight of the pointing losses, where backbone weights are trained")
+
+
+class Augment(Strict):
+    """Changes of the pictures.  There is no mirroring: the actions would have to be mirrored too."""
+
+    shift: int = Field(0, ge=0, description="pixels, at most, in both directions; edges are repeated")
+    crop: float = Field(0.0, ge=0, lt=0.5, description="share of a side that is cut away at most, then enlarged")
+    colour: float = Field(0.1, ge=0, lt=1, description="brightness, contrast and tint")
+
+
+class Robust(Strict):
+    """Options against forgetting and brittleness; each is off at 0 (``wise`` at 1)."""
+
+    consistency: float = Field(0.0, ge=0, description="weight of staying near the frozen base (CoPrompt)")
+    trust_region: float = Field(0.0, ge=0, description="size of the sharpness-aware step (TRAM); doubles the cost")
+    wise: float = Field(1.0, ge=0, le=1, description="share of the tuned weights in the result (WiSE-FT)")
+    wordings: bool = Field(False, description="say instructions in other words too")
+    augment: Augment = Augment.model_validate({})
+
+
+class Compare(Strict):
+    """The closed-loop evaluation of base and tuned policy on the same seeds, after the training."""
+
+    episodes: int = Field(0, ge=0, description="a family and policy; 0 leaves it out")
+    seed: int = Field(0, ge=0)
+    workers: int = Field(1, ge=1)
+    new: tuple[str, ...] = Field((), description="families that were learned; empty: those of the demonstrations")
+    old: tuple[str, ...] = Field((), description="families that must not be forgotten; empty: all others of the suite")
+    suite: str = "tabletop"
+
+
+class FineTune(Strict):
+    """A whole fine-tuning."""
+
+    name: str = "finetune"
+    seed: int = 0
+    base: str = Field(description="the policy to start from: a folder or a hub id")
+    from_scratch: bool = Field(False, description="forget the base's weights, keep its sizes: a control")
+    data: TuneData
+    adapter: Adapter = Adapter.model_validate({})
+    train: Tune = Tune.model_validate({})
+    robust: Robust = Robust.model_validate({})
+    compare: Compare = Compare.model_validate({})
+
+
+def load_finetune(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> FineTune:
+    """Read a recipe and apply ``key.sub=value`` overrides.
+
+    Raises:
+        RecipeError: naming file, line, key and the valid names.
+    """
+    return read_recipe(path, overrides, FineTune, EXAMPLE)
+
+
+def make_finetune(settings: dict[str, Any], overrides: tuple[str, ...] = ()) -> FineTune:
+    """The recipe that the command line's options stand for.
+
+    Raises:
+        RecipeError: a wrong override.
+    """
+    return check_recipe(settings, "the command line", overrides, FineTune)
