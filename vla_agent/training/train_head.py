@@ -1,4 +1,4 @@
-"""Stage 2: the diffusion head, on features that the frozen backbone computed once.
+"""Stage 2: the head, on features that the frozen backbone computed once, or together with a backbone that learns too.
 
 The proprioception shortcut (an arm's own position tells where the expert was going, so the picture goes unread) is
 closed in three ways: demonstrations begin anywhere and hold bursts of disturbance, first frames are drawn more often,
@@ -17,23 +17,19 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from vla_agent.models.backbone import Backbone, geometry
+from vla_agent.models.backbone import Backbone
+from vla_agent.models.vlm_backbone import VLMBackbone
 from vla_agent.policy import VLAPolicy
 from vla_agent.training.data import Demonstrations
 from vla_agent.training.recipe import TrainHead
 
-PARTS = ("hidden", "points", "seen", "located")
-
 
 @dataclass(frozen=True)
 class Features:
-    """The backbone's output on the chosen frames (n,): fp16 hidden (n, N, C), points, seen, located; memory maps."""
+    """What the backbone says of the chosen frames (n,): its parts (n, ...), hidden in fp16; memory maps."""
 
     frames: np.ndarray
-    hidden: np.ndarray
-    points: np.ndarray
-    seen: np.ndarray
-    located: np.ndarray
+    parts: dict[str, np.ndarray]
 
 
 def choose_frames(demos: Demonstrations, settings: TrainHead) -> np.ndarray:
@@ -44,51 +40,52 @@ def choose_frames(demos: Demonstrations, settings: TrainHead) -> np.ndarray:
 
 @torch.inference_mode()
 def compute_features(
-    backbone: Backbone, demos: Demonstrations, frames: np.ndarray, folder: Path, batch: int = 128
+    backbone: Backbone | VLMBackbone, demos: Demonstrations, frames: np.ndarray, folder: Path, batch: int = 128
 ) -> Features:
     """Run the backbone over ``frames`` once and keep what it says in ``folder``; interrupted work is taken up again."""
     folder.mkdir(parents=True, exist_ok=True)
     done_file = folder / "done.json"
-    config = backbone.model.config
-    views, roles, c = config.num_views, config.num_roles, config.hidden_size
-    tokens = views * roles + views * backbone.model.GRID**2 + 1
-    shapes = {"hidden": (tokens, c), "points": (views, roles, 2), "seen": (views, roles), "located": (roles, 3)}
     done = json.loads(done_file.read_text())["done"] if done_file.is_file() else 0
-    maps = {
-        key: np.lib.format.open_memmap(
-            folder / f"{key}.npy",
-            mode="r+" if done else "w+",
-            dtype=np.float16 if key == "hidden" else np.float32,
-            shape=None if done else (len(frames), *shapes[key]),
-        )
-        for key in PARTS
-    }
+    maps = {f.stem: np.lib.format.open_memmap(f, mode="r+") for f in folder.glob("*.npy")} if done else {}
     backbone.eval()
     text = backbone.encode_text(demos.instructions)
     starts = range(done, len(frames), batch)
     for count, start in enumerate(track(starts, description="features", disable=not starts)):
         part = frames[start : start + batch]
-        task = torch.from_numpy(demos.task[part])
-        model = backbone.model
-        pixels = backbone.pixels(torch.from_numpy(demos.pictures(part)))
-        out = model.fuse(model.encode_images(pixels), text.tokens[task], text.summary[task], text.mask[task])
-        for key in PARTS:
-            maps[key][start : start + len(part)] = getattr(out, key).numpy()
+        said = backbone.features(torch.from_numpy(demos.pictures(part)), text.pick(torch.from_numpy(demos.task[part])))
+        for key, value in said.items():
+            array = value.cpu().numpy()
+            if key not in maps:
+                kind = np.float16 if key == "hidden" else array.dtype
+                shape = (len(frames), *array.shape[1:])
+                maps[key] = np.lib.format.open_memmap(folder / f"{key}.npy", mode="w+", dtype=kind, shape=shape)
+            maps[key][start : start + len(part)] = array
         if count % 100 == 99 or start + batch >= len(frames):
-            for array in maps.values():
-                array.flush()
+            for whole in maps.values():
+                whole.flush()
             aside = done_file.with_suffix(".part")
             aside.write_text(json.dumps({"done": min(start + batch, len(frames))}))
             os.replace(aside, done_file)
-    return Features(frames, **{k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in PARTS})
+    return Features(frames, {f.stem: np.load(f, mmap_mode="r") for f in sorted(folder.glob("*.npy"))})
 
 
 class HeadBatches:
-    """Draws batches of features and chunks and gives the stage's loss."""
+    """Draws batches of features and chunks and gives the stage's loss.
 
-    def __init__(self, policy: VLAPolicy, demos: Demonstrations, features: Features, settings: TrainHead) -> None:
+    Args:
+        features: kept ones of ``frames``, or None: the backbone computes them in each step, and may learn.
+    """
+
+    def __init__(
+        self,
+        policy: VLAPolicy,
+        demos: Demonstrations,
+        frames: np.ndarray,
+        features: Features | None,
+        settings: TrainHead,
+    ) -> None:
         self.policy, self.settings, self.features = policy, settings, features
-        frames = features.frames
+        self.demos, self.frames = demos, frames
         chunk, self.valid = demos.chunks(frames, policy.contract.chunk_length)
         self.state = torch.from_numpy(demos.state[frames])
         self.chunk = policy.action_normaliser(torch.from_numpy(chunk)).clamp(-1.5, 1.5)
@@ -99,14 +96,12 @@ class HeadBatches:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         early = round(s.batch * s.early_share) if len(self.early) else 0
         index = np.concatenate([rng.choice(self.early, early), rng.integers(len(self.state), size=s.batch - early)])
-        f = self.features
-        hidden = torch.from_numpy(f.hidden[index]).float()
-        located = torch.from_numpy(f.located[index])
-        located = located + torch.randn(located.shape, generator=generator) * s.located_noise
-        numbers = geometry(
-            torch.from_numpy(f.points[index]), torch.from_numpy(f.seen[index]), located, self.state[index][:, :3]
-        )
+        parts = self._parts(index)
+        if "located" in parts:
+            noise = torch.randn(parts["located"].shape, generator=generator)
+            parts["located"] = parts["located"] + noise * s.located_noise
         state = self.state[index]
+        numbers = self.policy.backbone.geometry_of(parts, state[:, :3])
         hide = torch.rand(s.batch, 1, generator=generator) < s.state_dropout
         vector = self.policy.state_normaliser(state)
         gripper = _gripper_column(self.policy)
@@ -114,15 +109,24 @@ class HeadBatches:
         visible[gripper] = True
         vector = torch.where(hide & ~visible, torch.zeros(()), vector)
         loss = self.policy.head.loss(
-            hidden,
+            parts["hidden"].float(),
             vector,
             numbers,
             self.chunk[index],
             torch.from_numpy(self.valid[index]),
             draws=s.draws,
             generator=generator,
+            mask=parts.get("mask"),
         )
         return {"denoise": loss}
+
+    def _parts(self, index: np.ndarray) -> dict[str, Tensor]:
+        """What the backbone says of the frames with these numbers."""
+        if self.features is not None:
+            return {key: torch.from_numpy(array[index]) for key, array in self.features.parts.items()}
+        backbone, frames = self.policy.backbone, self.frames[index]
+        text = backbone.encode_text([self.demos.instructions[task] for task in self.demos.task[frames]])
+        return backbone.features(torch.from_numpy(self.demos.pictures(frames)), text)
 
 
 def _gripper_column(policy: VLAPolicy) -> int:
