@@ -108,13 +108,7 @@ class VLMBackbone(nn.Module):
         self.register_buffer("std", std, persistent=False)
         self.mean: Tensor
         self.std: Tensor
-        present = dict(model.named_modules())
-        if set(options.freeze) >= set(PARTS):
-            model.requires_grad_(False)
-        for part in options.freeze:
-            for name in getattr(self.family, part):
-                if name in present:  # the projector of some lies in the vision tower, in parts that not all have
-                    present[name].requires_grad_(False)
+        self.freeze()
 
     @property
     def language(self) -> nn.Module:
@@ -124,6 +118,18 @@ class VLMBackbone(nn.Module):
     def learns(self) -> bool:
         """Whether a part is left to train."""
         return any(p.requires_grad for p in self.parameters())
+
+    def freeze(self) -> None:
+        """Take the parts that ``options.freeze`` names, and a second encoder, out of training."""
+        present = dict(self.model.named_modules())
+        if set(self.options.freeze) >= set(PARTS):
+            self.model.requires_grad_(False)
+        for part in self.options.freeze:
+            for name in getattr(self.family, part):
+                if name in present:  # the projector of some lies in the vision tower, in parts that not all have
+                    present[name].requires_grad_(False)
+        if self.fused is not None:
+            self.fused.encoder.requires_grad_(False)
 
     # ---- the instruction
 

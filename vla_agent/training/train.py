@@ -23,9 +23,10 @@ from transformers import ViTImageProcessorPil
 from vla_agent.errors import RecipeError
 from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone
+from vla_agent.models.heads import HeadConfig
 from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
 from vla_agent.models.vlm_backbone import VLMBackbone, VLMOptions
-from vla_agent.models.vlm_files import open_vlm
+from vla_agent.models.vlm_files import OPTIONS, open_vlm
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.curve import draw_curve
 from vla_agent.training.data import Demonstrations, Questions, load_demonstrations, load_questions
@@ -91,17 +92,35 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
 def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> VLAPolicy:
     """An untrained policy of the recipe's sizes with a tokenizer for this data, or the one to start from."""
     if recipe.start_from:
-        backbone, fresh = fitting_backbone(find_folder(recipe.start_from) / "backbone", recipe.backbone)
+        folder = find_folder(recipe.start_from) / "backbone"
+        backbone: Backbone | VLMBackbone | None = None  # None: the folder's own
+        fresh: list[str] = []
+        if not (folder / OPTIONS).is_file():
+            backbone, fresh = fitting_backbone(folder, recipe.backbone)
         if fresh:
             console.print(f"new, untrained parts of the backbone: {', '.join(fresh)}")
         policy = load_policy(recipe.start_from, backbone)
         policy.contract.require(demos.contract, recipe.start_from, "the demonstrations")
-        return policy.requires_grad_(True)
+        if "head" in recipe.model_fields_set and recipe.head.config() != policy.head.config:
+            console.print("the head is another one than that of start_from: it begins untrained")
+            policy = with_new_head(policy, recipe.head.config())
+        policy.requires_grad_(True)
+        if isinstance(policy.backbone, VLMBackbone):
+            policy.backbone.freeze()
+        return policy
     backbone = pretrained(recipe) if recipe.vlm.model else untrained(recipe, demos, questions)
     policy = VLAPolicy(demos.contract, backbone, recipe.head.config(), recipe.execute)
     policy.action_normaliser.fit_range(demos.action[demos.clean])
     policy.state_normaliser.fit_moments(demos.state)
     return policy
+
+
+def with_new_head(policy: VLAPolicy, head: HeadConfig) -> VLAPolicy:
+    """The policy's backbone, contract and normalisers with an untrained head."""
+    fresh = VLAPolicy(policy.contract, policy.backbone, head, policy.execute)
+    for name in ("state_normaliser", "action_normaliser"):
+        getattr(fresh, name).load_state_dict(getattr(policy, name).state_dict())
+    return fresh
 
 
 def pretrained(recipe: Recipe) -> VLMBackbone:
