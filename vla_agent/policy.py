@@ -24,11 +24,11 @@ from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
 from vla_agent.execution.realtime import Committed
 from vla_agent.folder import find_folder
-from vla_agent.models.backbone import Backbone, TextFeatures, stack_images
+from vla_agent.models.backbone import Backbone, stack_images
 from vla_agent.models.heads import HeadConfig, build_head
 from vla_agent.models.inpainting import sample_guided
 from vla_agent.models.normaliser import Normaliser
-from vla_agent.models.vlm_backbone import Prompt, VLMBackbone
+from vla_agent.models.vlm_backbone import VLMBackbone
 from vla_agent.models.vlm_files import OPTIONS, load_vlm, save_vlm
 
 FORMAT = 1
@@ -57,7 +57,7 @@ class VLAPolicy(nn.Module):
         )
         self.state_normaliser = Normaliser(contract.state_dim)
         self.action_normaliser = Normaliser(contract.action_dim)
-        self._text: TextFeatures | Prompt | None = None
+        self._text: Any = None  # what the backbone made of the instruction
         self._generator = torch.Generator()
 
     @torch.inference_mode()
@@ -198,8 +198,8 @@ def load_policy(path: str | PathLike[str], backbone: Backbone | VLMBackbone | No
             remedy="get the checkpoint again",
         ) from error
     if backbone is None:
-        load = load_vlm if (folder / "backbone" / OPTIONS).is_file() else Backbone.load
-        backbone = load(folder / "backbone")
+        part = folder / "backbone"
+        backbone = load_vlm(part) if (part / OPTIONS).is_file() else Backbone.load(part)
     backbone.check_cameras(contract, file)
     policy = VLAPolicy(contract, backbone, head, int(description["execute"]))
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "head.safetensors").items()}

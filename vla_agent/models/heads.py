@@ -1,61 +1,27 @@
-"""The heads, and what each must offer: `loss` for training, `sample` for serving, the same condition for all."""
+"""The heads, and what each must offer: the same condition for all, `loss` for training, `sample` for serving.
+
+    loss(features, state, geometry, chunk, valid, draws, generator, mask)   a mean over the valid steps
+    sample(features, state, geometry, generator, mask)                      a chunk (B, T, A)
+
+features (B, N, C) and mask (B, N) or None, state (B, D), geometry (B, G) or None, chunk (B, T, A), valid (B, T).
+State and chunk are normalised; all randomness comes from the generator.
+"""
 
 from __future__ import annotations
-
-from typing import Protocol
-
-import torch
-from torch import Tensor
 
 from vla_agent.errors import OptionError
 from vla_agent.models.head import DiffusionHead
 from vla_agent.models.regression_head import RegressionHead
 from vla_agent.models.token_head import TokenHead
-from vla_agent.models.trunk import ChunkTransformer, HeadConfig
+from vla_agent.models.trunk import HeadConfig
 
-KINDS: dict[str, type[ChunkTransformer]] = {
-    "diffusion": DiffusionHead,
-    "tokens": TokenHead,
-    "regression": RegressionHead,
-}
-
-
-class Head(Protocol):
-    """What the policy and the training ask of a head.
-
-    features (B, N, C) and mask (B, N) or None, state (B, D), geometry (B, G) or None, chunk (B, T, A), valid (B, T);
-    state and chunk are normalised.
-    """
-
-    config: HeadConfig
-
-    def loss(
-        self,
-        features: Tensor,
-        state: Tensor,
-        geometry: Tensor | None,
-        chunk: Tensor,
-        valid: Tensor,
-        draws: int = 1,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """What training minimises, a mean over the valid steps."""
-
-    def sample(
-        self,
-        features: Tensor,
-        state: Tensor,
-        geometry: Tensor | None,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """A chunk (B, T, A); all its randomness comes from the generator."""
+Head = DiffusionHead | TokenHead | RegressionHead
+KINDS: dict[str, type[Head]] = {"diffusion": DiffusionHead, "tokens": TokenHead, "regression": RegressionHead}
 
 
 def build_head(
     config: HeadConfig, chunk_length: int, action_dim: int, state_dim: int, feature_dim: int, geometry_dim: int = 0
-) -> ChunkTransformer:
+) -> Head:
     """The untrained head that ``config`` describes.
 
     Raises:

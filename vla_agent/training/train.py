@@ -200,7 +200,7 @@ def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], fol
             seconds[name] = json.loads(log.read_text().splitlines()[-1])["seconds"]
             shutil.copy(log, policy / log.name)
     backbone = load_policy(policy).backbone
-    description = {
+    description: dict[str, Any] = {
         "parameters": {**counts, "trained": sum(counts.values()), "in_all": sum(counts.values())},
         "seconds": {**seconds, "this_run": round(time.time() - begun, 1)},
         "data": {"frames": len(demos), "episodes": int(demos.episode.max()) + 1, "sha256": demos.hashes},

@@ -11,6 +11,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def compute_features(
     done = json.loads(done_file.read_text())["done"] if done_file.is_file() else 0
     maps = {f.stem: np.lib.format.open_memmap(f, mode="r+") for f in folder.glob("*.npy")} if done else {}
     backbone.eval()
-    text = backbone.encode_text(demos.instructions)
+    text: Any = backbone.encode_text(demos.instructions)
     starts = range(done, len(frames), batch)
     for count, start in enumerate(track(starts, description="features", disable=not starts)):
         part = frames[start : start + batch]
@@ -125,7 +126,7 @@ class HeadBatches:
         if self.features is not None:
             return {key: torch.from_numpy(array[index]) for key, array in self.features.parts.items()}
         backbone, frames = self.policy.backbone, self.frames[index]
-        text = backbone.encode_text([self.demos.instructions[task] for task in self.demos.task[frames]])
+        text: Any = backbone.encode_text([self.demos.instructions[task] for task in self.demos.task[frames]])
         return backbone.features(torch.from_numpy(self.demos.pictures(frames)), text)
 
 
