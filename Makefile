@@ -30,7 +30,7 @@ export LP_NUM_THREADS ?= 0
 export MUJOCO_GL ?= egl
 export PYTHONUTF8 := 1
 
-.PHONY: help demo test lint format train collect bench doctor install install-dev system clean print-demo lerobot-check
+.PHONY: help demo test lint format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -81,6 +81,14 @@ lerobot-check: install-dev ## install lerobot 0.4.4 into its own environment, an
 	  $$pip --no-deps torchvision==0.25.0 lerobot==0.4.4
 	fi
 	$(BIN)/python -m pytest tests/test_dataset.py -k lerobot
+
+OPENPI := .venv-openpi
+openpi-check: install-dev ## install openpi-client 0.1.2 into its own environment, and let it ask our server
+	@if ! $(OPENPI)/bin/python -c 'import importlib.metadata as m; assert m.version("openpi-client") == "0.1.2"' 2> /dev/null; then
+	  $(PYTHON) -m venv --clear $(OPENPI)
+	  $(OPENPI)/bin/python -m pip --disable-pip-version-check install -q -r tests/openpi_check/requirements.txt
+	fi
+	$(BIN)/python -m pytest tests/test_serving.py -k openpi
 
 install: $(STAMPS)/install ## the virtual environment and the package
 install-dev: $(STAMPS)/install-dev ## the same, with the tools for tests and rclpy

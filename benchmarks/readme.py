@@ -51,8 +51,10 @@ def _value(result: dict[str, Any]) -> str:
 
 
 def _number(result: dict[str, Any], value: float) -> str:
-    """Shares as percentages, all else with its unit."""
+    """Shares as percentages, all else with its unit; counts (``of 200``) as they are."""
     unit = str(result["unit"])
+    if unit.removeprefix("of ").isdigit():
+        return f"{value:.4g} {unit}"
     if unit.startswith(("of ", "share of ")):
         return f"{100 * value:.1f} %"
     return f"{value:.3g} {unit}" if unit in ("ms", "s") else f"{value:.3g}"

@@ -28,7 +28,8 @@ class PlantedPolicy:
     """Takes one look at the world's own pictures when an episode begins.  ``fault``:
 
     - ``none``: reads, looks, does it;
-    - ``deaf``: does not read; does whatever the episode is about;
+    - ``deaf``: does not read; does what the episode is about, as if the picture alone told it, so that only being told
+      something else can show it;
     - ``blind``: does not look;
     - ``one_camera``: knows where things are from one pose of the front camera alone;
     - ``one_family``: never closes its fingers in ``family``.
@@ -46,7 +47,7 @@ class PlantedPolicy:
         self._expert: Expert | None = None
 
     def reset(self, instruction: str, seed: int = 0) -> None:
-        task = self._meant(instruction)
+        task = self._unswapped(seed) if self.fault == "deaf" else self._meant(instruction)
         sees = self.fault == "blind" or self._world.render()["front"].any()
         self._expert = None
         if task is not None and sees:
@@ -54,8 +55,6 @@ class PlantedPolicy:
 
     def _meant(self, instruction: str) -> TaskInstance | None:
         """The task of this scene whose wording is nearest to the instruction; None where none is near."""
-        if self.fault == "deaf":
-            return self._unswapped()
         best, near = None, NEAR
         family, scene = self._task.definition, self._task.scene
         for binding in family.bindings_in(scene):
@@ -65,12 +64,12 @@ class PlantedPolicy:
                     best, near = binding, likeness
         return None if best is None else family.instance(scene, best, np.random.default_rng(0))
 
-    def _unswapped(self) -> TaskInstance:
-        """What the picture suggests: the first way to do the family's task in this scene, whatever was said."""
+    def _unswapped(self, seed: int) -> TaskInstance:
+        """What the episode is about without any variation, in this scene, whatever was said."""
         family, scene = self._task.definition, self._task.scene
-        roles = set(family.named_roles)
+        goal = set(family.episode(seed, self._task.split).goal)
         for binding in family.bindings_in(scene):
-            if all(binding.names.get(r) == r for r in roles):
+            if set(binding.goal) == goal:
                 return family.instance(scene, binding, np.random.default_rng(0))
         return self._task
 

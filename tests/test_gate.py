@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from sim.planted import load_planted
+from sim.env import tabletop_contract
+from sim.planted import PlantedPolicy, load_planted
 from vla_agent.cli import main
 from vla_agent.errors import CertificateError, GateError
 from vla_agent.gate import keys, ledger
+from vla_agent.gate.apart import ORACLE, part, takes_truth
 from vla_agent.gate.canonical import digest, readable
 from vla_agent.gate.certificate import read_certificate, sign, write_certificate
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts
 from vla_agent.gate.judge import judge, label
+from vla_agent.gate.plan import Planner, tests_of
 from vla_agent.gate.runner import run_gate
 from vla_agent.gate.spec import load_gate
 from vla_agent.gate.verify import verify
@@ -39,6 +42,7 @@ checks:
   language:
     - {probe: swap, threshold: 0.30, margin: 0.60}
 """
+APART = "  oracle: {threshold: null}\n"
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +55,10 @@ def root(tmp_path_factory):
     return root
 
 
-def gate(root, policy, out, **options):
+def gate(root, policy, out, suite=None, **options):
     return run_gate(
         policy,
-        root / "tiny.yaml",
+        suite or root / "tiny.yaml",
         root / out,
         robot="arm",
         private=keys.load_private("lab", root / "keys"),
@@ -144,6 +148,46 @@ def test_a_deaf_policy_is_refused_for_not_listening(root):
     assert judged["verdict"] == "fail" and failed == ["probe.swap"]
     assert judged["language"]["stubborn"]["k"] == judged["language"]["stubborn"]["n"] > 0
     assert report["certified"]["verdict"] == "fail"
+
+
+class Misled(PlantedPolicy):
+    """Goes beside the place unless it is told where it is."""
+
+    contract = tabletop_contract()
+
+    def act(self, observation, truth=None):
+        action = super().act(observation)
+        if truth is None:
+            action[0, :2] += 0.02
+        else:
+            assert truth.points.shape == (2, 2, 3) and truth.located.shape == (2, 3)
+        return action
+
+
+def load_misled(name):
+    return Misled()
+
+
+def test_a_policy_that_only_sees_wrong_fails_by_perception(root):
+    (root / "apart.yaml").write_text(TINY.replace("reported: 1", "reported: 2") + APART)
+    report = gate(root, "misled", "misled", suite=root / "apart.yaml", load=load_misled)
+    apart = report["summary"]["judgement"]["apart"]
+    assert apart["n"] == apart["k"] == 2 and apart["control_k"] == 0
+    assert apart["perception"]["k"] == apart["perception"]["n"] == 2 and apart["control"]["k"] == 0
+    assert "Perception and control apart" in (root / "misled" / "report.html").read_text()
+    assert verify(root / "misled" / "certificate.json", None, keys=root / "keys") == []
+
+
+def test_perception_and_control_are_counted_apart(tmp_path):
+    found = part([(True, True), (True, False), (False, False), (False, False), (False, True)])
+    assert (found["control_k"], found["k"], found["only_second"]) == (2, 2, 1)
+    assert (found["perception"]["k"], found["control"]["k"], found["control"]["n"]) == (1, 2, 3)
+    assert takes_truth(Misled()) and not takes_truth(PlantedPolicy())
+    (tmp_path / "apart.yaml").write_text(TINY + APART)
+    spec = load_gate(tmp_path / "apart.yaml")
+    for without in ((), (ORACLE,)):  # a policy that cannot be told is not tried
+        planner = Planner(spec, tests_of(spec, 0.05), without)
+        assert any(job.control == ORACLE for job in planner.round([])) == (not without)
 
 
 def test_a_random_policy_fails(root):

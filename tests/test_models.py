@@ -13,6 +13,7 @@ from vla_agent.models.backbone import Backbone
 from vla_agent.models.head import DiffusionHead, HeadConfig
 from vla_agent.models.normaliser import Normaliser
 from vla_agent.models.pointing_vlm import Move, PointingVLM, PointingVLMConfig
+from vla_agent.models.truth import Truth
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.tokenizer import build_tokenizer
 
@@ -116,20 +117,20 @@ def test_one_picture_serves_several_prompts(policy):
 
 
 def test_a_candidate_is_moved_by_the_texts_kernel(policy):
-    """A kernel with all its weight one cell right of the middle moves a peak by one cell, in its own view alone."""
+    """What the text says is one cell right and two up moves a peak so, in its own view alone."""
     config = policy.backbone.model.config
     move = Move(config)
     with torch.no_grad():
-        for part in (move.kernel, move.of_query, move.share, move.sharpen):
+        for part in (move.centre, move.of_named, move.share):
             part.weight.zero_()
             part.bias.zero_()
-        move.kernel.bias.view(config.num_views, 5, 5)[0, 2, 1] = 50.0  # a correlation: looks one cell to the left
-        move.kernel.bias.view(config.num_views, 5, 5)[1, 2, 2] = 50.0
+        move.centre.bias.view(config.num_views, 2)[0] = torch.tensor([1.0, -2.0])
+        move.spread.fill_(-2.0)
         asked = torch.full((1, 2, 4, 36), -30.0)
         asked[..., 14] = 0.0
         text = torch.zeros(1, config.hidden_size)
-        moved, share = move(torch.zeros(2, config.stem_channels[1], 6, 6), asked, text, text)
-    assert moved.argmax(-1).flatten().tolist() == [15, 14]
+        moved, share = move(asked, text, text, (6, 6))
+    assert moved.argmax(-1).flatten().tolist() == [3, 14]
     torch.testing.assert_close(moved.exp().sum(-1), torch.ones(1, 2, 1))
     assert share.shape == (1, 2, 1)
 
@@ -211,3 +212,17 @@ def test_saving_keeps_what_lies_beside(policy, tmp_path):
     assert (tmp_path / "p" / "recipe.yaml").read_text() == "kept"
     assert sorted(f.name for f in tmp_path.iterdir()) == ["p"]
     assert json.loads((tmp_path / "p" / "policy.json").read_text())["parameters"]["head"] > 0
+
+
+def test_a_policy_that_is_told_the_truth_acts_on_it(policy, contract):
+    def chunk(truth):
+        policy.reset(TEXTS[0])
+        return policy.act(observation(contract), truth=truth)
+
+    points = np.full((2, 2, 3), 0.5)
+    here, there = (Truth(points, np.full((2, 3), x)) for x in (0.1, 0.3))
+    np.testing.assert_array_equal(chunk(here), chunk(here))
+    assert not np.array_equal(chunk(here), chunk(there))
+    assert not np.array_equal(chunk(here), chunk(None))
+    outside = Truth(np.concatenate([points[..., :2], np.zeros((2, 2, 1))], -1), here.located)
+    assert not np.array_equal(chunk(here), chunk(outside))

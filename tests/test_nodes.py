@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from vla_agent.cli import parse
-from vla_agent.errors import NodeError, ObservationError, OptionError
+from vla_agent.errors import NodeError, ObservationError, OptionError, ReportError
 from vla_agent.nodes.processes import Processes, parameter
 from vla_agent.nodes.start import EXECUTABLES
 from vla_agent.nodes.table import ARGUMENTS, GRAPHS, arguments_of
@@ -150,6 +150,73 @@ def test_a_recorded_episode_can_be_read_again_and_a_discarded_one_leaves_nothing
     assert [p.name for p in tmp_path.iterdir()] == ["episode-0000"]
     with pytest.raises(NodeError, match="nothing is being recorded"):
         recorder.end("failure")
+
+
+def test_a_recorded_episodes_actions_are_read_again(tmp_path):
+    pytest.importorskip("rclpy")
+    pytest.importorskip("rosbags")
+    from rclpy.serialization import serialize_message
+
+    from vla_agent.nodes import messages
+    from vla_agent.runtime.bag import read_actions
+    from vla_agent.runtime.recorder import Recorder
+
+    types = {"/policy/action": "trajectory_msgs/msg/JointTrajectory", "/joint_states": "sensor_msgs/msg/JointState"}
+    recorder = Recorder(tmp_path, types, free=0)
+    rows = np.arange(6.0).reshape(3, 2)
+
+    def record(states: bool = True, names: tuple[str, ...] = ("a", "b")) -> Path:
+        recorder.begin("wipe the table")
+        if states:
+            for k in (0.0, 0.5):
+                state = messages.joint_state_message(["j2", "j1"], np.array([k, 1 + k]), 0.0, "base")
+                recorder.write("/joint_states", 1, bytes(serialize_message(state)))
+        for k, row in enumerate(rows):  # each tells what comes next, too
+            sent = messages.trajectory(["a", "b"] if k else list(names), np.stack([row, row + 9]), 0.05 * k, 0.05)
+            recorder.write("/policy/action", 2 + k, bytes(serialize_message(sent)))
+        ending = messages.trajectory(["a", "b"], np.empty((0, 2)), 0.2, 0.05)
+        recorder.write("/policy/action", 9, bytes(serialize_message(ending)))
+        return recorder.end("success")
+
+    recorded = read_actions(record(), "joint_states", ["j1", "j2"])
+    assert recorded.names == ("a", "b") and np.array_equal(recorded.actions, rows)
+    assert recorded.start.tolist() == [1.5, 0.5], "the last state before the first action"
+    for bad, word in ((record(states=False), "no joint state"), (record(names=("c", "d")), "2 kinds")):
+        with pytest.raises(NodeError, match=word):
+            read_actions(bad, "joint_states", ["j1", "j2"])
+    with pytest.raises(NodeError, match="cannot be replayed"):
+        read_actions(tmp_path / "nothing", "joint_states", ["j1", "j2"])
+
+
+def test_the_graphs_report_is_compared_with_one_process_on_shared_seeds(tmp_path):
+    from vla_agent.runtime.graph_report import GraphEpisode, summarise, write
+
+    episodes = [GraphEpisode("stack", seed, "stack them", seed != 3, 40, seed == 3) for seed in range(4)]
+    rows = [{"task": "stack", "seed": s, "control": "policy", "success": True} for s in range(1, 6)]
+    rows += [{"task": "stack", "seed": 0, "control": "expert", "success": True}]
+    summary = summarise(episodes, {"episodes": rows})
+    assert (summary["graph"]["k"], summary["graph"]["n"], summary["stopped"]) == (3, 4, 1)
+    assert summary["process"]["n"] == 3 and summary["difference"]["difference"] == pytest.approx(-1 / 3)
+    with pytest.raises(ReportError, match="none of these"):
+        summarise(episodes, {"episodes": rows[-1:]})
+    written = write(tmp_path / "out", {"seed": 0}, episodes, None)
+    assert json.loads((tmp_path / "out" / "graph.json").read_text()) == json.loads(json.dumps(written))
+
+
+def test_a_graph_is_complete_when_the_node_that_completes_it_ends_well(tmp_path):
+    """With small processes in the nodes' place: what the launcher makes of their ends."""
+    processes = Processes("replay", {name: a.default for name, a in arguments_of("replay").items()}, tmp_path)
+
+    def ends_with(code: int) -> None:
+        process = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
+        process.wait()
+        processes._running["replay_node"] = (process, (tmp_path / "log").open("wb"))
+
+    ends_with(0)
+    assert processes.complete and processes.ended() == {}
+    ends_with(2)
+    assert not processes.complete and processes.ended() == {"replay_node": 2}
+    processes.stop()
 
 
 def test_a_full_disk_is_refused(tmp_path):

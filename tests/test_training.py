@@ -137,7 +137,14 @@ def test_pointing_losses_reward_the_right_place_and_skip_unknown_points():
         maps[..., cell] = 0.0
         points = torch.zeros(1, 1, 2, 2)
         return Pointing(
-            torch.zeros(1, 1, 4), maps, torch.zeros(1, 1, 2), points, torch.zeros(1, 2, 3), torch.zeros(1, 4, 17)
+            hidden=torch.zeros(1, 1, 4),
+            maps=maps,
+            seen=torch.zeros(1, 1, 2),
+            points=points,
+            located=torch.zeros(1, 2, 3),
+            asked=torch.zeros(1, 4, 17),
+            candidates=maps,
+            mix=torch.zeros(1, 2, 7),
         )
 
     points = torch.tensor([[[[0.5 / 24, 0.5 / 24, 1.0], [torch.nan, torch.nan, torch.nan]]]])
@@ -154,7 +161,7 @@ def test_training_starts_from_the_weights_that_fit(recipe_file, tmp_path):
     first = train(load_recipe(recipe_file, (*none, "backbone.move_kernel=0")), tmp_path / "first")
     sizes = load_recipe(recipe_file, (*none, "backbone.move_kernel=5")).backbone
     backbone, fresh = fitting_backbone(first / "backbone", sizes)
-    assert fresh == ["move.kernel", "move.of_query", "move.share", "move.sharpen"]
+    assert fresh == ["move", "move.centre", "move.of_named", "move.share"]
     kept = load_policy(first).backbone.model.state_dict()
     torch.testing.assert_close({k: backbone.model.state_dict()[k] for k in kept}, kept)
     with pytest.raises(RecipeError, match="start_from"):

@@ -94,3 +94,7 @@ class RobotError(VlaAgentError):
 
 class NodeError(VlaAgentError):
     """A ROS 2 node or the graph around it cannot start or work."""
+
+
+class ServingError(VlaAgentError):
+    """A policy server cannot be reached, refuses, or it or its client says something that cannot be meant."""

@@ -10,30 +10,36 @@ import numpy as np
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
 from vla_agent.folder import find_folder
+from vla_agent.serving.remote import is_server, metadata_of
 
 SIMULATOR = "sim"
 POLICY, DATASET = "policy.json", "meta/contract.json"
 
 
 def kind_of(name: str) -> str:
-    """ "simulator", "dataset" or "policy"; a name that is no folder here is taken for a policy's hub id."""
+    """ "simulator", "server", "dataset" or "policy"; a name that is no folder here is taken for a policy's hub id."""
     if name == SIMULATOR:
         return "simulator"
+    if is_server(name):
+        return "server"
     return "dataset" if (Path(name) / DATASET).is_file() else "policy"
 
 
 def contract_of(name: str) -> Contract:
-    """The contract of a policy (folder, training's folder or hub id), of a dataset's folder, or of "sim".
+    """The contract of a policy (folder, training's folder, hub id or server), of a dataset's folder, or of "sim".
 
     Raises:
         CheckpointError: there is no such folder, or nothing in it has a contract.
         ContractError: the contract cannot be read.
+        ServingError: nobody serves there.
     """
     kind = kind_of(name)
     if kind == "simulator":
         from sim.env import tabletop_contract
 
         return tabletop_contract()
+    if kind == "server":
+        return metadata_of(name).contract
     file = Path(name) / DATASET if kind == "dataset" else find_folder(name) / POLICY
     try:
         data = json.loads(file.read_text(encoding="utf-8"))

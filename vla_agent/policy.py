@@ -18,16 +18,17 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from vla_agent.contract import Contract
-from vla_agent.errors import CheckpointError
+from vla_agent.errors import CheckpointError, OptionError
 from vla_agent.execution.realtime import Committed
 from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone, stack_images
 from vla_agent.models.heads import HeadConfig, build_head
 from vla_agent.models.inpainting import sample_guided
 from vla_agent.models.normaliser import Normaliser
+from vla_agent.models.truth import Truth
 from vla_agent.models.vlm_backbone import VLMBackbone
 from vla_agent.models.vlm_files import OPTIONS, load_vlm, save_vlm
 
@@ -68,22 +69,27 @@ class VLAPolicy(nn.Module):
         self._generator.manual_seed(seed)
 
     @torch.inference_mode()
-    def act(self, observation: dict[str, Any], committed: Committed | None = None) -> np.ndarray:
+    def act(
+        self, observation: dict[str, Any], committed: Committed | None = None, truth: Truth | None = None
+    ) -> np.ndarray:
         """One observation -> chunk (T, A) float32 in the contract's units.
 
         Args:
             committed: what is already decided about this chunk; it is then guided to continue it (real-time chunking).
+            truth: where target and goal are, taken in place of where the backbone finds them (simulation only).
 
         Raises:
             ObservationError: the observation does not fit the contract.
             CheckpointError: `reset` was not called.
-            OptionError: ``committed`` with a head that cannot be guided.
+            OptionError: ``committed`` with a head that cannot be guided, ``truth`` where `takes_places` is False.
         """
         if self._text is None:
             raise CheckpointError("the policy has no instruction", key="reset", remedy="call reset(instruction) first")
         self.contract.check_observation(observation)
         state = torch.from_numpy(np.asarray(observation["state"], dtype=np.float32))[None]
         parts = self.backbone.features(stack_images(observation["images"], self.contract.camera_names), self._text)
+        if truth is not None:
+            parts = {**parts, **self._told(truth)}
         geometry = self.backbone.geometry_of(parts, state[:, :3])
         condition, mask = (parts["hidden"], self.state_normaliser(state), geometry), parts.get("mask")
         if committed is None:
@@ -93,6 +99,22 @@ class VLAPolicy(nn.Module):
             weights = torch.from_numpy(committed.weights())
             chunk = sample_guided(self.head, *condition, target, weights, self._generator, mask)
         return self.contract.check_chunk(self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].numpy())
+
+    @property
+    def takes_places(self) -> bool:
+        """Whether the head sees places in numbers, so that it can be told true ones."""
+        return self.backbone.geometry_dim > 0
+
+    def _told(self, truth: Truth) -> dict[str, Tensor]:
+        if not self.takes_places:
+            raise OptionError(
+                "this policy cannot be told where things are",
+                key="truth",
+                expected="a backbone that says places in numbers",
+                found=type(self.backbone).__name__,
+                remedy="leave the truth out; a gate leaves out its check 'oracle' by itself",
+            )
+        return dict(zip(("points", "seen", "located"), truth.perceived(), strict=True))
 
     def parameter_counts(self) -> dict[str, int]:
         return {

@@ -107,7 +107,7 @@ class Robot(_Part):
 
     name: str
     model: str
-    kinematics: Literal["package://sim"]
+    kinematics: Literal["package://sim", "model"]
     base_frame: str
     end_effector: str
     control_hz: PositiveFloat

@@ -26,10 +26,12 @@ COMMANDS: dict[str, str] = {
     "train": "train a policy from a recipe",
     "eval": "evaluate a policy in simulation: report.json, report.html, videos",
     "inspect": "print what a policy, a dataset or the simulator sees and emits, and whether two fit",
+    "compare": "say whether one policy is better than another, from two reports on the same seeds",
     "replay": "reproduce one episode of a report bit for bit and write its video",
     "gate": "certify a policy: perturbations, language, latency; report.html, certificate.json",
     "verify": "check a certificate against everything that it binds",
     "keys": "make, list and trust the keys that sign certificates, and revoke",
+    "serve": "put a policy behind a websocket: openpi's protocol, token, limits, health",
     "up": "start a graph of ROS 2 nodes: simulated robot, real robot, or recording",
     "doctor": "check this machine, and say how to mend what is missing",
 }

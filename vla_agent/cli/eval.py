@@ -13,7 +13,8 @@ from vla_agent.errors import OptionError
 DESCRIPTION = """\
 Let a policy drive the simulated arm, and write down how often it did what it was told.
 
-POLICY is a folder that `vla-agent train` wrote, a hub id (owner/name), `expert` (the scripted expert) or `random`.
+POLICY is a folder that `vla-agent train` wrote, a hub id (owner/name), `expert` (the scripted expert) or `random`; or a
+policy on another machine, ws://HOST:PORT of `vla-agent serve` or a YAML file for a server of openpi (docs/serving.md).
 On the same seeds run: the policy, the policy with its instruction shuffled among the scene's valid ones, random
 actions, and the expert.  Episode k of a task uses seed S + k; the outcomes do not depend on the number of workers.
 
@@ -27,6 +28,7 @@ examples:
   vla-agent eval runs/mine --min-success 0.8 --controls none      # in CI: exit code 1 where it falls short
   vla-agent eval runs/mine --resume                               # go on after Ctrl-C
   vla-agent eval runs/mine --execution realtime --delay-ms 200    # the world goes on while the policy thinks
+  vla-agent eval ws://gpu:8000 --workers 4                        # `vla-agent serve` runs there
   vla-agent replay runs/eval-mine-tabletop-seen/report.json --episode 3 -o video.mp4
 
 splits: seen (wordings and objects of training, new scenes), wordings (held-out wordings), objects (held-out pairs of
@@ -41,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "eval", help="evaluate a policy in simulation", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.add_argument("policy", metavar="POLICY", help="policy folder, hub id, `expert` or `random`")
+    parser.add_argument("policy", metavar="POLICY", help="policy folder, hub id, ws://HOST:PORT, `expert`, `random`")
     parser.add_argument("--suite", default="tabletop", help="suite of task families (default: tabletop)")
     parser.add_argument(
         "--tasks", help="families, separated by commas, or paths of task files (default: all of the suite)"
@@ -90,7 +92,7 @@ def cores() -> int:
 def default_out(policy: str, suite: str, split: str, execution: str = "open_loop", delay_ms: float = 0.0) -> Path:
     """``runs/eval-<policy's name>-<suite>-<split>``, and the way of execution where it is not the default."""
     driven = "" if execution == "open_loop" and delay_ms == 0 else f"-{execution}-{delay_ms:g}ms"
-    return Path("runs") / f"eval-{Path(policy).name}-{suite}-{split}{driven}"
+    return Path("runs") / f"eval-{Path(policy).name.replace(':', '-')}-{suite}-{split}{driven}"
 
 
 def _renamed(pairs: list[str]) -> tuple[tuple[str, str], ...]:

@@ -21,6 +21,7 @@ examples:
   vla-agent inspect policies/tabletop-nano --against sim
   vla-agent inspect runs/mine/policy --against datasets/mine
   vla-agent inspect sim
+  vla-agent inspect ws://gpu:8000 --against sim        # what `vla-agent serve` serves there
 
 next: `vla-agent eval POLICY --rename-camera POLICY'S=HERE` where nothing but a camera's name differs.
 exit codes: 0 they fit, 2 they differ, or bad input
@@ -30,7 +31,9 @@ exit codes: 0 they fit, 2 they differ, or bad input
 def add_parser(subparsers: Any) -> None:
     """Add ``inspect`` to the command line."""
     parser = subparsers.add_parser("inspect", help="print a contract", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("what", metavar="POLICY|DATASET|sim", help="folder of a policy or dataset, hub id, or sim")
+    parser.add_argument(
+        "what", metavar="POLICY|DATASET|sim", help="folder of a policy or dataset, hub id, ws://HOST:PORT, or sim"
+    )
     parser.add_argument("--against", metavar="OTHER", help="list the differences from another; chunk length included")
     parser.set_defaults(run=run)
 

@@ -24,13 +24,17 @@ examples:
   vla-agent up sim --real_time_factor 0.25        the same on a slow machine
   vla-agent up robot --certificate CERTIFICATE    real cameras and robot
   vla-agent up record --sources front=0,wrist=2   demonstrations to MCAP
+  vla-agent up replay --bag recordings/episode-0000
+  vla-agent up evaluate --tasks stack --episodes 10 --report runs/mine/report.json
 
 docs/ros2.md has the graph, its topics, and how to stop it.
-exit codes: 0 ended by Ctrl-C, 1 a node ended by itself (its log says why), 2 bad input
+exit codes: 0 done, or ended by Ctrl-C, 1 a node ended by itself (its log says why), 2 bad input
 
 next: docs/ros2.md has the topics, and how to bring a robot of your own
 """
 SUMMARIES = {
+    "replay": "a recorded episode on the simulated robot",
+    "evaluate": "episodes through the graph, counted and compared",
     "sim": "simulated robot, safety, controller and policy",
     "robot": "real cameras, safety, controller and policy",
     "record": "real cameras and the recorder",
@@ -40,7 +44,10 @@ SUMMARIES = {
 def add_parser(subparsers: Any) -> None:
     """Add ``up`` to the command line."""
     parser = subparsers.add_parser(
-        "up", help="start a graph of ROS 2 nodes: sim, robot, record", description=DESCRIPTION, epilog=EPILOG
+        "up",
+        help=f"start a graph of ROS 2 nodes: {', '.join(GRAPHS)}",
+        description=DESCRIPTION,
+        epilog=EPILOG,
     )
     graphs = parser.add_subparsers(dest="graph", metavar="GRAPH", required=True)
     for graph in GRAPHS:
@@ -81,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{name} ended with exit code {status}:\n{processes.tail(name)}", file=sys.stderr)
                 code = 1
             if code:
+                break
+            if processes.complete:
+                print("done; ending")
                 break
     except KeyboardInterrupt:
         print("ending")

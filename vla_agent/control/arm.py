@@ -6,6 +6,7 @@ import numpy as np
 
 from sim.control import Controller
 from vla_agent.contract import Contract
+from vla_agent.control.model_arm import ModelController
 from vla_agent.control.shaping import Shaper
 from vla_agent.errors import RobotError
 from vla_agent.robot import Robot
@@ -31,6 +32,15 @@ def action_mode(contract: Contract) -> str:
     return MODES[first]
 
 
+def controller_of(robot: Robot, mode: str) -> Controller | ModelController:
+    """Inverse kinematics of the robot: the simulator's own for its Panda, else on the robot's model.
+
+    Raises:
+        RobotError: the model cannot be used.
+    """
+    return Controller(mode) if robot.kinematics == "package://sim" else ModelController(robot, mode)
+
+
 class ArmController:
     """End-effector deltas (7,) or joint positions (J + 1,), each with the gripper last, to joint targets (J,) rad.
 
@@ -39,7 +49,7 @@ class ArmController:
     """
 
     def __init__(self, robot: Robot, mode: str) -> None:
-        self._controller = Controller(mode)
+        self._controller = controller_of(robot, mode)
         kinematics = self._controller.kinematics
         if len(robot.joints) != len(kinematics.low) or not (
             (robot.low >= kinematics.low - 1e-6).all() and (robot.high <= kinematics.high + 1e-6).all()

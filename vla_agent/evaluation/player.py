@@ -37,10 +37,10 @@ class Job:
 
 
 def load_learned(name: str) -> Policy:
-    """The learned policy in a folder or of a hub id."""
-    from vla_agent.policy import load_policy
+    """The learned policy in a folder, of a hub id, or behind a server."""
+    from vla_agent.serving.remote import load_any
 
-    return load_policy(name)
+    return load_any(name)
 
 
 @dataclass(frozen=True)

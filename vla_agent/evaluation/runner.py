@@ -22,6 +22,7 @@ from vla_agent.evaluation.statistics import CONTROLS, summarise
 from vla_agent.evaluation.store import Store, identity_of
 from vla_agent.evaluation.workers import Workers
 from vla_agent.folder import find_folder
+from vla_agent.serving.remote import files_of, is_remote
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,15 @@ def _settings(plan: Plan) -> dict[str, Any]:
 def describe(plan: Plan, find_files: bool = True) -> dict[str, Any]:
     """The head of the report: policy, suite, split, versions, hashes."""
     learned = plan.policy not in SCRIPTED and find_files
-    folder = find_folder(plan.policy) if learned else None
+    remote = learned and is_remote(plan.policy)
+    folder = find_folder(plan.policy) if learned and not remote else None
     return {
         "policy": plan.policy,
         "suite": plan.suite,
         "split": plan.split,
-        "versions": provenance.versions(learned),
+        "versions": provenance.versions(learned and not remote),
         "hashes": {
-            "policy": provenance.hash_policy(folder),
+            "policy": files_of(plan.policy) if remote else provenance.hash_policy(folder),
             "tasks": {name: provenance.hash_file(Path(f.file)) for name, f in plan.families.items()},
             "simulator": provenance.hash_simulator(),
             "contract": tabletop_contract().hash,

@@ -15,8 +15,9 @@ from vla_agent.errors import GateError
 from vla_agent.folder import find_folder
 from vla_agent.gate.canonical import changes
 from vla_agent.gate.certificate import Certificate, read_certificate, require_current, require_signed
-from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts
+from vla_agent.gate.hashes import adapters, contract_parts, policy_contract, policy_files
 from vla_agent.gate.keys import keys_folder, revoked, trusted
+from vla_agent.serving.remote import is_server, metadata_of
 
 
 def require_certificate(
@@ -36,7 +37,8 @@ def require_certificate(
     In simulation none is needed, and None is returned where none is given; one that is given must hold there, too.
 
     Args:
-        policy_folder: folder or hub id of what is loaded, or is about to be.
+        policy_folder: folder or hub id of what is loaded, or is about to be; or the address of a server, which is then
+            believed in what it says of its files and its contract.
         certificate_file: ``certificate.json``; None or empty where there is none.
         robot_name: as in the robot's description.
         hardware: whether real motors will move.
@@ -54,7 +56,9 @@ def require_certificate(
         if not hardware:
             return None
         raise _refused("the policy has no certificate", None, "certificate", "a certificate.json", "none")
-    policy_folder, certificate = find_folder(policy_folder), read_certificate(Path(certificate_file))
+    served = metadata_of(str(policy_folder)) if is_server(str(policy_folder)) else None
+    where = Path(policy_folder) if served else find_folder(policy_folder)
+    certificate = read_certificate(Path(certificate_file))
     folder = keys or keys_folder()
     require_signed(certificate, trusted(folder))
     require_current(certificate, revoked(folder), now)
@@ -63,11 +67,11 @@ def require_certificate(
         raise _refused("the policy did not pass the gate", file, "verdict", "pass", payload["verdict"])
     if payload["robot"] != robot_name:
         raise _refused("the certificate is for another robot", file, "robot", payload["robot"], robot_name)
-    _require_policy(payload["policy"], policy_folder)
+    _require_policy(payload["policy"], served.files if served else policy_files(where), where)
     contract = payload["contract"]
-    own = contract_parts(policy_contract(policy_folder))
+    own = contract_parts(served.contract if served else policy_contract(where))
     for key, expected, found in changes(contract, own):
-        raise _refused("the policy's contract is not the certified one", policy_folder, key, expected, found)
+        raise _refused("the policy's contract is not the certified one", where, key, expected, found)
     if cameras is not None:
         delivered = {name: list(size) for name, size in cameras.items()}
         for key, expected, found in changes(contract["cameras"], delivered):
@@ -83,11 +87,11 @@ def require_certificate(
     return certificate
 
 
-def _require_policy(certified: Mapping[str, Any], folder: Path) -> None:
+def _require_policy(certified: Mapping[str, Any], files: Mapping[str, str], folder: Path) -> None:
     if not certified["files"]:
         raise _refused("the certificate covers no checkpoint", folder, "policy.files", "files", "none")
-    found = policy_parts(folder)
-    differing = changes({k: certified[k] for k in ("adapter", "files")}, {k: found[k] for k in ("adapter", "files")})
+    found = {"adapter": adapters(files), "files": dict(files)}
+    differing = changes({k: certified[k] for k in ("adapter", "files")}, found)
     for key, expected, now in differing:
         adapter = "adapter" in key
         what = f"the policy's {'adapter' if adapter else 'files'} are not the certified ones"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,15 @@ def policy_parts(folder: Path) -> dict[str, Any]:
     files = policy_files(folder)
     return {
         "files": files,
-        "adapter": sorted(name for name in files if Path(name).name.startswith("adapter")),
+        "adapter": adapters(files),
         "normaliser": _normaliser(folder / "head.safetensors"),
         "digest": digest(files),
     }
+
+
+def adapters(files: Iterable[str]) -> list[str]:
+    """Those of a policy's files that are an adapter's."""
+    return sorted(name for name in files if Path(name).name.startswith("adapter"))
 
 
 def _normaliser(file: Path) -> str:

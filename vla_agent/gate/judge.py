@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vla_agent.evaluation.statistics import paired_difference
+from vla_agent.gate.apart import ORACLE, part
 from vla_agent.gate.plan import CONTROL, ordered, tests_of
 from vla_agent.gate.spec import Gate
 from vla_agent.gate.statistics import clopper_pearson, holm, mcnemar, spent
@@ -25,11 +26,15 @@ MEANING = {
     "probe.frozen": "does not do the task when shown the first picture alone",
     "probe.removed": "refrains when the named object is not there",
     "probe.absent": "refrains when told of an object that is not there",
+    ORACLE: "does what it is told when it also knows where target and goal are",
 }
 
 
 def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[str, Any]:
-    """The report's judgement: ``verdict``, ``reasons``, ``checks``, ``axes``, ``language``, ``worst_family``."""
+    """The report's judgement: ``verdict``, ``reasons``, ``checks``, ``worst_family``, ``axes``, ``language``.
+
+    ``apart`` (`vla_agent.gate.apart.part`) where the gate file asks for ``oracle``.
+    """
     alpha = spent(gate.alpha, attempt)
     tests = tests_of(gate, alpha)
     checks: dict[str, Any] = {}
@@ -64,6 +69,7 @@ def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[s
         "worst_family": _worst(checks),
         "axes": _axes(gate, rows),
         "language": _language(rows),
+        **({} if gate.checks.oracle is None else {"apart": part(_pairs(rows, ORACLE))}),
     }
 
 
@@ -88,16 +94,18 @@ def _control(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], bool]:
     return {(r["task"], r["seed"]): bool(r["success"]) for r in rows if r["control"] == CONTROL}
 
 
+def _pairs(rows: Sequence[Mapping[str, Any]], cell: str) -> list[tuple[bool, bool]]:
+    """Success in a cell and in the control, of each episode that both have."""
+    control = _control(rows)
+    places = [(bool(r["success"]), (r["task"], r["seed"])) for r in rows if r["control"] == cell]
+    return [(success, control[place]) for success, place in places if place in control]
+
+
 def _axes(gate: Gate, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Per axis: its rate, that of the control on the same seeds, the paired difference, McNemar's p and Holm's."""
-    control = _control(rows)
     found: dict[str, Any] = {}
     for axis in gate.checks.axes:
-        pairs = [
-            (bool(r["success"]), control[r["task"], r["seed"]])
-            for r in rows
-            if r["control"] == axis.cell and (r["task"], r["seed"]) in control
-        ]
+        pairs = _pairs(rows, axis.cell)
         difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
         found[axis.cell] = {
             "k": sum(a for a, _ in pairs),

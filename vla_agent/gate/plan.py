@@ -1,8 +1,8 @@
 """Which episodes a gate plays next, from those that it has: rounds that depend on outcomes alone, not on workers.
 
-A cell is a condition: ``control`` (nothing changed), ``axis.NAME.SEVERITY`` or ``probe.NAME``.  Its episodes are
-numbered; number i of the control is family i mod F at seed ``gate.seed`` + i div F.  Other cells leave out the episodes
-that do not admit their variation.
+A cell is a condition: ``control`` (nothing changed), ``axis.NAME.SEVERITY``, ``probe.NAME`` or ``oracle`` (told where
+target and goal are).  Its episodes are numbered; number i of the control, and of ``oracle``, is family i mod F at seed
+``gate.seed`` + i div F.  Other cells leave out the episodes that do not admit their variation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sim.task import TaskFamily, select
 from sim.variation import Variation
 from vla_agent.errors import GateError
 from vla_agent.evaluation.player import Job
+from vla_agent.gate.apart import ORACLE
 from vla_agent.gate.sequential import SequentialTest, design
 from vla_agent.gate.spec import Check, Gate
 
@@ -31,10 +32,10 @@ class GateJob(Job):
 
 
 def variation_of(cell: str) -> Variation | None:
-    """The variation that a cell's name stands for; None for the control."""
+    """The variation that a cell's name stands for; None where the scene and the words stay as they are."""
     kind, _, rest = cell.partition(".")
     name, _, severity = rest.partition(".")
-    return None if kind == CONTROL else Variation(name, int(severity or 0))
+    return None if kind in (CONTROL, ORACLE) else Variation(name, int(severity or 0))
 
 
 def tests_of(gate: Gate, alpha: float) -> dict[str, SequentialTest]:
@@ -68,10 +69,11 @@ def _run(rows: Mapping[int, Mapping[str, Any]], start: int, step: int) -> Iterat
 
 @dataclass
 class Planner:
-    """Gives out the rounds of one gate."""
+    """Gives out the rounds of one gate; ``without``: checks that the policy does not admit, which are not played."""
 
     gate: Gate
     tests: Mapping[str, SequentialTest]
+    without: tuple[str, ...] = ()
     _places: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,6 +85,8 @@ class Planner:
         wanted: dict[tuple[str, int], None] = {}
         for name, played in ordered(rows, self.gate).items():
             check = self.gate.judged()[name]
+            if name in self.without:
+                continue
             for index in self._block(name, check, played):
                 cell = CONTROL if name == "success" or name.startswith("family.") else name
                 wanted[cell, index] = None
@@ -117,7 +121,7 @@ class Planner:
             GateError: no scene admits the variation.
         """
         count = len(self._order)
-        if cell == CONTROL:
+        if variation_of(cell) is None:
             return self._order[index % count], self.gate.seed + index // count
         places = self._places.setdefault(cell, [])
         variation = variation_of(cell)

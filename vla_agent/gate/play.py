@@ -14,6 +14,7 @@ from sim.rollout import EpisodeResult, run_episode
 from sim.variation import VariedEnv
 from vla_agent.evaluation.failure import DRAWER, LIFT, PUSH
 from vla_agent.evaluation.player import SCRIPTED, Played, Player, record
+from vla_agent.gate.apart import ORACLE, Told
 from vla_agent.gate.plan import GateJob, variation_of
 
 REFRAIN = ("removed", "absent")
@@ -24,6 +25,8 @@ def play(player: Player, job: GateJob) -> Played:
     """Play one episode, for `vla_agent.evaluation.workers.Workers.map`."""
     env = player.environment(job.task)
     policy = player.policy(player.setting.policy, env)
+    if job.control == ORACLE:
+        policy = Told(policy)
     if "torch" in sys.modules:  # for policies that draw from torch's global generator
         sys.modules["torch"].manual_seed(job.seed)
     variation = variation_of(job.control)

@@ -40,6 +40,7 @@ def page(report: Mapping[str, Any]) -> str:
         ],
         labels=[(name, LABEL_MEANING[name], judged["language"][name]) for name in LABELS],
         failures=[e for e in report["episodes"] if e["control"] == "control" and not e["success"]][:MOST_FAILURES],
+        apart=judged.get("apart"),
         title_of=title_of,
     )
 
@@ -47,7 +48,7 @@ def page(report: Mapping[str, Any]) -> str:
 def title_of(name: str) -> str:
     """A check's name in words."""
     kind, _, rest = name.partition(".")
-    words = rest.replace("_", " ")
+    words = (rest or name).replace("_", " ")
     if kind == "axis":
         axis, _, severity = words.rpartition(".")
         return f"{axis}, severity {severity}"

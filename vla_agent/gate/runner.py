@@ -26,6 +26,7 @@ from vla_agent.evaluation.store import Store, identity_of
 from vla_agent.evaluation.workers import Workers
 from vla_agent.folder import find_folder
 from vla_agent.gate import latency, ledger
+from vla_agent.gate.apart import ORACLE, takes_truth
 from vla_agent.gate.canonical import digest, write_aside
 from vla_agent.gate.certificate import FORMAT, sign, write_certificate
 from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts, simulator_files
@@ -100,7 +101,8 @@ def run_gate(
     contract = policy_contract(folder) if folder is not None else tabletop_contract()
     attempt = _attempt(out, resume, parts["digest"], suite, ledger_file, lambda: _latency(policy, gate, load, learned))
     alpha = spent(gate.alpha, attempt.number)
-    planner = Planner(gate, tests_of(gate, alpha))
+    told = ORACLE in gate.judged() and policy not in SCRIPTED and takes_truth(load(policy))
+    planner = Planner(gate, tests_of(gate, alpha), without=() if told else (ORACLE,))
     head: dict[str, Any] = {
         "policy": policy,
         "suite": gate.suite,

@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 from sim.perturbations import AXES, PROBES
 from sim.task import select
 from vla_agent.errors import GateError, TaskError
+from vla_agent.gate.apart import ORACLE
 
 AxisName = Literal[AXES]  # type: ignore[valid-type]
 ProbeName = Literal[PROBES]  # type: ignore[valid-type]
@@ -65,12 +66,13 @@ class Probe(Check):
 
 
 class Checks(_Strict):
-    """``success``: the mean over all tasks; ``family``: each task by itself."""
+    """``success``: the mean over all tasks; ``family``: each task by itself; ``oracle``: told where things are."""
 
     success: Demand
     family: Check
     axes: tuple[Axis, ...] = ()
     language: tuple[Probe, ...] = Field(min_length=1)
+    oracle: Check | None = Field(None, description="success when told where target and goal are; null: not played")
 
     @model_validator(mode="after")
     def _sound(self) -> Checks:
@@ -103,11 +105,12 @@ class Gate(_Strict):
     checks: Checks
 
     def judged(self) -> dict[str, Check]:
-        """Check name -> check: ``success``, ``family.NAME``, ``axis.NAME.SEVERITY``, ``probe.NAME``."""
+        """Check name -> check: ``success``, ``family.NAME``, ``axis.NAME.SEVERITY``, ``probe.NAME``, ``oracle``."""
         families = {f"family.{name}": self.checks.family for name in self.families()}
         axes = {axis.cell: axis for axis in self.checks.axes}
         probes = {probe.cell: probe for probe in self.checks.language}
-        return {"success": self.checks.success, **families, **axes, **probes}
+        oracle = {} if self.checks.oracle is None else {ORACLE: self.checks.oracle}
+        return {"success": self.checks.success, **families, **axes, **probes, **oracle}
 
     def families(self) -> tuple[str, ...]:
         """Names of the task families, in the order of play."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scipy.stats import binomtest
+import numpy as np
+from scipy.stats import binom, binomtest
 
 
 def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -34,3 +35,37 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def spent(alpha: float, attempt: int) -> float:
     """The error rate that attempt 1, 2, ... may spend: alpha / (i (i + 1)), which sums to alpha over all attempts."""
     return alpha / (attempt * (attempt + 1))
+
+
+def mcnemar_power(n: int, only_first: float, only_second: float, alpha: float) -> float:
+    """Probability that `mcnemar` on n pairs gives p <= alpha in favour of the first.
+
+    Args:
+        only_first, only_second: probabilities of the two kinds of discordant pairs.
+    """
+    if only_first == 0:
+        return 0.0
+    discordant = np.arange(n + 1)
+    least = binom.isf(alpha / 2, discordant, 0.5) + 1  # wins that the test asks for; more than all where it cannot pass
+    wins = binom.sf(least - 1, discordant, only_first / (only_first + only_second))
+    return float(binom.pmf(discordant, n, only_first + only_second) @ wins)
+
+
+def pairs_to_settle(
+    n: int, only_first: int, only_second: int, smallest: float, alpha: float = 0.05, power: float = 0.8
+) -> tuple[int, float]:
+    """Pairs with which `mcnemar` would show, with probability ``power``, the difference seen in n pairs; and that.
+
+    A difference below ``smallest`` is not worth showing: then the pairs that would show one of that size, with the
+    share of discordant pairs that was seen.
+    """
+    difference = max(abs(only_first - only_second) / n, smallest)
+    discordant = max((only_first + only_second) / n, difference)
+    chances = (discordant + difference) / 2, (discordant - difference) / 2
+    low, high = 0, 1
+    while mcnemar_power(high, *chances, alpha) < power:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if mcnemar_power(middle, *chances, alpha) >= power else (middle, high)
+    return high, difference

@@ -15,8 +15,8 @@
 
 The names are supervised at every object (dense supervision of the stem), so that a query is a sum of log-probabilities:
 "red" and "mug", in any pair, also in pairs never trained on.  The chooser sees where each candidate lies, so that "A,
-then B" can mean B once A lies in the tray.  A place beside a thing is the thing's map convolved with a kernel that the
-text gives (dynamic filter networks, De Brabandere et al. 2016).
+then B" can mean B once A lies in the tray.  A place beside a thing is the thing's map convolved with a kernel
+whose centre the text gives (after dynamic filter networks, De Brabandere et al. 2016).
 
 B prompts, P pictures (``picture`` says which picture a prompt is about; P = B without it), V views, R roles (target,
 goal), Q queries, C channels, L prompt tokens, S answer tokens, N = V*R + V*9 + 1 hidden tokens.
@@ -47,7 +47,7 @@ class PointingVLMConfig(PretrainedConfig):
         text_layers, fusion_layers, decoder_layers: transformer depths.
         num_names: shapes and colours that the stem learns to tell apart.
         num_views, num_roles, num_queries: V, R and Q.
-        move_kernel: cells along a side of the kernel that moves a candidate (odd); 0 for none.
+        move_kernel: cells along a side of the kernel that moves a candidate (odd); 0 for no moving.
         image_size: (H, W), multiples of 8.
         dropout: of the transformers.
     """
@@ -107,6 +107,8 @@ class Pointing:
     points: Tensor  # (B, V, R, 2)
     located: Tensor  # (B, R, 3)
     asked: Tensor  # (B, Q, shapes + colours) logits: which names a query asks for
+    candidates: Tensor  # (B, V, R + Q [+ 1], H/4 * W/4) log-probabilities, the moved one last
+    mix: Tensor  # (B, R, R + Q [+ 1]) logits of the candidates' shares
 
 
 @dataclass
@@ -121,6 +123,8 @@ class PointingOutput(ModelOutput):
     points: Tensor | None = None
     located: Tensor | None = None
     asked: Tensor | None = None
+    candidates: Tensor | None = None
+    mix: Tensor | None = None
 
 
 class FilmBlock(nn.Module):
@@ -150,30 +154,45 @@ class ConvBlock(nn.Module):
 
 
 class Move(nn.Module):
-    """One more candidate: an asked one, moved by a kernel that the text gives, and sharpened by the picture."""
+    """One more candidate: that of a thing which the prompt names, moved by what the text says.
+
+    Nothing else goes in, so that it cannot learn to do without the thing.  The kernel is a Gaussian whose centre the
+    text gives: a free kernel settles on one cell before it has seen all directions, and then learns no more.
+    """
+
+    NAMED = 2  # the first queries ask for the things that the prompt names
 
     def __init__(self, config: PointingVLMConfig) -> None:
         super().__init__()
         c, self.size = config.hidden_size, config.move_kernel
-        self.kernel = nn.Linear(c, config.num_views * self.size**2)
-        self.of_query = nn.Linear(c, config.num_queries)
+        self.centre = nn.Linear(c, config.num_views * 2)
+        self.spread = nn.Parameter(torch.zeros(config.num_views))
+        self.of_named = nn.Linear(c, self.NAMED)
         self.share = nn.Linear(c, config.num_roles)
-        self.sharpen = nn.Conv2d(config.stem_channels[1], 1, 1)
 
-    def forward(self, f: Tensor, asked: Tensor, text: Tensor, hint: Tensor) -> tuple[Tensor, Tensor]:
-        """f (B*V, C8, h, w), asked (B, V, Q, h*w) log-probabilities, text and hint (B, C).
+    def forward(self, asked: Tensor, text: Tensor, hint: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Asked (B, V, Q, h*w) log-probabilities, text and hint (B, C), size (h, w).
 
         Returns:
             the moved candidate (B, V, 1, h*w), log-probabilities, and its share's logit in each role's map (B, R, 1).
         """
         b, v = asked.shape[:2]
-        h, w = f.shape[2:]
-        weights = self.of_query(hint).float().log_softmax(-1)[:, None, :, None]  # (B, 1, Q, 1)
-        prob = (asked + weights).logsumexp(2).exp().view(1, b * v, h, w)
-        kernel = self.kernel(text).float().view(b * v, 1, -1).softmax(-1).view(b * v, 1, self.size, self.size)
-        moved = F.conv2d(prob, kernel, padding=self.size // 2, groups=b * v).view(b, v, 1, h * w)
-        moved = moved.clamp_min(1e-6).log() + self.sharpen(f).float().view(b, v, 1, h * w)
-        return moved.log_softmax(-1), self.share(hint).float()[..., None]
+        weights = self.of_named(hint).float().log_softmax(-1)[:, None, :, None]  # (B, 1, NAMED, 1)
+        prob = (asked[:, :, : self.NAMED] + weights).logsumexp(2).exp().view(1, b * v, *size)
+        kernel = self.kernel(text).view(b * v, 1, self.size, self.size)
+        moved = F.conv2d(prob, kernel, padding=self.size // 2, groups=b * v).view(b, v, 1, -1)
+        moved = moved.clamp_min(1e-7)  # nothing is impossible; what is moved out of the picture is spread over it
+        return (moved / moved.sum(-1, keepdim=True)).log(), self.share(hint).float()[..., None]
+
+    def kernel(self, text: Tensor) -> Tensor:
+        """(B, C) -> (B, V, size, size): a Gaussian around where the text moves things to, cells right and down."""
+        reach = self.size // 2
+        taps = torch.arange(reach, -reach - 1, -1, device=text.device)  # a correlation: the tap -1 moves by 1
+        centre = self.centre(text).float().view(len(text), -1, 2).clamp(-reach, reach)
+        along = -(taps - centre[..., None]).square() / (
+            2 * self.spread.exp().square()[:, None, None]
+        )  # (B, V, 2, size)
+        return (along[:, :, 1, :, None] + along[:, :, 0, None, :]).flatten(2).softmax(-1)
 
 
 def _layer(config: PointingVLMConfig) -> nn.TransformerEncoderLayer:
@@ -215,7 +234,7 @@ class PointingVLM(PreTrainedModel):
     config_class = PointingVLMConfig
     base_model_prefix = "pointing_vlm"
     main_input_name = "pixel_values"
-    SHARE = 4.0  # bound of the chooser's logits
+    LEAST = 0.05  # of a role's map is shared out among all candidates, whatever the chooser says
     GRID = 3  # pooled f8 tokens per view: GRID x GRID
 
     def __init__(self, config: PointingVLMConfig) -> None:
@@ -247,7 +266,7 @@ class PointingVLM(PreTrainedModel):
         self.candidates = nn.Conv2d(c8, candidates, 1)  # scores: one of its own for each role, then the queries'
         self.offsets = nn.Conv2d(c8, 2 * roles, 1)  # per role: du, dv
         self.match_gain = nn.Parameter(torch.full((queries,), 4.0))
-        self.chooser = nn.Sequential(
+        self.mixer = nn.Sequential(
             nn.Linear(c + views * (c8 + 3 * candidates), c), nn.GELU(), nn.Linear(c, roles * candidates)
         )
         if config.move_kernel:
@@ -284,7 +303,7 @@ class PointingVLM(PreTrainedModel):
             nn.init.zeros_(module.film.weight)
             nn.init.zeros_(module.film.bias)
         if isinstance(module, Move):
-            for layer in (module.kernel, module.share, module.sharpen):
+            for layer in (module.centre, module.share):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
@@ -320,12 +339,12 @@ class PointingVLM(PreTrainedModel):
         cols = (torch.arange(w, device=x.device) + 0.5) / w
         centre = torch.stack([cols.repeat(h), rows.repeat_interleave(w)])  # (2, h*w): u, v
         hint = self._where(candidates, centre, text, f8.mean((2, 3)).view(b, -1))  # (B, C)
-        shares = self.chooser[2](hint).float().view(b, roles, -1)  # (B, R, R + Q)
+        mix = self.mixer[2](hint).float().view(b, roles, -1)  # (B, R, R + Q)
         if self.config.move_kernel:
-            moved, share = self.move(f, candidates[:, :, roles:], text, hint)
-            candidates, shares = torch.cat([candidates, moved], dim=2), torch.cat([shares, share], dim=2)
-        # bounded: a candidate that is never tried is never learned
-        shares = (self.SHARE * (shares / self.SHARE).tanh()).log_softmax(-1)
+            moved, share = self.move(candidates[:, :, roles:], text, hint, (h, w))
+            candidates, mix = torch.cat([candidates, moved], dim=2), torch.cat([mix, share], dim=2)
+        # no share is ever nothing: a candidate that is not tried is not learned
+        shares = ((1 - self.LEAST) * mix.softmax(-1) + self.LEAST / mix.shape[-1]).log()
         maps = (candidates[:, :, None] + shares[:, None, ..., None]).logsumexp(3)  # (B, V, R, h*w)
         prob = maps.exp()
         near = self._window(prob, h, w)
@@ -348,7 +367,16 @@ class PointingVLM(PreTrainedModel):
         hidden = self.fusion_norm(hidden[:, :n])
         height = self.height(torch.cat([hidden[:, : v * roles].flatten(1), place.flatten(1).to(hidden.dtype)], dim=1))
         located = torch.cat([self.on_plane(points[:, 0], height), height[..., None]], dim=-1)
-        return Pointing(hidden=hidden, maps=maps, seen=seen, points=points, located=located.float(), asked=asked_names)
+        return Pointing(
+            hidden=hidden,
+            maps=maps,
+            seen=seen,
+            points=points,
+            located=located.float(),
+            asked=asked_names,
+            candidates=candidates,
+            mix=mix,
+        )
 
     def match(self, f4: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """How well each cell's names fit each query, (B, V, Q, h, w), 0 for wholly, and what a query asks for (logits).
@@ -367,7 +395,7 @@ class PointingVLM(PreTrainedModel):
         """What the chooser makes of the text and of where the candidates lie, (B, C)."""
         prob = candidates.detach().exp()  # (B, V, R + Q, h*w)
         where = torch.cat([torch.einsum("bvkn,cn->bvkc", prob, centre) * 2 - 1, prob.amax(-1, keepdim=True)], dim=-1)
-        return self.chooser[:2](torch.cat([text, scene, where.flatten(1).to(text.dtype)], dim=1))
+        return self.mixer[:2](torch.cat([text, scene, where.flatten(1).to(text.dtype)], dim=1))
 
     def on_plane(self, points: Tensor, height: Tensor) -> Tensor:
         """Points (..., 2) of the first view and heights (...) in metres -> horizontal positions (..., 2) in metres."""

@@ -230,9 +230,8 @@ class VLMBackbone(nn.Module):
         text = self.model.config.get_text_config()
         mask: Tensor | dict[str, Tensor] = allowed
         if "sliding_attention" in (getattr(text, "layer_types", None) or ()):
-            index = torch.arange(allowed.shape[-1], device=allowed.device)
-            near = index[-n:, None] - index < text.sliding_window
-            mask = {"full_attention": allowed, "sliding_attention": allowed & near}
+            near = start[:, -n:, None] - start[:, None] < text.sliding_window  # by position: padding takes no place
+            mask = {"full_attention": allowed, "sliding_attention": allowed & near[:, None]}
         return self.language(
             inputs_embeds=new.embeds.to(self.model.dtype),
             attention_mask=mask,

@@ -66,7 +66,7 @@ def load_vlm(folder: str | PathLike[str]) -> VLMBackbone:
         CheckpointError: something is missing, damaged, or does not fit together.
     """
     try:
-        fields = json.loads((Path(folder) / OPTIONS).read_text())
+        fields: dict[str, Any] = json.loads((Path(folder) / OPTIONS).read_text())
         options = VLMOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
         model, loading = AutoModel.from_pretrained(
             folder, dtype=getattr(torch, options.dtype), use_safetensors=True, output_loading_info=True

@@ -2,9 +2,10 @@
 
 in:  the cameras' images, joint_states, instruction (String; empty: stop), safety/stopped
 out: policy/action (JointTrajectory, see controller_node), safety/stop (String: why the robot has to stop), /diagnostics
-parameters: policy (folder), robot, mode (open_loop, ensemble, adaptive, realtime), execute (0: what the policy says),
-  seed, certificate (file), hardware (false), autostart (true: configures and activates itself), tolerance and max_age
-  (control periods), stalled_after (s), instruction (""), image_reliability, real_time_factor
+parameters: policy (folder, or ws://HOST:PORT of a server), robot, mode (open_loop, ensemble, adaptive, realtime),
+  execute (0: what the policy says), seed, certificate (file), hardware (false), autostart (true: configures and
+  activates itself), tolerance and max_age (control periods), stalled_after (s), instruction (""), image_reliability,
+  real_time_factor
 
 Configuring loads the policy and checks its contract against the robot.  Activating on hardware needs a certificate.
 """
@@ -21,7 +22,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
-from sim.control import Kinematics
+from vla_agent.control.arm import controller_of
 from vla_agent.errors import NodeError, ObservationError, VlaAgentError
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.nodes import messages
@@ -97,10 +98,10 @@ class PolicyNode(LifecycleNode):
     def _load(self, folder: str) -> None:
         import torch
 
-        from vla_agent.policy import load_policy
+        from vla_agent.serving.remote import load_any
 
         torch.set_num_threads(1)
-        policy = load_policy(folder)
+        policy = load_any(folder)
         self._contract = policy.contract
         self._robot.require(self._contract, folder)
         self._names = messages.action_names(self._contract)
@@ -108,7 +109,7 @@ class PolicyNode(LifecycleNode):
         self._buffer = ObservationBuffer(
             self._robot,
             self._contract,
-            Kinematics().forward,
+            controller_of(self._robot, "ee_delta").kinematics.forward,
             float(self._value("tolerance")) * period,
             float(self._value("max_age")) * period,
         )

@@ -121,9 +121,15 @@ class Processes:
 
     def ended(self) -> dict[str, int]:
         """Executable -> exit code of the nodes that have ended though they should run on."""
-        may = {entry.executable for entry in self._entries if entry.finishes}
+        may = {entry.executable for entry in self._entries if entry.finishes or entry.completes}
         codes = {name: process.poll() for name, (process, _) in self._running.items()}
         return {name: code for name, code in codes.items() if code is not None and not (name in may and code == 0)}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the graph has done its work: a node that ``completes`` it has ended with exit code 0."""
+        names = [entry.executable for entry in self._entries if entry.completes]
+        return any(name in self._running and self._running[name][0].poll() == 0 for name in names)
 
     def stop(self) -> dict[str, int]:
         """End all nodes, the last started first; executable -> exit code."""

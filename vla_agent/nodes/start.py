@@ -16,9 +16,11 @@ STOP = threading.Event()  # set by SIGINT and SIGTERM; nodes end in order when t
 EXECUTABLES = (
     "camera_node",
     "controller_node",
+    "evaluate_node",
     "instruction_node",
     "policy_node",
     "recorder_node",
+    "replay_node",
     "safety_node",
     "sim_robot_node",
 )

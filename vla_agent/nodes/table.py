@@ -22,18 +22,20 @@ class Argument:
 class Entry:
     """A node: its executable, parameters that are graph arguments of the same name, and parameters that are fixed.
 
-    ``finishes``: the node may end by itself without ending the graph.
+    ``finishes``: the node may end by itself without ending the graph.  ``completes``: when it ends by itself, the
+    graph has done its work, and all end.
     """
 
     executable: str
     arguments: tuple[str, ...] = ()
     fixed: tuple[tuple[str, Value], ...] = ()
     finishes: bool = False
+    completes: bool = False
 
 
 ARGUMENTS: dict[str, Argument] = {
     "robot": Argument("panda", "robot file: a name of config/robots, or a path"),
-    "policy": Argument("policies/tabletop-nano", "policy folder"),
+    "policy": Argument("policies/tabletop-nano", "policy folder, or ws://HOST:PORT of `vla-agent serve`"),
     "mode": Argument("open_loop", "how chunks are executed: open_loop, ensemble, adaptive, realtime"),
     "task": Argument("put_in_tray", "task family of the simulated scene"),
     "seed": Argument(0, "episode of the task, and of the policy's noise"),
@@ -43,20 +45,34 @@ ARGUMENTS: dict[str, Argument] = {
     "deadman": Argument(False, "motion needs safety/deadman"),
     "sources": Argument("", "CAMERA=SOURCE,...: index, device, URL or video file of each camera"),
     "output": Argument("recordings", "folder of recorded demonstrations"),
+    "bag": Argument("", "folder of the recorded episode"),
+    "tasks": Argument("", "task families, separated by commas; empty: all of the suite"),
+    "episodes": Argument(5, "episodes of each family; episode k has seed + k, as in `vla-agent eval`"),
+    "results": Argument("runs/graph", "folder for graph.json"),
+    "report": Argument("", "report.json of `vla-agent eval` to compare with"),
     "image_reliability": Argument("best_effort", "QoS of the images: best_effort or reliable"),
 }
 
 _POLICY = ("robot", "policy", "mode", "seed", "instruction", "real_time_factor", "certificate", "image_reliability")
 _SIM_TIME = (("use_sim_time", True),)
+_SIMULATED = (
+    Entry("sim_robot_node", ("robot", "task", "seed", "real_time_factor", "image_reliability")),
+    Entry("safety_node", ("robot", "real_time_factor", "deadman"), _SIM_TIME),
+    Entry("controller_node", ("robot",), _SIM_TIME),
+)
 _CAMERA = Entry("camera_node", ("robot", "sources", "image_reliability"))
 
 # In the order of the start; the end is in the reverse order, so that the safety node ends after what commands it.
 GRAPHS: dict[str, tuple[Entry, ...]] = {
-    "sim": (
-        Entry("sim_robot_node", ("robot", "task", "seed", "real_time_factor", "image_reliability")),
-        Entry("safety_node", ("robot", "real_time_factor", "deadman"), _SIM_TIME),
-        Entry("controller_node", ("robot",), _SIM_TIME),
+    "sim": (*_SIMULATED, Entry("policy_node", _POLICY, _SIM_TIME)),
+    "replay": (
+        *_SIMULATED,
+        Entry("replay_node", ("robot", "bag", "real_time_factor"), _SIM_TIME, completes=True),
+    ),
+    "evaluate": (
+        *_SIMULATED,
         Entry("policy_node", _POLICY, _SIM_TIME),
+        Entry("evaluate_node", ("robot", "tasks", "episodes", "seed", "results", "report"), _SIM_TIME, completes=True),
     ),
     "robot": (
         _CAMERA,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sim.env import TabletopEnv
-from vla_agent.errors import OptionError
+from sim.model import ARM_JOINTS
+from vla_agent.errors import OptionError, RobotError
 from vla_agent.robot import Robot
 
 FAULTS = (
@@ -57,9 +58,18 @@ class SimRobot:
 
     Raises:
         TaskError: no such task family.
+        RobotError: the robot is not the simulated one.
     """
 
     def __init__(self, robot: Robot, task: str, image_size: tuple[int, int], seed: int = 0) -> None:
+        if robot.joint_names != ARM_JOINTS:
+            raise RobotError(
+                "the simulator has another robot",
+                key="joints",
+                expected=", ".join(ARM_JOINTS),
+                found=f"{', '.join(robot.joint_names)} ({robot.name})",
+                remedy="simulate the panda; for a robot of your own run the graph `robot`",
+            )
         self._env = TabletopEnv(task=task, image_size=image_size, control="joint_position")
         self._robot = robot
         self._rng = np.random.default_rng(seed)

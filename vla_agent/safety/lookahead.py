@@ -46,13 +46,13 @@ class LookAhead:
                 found="no such name in the model",
                 remedy="use the model's own names",
             )
-        for geom in spec.geoms:
+        for k, geom in enumerate(spec.geoms):
             name = geom.parent.name
             geom.contype = int(name in spec_of.guarded)
             geom.conaffinity = int(name in spec_of.forbidden)
             geom.margin = MARGIN if geom.contype else 0.0
             if geom.type == mujoco.mjtGeom.mjGEOM_MESH or not geom.name:
-                geom.name = f"{name}.{geom.meshname or len(geom.name)}.{geom.id}"
+                geom.name = f"{name}.{geom.meshname or 'geom'}.{k}"
         for box in spec_of.obstacles:
             spec.worldbody.add_geom(
                 name=box.name,

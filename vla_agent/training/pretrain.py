@@ -7,6 +7,8 @@ second step.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,8 @@ from vla_agent.models.backbone import Backbone
 from vla_agent.models.pointing_vlm import Pointing, PointingVLM
 from vla_agent.training.data import Demonstrations, Questions
 from vla_agent.training.recipe import NameStem, Pretrain
+
+GOAL = 1  # of the roles: where it goes
 
 
 class PretrainBatches:
@@ -69,7 +73,7 @@ class PretrainBatches:
         return {"name": naming_loss(self.backbone.model, self.backbone.model.encode_images(pixels), named, points)}
 
     def losses(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """One batch's losses of stage 1: answer, asked, map, point, seen, locate, name."""
+        """One batch's losses of stage 1: answer, asked, map, move, point, seen, locate, name."""
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         size = self.settings.batch
         share = self.settings.demonstration_share if self.questions is not None else 1.0
@@ -121,6 +125,8 @@ class PretrainBatches:
         true = torch.from_numpy(np.concatenate(located))
         if labels is not None:
             losses["asked"] = asked_loss(model, out.asked[from_demos:], torch.from_numpy(q.asked[index]).long())
+        if model.config.move_kernel:
+            losses["move"] = move_loss(out, torch.from_numpy(np.concatenate(points)), model.config.image_size)
         losses["locate"] = losses["locate"] + plane_loss(model, torch.from_numpy(np.concatenate(points)), true)
         if labels is not None:
             losses["name"] = naming_loss(model, f4[from_demos:], named, named_points)
@@ -139,12 +145,9 @@ def pointing_losses(out: Pointing, points: Tensor, located: Tensor, image_size: 
         points: (B, V, R, 3) u, v, inside; NaN where there is nothing to point at.
         located: (B, R, 3) metres; NaN where unknown.
     """
-    h, w = image_size[0] // 4, image_size[1] // 4
     known = ~points[..., 2].isnan()
     inside = known & (points[..., 2] > 0.5)
-    cell_u = (points[..., 0].nan_to_num() * w).long().clamp(0, w - 1)
-    cell_v = (points[..., 1].nan_to_num() * h).long().clamp(0, h - 1)
-    nll = -out.maps.gather(-1, (cell_v * w + cell_u)[..., None]).squeeze(-1)
+    nll = -out.maps.gather(-1, _cells(points, image_size)[..., None]).squeeze(-1)
     count = inside.sum().clamp_min(1)
     miss = F.smooth_l1_loss(out.points, points[..., :2].nan_to_num(), beta=0.02, reduction="none").sum(-1)
     seen = F.binary_cross_entropy_with_logits(out.seen, points[..., 2].nan_to_num(), reduction="none")
@@ -156,6 +159,28 @@ def pointing_losses(out: Pointing, points: Tensor, located: Tensor, image_size: 
         "seen": 0.2 * (seen * known).sum() / known.sum().clamp_min(1),
         "locate": 10.0 * (off * placed).sum() / placed.sum().clamp_min(1),
     }
+
+
+def move_loss(out: Pointing, points: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """The moved candidate points at the goals that the goal's map misses, and the chooser stays able to learn.
+
+    Args:
+        points: (B, V, R, 3) u, v, inside; NaN where there is nothing to point at.
+    """
+    cells = _cells(points, image_size)[:, :, GOAL, None]  # (B, V, 1)
+    inside = points[:, :, GOAL, 2] > 0.5
+    found = out.maps[:, :, GOAL].detach().gather(-1, cells).squeeze(-1)
+    moved = out.candidates[:, :, -1].gather(-1, cells).squeeze(-1)
+    nll = -torch.logaddexp(found, moved) + math.log(2)
+    return 0.5 * (nll * inside).sum() / inside.sum().clamp_min(1) + 0.003 * out.mix.square().mean()
+
+
+def _cells(points: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Points (..., 3) -> (...) index of the map's cell."""
+    h, w = image_size[0] // 4, image_size[1] // 4
+    u = (points[..., 0].nan_to_num() * w).long().clamp(0, w - 1)
+    v = (points[..., 1].nan_to_num() * h).long().clamp(0, h - 1)
+    return v * w + u
 
 
 def plane_loss(model: PointingVLM, points: Tensor, located: Tensor) -> Tensor:

@@ -205,7 +205,7 @@ def fitting(recipe: Recipe, file: Path) -> Recipe:
         RecipeError: stages that a pretrained model does not have, or weights that cannot be trained.
     """
     trained = set(recipe.vlm.freeze) != {"vision", "projector", "language"} or bool(recipe.vlm.fused)
-    wrong = None
+    wrong: tuple[str, str, object] | None = None
     if recipe.vlm.model and recipe.pretrain.samples + recipe.name_stem.samples:
         wrong = ("pretrain.samples", "0: a pretrained model has no pointing to learn", recipe.pretrain.samples)
     elif recipe.vlm.model and trained and recipe.vlm.dtype != "float32":

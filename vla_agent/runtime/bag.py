@@ -1,0 +1,80 @@
+"""Reads what `runtime.recorder` has recorded: the actions of an episode, and where the arm was when it began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_agent.errors import NodeError
+
+ACTIONS = "/policy/action"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """``actions`` (N, A), one a control period, of the components ``names``; ``start`` (J,): the joints before them."""
+
+    names: tuple[str, ...]
+    actions: np.ndarray
+    start: np.ndarray
+
+
+def read_actions(folder: Path, joint_states: str, joints: Sequence[str]) -> Recorded:
+    """The actions of a recorded episode.
+
+    Args:
+        folder: of the bag, such as ``recordings/episode-0000``.
+        joint_states: topic of the joint states.
+        joints: names of the joints, in the order wanted.
+
+    Raises:
+        NodeError: no bag, no actions in it, or no joint states; or the package `rosbags` is missing.
+    """
+    try:
+        from rosbags.rosbag2 import Reader
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError as error:
+        remedy = "pip install 'vla_agent[ros-bags]'"
+        raise NodeError(
+            "replaying needs the package rosbags", key="rosbags", found=str(error), remedy=remedy
+        ) from error
+    types = get_typestore(Stores.ROS2_JAZZY)
+    topics, names, rows = (ACTIONS, f"/{joint_states.lstrip('/')}"), [], []
+    start: np.ndarray | None = None
+    before = True
+    try:
+        with Reader(folder) as reader:
+            for connection, _, raw in reader.messages([c for c in reader.connections if c.topic in topics]):
+                message: Any = types.deserialize_cdr(raw, connection.msgtype)
+                if connection.topic == ACTIONS and len(message.points):
+                    names.append(tuple(message.joint_names))
+                    rows.append(np.array(message.points[0].positions))
+                    before = False
+                elif connection.topic != ACTIONS and before:
+                    start = _positions(message, joints)
+    except Exception as error:  # rosbags raises half a dozen kinds for what is no bag, or a damaged one
+        raise _unusable(folder, f"{type(error).__name__}: {error}") from error
+    if not rows or len(set(names)) > 1 or start is None:
+        found = f"{len(rows)} actions of {len(set(names))} kinds"
+        raise _unusable(folder, found if start is not None else f"{found}, no joint state before them")
+    return Recorded(names[0], np.stack(rows), start)
+
+
+def _positions(message: Any, joints: Sequence[str]) -> np.ndarray:
+    places = dict(zip(message.name, message.position, strict=False))
+    return np.array([places[name] for name in joints])
+
+
+def _unusable(folder: Path, found: str) -> NodeError:
+    return NodeError(
+        "the recording cannot be replayed",
+        file=folder,
+        key=ACTIONS,
+        expected="an episode of recorder_node with actions of one policy, and joint states before them",
+        found=found,
+        remedy="record with the graph running: vla-agent up sim, and recorder_node beside it",
+    )

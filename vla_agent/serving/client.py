@@ -1,0 +1,116 @@
+"""Remote policies: a server's, driven by the harness and by the robot's nodes as if it were here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from vla_agent.contract import Contract
+from vla_agent.errors import OptionError, ServingError
+from vla_agent.execution.realtime import Committed
+from vla_agent.serving.connection import Connection
+from vla_agent.serving.messages import Metadata
+
+TIMEOUT = 30.0  # seconds; the first inference of a large policy compiles
+
+
+class RemotePolicy:
+    """A policy behind `vla-agent serve`; its contract and the steps to execute are what the server says.
+
+    A lost connection ends the episode: `act` raises, and the next `reset` connects again, to the same policy or not at
+    all.
+
+    Args:
+        url: ``ws://HOST:PORT``.
+        token: that the server asks for.
+        timeout: seconds for the connection, and for each reply.
+
+    Raises:
+        ServingError: nobody listens there, the server refuses, or it says no contract.
+        ContractError: its contract cannot be read.
+    """
+
+    def __init__(self, url: str, token: str | None = None, timeout: float = TIMEOUT) -> None:
+        self._connect: Callable[[], Connection] = lambda: Connection(url, token, timeout)
+        self._connection = self._connect()
+        self.metadata = Metadata.from_dict(self._connection.metadata, url)
+        self.contract, self.execute = self.metadata.contract, self.metadata.execute
+        self._episode: dict[str, Any] = {}
+
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        """Begin an episode; the server hears of it with the first observation.
+
+        Raises:
+            ServingError: the connection was lost, and there is no server any more, or another policy behind it.
+        """
+        if not self._connection.open:
+            connection = self._connect()
+            found = Metadata.from_dict(connection.metadata, connection.url)
+            if found != self.metadata:
+                connection.close()
+                raise ServingError(
+                    "the server has another policy than before",
+                    file=connection.url,
+                    expected=f"{self.metadata.policy}, contract {self.contract.hash[:12]}",
+                    found=f"{found.policy}, contract {found.contract.hash[:12]}, files changed",
+                    remedy="begin the evaluation, or configure the robot, again",
+                )
+            self._connection = connection
+        self._episode = {"prompt": instruction, "seed": int(seed), "reset": True}
+
+    def act(self, observation: Mapping[str, Any], committed: Committed | None = None) -> np.ndarray:
+        """One observation -> chunk (T, A) float32 in the contract's units.
+
+        Raises:
+            ObservationError: the observation does not fit the contract.
+            OptionError: ``committed`` for a policy that cannot be guided.
+            ServingError: no server, no answer in time, or none that can be meant.
+            ContractError: the answer is no chunk.
+        """
+        self.contract.check_observation(observation)
+        images = {name: np.ascontiguousarray(observation["images"][name]) for name in self.contract.camera_names}
+        message = {"images": images, "state": np.asarray(observation["state"], np.float32)} | self._episode
+        if committed is not None:
+            self._require_guidable()
+            decided = {"decided": int(committed.decided), "delay": int(committed.delay)}
+            message["committed"] = {"actions": np.asarray(committed.actions, np.float32)} | decided
+        reply = self._connection.ask(message)
+        self._episode = {}
+        return chunk_of(reply, self.contract, self._connection.url)
+
+    def _require_guidable(self) -> None:
+        if not self.metadata.guidable:
+            raise OptionError(
+                "this policy cannot be executed in real time",
+                key="--execution",
+                expected="a server whose metadata says guidable",
+                found=f"{self.metadata.policy} at {self._connection.url}",
+                remedy="use open_loop, ensemble or adaptive",
+            )
+
+    def close(self) -> None:
+        """Say goodbye to the server."""
+        self._connection.close()
+
+
+def chunk_of(reply: Mapping[str, Any], contract: Contract, server: str) -> np.ndarray:
+    """The chunk (T, A) in a reply.
+
+    Raises:
+        ServingError: there is none.
+        ContractError: it is not T finite rows of the contract's action.
+    """
+    actions = reply.get("actions")
+    shape = (contract.chunk_length, contract.action_dim)
+    if not isinstance(actions, np.ndarray) or actions.dtype.kind not in "iuf" or actions.shape != shape:
+        raise ServingError(
+            "the reply holds no chunk",
+            file=server,
+            key="actions",
+            expected=f"{shape} numbers",
+            found=f"{getattr(actions, 'shape', type(actions).__name__)}; keys {sorted(map(str, reply))}",
+            remedy="does the contract say what this server's policy emits?",
+        )
+    return contract.check_chunk(actions)

@@ -1,0 +1,147 @@
+"""Policies behind a server of openpi, which says no contract: a YAML file says what it sees and emits.
+
+    url: ws://gpu:8000
+    contract: sim               # or a policy's or dataset's folder, or a JSON file that holds a contract
+    images: {front: observation/image, wrist: observation/wrist_image}     # our camera -> the server's key
+    state: observation/state
+    chunk_length: 10            # rows of the server's actions; execute: how many of them run before the next look
+    execute: 5
+    image_size: [224, 224]      # height, width that the server wants, borders black; left out: as in the contract
+
+Keys and sizes are translated, numbers are not: state and actions have to be in the contract's units and conventions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from vla_agent.errors import OptionError
+from vla_agent.parties import contract_of
+from vla_agent.serving.client import TIMEOUT, chunk_of
+from vla_agent.serving.connection import Connection
+
+
+class Description(BaseModel):
+    """The file, see the module."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(pattern=r"^wss?://")
+    contract: str
+    images: dict[str, str] = Field(min_length=1)
+    state: str | None = "observation/state"
+    prompt: str = "prompt"
+    actions: str = "actions"
+    chunk_length: PositiveInt
+    execute: PositiveInt
+    image_size: tuple[PositiveInt, PositiveInt] | None = None
+
+
+def read_description(file: Path) -> Description:
+    """Read the description of a server.
+
+    Raises:
+        OptionError: it cannot be read, or a key is missing, unknown or senseless; all of them at once.
+    """
+    try:
+        return Description.model_validate(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, YAMLError, ValidationError) as error:
+        problems = error.errors() if isinstance(error, ValidationError) else []
+        found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in problems)
+        raise OptionError(
+            "the description of a policy server cannot be read",
+            file=file,
+            key="; ".join(".".join(map(str, e["loc"])) or "file" for e in problems) or None,
+            expected=f"a YAML file with {', '.join(Description.model_fields)}",
+            found=found or " ".join(str(error).split()),
+            remedy="mend these keys; docs/serving.md has an example",
+        ) from error
+
+
+class OpenPiPolicy:
+    """A policy behind a server of openpi.
+
+    Raises:
+        OptionError: the description does not fit its contract.
+        ServingError: nobody listens there, or the server refuses.
+    """
+
+    def __init__(self, description: Description, token: str | None = None, timeout: float = TIMEOUT) -> None:
+        self._description = description
+        contract = contract_of(description.contract)
+        wrong = [name for name in description.images if name not in contract.camera_names]
+        if wrong or description.execute > description.chunk_length:
+            raise OptionError(
+                "the description of a policy server does not fit its contract",
+                file=description.url,
+                key="images" if wrong else "execute",
+                expected=f"cameras of {', '.join(contract.camera_names)}; execute at most chunk_length",
+                found=f"cameras {', '.join(description.images)}; {description.execute} of {description.chunk_length}",
+                remedy="mend the description",
+            )
+        cameras = tuple(c for c in contract.cameras if c.name in description.images)
+        self.contract = replace(contract, cameras=cameras, chunk_length=description.chunk_length)
+        self.execute, self._prompt = description.execute, ""
+        self._token, self._timeout = token, timeout
+        self._connection = self._connect()
+
+    def _connect(self) -> Connection:
+        return Connection(self._description.url, self._token, self._timeout)
+
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        """Begin an episode; a connection that was lost is made again.  ``seed`` cannot be told: openpi has none."""
+        if not self._connection.open:
+            self._connection = self._connect()
+        self._prompt = instruction
+
+    def act(self, observation: Mapping[str, Any]) -> np.ndarray:
+        """One observation -> chunk (T, A) float32.
+
+        Raises:
+            ObservationError: the observation does not fit the contract.
+            ServingError: no server, no answer in time, or no chunk.
+            ContractError: NaN or infinity.
+        """
+        self.contract.check_observation(observation)
+        told = self._description
+        message: dict[str, Any] = {told.prompt: self._prompt}
+        for name, key in told.images.items():
+            put(message, key, fit_whole(observation["images"][name], told.image_size))
+        if told.state is not None:
+            put(message, told.state, np.asarray(observation["state"], np.float32))
+        reply = self._connection.ask(message)
+        return chunk_of({"actions": reply.get(told.actions)}, self.contract, told.url)
+
+    def close(self) -> None:
+        """Say goodbye to the server."""
+        self._connection.close()
+
+
+def put(message: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value under its key; a dot goes one map down, as in ``images.cam_high``."""
+    *path, last = key.split(".")
+    for part in path:
+        message = message.setdefault(part, {})
+    message[last] = value
+
+
+def fit_whole(picture: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3), the whole picture as large as it goes, with black borders."""
+    if size is None or picture.shape[:2] == tuple(size):
+        return np.ascontiguousarray(picture)
+    scale = min(size[0] / picture.shape[0], size[1] / picture.shape[1])
+    height, width = (max(1, round(n * scale)) for n in picture.shape[:2])
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    canvas = np.zeros((*size, 3), np.uint8)
+    resized = Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), Image.Resampling.BILINEAR)
+    canvas[top : top + height, left : left + width] = np.asarray(resized)
+    return canvas

@@ -1,0 +1,249 @@
+"""The server: policies behind a websocket, in the protocol of openpi's client.  See docs/serving.md.
+
+One thread listens (asyncio), one computes.  Clients take turns: a client that asks without pause waits for the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response
+
+from vla_agent.errors import OptionError, ServingError, VlaAgentError
+from vla_agent.serving.limits import Limits
+from vla_agent.serving.messages import Metadata, Request, read_request
+from vla_agent.serving.session import Session, Waiting, guidable
+from vla_agent.serving.tokens import MAKE, knows
+from vla_agent.serving.wire import pack, unpack
+
+logger = logging.getLogger(__name__)
+HEALTH = "/healthz"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class PolicyServer:
+    """Serves a policy from `start` to `stop`; also a context.
+
+    Args:
+        policy: with ``contract``, ``execute``, ``reset`` and ``act``.
+        name: that clients are told.
+        host: address to listen at.
+        port: 0: any that is free.
+        token: that clients must know; None: only for clients on this machine.
+        files: name -> SHA-256 of what the policy was loaded from.
+        prepare: called once in the thread that computes, such as to set the number of its threads.
+
+    Raises:
+        OptionError: other machines could connect without a token.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        name: str,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        token: str | None = None,
+        limits: Limits | None = None,
+        files: Mapping[str, str] | None = None,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        if token is None and host not in LOOPBACK:
+            raise OptionError(
+                "other machines could connect, and no token is asked of them",
+                key="--token-file",
+                expected=f"a file with a token, or --host {LOOPBACK[0]}",
+                found=f"--host {host} without a token",
+                remedy=MAKE,
+            )
+        self._policy, self._host, self.port, self._token = policy, host, port, token
+        self._limits = limits or Limits()
+        self._contract = policy.contract
+        metadata = Metadata(name, self._contract, policy.execute, guidable(policy), files or {})
+        self._hello = pack(metadata.to_dict())
+        self._thinking = ThreadPoolExecutor(1, "policy", prepare)
+        self._began: float | None = None  # of the inference under way
+        self._clients = 0
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._error: BaseException | None = None
+        self._up = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine find it."""
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
+        return f"ws://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no inference is stuck."""
+        began = self._began
+        return began is None or time.monotonic() - began < self._limits.stalled_s
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> PolicyServer:
+        """Listen; returns when clients can connect.
+
+        Raises:
+            ServingError: the address cannot be listened at.
+        """
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="server", daemon=True)
+        self._thread.start()
+        self._up.wait()
+        if self._error is not None:
+            raise ServingError(
+                "the server cannot listen there",
+                key="--host, --port",
+                expected="an address of this machine, and a port that is free",
+                found=f"{self._host}:{self.port}: {self._error}",
+                remedy="name another --port, or 0 for any that is free",
+            ) from self._error
+        return self
+
+    def stop(self) -> None:
+        """Say goodbye to all clients and end; an inference that hangs is not waited for."""
+        if self._loop is not None and self._thread is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ending.set)
+            self._thread.join(2 * self._limits.send_s)
+        self._thinking.shutdown(wait=False, cancel_futures=True)
+        while self._began is not None and self.healthy:
+            time.sleep(0.01)
+
+    def __enter__(self) -> PolicyServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def _run(self) -> None:
+        self._loop, self._ending, self._turn = asyncio.get_running_loop(), asyncio.Event(), asyncio.Lock()
+        try:
+            server: Server = await serve(
+                self._attend,
+                self._host,
+                self.port,
+                process_request=self._admit,
+                origins=[None],  # programs send no Origin; a web page that a user happens to open does
+                compression=None,
+                max_size=self._limits.message_bytes,
+                max_queue=2,
+                close_timeout=2,
+            )
+        except (OSError, OverflowError, ValueError) as error:
+            self._error = error
+            self._up.set()
+            return
+        self.port = next(iter(server.sockets)).getsockname()[1]
+        self._up.set()
+        await self._ending.wait()
+        server.close()
+        await server.wait_closed()
+
+    # -- clients -------------------------------------------------------------------------------------------------
+
+    def _admit(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
+        """Before a connection becomes a websocket: health for anybody, the rest for those who know the token."""
+        if request.path == HEALTH:
+            status = http.HTTPStatus.OK if self.healthy else http.HTTPStatus.SERVICE_UNAVAILABLE
+            return connection.respond(status, "OK\n" if self.healthy else "the policy hangs\n")
+        if request.path != "/":
+            return connection.respond(http.HTTPStatus.NOT_FOUND, f"the policy is at /, its health at {HEALTH}\n")
+        if self._token is not None and not knows(self._token, request.headers.get_all("Authorization")):
+            logger.warning("refused %s: no token, or a wrong one", connection.remote_address)
+            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "the token is missing or wrong\n")
+        return None
+
+    async def _attend(self, connection: ServerConnection) -> None:
+        """One client, from its connection to its end; whatever it does stays with it."""
+        if self._clients >= self._limits.clients:
+            await connection.close(CloseCode.TRY_AGAIN_LATER, f"{self._limits.clients} clients are connected")
+            return
+        self._clients += 1
+        waiting, news = Waiting(self._limits.waiting), asyncio.Event()
+        answering = asyncio.create_task(self._answer(connection, waiting, news))
+        try:
+            await self._send(connection, self._hello)
+            while not answering.done():
+                data = await asyncio.wait_for(connection.recv(), self._limits.idle_s)
+                request = await self._read(connection, data)
+                if request is not None:
+                    waiting.add(request)
+                    news.set()
+        except ConnectionClosed:
+            pass
+        except (TimeoutError, asyncio.TimeoutError):
+            await connection.close(CloseCode.POLICY_VIOLATION, "too slow, or idle for too long")
+        finally:
+            self._clients -= 1
+            answering.cancel()
+
+    async def _read(self, connection: ServerConnection, data: bytes | str) -> Request | None:
+        """The request in a message, or None where it is none, and its sender was told so."""
+        try:
+            if isinstance(data, str):
+                raise ServingError("a message is text", expected="msgpack in a binary message", found=data[:40])
+            message = unpack(data)
+        except ServingError as error:  # this client speaks something else: no use to go on
+            await self._send(connection, str(error))
+            await connection.close(CloseCode.INVALID_DATA, error.what)
+            return None
+        try:
+            return read_request(message, self._contract)
+        except (VlaAgentError, ValueError, TypeError) as error:  # numpy's own, of lists that are no array
+            await self._send(connection, str(error))
+            return None
+
+    async def _answer(self, connection: ServerConnection, waiting: Waiting, news: asyncio.Event) -> None:
+        """Compute and send, one request after the other, as long as the client is there."""
+        session, loop = Session(self._policy, self._contract), asyncio.get_running_loop()
+        try:
+            while True:
+                await news.wait()
+                arrived = time.monotonic()
+                async with self._turn:
+                    request = waiting.take()
+                    if not waiting:
+                        news.clear()
+                    began = time.monotonic()
+                    try:
+                        chunk = await loop.run_in_executor(self._thinking, self._think, session, request)
+                        refused = ""
+                    except VlaAgentError as error:
+                        refused = str(error)
+                if refused:  # sent after the turn has gone to the next: this client may be slow to take it
+                    await self._send(connection, refused)
+                    continue
+                timing = {"infer_ms": 1000 * (time.monotonic() - began), "queue_ms": 1000 * (began - arrived)}
+                reply = {"actions": chunk, "server_timing": timing, "dropped": waiting.dropped}
+                await self._send(connection, pack(reply if request.id is None else reply | {"id": request.id}))
+        except (ConnectionClosed, TimeoutError, asyncio.TimeoutError):
+            await connection.close(CloseCode.POLICY_VIOLATION, "too slow")
+        except Exception as error:  # of the policy: this client's episode cannot go on, the others' can
+            logger.exception("the policy failed")
+            with contextlib.suppress(ConnectionClosed, TimeoutError, asyncio.TimeoutError):
+                await self._send(connection, f"the policy failed: {type(error).__name__}; the server's log says more")
+            await connection.close(CloseCode.INTERNAL_ERROR, "the policy failed")
+
+    def _think(self, session: Session, request: Request) -> Any:
+        self._began = time.monotonic()
+        try:
+            return session.infer(request)
+        finally:
+            self._began = None
+
+    async def _send(self, connection: ServerConnection, data: bytes | str) -> None:
+        await asyncio.wait_for(connection.send(data), self._limits.send_s)

@@ -1,0 +1,114 @@
+"""One client's episode: its own instruction and noise, on weights that all clients share; and what waits to be seen."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from vla_agent.contract import Contract
+from vla_agent.errors import ServingError
+from vla_agent.serving.messages import Request
+
+
+def share_weights(policy: Any) -> Any:
+    """A copy of the policy with the same parameters and buffers (not copied), and all else of its own."""
+    memo: dict[int, Any] = {}
+    if hasattr(policy, "parameters"):
+        memo = {id(tensor): tensor for tensor in (*policy.parameters(), *policy.buffers())}
+    return copy.deepcopy(policy, memo)
+
+
+class Session:
+    """Answers the requests of one client.
+
+    Args:
+        policy: ``reset(instruction)`` or ``reset(instruction, seed=)``, ``act(observation) -> (T, A)``.
+        contract: what it sees and emits.
+    """
+
+    def __init__(self, policy: Any, contract: Contract) -> None:
+        self._shared, self._contract = policy, contract
+        self._policy: Any = None  # made in the thread that computes
+        self._seeds = "seed" in inspect.signature(policy.reset).parameters
+        self._guidable = guidable(policy)
+        self._prompt: str | None = None
+
+    def infer(self, request: Request) -> np.ndarray:
+        """The chunk (T, A) for one request; an episode begins with ``reset`` and with another instruction.
+
+        Raises:
+            ServingError: there is no instruction, or guidance for a policy that takes none.
+            Exception: whatever the policy raises.
+        """
+        if request.committed is not None and not self._guidable:
+            raise ServingError(
+                "this policy cannot be guided",
+                key="committed",
+                expected="no committed actions: the metadata says guidable false",
+                found="committed actions",
+                remedy="execute its chunks open loop or by an ensemble",
+            )
+        prompt = request.prompt if request.prompt is not None else self._prompt
+        if prompt is None:
+            raise ServingError(
+                "the policy has no instruction",
+                key="prompt",
+                expected="an instruction with the first observation",
+                found="none",
+                remedy='add "prompt" to the request',
+            )
+        if self._policy is None:
+            self._policy = share_weights(self._shared)
+        if request.reset or prompt != self._prompt:
+            self._policy.reset(prompt, **({"seed": request.seed or 0} if self._seeds else {}))
+            self._prompt = prompt
+        more = {} if request.committed is None else {"committed": request.committed}
+        return self._contract.check_chunk(self._policy.act(request.observation, **more))
+
+
+def guidable(policy: Any) -> bool:
+    """Whether real-time chunking can guide it: ``act`` takes ``committed``."""
+    return "committed" in inspect.signature(policy.act).parameters
+
+
+class Waiting:
+    """The newest ``size`` requests of a client; where one too many comes, the oldest is dropped, never the newest.
+
+    What a dropped request said beside its observation (an episode begins, the instruction, the seed) is not lost: the
+    next one says it.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._requests: deque[Request] = deque()
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def add(self, request: Request) -> None:
+        """Let the newest request wait."""
+        self._requests.append(request)
+        while len(self._requests) > self._size:
+            self._drop()
+
+    def take(self) -> Request:
+        """The oldest that still waits."""
+        return self._requests.popleft()
+
+    def _drop(self) -> None:
+        old, following = self._requests.popleft(), self._requests[0]
+        self.dropped += 1
+        own = following.prompt is not None and following.reset
+        self._requests[0] = replace(
+            following,
+            prompt=old.prompt if following.prompt is None else following.prompt,
+            seed=following.seed if own or following.seed is not None else old.seed,
+            reset=following.reset or old.reset,
+            committed=None if old.reset else following.committed,  # rows of the episode before bind nobody
+        )
