@@ -54,7 +54,7 @@ def _steps(source: Path, folder: Path) -> Any:
 
     from sim.env import tabletop_contract
     from vla_agent.models.heads import HeadConfig
-    from vla_agent.models.vlm_backbone import VLMOptions
+    from vla_agent.models.vlm_backbone import VLMBackbone, VLMOptions
     from vla_agent.models.vlm_files import open_vlm
     from vla_agent.policy import VLAPolicy, load_policy
 
@@ -95,10 +95,11 @@ def _steps(source: Path, folder: Path) -> Any:
         "state": rng.normal(size=contract.state_dim).astype(np.float32),
     }
     again = load_policy(folder)
-    policy.eval()
+    if not isinstance(again.backbone, VLMBackbone):
+        raise RuntimeError("the reloaded backbone is of another kind")
     with torch.no_grad():
         mine, theirs = (
-            p.backbone.features(images[:1], p.backbone.encode_text([INSTRUCTION]))["hidden"] for p in (policy, again)
+            b.features(images[:1], b.encode_text([INSTRUCTION]))["hidden"] for b in (backbone.eval(), again.backbone)
         )
     if not torch.equal(mine, theirs):
         raise RuntimeError(f"the reloaded backbone differs by {float((mine - theirs).abs().max()):.2g}")

@@ -61,6 +61,7 @@ class DiffusionHead(ChunkTransformer):
             config.train_steps,
             beta_schedule="squaredcos_cap_v2",
             algorithm_type="dpmsolver++",
+            prediction_type="sample",  # see `meant`
             final_sigmas_type="zero",
             lambda_min_clipped=-5.1,  # without it the first step of a cosine schedule divides by almost nothing
         )
@@ -145,5 +146,16 @@ class DiffusionHead(ChunkTransformer):
         scheduler.set_timesteps(self.config.serve_steps)
         for step in scheduler.timesteps:
             level = (step / (1000 if flow else self.config.train_steps)).expand(len(x))
-            x = scheduler.step(self.serve(x, level, condition), step, x).prev_sample
+            said = self.serve(x, level, condition)
+            if scheduler is self.dpm:
+                said = self.meant(x, said, step)
+            x = scheduler.step(said, step, x).prev_sample
         return x
+
+    def meant(self, noisy: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+        """The chunk that a predicted noise means, within what a chunk can be.
+
+        At the first steps a small error of the noise is a large one of the chunk.  DDIM's scheduler clips it by itself.
+        """
+        kept = self.dpm.alphas_cumprod[step]
+        return ((noisy - (1 - kept).sqrt() * noise) / kept.sqrt()).clamp(-1.5, 1.5)

@@ -67,7 +67,9 @@ def load_vlm(folder: str | PathLike[str]) -> VLMBackbone:
     """
     try:
         fields: dict[str, Any] = json.loads((Path(folder) / OPTIONS).read_text())
-        options = VLMOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        for key in ("image_size", "freeze"):
+            fields[key] = tuple(fields[key])
+        options = VLMOptions(**fields)
         model, loading = AutoModel.from_pretrained(
             folder, dtype=getattr(torch, options.dtype), use_safetensors=True, output_loading_info=True
         )
