@@ -20,7 +20,7 @@ from vla_agent.gate.certificate import read_certificate, sign, write_certificate
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts
 from vla_agent.gate.judge import judge, label
-from vla_agent.gate.plan import Planner, tests_of
+from vla_agent.gate.plan import Planner, sequential_tests
 from vla_agent.gate.runner import run_gate
 from vla_agent.gate.spec import load_gate
 from vla_agent.gate.verify import verify
@@ -186,7 +186,7 @@ def test_perception_and_control_are_counted_apart(tmp_path):
     (tmp_path / "apart.yaml").write_text(TINY + APART)
     spec = load_gate(tmp_path / "apart.yaml")
     for without in ((), (ORACLE,)):  # a policy that cannot be told is not tried
-        planner = Planner(spec, tests_of(spec, 0.05), without)
+        planner = Planner(spec, sequential_tests(spec, 0.05), without)
         assert any(job.control == ORACLE for job in planner.round([])) == (not without)
 
 

@@ -178,14 +178,14 @@ def test_a_recorded_episodes_actions_are_read_again(tmp_path):
         recorder.write("/policy/action", 9, bytes(serialize_message(ending)))
         return recorder.end("success")
 
-    recorded = read_actions(record(), "joint_states", ["j1", "j2"])
+    recorded = read_actions(record(), "joint_states", ["j1", "j2"], messages.decode)
     assert recorded.names == ("a", "b") and np.array_equal(recorded.actions, rows)
     assert recorded.start.tolist() == [1.5, 0.5], "the last state before the first action"
     for bad, word in ((record(states=False), "no joint state"), (record(names=("c", "d")), "2 kinds")):
         with pytest.raises(NodeError, match=word):
-            read_actions(bad, "joint_states", ["j1", "j2"])
+            read_actions(bad, "joint_states", ["j1", "j2"], messages.decode)
     with pytest.raises(NodeError, match="cannot be replayed"):
-        read_actions(tmp_path / "nothing", "joint_states", ["j1", "j2"])
+        read_actions(tmp_path / "nothing", "joint_states", ["j1", "j2"], messages.decode)
 
 
 def test_the_graphs_report_is_compared_with_one_process_on_shared_seeds(tmp_path):

@@ -13,7 +13,7 @@ from typing import Any
 
 from vla_agent.evaluation.statistics import paired_difference
 from vla_agent.gate.apart import ORACLE, part
-from vla_agent.gate.plan import CONTROL, ordered, tests_of
+from vla_agent.gate.plan import CONTROL, ordered, sequential_tests
 from vla_agent.gate.spec import Gate
 from vla_agent.gate.statistics import clopper_pearson, holm, mcnemar, spent
 
@@ -36,7 +36,7 @@ def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[s
     ``apart`` (`vla_agent.gate.apart.part`) where the gate file asks for ``oracle``.
     """
     alpha = spent(gate.alpha, attempt)
-    tests = tests_of(gate, alpha)
+    tests = sequential_tests(gate, alpha)
     checks: dict[str, Any] = {}
     for name, played in ordered(rows, gate).items():
         outcomes = [bool(r["outcome"]) for r in played]

@@ -38,7 +38,7 @@ def variation_of(cell: str) -> Variation | None:
     return None if kind in (CONTROL, ORACLE) else Variation(name, int(severity or 0))
 
 
-def tests_of(gate: Gate, alpha: float) -> dict[str, SequentialTest]:
+def sequential_tests(gate: Gate, alpha: float) -> dict[str, SequentialTest]:
     """The test of every judged check, at the error rate that this attempt may spend."""
     judged = {name: c for name, c in gate.judged().items() if c.threshold is not None}
     return {name: design(float(c.threshold or 0), c.margin, alpha, gate.beta) for name, c in judged.items()}

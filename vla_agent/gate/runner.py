@@ -31,7 +31,7 @@ from vla_agent.gate.canonical import digest, write_aside
 from vla_agent.gate.certificate import FORMAT, sign, write_certificate
 from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts, simulator_files
 from vla_agent.gate.judge import judge
-from vla_agent.gate.plan import Planner, tests_of
+from vla_agent.gate.plan import Planner, sequential_tests
 from vla_agent.gate.play import play
 from vla_agent.gate.report import page
 from vla_agent.gate.spec import Gate, hash_gate, load_gate
@@ -102,7 +102,7 @@ def run_gate(
     attempt = _attempt(out, resume, parts["digest"], suite, ledger_file, lambda: _latency(policy, gate, load, learned))
     alpha = spent(gate.alpha, attempt.number)
     told = ORACLE in gate.judged() and policy not in SCRIPTED and takes_truth(load(policy))
-    planner = Planner(gate, tests_of(gate, alpha), without=() if told else (ORACLE,))
+    planner = Planner(gate, sequential_tests(gate, alpha), without=() if told else (ORACLE,))
     head: dict[str, Any] = {
         "policy": policy,
         "suite": gate.suite,

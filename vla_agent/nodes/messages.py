@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -15,6 +16,18 @@ from vla_agent.contract import Contract
 from vla_agent.errors import ObservationError
 
 CHANNELS = {"rgb8": slice(None), "bgr8": slice(None, None, -1)}
+
+
+def decode(data: bytes, type_name: str) -> JointState | JointTrajectory:
+    """A message of its wire bytes; ``type_name`` such as ``sensor_msgs/msg/JointState``.
+
+    Raises:
+        ValueError: another type.
+    """
+    types = {"sensor_msgs/msg/JointState": JointState, "trajectory_msgs/msg/JointTrajectory": JointTrajectory}
+    if type_name not in types:
+        raise ValueError(f"{type_name} is none of {', '.join(types)}")
+    return deserialize_message(data, types[type_name])
 
 
 def seconds(stamp: Time) -> float:

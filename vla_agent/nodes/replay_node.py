@@ -37,7 +37,7 @@ class ReplayNode(Node):
         factor = pace_of(self)
         bag = Path(str(self.declare_parameter("bag", "").value))
         self._tolerance = float(self.declare_parameter("start_tolerance", 0.1).value)
-        self._recorded = read_actions(bag, self._robot.joint_states, self._robot.joint_names)
+        self._recorded = read_actions(bag, self._robot.joint_states, self._robot.joint_names, messages.decode)
         self._reporter = Reporter(self)
         self._joints: np.ndarray | None = None
         self._stopped: bool | None = None

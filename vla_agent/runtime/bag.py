@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,33 +23,34 @@ class Recorded:
     start: np.ndarray
 
 
-def read_actions(folder: Path, joint_states: str, joints: Sequence[str]) -> Recorded:
+def read_actions(
+    folder: Path, joint_states: str, joints: Sequence[str], decode: Callable[[bytes, str], Any]
+) -> Recorded:
     """The actions of a recorded episode.
 
     Args:
         folder: of the bag, such as ``recordings/episode-0000``.
         joint_states: topic of the joint states.
         joints: names of the joints, in the order wanted.
+        decode: makes a message of its wire bytes and its type's name (`nodes.messages.decode`).
 
     Raises:
         NodeError: no bag, no actions in it, or no joint states; or the package `rosbags` is missing.
     """
     try:
         from rosbags.rosbag2 import Reader
-        from rosbags.typesys import Stores, get_typestore
     except ImportError as error:
         remedy = "pip install 'vla_agent[ros-bags]'"
         raise NodeError(
             "replaying needs the package rosbags", key="rosbags", found=str(error), remedy=remedy
         ) from error
-    types = get_typestore(Stores.ROS2_JAZZY)
     topics, names, rows = (ACTIONS, f"/{joint_states.lstrip('/')}"), [], []
     start: np.ndarray | None = None
     before = True
     try:
         with Reader(folder) as reader:
             for connection, _, raw in reader.messages([c for c in reader.connections if c.topic in topics]):
-                message: Any = types.deserialize_cdr(raw, connection.msgtype)
+                message = decode(bytes(raw), connection.msgtype)
                 if connection.topic == ACTIONS and len(message.points):
                     names.append(tuple(message.joint_names))
                     rows.append(np.array(message.points[0].positions))

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
-from vla_agent.errors import RecipeError
+from vla_agent.errors import CheckpointError, RecipeError
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
 from vla_agent.training.recipe import BackboneSizes
@@ -19,14 +19,22 @@ def fitting_backbone(folder: Path, sizes: BackboneSizes) -> tuple[Backbone, list
     """A backbone of these sizes with every weight of ``folder`` that fits, and the modules that begin untrained.
 
     Raises:
+        CheckpointError: the folder's weights cannot be read.
         RecipeError: less than half of the parameters fit: these are the weights of something else.
     """
-    config = AutoConfig.from_pretrained(folder)
+    try:
+        config, weights = AutoConfig.from_pretrained(folder), load_file(folder / "model.safetensors")
+    except Exception as error:
+        raise CheckpointError(
+            "the weights to start from cannot be read",
+            file=folder,
+            expected="config.json and model.safetensors, whole",
+            found=f"{type(error).__name__}: {error}",
+            remedy="get the checkpoint again, or leave start_from out",
+        ) from error
     model = PointingVLM(PointingVLMConfig(**{**config.to_dict(), **sizes.model_dump(mode="json")}))
     wanted = model.state_dict()
-    fitting = {
-        k: v for k, v in load_file(folder / "model.safetensors").items() if k in wanted and wanted[k].shape == v.shape
-    }
+    fitting = {k: v for k, v in weights.items() if k in wanted and wanted[k].shape == v.shape}
     new = [n for n, _ in model.named_parameters() if n not in fitting]
     sizes_of = {n: p.numel() for n, p in model.named_parameters()}
     if sum(sizes_of[n] for n in new) > MOST_NEW * sum(sizes_of.values()):

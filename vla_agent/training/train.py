@@ -27,6 +27,7 @@ from vla_agent.models.heads import HeadConfig
 from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
 from vla_agent.models.vlm_backbone import VLMBackbone, VLMOptions
 from vla_agent.models.vlm_files import OPTIONS, open_vlm
+from vla_agent.parties import contract_of
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.curve import draw_curve
 from vla_agent.training.data import Demonstrations, Questions, load_demonstrations, load_questions
@@ -92,6 +93,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
 def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> VLAPolicy:
     """An untrained policy of the recipe's sizes with a tokenizer for this data, or the one to start from."""
     if recipe.start_from:
+        contract_of(recipe.start_from).require(demos.contract, recipe.start_from, "the demonstrations")
         folder = find_folder(recipe.start_from) / "backbone"
         backbone: Backbone | VLMBackbone | None = None  # None: the folder's own
         fresh: list[str] = []
@@ -100,7 +102,6 @@ def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) ->
         if fresh:
             console.print(f"new, untrained parts of the backbone: {', '.join(fresh)}")
         policy = load_policy(recipe.start_from, backbone)
-        policy.contract.require(demos.contract, recipe.start_from, "the demonstrations")
         if "head" in recipe.model_fields_set and recipe.head.config() != policy.head.config:
             console.print("the head is another one than that of start_from: it begins untrained")
             policy = with_new_head(policy, recipe.head.config())
