@@ -127,6 +127,7 @@ def _train(folder: Path, name: str, backbone_of: str, demonstrations: list[str],
             "name": name,
             "data": {"demonstrations": demonstrations},
             "start_from": backbone_of,
+            "fresh_head": True,  # also where it is of the same sizes as the policy's own
             "head": {**SIZES, **TRAINED[name]},
             "train_head": {"samples": samples, "batch": 64, "learning_rate": 8e-4, "warmup_steps": 200}
             | {"frame_stride": 2},

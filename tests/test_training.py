@@ -32,6 +32,7 @@ name_stem: {{samples: 16, batch: 4}}
 pretrain: {{samples: 32, batch: 8, learning_rate: 0.001}}
 train_head: {{samples: 64, batch: 16, learning_rate: 0.001}}
 """
+YES = ("false", "true")
 PARTS_OF = ("vision_model", "text_model")
 
 
@@ -162,6 +163,10 @@ def test_training_starts_from_the_weights_that_fit(recipe_file, tmp_path):
     sizes = load_recipe(recipe_file, (*none, "backbone.move_kernel=5")).backbone
     backbone, fresh = fitting_backbone(first / "backbone", sizes)
     assert fresh == ["move", "move.centre", "move.of_named", "move.share"]
+    again = (*none, f"start_from={first}", "head.serve_steps=3")
+    heads = [load_policy(train(load_recipe(recipe_file, (*again, f"fresh_head={f}")), tmp_path / f)).head for f in YES]
+    same = [torch.equal(h.position, load_policy(first).head.position) for h in heads]
+    assert same == [True, False]
     kept = load_policy(first).backbone.model.state_dict()
     torch.testing.assert_close({k: backbone.model.state_dict()[k] for k in kept}, kept)
     with pytest.raises(RecipeError, match="start_from"):

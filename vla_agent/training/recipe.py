@@ -142,6 +142,7 @@ class Recipe(_Strict):
     pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
     train_head: TrainHead
     start_from: str = Field("", description="a policy folder whose weights are the starting point")
+    fresh_head: bool = Field(False, description="with start_from: the head begins untrained all the same")
 
 
 def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> Recipe:

@@ -7,6 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -102,9 +103,12 @@ def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) ->
         if fresh:
             console.print(f"new, untrained parts of the backbone: {', '.join(fresh)}")
         policy = load_policy(recipe.start_from, backbone)
-        if "head" in recipe.model_fields_set and recipe.head.config() != policy.head.config:
-            console.print("the head is another one than that of start_from: it begins untrained")
-            policy = with_new_head(policy, recipe.head.config())
+        head = recipe.head.config()
+        serving: dict[str, Any] = {k: getattr(policy.head.config, k) for k in ("serve_steps", "sampler", "guidance")}
+        other = "head" in recipe.model_fields_set and replace(head, **serving) != policy.head.config
+        if recipe.fresh_head or other:
+            console.print("the head begins untrained" + (": it is another one than that of start_from" * other))
+            policy = with_new_head(policy, head)
         policy.requires_grad_(True)
         if isinstance(policy.backbone, VLMBackbone):
             policy.backbone.freeze()
