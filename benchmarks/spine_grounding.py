@@ -75,7 +75,7 @@ def _trained(name: str, demos: list[Path], questions: list[Path]) -> Any:
     torch.manual_seed(recipe.seed)
     demonstrations = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
     asked = load_questions(recipe.data.questions) if questions else None
-    backbone = build(recipe, demonstrations, asked).backbone
+    backbone: Any = build(recipe, demonstrations, asked).backbone
     model = backbone.model.to(memory_format=torch.channels_last)
     batches = PretrainBatches(backbone, asked, demonstrations, recipe.pretrain)
     if naming:

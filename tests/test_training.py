@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
+from safetensors.torch import load_file
 
+from benchmarks.random_vlms import save_small_vlm
 from vla_agent.errors import DatasetError, RecipeError
 from vla_agent.models.pointing_vlm import Pointing
 from vla_agent.policy import load_policy
@@ -28,6 +32,8 @@ name_stem: {{samples: 16, batch: 4}}
 pretrain: {{samples: 32, batch: 8, learning_rate: 0.001}}
 train_head: {{samples: 64, batch: 16, learning_rate: 0.001}}
 """
+YES = ("false", "true")
+PARTS_OF = ("vision_model", "text_model")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +61,21 @@ def test_training_gives_a_policy_that_acts(recipe_file, tmp_path):
     assert {f.name for f in folder.iterdir()} >= {"recipe.yaml", "training.json", "curve.png", "policy.json"}
     description = json.loads((folder / "training.json").read_text())
     assert description["parameters"]["trained"] == sum(p.numel() for p in policy.parameters())
+
+
+@pytest.mark.parametrize("freeze", ["[vision, projector, language]", "[vision]"])
+def test_a_pretrained_backbone_is_trained_on_from_its_recipe(recipe_file, tmp_path, freeze):
+    source = save_small_vlm("smolvlm", tmp_path / "vlm")
+    settings = (f"vlm.model={source}", "vlm.layer=2", f"vlm.freeze={freeze}", "name_stem.samples=0")
+    folder = train(load_recipe(recipe_file, (*settings, "pretrain.samples=0")), tmp_path / "run")
+    policy = load_policy(folder)
+    policy.reset("put the red mug in the tray")
+    images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in policy.contract.cameras}
+    chunk = policy.act({"images": images, "state": np.zeros(policy.contract.state_dim, np.float32)})
+    assert chunk.shape == (policy.contract.chunk_length, policy.contract.action_dim)
+    kept, new = load_file(source / "model.safetensors"), load_file(folder / "backbone/model.safetensors")
+    same = {part: all(torch.equal(v, kept[f"model.{k}"]) for k, v in new.items() if part in k) for part in PARTS_OF}
+    assert same == {"vision_model": True, "text_model": "language" in freeze}
 
 
 def test_a_resumed_training_ends_with_the_same_bits(recipe_file, tmp_path, monkeypatch):
@@ -142,6 +163,10 @@ def test_training_starts_from_the_weights_that_fit(recipe_file, tmp_path):
     sizes = load_recipe(recipe_file, (*none, "backbone.move_kernel=5")).backbone
     backbone, fresh = fitting_backbone(first / "backbone", sizes)
     assert fresh == ["move", "move.centre", "move.of_named", "move.share"]
+    again = (*none, f"start_from={first}", "head.serve_steps=3")
+    heads = [load_policy(train(load_recipe(recipe_file, (*again, f"fresh_head={f}")), tmp_path / f)).head for f in YES]
+    same = [torch.equal(h.position, load_policy(first).head.position) for h in heads]
+    assert same == [True, False]
     kept = load_policy(first).backbone.model.state_dict()
     torch.testing.assert_close({k: backbone.model.state_dict()[k] for k in kept}, kept)
     with pytest.raises(RecipeError, match="start_from"):
@@ -169,6 +194,10 @@ def test_no_word_is_unknown_to_the_tokenizer():
     [
         (("pretrain.sampels=3",), ("pretrain.sampels", "did you mean samples")),
         (("head.objective=magic",), ("head.objective", "flow")),
+        (("head.size=S",), ("head.size", "named size")),
+        (("vlm.model=owner/name",), ("pretrain.samples", "0")),
+        (("vlm.model=owner/name", "pretrain.samples=0", "name_stem.samples=0", "vlm.freeze=[]", "vlm.dtype=bfloat16"),)
+        + (("vlm.dtype", "float32"),),
         (("seed",), ("key.sub=value",)),
     ],
 )
@@ -177,6 +206,25 @@ def test_recipe_mistakes_are_named(recipe_file, overrides, words):
         load_recipe(recipe_file, overrides)
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("file", sorted(Path("policies").glob("*.yaml")), ids=lambda f: f.stem)
+def test_each_recipe_here_is_valid(file):
+    assert load_recipe(file).name == file.stem
+
+
+def test_a_training_is_gone_on_with_after_settings_were_added(recipe_file, tmp_path):
+    """A recipe that was kept before a setting existed is not another recipe."""
+    none = ("train_head.samples=0", "pretrain.samples=0", "name_stem.samples=0")
+    recipe = load_recipe(recipe_file, none)
+    train(recipe, tmp_path / "run")
+    file = tmp_path / "run/recipe.yaml"
+    yaml = YAML()
+    kept = yaml.load(file.read_text())
+    del kept["vlm"], kept["head"]["kind"], kept["train_head"]["keep_features"]
+    with file.open("w") as f:
+        yaml.dump(kept, f)
+    train(recipe, tmp_path / "run", resume=True)
 
 
 def test_missing_questions_name_the_command_that_makes_them(tmp_path):

@@ -2,7 +2,7 @@
 
 policy.json           contract, sizes of the head, steps to execute, SHA-256 of the weight files
 backbone/             a transformers model with tokenizer and image processor
-head.safetensors      the diffusion head and the normalisers' statistics
+head.safetensors      the head and the normalisers' statistics
 """
 
 from __future__ import annotations
@@ -18,44 +18,47 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from vla_agent.contract import Contract
-from vla_agent.errors import CheckpointError
+from vla_agent.errors import CheckpointError, OptionError
 from vla_agent.execution.realtime import Committed
 from vla_agent.folder import find_folder
-from vla_agent.models.backbone import Backbone, TextFeatures, geometry, geometry_dim, stack_images
-from vla_agent.models.head import DiffusionHead, HeadConfig
+from vla_agent.models.backbone import Backbone, stack_images
+from vla_agent.models.heads import HeadConfig, build_head
 from vla_agent.models.inpainting import sample_guided
 from vla_agent.models.normaliser import Normaliser
 from vla_agent.models.truth import Truth
+from vla_agent.models.vlm_backbone import VLMBackbone
+from vla_agent.models.vlm_files import OPTIONS, load_vlm, save_vlm
 
 FORMAT = 1
 
 
 class VLAPolicy(nn.Module):
-    """Vision-language backbone, diffusion head, normalisers and contract.
+    """Vision-language backbone, action head, normalisers and contract.
 
     Use: ``policy.reset("put the red mug in the tray")``, then ``policy.act(observation)`` -> chunk (T, A) in the
     contract's units, of which ``policy.execute`` rows are meant to be executed before the next look.
     """
 
-    def __init__(self, contract: Contract, backbone: Backbone, head: HeadConfig, execute: int = 8) -> None:
+    def __init__(
+        self, contract: Contract, backbone: Backbone | VLMBackbone, head: HeadConfig, execute: int = 8
+    ) -> None:
         super().__init__()
         self.contract, self.execute = contract, execute
         self.backbone = backbone
-        config = backbone.model.config
-        self.head = DiffusionHead(
+        self.head = build_head(
             head,
             contract.chunk_length,
             contract.action_dim,
             contract.state_dim,
             backbone.feature_dim,
-            geometry_dim(config.num_views, config.num_roles),
+            backbone.geometry_dim,
         )
         self.state_normaliser = Normaliser(contract.state_dim)
         self.action_normaliser = Normaliser(contract.action_dim)
-        self._text: TextFeatures | None = None
+        self._text: Any = None  # what the backbone made of the instruction
         self._generator = torch.Generator()
 
     @torch.inference_mode()
@@ -78,22 +81,40 @@ class VLAPolicy(nn.Module):
         Raises:
             ObservationError: the observation does not fit the contract.
             CheckpointError: `reset` was not called.
-            OptionError: ``committed`` with a head that cannot be guided.
+            OptionError: ``committed`` with a head that cannot be guided, ``truth`` where `takes_places` is False.
         """
         if self._text is None:
             raise CheckpointError("the policy has no instruction", key="reset", remedy="call reset(instruction) first")
         self.contract.check_observation(observation)
         state = torch.from_numpy(np.asarray(observation["state"], dtype=np.float32))[None]
-        out = self.backbone(stack_images(observation["images"], self.contract.camera_names), self._text)
-        places = (out.points, out.seen, out.located) if truth is None else truth.perceived()
-        condition = (out.hidden, self.state_normaliser(state), geometry(*places, state[:, :3]))
+        parts = self.backbone.features(stack_images(observation["images"], self.contract.camera_names), self._text)
+        if truth is not None:
+            parts = {**parts, **self._told(truth)}
+        geometry = self.backbone.geometry_of(parts, state[:, :3])
+        condition, mask = (parts["hidden"], self.state_normaliser(state), geometry), parts.get("mask")
         if committed is None:
-            chunk = self.head.sample(*condition, generator=self._generator)
+            chunk = self.head.sample(*condition, generator=self._generator, mask=mask)
         else:
             target = self.action_normaliser(torch.from_numpy(committed.actions))[None].clamp(-1.5, 1.5)
             weights = torch.from_numpy(committed.weights())
-            chunk = sample_guided(self.head, *condition, target, weights, self._generator)
+            chunk = sample_guided(self.head, *condition, target, weights, self._generator, mask)
         return self.contract.check_chunk(self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].numpy())
+
+    @property
+    def takes_places(self) -> bool:
+        """Whether the head sees places in numbers, so that it can be told true ones."""
+        return self.backbone.geometry_dim > 0
+
+    def _told(self, truth: Truth) -> dict[str, Tensor]:
+        if not self.takes_places:
+            raise OptionError(
+                "this policy cannot be told where things are",
+                key="truth",
+                expected="a backbone that says places in numbers",
+                found=type(self.backbone).__name__,
+                remedy="leave the truth out; a gate leaves out its check 'oracle' by itself",
+            )
+        return dict(zip(("points", "seen", "located"), truth.perceived(), strict=True))
 
     def parameter_counts(self) -> dict[str, int]:
         return {
@@ -109,20 +130,24 @@ class VLAPolicy(nn.Module):
         if folder.exists():
             shutil.copytree(folder, aside)
         aside.mkdir(parents=True, exist_ok=True)
-        self.backbone.save(aside / "backbone", dtype)
+        if isinstance(self.backbone, VLMBackbone):
+            save_vlm(self.backbone, aside / "backbone")
+        else:
+            self.backbone.save(aside / "backbone", dtype)
         params = {name for name, _ in self.named_parameters()}
         state = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
         save_file(
             {k: (v.to(dtype) if k in params else v).contiguous() for k, v in state.items()},
             aside / "head.safetensors",
         )
+        weights = [*sorted((aside / "backbone").rglob("*.safetensors")), aside / "head.safetensors"]
         description = {
             "format": FORMAT,
             "contract": self.contract.to_dict(),
             "head": asdict(self.head.config),
             "execute": self.execute,
             "parameters": self.parameter_counts(),
-            "sha256": {name: _sha256(aside / name) for name in ("backbone/model.safetensors", "head.safetensors")},
+            "sha256": {f.relative_to(aside).as_posix(): _sha256(f) for f in weights},
         }
         (aside / "policy.json").write_text(json.dumps(description, indent=2) + "\n")
         old = folder.with_name(folder.name + ".old")
@@ -133,7 +158,7 @@ class VLAPolicy(nn.Module):
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_policy(path: str | PathLike[str], backbone: Backbone | None = None) -> VLAPolicy:
+def load_policy(path: str | PathLike[str], backbone: Backbone | VLMBackbone | None = None) -> VLAPolicy:
     """Load a policy folder, or a Hugging Face hub id of one; with ``backbone`` in place of the folder's own.
 
     The folder of an adapter (see `vla_agent.finetuning`) loads as the policy that it makes of its base.
@@ -200,8 +225,11 @@ def load_policy(path: str | PathLike[str], backbone: Backbone | None = None) -> 
             found=str(error),
             remedy="get the checkpoint again",
         ) from error
-    policy = VLAPolicy(contract, backbone or Backbone.load(folder / "backbone"), head, int(description["execute"]))
-    _check_views(policy, file)
+    if backbone is None:
+        part = folder / "backbone"
+        backbone = load_vlm(part) if (part / OPTIONS).is_file() else Backbone.load(part)
+    backbone.check_cameras(contract, file)
+    policy = VLAPolicy(contract, backbone, head, int(description["execute"]))
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "head.safetensors").items()}
     wanted = {k: tuple(v.shape) for k, v in policy.state_dict().items() if not k.startswith("backbone.")}
     held = {k: tuple(v.shape) for k, v in state.items()}
@@ -221,19 +249,9 @@ def load_policy(path: str | PathLike[str], backbone: Backbone | None = None) -> 
     return policy.eval().requires_grad_(False)
 
 
-def _check_views(policy: VLAPolicy, file: Path) -> None:
-    config = policy.backbone.model.config
-    sizes = {(c.height, c.width) for c in policy.contract.cameras}
-    if len(policy.contract.cameras) != config.num_views or sizes != {tuple(config.image_size)}:
-        raise CheckpointError(
-            "contract and backbone disagree on the cameras",
-            file=file,
-            key="contract.cameras",
-            expected=f"{config.num_views} cameras of {tuple(config.image_size)}",
-            found=[(c.name, c.height, c.width) for c in policy.contract.cameras],
-            remedy="get the checkpoint again: its parts come from different trainings",
-        )
-
-
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        while block := f.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

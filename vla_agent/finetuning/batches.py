@@ -18,12 +18,12 @@ from vla_agent.finetuning.ranks import Ranks
 from vla_agent.finetuning.recipe import FineTune
 from vla_agent.finetuning.trust import sharpness_aware
 from vla_agent.finetuning.wordings import other_words
-from vla_agent.models.backbone import TextFeatures, geometry
+from vla_agent.models.backbone import TextFeatures
 from vla_agent.models.pointing_vlm import Pointing
 from vla_agent.policy import VLAPolicy
 from vla_agent.training.data import Demonstrations
 from vla_agent.training.pretrain import pointing_losses
-from vla_agent.training.train_head import Said, choose_frames, conditions, draw_rows
+from vla_agent.training.train_head import choose_frames, conditions, draw_rows
 
 ORTHOGONAL = 0.1  # weight of adalora's penalty
 
@@ -191,13 +191,14 @@ def said(policy: VLAPolicy, images: Tensor, words: list[str], learn: bool) -> Po
     index = torch.tensor([unique.index(w) for w in words])
     with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
         text = policy.backbone.encode_text(unique)
-        return policy.backbone(images, TextFeatures(text.tokens[index], text.summary[index], text.mask[index]))
+        assert isinstance(text, TextFeatures), "the small backbone's"
+        return policy.backbone(images, text.pick(index))
 
 
-def _plain(out: Pointing) -> Said:
-    return Said(out.hidden, out.points, out.seen, out.located)
+def _plain(out: Pointing) -> dict[str, Tensor]:
+    return {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}
 
 
-def _unhidden(policy: VLAPolicy, out: Said, state: Tensor) -> Given:
+def _unhidden(policy: VLAPolicy, out: dict[str, Tensor], state: Tensor) -> Given:
     """What the head is given when it serves: nothing hidden, nothing made noisy."""
-    return out.hidden, policy.state_normaliser(state), geometry(out.points, out.seen, out.located, state[:, :3])
+    return out["hidden"], policy.state_normaliser(state), policy.backbone.geometry_of(out, state[:, :3])

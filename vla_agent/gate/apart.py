@@ -23,8 +23,8 @@ ORACLE = "oracle"  # the cell, and the check of the gate file
 
 
 def takes_truth(policy: Any) -> bool:
-    """Whether a policy can be told: ``act`` has an argument ``truth``."""
-    return "truth" in inspect.signature(policy.act).parameters
+    """Whether a policy can be told: ``act`` has an argument ``truth``, and the head sees places in numbers."""
+    return "truth" in inspect.signature(policy.act).parameters and getattr(policy, "takes_places", True)
 
 
 class Told:

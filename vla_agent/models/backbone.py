@@ -1,4 +1,13 @@
-"""The backbone as the policy sees it: images and an instruction in, features out."""
+"""The backbone as the policy sees it: images and an instruction in, features out.
+
+What policy and training ask of a backbone, this one or a `vla_agent.models.vlm_backbone.VLMBackbone`:
+
+    feature_dim, geometry_dim              C, and how many numbers `geometry_of` gives
+    encode_text(texts) -> text             once an instruction; ``text.pick(rows)`` chooses prompts
+    features(images, text) -> parts        named tensors (B, ...), among them ``hidden`` (B, N, C) and perhaps ``mask``
+    geometry_of(parts, ee_position)        (B, G), or None where a backbone says nothing in numbers
+    check_cameras(contract, file)          raises where it cannot see what the contract names
+"""
 
 from __future__ import annotations
 
@@ -11,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
 
+from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
 from vla_agent.models.pointing_vlm import Pointing, PointingVLM
 
@@ -22,6 +32,10 @@ class TextFeatures:
     tokens: Tensor  # (B, L, C)
     summary: Tensor  # (B, C)
     mask: Tensor  # (B, L)
+
+    def pick(self, index: Tensor) -> TextFeatures:
+        """Those of the prompts of these rows."""
+        return TextFeatures(self.tokens[index], self.summary[index], self.mask[index])
 
 
 class Backbone(nn.Module):
@@ -42,6 +56,10 @@ class Backbone(nn.Module):
     def feature_dim(self) -> int:
         return self.model.config.hidden_size
 
+    @property
+    def geometry_dim(self) -> int:
+        return geometry_dim(self.model.config.num_views, self.model.config.num_roles)
+
     def pixels(self, images: Tensor) -> Tensor:
         """(P, V, H, W, 3) uint8 -> (P, V, 3, H, W) normalised as the image processor would."""
         return (images.movedim(-1, 2).float() / 255.0 - self.mean) / self.std
@@ -61,6 +79,32 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor, text: TextFeatures) -> Pointing:
         """(B, V, H, W, 3) uint8 and encoded text of B prompts -> hidden (B, N, C), points, seen, located."""
         return self.model.fuse(self.model.encode_images(self.pixels(images)), text.tokens, text.summary, text.mask)
+
+    def features(self, images: Tensor, text: TextFeatures) -> dict[str, Tensor]:
+        """(B, V, H, W, 3) uint8 -> hidden (B, N, C), points (B, V, R, 2), seen (B, V, R), located (B, R, 3)."""
+        out = self(images, text)
+        return {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}
+
+    def geometry_of(self, parts: dict[str, Tensor], ee_position: Tensor) -> Tensor:
+        return geometry(parts["points"], parts["seen"], parts["located"], ee_position)
+
+    def check_cameras(self, contract: Contract, file: Path) -> None:
+        """Raise where the contract's cameras are not those that the model was built for.
+
+        Raises:
+            CheckpointError: naming both.
+        """
+        config = self.model.config
+        sizes = {(c.height, c.width) for c in contract.cameras}
+        if len(contract.cameras) != config.num_views or sizes != {tuple(config.image_size)}:
+            raise CheckpointError(
+                "contract and backbone disagree on the cameras",
+                file=file,
+                key="contract.cameras",
+                expected=f"{config.num_views} cameras of {tuple(config.image_size)}",
+                found=[(c.name, c.height, c.width) for c in contract.cameras],
+                remedy="get the checkpoint again: its parts come from different trainings",
+            )
 
     def save(self, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
         """Weights in ``dtype``, statistics of the norms in fp32, safetensors."""
@@ -136,6 +180,12 @@ def geometry_dim(views: int, roles: int) -> int:
     return views * roles * 3 + roles * 9
 
 
-def stack_images(images: dict[str, np.ndarray], names: tuple[str, ...]) -> Tensor:
-    """One observation's images -> (1, V, H, W, 3) uint8 in the contract's camera order."""
-    return torch.from_numpy(np.stack([images[name] for name in names]))[None]
+def stack_images(images: dict[str, np.ndarray], names: tuple[str, ...]) -> Tensor | list[Tensor]:
+    """One observation's images -> (1, V, H, W, 3) uint8 in the contract's camera order.
+
+    Cameras of different sizes: V tensors (1, H, W, 3).
+    """
+    views = [images[name] for name in names]
+    if len({view.shape for view in views}) > 1:
+        return [torch.from_numpy(np.ascontiguousarray(view))[None] for view in views]
+    return torch.from_numpy(np.stack(views))[None]

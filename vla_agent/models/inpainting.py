@@ -17,18 +17,20 @@ from torch import Tensor
 
 from vla_agent.errors import OptionError
 from vla_agent.models.head import DiffusionHead
+from vla_agent.models.trunk import ChunkTransformer
 
 BETA = 5.0  # the paper's limit of the guidance: more is unstable with few denoising steps
 
 
 def sample_guided(
-    head: DiffusionHead,
+    head: ChunkTransformer,
     features: Tensor,
     state: Tensor,
     geometry: Tensor | None,
     target: Tensor,
     weights: Tensor,
     generator: torch.Generator | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Denoise from noise as `DiffusionHead.sample` does, guided towards ``target``: (B, T, A), normalised.
 
@@ -38,21 +40,23 @@ def sample_guided(
         features: (B, N, C).  state: (B, D).  geometry: (B, G) or None.
         target: (B, T, A) normalised.
         weights: (T,) in [0, 1]: how much each row is bound to the target.
+        mask: (B, N) 1 where a feature counts, or None.
 
     Raises:
         OptionError: the head is not a flow head.
     """
-    if head.config.objective != "flow":
+    if not isinstance(head, DiffusionHead) or head.config.objective != "flow":
         raise OptionError(
             "this policy's head cannot be guided",
             key="realtime",
-            expected="a head trained with the objective 'flow'",
-            found=head.config.objective,
+            expected="a diffusion head trained with the objective 'flow'",
+            found=f"{head.config.kind}, {head.config.objective}",
             remedy="use --execution open_loop, ensemble or adaptive",
         )
     with torch.inference_mode(False), torch.no_grad():
         features, state, target, weights = (x.clone() for x in (features, state, target, weights))
-        condition = head.encode(features, state, None if geometry is None else geometry.clone())
+        mask = None if mask is None else mask.clone()
+        condition = head.serving_condition(features, state, None if geometry is None else geometry.clone(), mask)
         x = torch.randn(len(state), head.chunk_length, head.action_dim, generator=generator)
         scheduler = head.flow
         scheduler.set_timesteps(head.config.serve_steps)
@@ -60,7 +64,7 @@ def sample_guided(
             level = step / 1000
             with torch.enable_grad():
                 noisy = x.detach().requires_grad_(True)
-                velocity = head.predict(noisy, level.expand(len(x)), condition)
+                velocity = head.serve(noisy, level.expand(len(x)), condition)
                 estimate = noisy - level * velocity
                 error = weights[:, None] * (target - estimate.detach())
                 (pull,) = torch.autograd.grad(estimate, noisy, error)

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.errors import RecipeError
+from vla_agent.models.trunk import SIZES, HeadConfig
 
 
 class Strict(BaseModel):
@@ -45,9 +46,24 @@ class BackboneSizes(Strict):
     move_kernel: int = Field(9, ge=0)
 
 
-class HeadSizes(Strict):
-    """See `vla_agent.models.head.HeadConfig`."""
+class VLMSettings(Strict):
+    """A pretrained vision-language model in place of ``backbone``: `vla_agent.models.vlm_backbone.VLMOptions`."""
 
+    model: str = Field("", description="hub id or folder of an AutoModelForImageTextToText; empty: the small one")
+    layer: int = Field(0, ge=0, description="decoder layers to keep; the last of them feeds the head; 0 for all")
+    image_size: tuple[int, ...] = Field((), description="[height, width] for the vision tower; empty for its own")
+    instruction: Literal["last", "first"] = "last"
+    attention: Literal["own", "mutual"] = "own"
+    freeze: tuple[Literal["vision", "projector", "language"], ...] = ("vision", "projector", "language")
+    fused: str = Field("", description="hub id or folder of a self-supervised vision encoder (DINOv2) to fuse in")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class HeadSizes(Strict):
+    """See `vla_agent.models.trunk.HeadConfig`; ``size`` S, B or L stands for width, depth and heads of CogACT's."""
+
+    kind: Literal["diffusion", "tokens", "regression"] = "diffusion"
+    size: Literal["", "S", "B", "L"] = ""
     width: int = 256
     depth: int = 4
     heads: int = 4
@@ -55,6 +71,15 @@ class HeadSizes(Strict):
     objective: Literal["flow", "ddpm"] = "flow"
     train_steps: int = 100
     serve_steps: int = 6
+    sampler: Literal["ddim", "dpmsolver++"] = "ddim"
+    condition_dropout: float = Field(0.0, ge=0, lt=1, description="share of samples with the learned null condition")
+    guidance: float = Field(1.0, ge=0, description="classifier-free guidance when serving; 1 for none")
+    bins: int = Field(256, ge=2, description="of an action dimension, for kind tokens")
+
+    def config(self) -> HeadConfig:
+        """What the head is built from."""
+        given = self.model_dump(exclude={"size"}) | SIZES.get(self.size, {})
+        return HeadConfig(**given)
 
 
 class Stage(Strict):
@@ -95,7 +120,7 @@ class Pretrain(Stage):
 
 
 class TrainHead(Stage):
-    """Stage 2: the diffusion head on the backbone's features, which are computed once and kept."""
+    """Stage 2: the head, on the backbone's features, which are computed once and kept while the backbone is frozen."""
 
     batch: int = Field(256, ge=2)
     draws: int = Field(2, ge=1, description="noise draws per encoded sample")
@@ -104,6 +129,7 @@ class TrainHead(Stage):
     state_dropout: float = Field(0.3, ge=0, le=1, description="share of samples whose state vector is hidden")
     located_noise: float = Field(0.004, ge=0, description="metres of noise on the backbone's positions")
     frame_stride: int = Field(1, ge=1, description="keep every n-th frame beyond the first ones")
+    keep_features: bool = Field(True, description="False: compute them anew in each step, where they are too large")
 
 
 class Recipe(Strict):
@@ -115,11 +141,13 @@ class Recipe(Strict):
     execute: int = Field(8, ge=1)
     data: Data
     backbone: BackboneSizes = BackboneSizes.model_validate({})
-    head: HeadSizes = HeadSizes()
+    vlm: VLMSettings = VLMSettings.model_validate({})
+    head: HeadSizes = HeadSizes.model_validate({})
     name_stem: NameStem = NameStem.model_validate({})
-    pretrain: Pretrain
+    pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
     train_head: TrainHead
     start_from: str = Field("", description="a policy folder whose weights are the starting point")
+    fresh_head: bool = Field(False, description="with start_from: the head begins untrained all the same")
 
 
 def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> Recipe:
@@ -179,7 +207,10 @@ def check_recipe(data: Any, file: str, overrides: tuple[str, ...], model: type[R
     for override in overrides:
         _apply(data, override, yaml)
     try:
-        return model.model_validate(data)
+        checked = model.model_validate(data)
+        if isinstance(checked, Recipe):
+            fitting(checked, file)
+        return checked
     except ValidationError as error:
         first = error.errors()[0]
         keys = [str(k) for k in first["loc"]] or [next(iter(model.model_fields))]
@@ -193,6 +224,32 @@ def check_recipe(data: Any, file: str, overrides: tuple[str, ...], model: type[R
             found=first["input"] if not isinstance(first["input"], dict) else ", ".join(map(str, first["input"])),
             remedy=f"did you mean {near[0]}?" if near and first["type"] == "extra_forbidden" else "mend the value",
         ) from error
+
+
+def fitting(recipe: Recipe, file: str) -> None:
+    """Refuse a recipe whose parts do not go together.
+
+    Raises:
+        RecipeError: stages that a pretrained model does not have, or weights that cannot be trained.
+    """
+    trained = set(recipe.vlm.freeze) != {"vision", "projector", "language"} or bool(recipe.vlm.fused)
+    wrong: tuple[str, str, object] | None = None
+    if recipe.vlm.model and recipe.pretrain.samples + recipe.name_stem.samples:
+        wrong = ("pretrain.samples", "0: a pretrained model has no pointing to learn", recipe.pretrain.samples)
+    elif recipe.vlm.model and trained and recipe.vlm.dtype != "float32":
+        wrong = ("vlm.dtype", "float32 for weights that are trained, or all parts frozen", recipe.vlm.dtype)
+    elif recipe.head.size and {"width", "depth", "heads"} & recipe.head.model_fields_set:
+        wrong = ("head.size", "a named size, or width, depth and heads", recipe.head.size)
+    if wrong:
+        key, expected, found = wrong
+        raise RecipeError(
+            "two settings of the recipe contradict each other",
+            file=file,
+            key=key,
+            expected=expected,
+            found=found,
+            remedy="change one of them",
+        )
 
 
 def _apply(data: Any, override: str, yaml: YAML) -> None:

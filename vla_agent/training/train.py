@@ -7,12 +7,15 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from rich.console import Console
 from ruamel.yaml import YAML
 from torch import nn
@@ -21,8 +24,10 @@ from transformers import ViTImageProcessorPil
 from vla_agent.errors import RecipeError
 from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone
-from vla_agent.models.head import HeadConfig
+from vla_agent.models.heads import HeadConfig
 from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
+from vla_agent.models.vlm_backbone import VLMBackbone, VLMOptions
+from vla_agent.models.vlm_files import OPTIONS, open_vlm
 from vla_agent.parties import contract_of
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.curve import draw_curve
@@ -59,7 +64,6 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
         f"{len(questions) if questions else 0:,} questions; "
         f"{counts['backbone'] / 1e6:.2f} M parameters in the backbone, {counts['head'] / 1e6:.2f} M in the head"
     )
-    with_channels_last = policy.backbone.model.to(memory_format=torch.channels_last)
 
     def stage(name: str, module: nn.Module, losses: Callable[[torch.Generator], Losses], settings: Stage) -> None:
         if stage_done(folder, name, settings):
@@ -67,16 +71,20 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
         else:
             train_stage(name, module, losses, settings, recipe.seed + STAGES.index(name), folder, resume=resume)
 
-    batches = PretrainBatches(policy.backbone, questions, demos, recipe.pretrain)
-    if recipe.name_stem.samples and questions is not None:
-        stage("name_stem", with_channels_last, partial(batches.naming_losses, recipe.name_stem), recipe.name_stem)
-    if recipe.pretrain.samples:
-        stage("pretrain", with_channels_last, batches.losses, recipe.pretrain)
+    if isinstance(policy.backbone, Backbone):
+        with_channels_last = policy.backbone.model.to(memory_format=torch.channels_last)
+        batches = PretrainBatches(policy.backbone, questions, demos, recipe.pretrain)
+        if recipe.name_stem.samples and questions is not None:
+            stage("name_stem", with_channels_last, partial(batches.naming_losses, recipe.name_stem), recipe.name_stem)
+        if recipe.pretrain.samples:
+            stage("pretrain", with_channels_last, batches.losses, recipe.pretrain)
     if recipe.train_head.samples:
         frames = choose_frames(demos, recipe.train_head)
-        features = compute_features(policy.backbone, demos, frames, folder / "features")
-        acting = HeadBatches(policy, demos, features, recipe.train_head)
-        stage("head", policy.head, acting.losses, recipe.train_head)
+        learning = isinstance(policy.backbone, VLMBackbone) and policy.backbone.learns
+        keep = recipe.train_head.keep_features and not learning
+        features = compute_features(policy.backbone, demos, frames, folder / "features") if keep else None
+        acting = HeadBatches(policy, demos, frames, features, recipe.train_head)
+        stage("head", policy if learning else policy.head, acting.losses, recipe.train_head)
     policy.save(folder / "policy")
     _describe(recipe, demos, counts, folder, begun)
     console.print(f"policy: {folder / 'policy'}    next: vla-agent eval {folder / 'policy'}")
@@ -87,11 +95,46 @@ def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) ->
     """An untrained policy of the recipe's sizes with a tokenizer for this data, or the one to start from."""
     if recipe.start_from:
         contract_of(recipe.start_from).require(demos.contract, recipe.start_from, "the demonstrations")
-        backbone, fresh = fitting_backbone(find_folder(recipe.start_from) / "backbone", recipe.backbone)
+        folder = find_folder(recipe.start_from) / "backbone"
+        backbone: Backbone | VLMBackbone | None = None  # None: the folder's own
+        fresh: list[str] = []
+        if not (folder / OPTIONS).is_file():
+            backbone, fresh = fitting_backbone(folder, recipe.backbone)
         if fresh:
             console.print(f"new, untrained parts of the backbone: {', '.join(fresh)}")
         policy = load_policy(recipe.start_from, backbone)
-        return policy.requires_grad_(True)
+        head = recipe.head.config()
+        serving: dict[str, Any] = {k: getattr(policy.head.config, k) for k in ("serve_steps", "sampler", "guidance")}
+        other = "head" in recipe.model_fields_set and replace(head, **serving) != policy.head.config
+        if recipe.fresh_head or other:
+            console.print("the head begins untrained" + (": it is another one than that of start_from" * other))
+            policy = with_new_head(policy, head)
+        policy.requires_grad_(True)
+        if isinstance(policy.backbone, VLMBackbone):
+            policy.backbone.freeze()
+        return policy
+    backbone = pretrained(recipe) if recipe.vlm.model else untrained(recipe, demos, questions)
+    policy = VLAPolicy(demos.contract, backbone, recipe.head.config(), recipe.execute)
+    policy.action_normaliser.fit_range(demos.action[demos.clean])
+    policy.state_normaliser.fit_moments(demos.state)
+    return policy
+
+
+def with_new_head(policy: VLAPolicy, head: HeadConfig) -> VLAPolicy:
+    """The policy's backbone, contract and normalisers with an untrained head."""
+    fresh = VLAPolicy(policy.contract, policy.backbone, head, policy.execute)
+    for name in ("state_normaliser", "action_normaliser"):
+        getattr(fresh, name).load_state_dict(getattr(policy, name).state_dict())
+    return fresh
+
+
+def pretrained(recipe: Recipe) -> VLMBackbone:
+    """The pretrained vision-language model that the recipe names."""
+    return open_vlm(recipe.vlm.model, VLMOptions(**recipe.vlm.model_dump(exclude={"model"})))
+
+
+def untrained(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> Backbone:
+    """A small backbone of the recipe's sizes with a tokenizer for this data."""
     texts = demos.instructions + (questions.prompts + questions.answers if questions else [])
     tokenizer = build_tokenizer(texts)
     camera = demos.contract.cameras[0]
@@ -107,11 +150,7 @@ def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) ->
     processor = ViTImageProcessorPil(
         size={"height": camera.height, "width": camera.width}, image_mean=[0.5] * 3, image_std=[0.25] * 3
     )
-    backbone = Backbone(PointingVLM(config), tokenizer, processor)
-    policy = VLAPolicy(demos.contract, backbone, HeadConfig(**recipe.head.model_dump()), recipe.execute)
-    policy.action_normaliser.fit_range(demos.action[demos.clean])
-    policy.state_normaliser.fit_moments(demos.state)
-    return policy
+    return Backbone(PointingVLM(config), tokenizer, processor)
 
 
 def refuse_taken(recipe: Strict, folder: Path, resume: bool) -> None:
@@ -122,7 +161,10 @@ def refuse_taken(recipe: Strict, folder: Path, resume: bool) -> None:
     """
     kept = folder / "recipe.yaml"
     if kept.is_file():
-        mine, theirs = recipe.model_dump(mode="json"), YAML(typ="safe").load(kept.read_text())
+        mine, theirs = (
+            recipe.model_dump(mode="json"),
+            _as_written_now(YAML(typ="safe").load(kept.read_text()), type(recipe)),
+        )
         different = sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
         if not resume or different:
             raise RecipeError(
@@ -135,6 +177,14 @@ def refuse_taken(recipe: Strict, folder: Path, resume: bool) -> None:
                 found="a training" + (f" that differs in {', '.join(different)}" if different else " of this recipe"),
                 remedy="add --resume to go on, or give another -o" if not different else "give another -o",
             )
+
+
+def _as_written_now(kept: Any, kind: type[Strict]) -> dict[str, Any]:
+    """A kept recipe with the settings that have come since at their defaults: they do not make it another one."""
+    try:
+        return kind.model_validate(kept).model_dump(mode="json")
+    except ValidationError:
+        return kept if isinstance(kept, dict) else {}
 
 
 def claim(recipe: Strict, folder: Path) -> None:
@@ -157,16 +207,18 @@ def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], fol
         if log.is_file():
             seconds[name] = json.loads(log.read_text().splitlines()[-1])["seconds"]
             shutil.copy(log, policy / log.name)
-    frames = _some_frames(demos)
-    errors = location_errors(load_policy(policy).backbone, demos, frames)
-    description = {
+    backbone = load_policy(policy).backbone
+    description: dict[str, Any] = {
         "parameters": {**counts, "trained": sum(counts.values()), "in_all": sum(counts.values())},
         "seconds": {**seconds, "this_run": round(time.time() - begun, 1)},
         "data": {"frames": len(demos), "episodes": int(demos.episode.max()) + 1, "sha256": demos.hashes},
-        "target_located_within_2cm_on_training_frames": {"k": int((errors[:, 0] < 0.02).sum()), "n": len(errors)},
         "versions": {p: version(p) for p in ("torch", "transformers", "diffusers", "numpy", "mujoco")},
         "hardware": {"machine": platform.machine(), "system": platform.platform(), "threads": torch.get_num_threads()},
     }
+    if isinstance(backbone, Backbone):
+        errors = location_errors(backbone, demos, _some_frames(demos))
+        within = {"k": int((errors[:, 0] < 0.02).sum()), "n": len(errors)}
+        description["target_located_within_2cm_on_training_frames"] = within
     (policy / "training.json").write_text(json.dumps(description, indent=2) + "\n")
     draw_curve([folder / f"{name}.jsonl" for name in STAGES], policy / "curve.png")
 
