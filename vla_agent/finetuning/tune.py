@@ -61,6 +61,15 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
             remedy="add --adapter full, or leave from_scratch out",
         )
     policy = load_policy(place)
+    if not isinstance(policy.backbone, Backbone):
+        raise RecipeError(
+            "this policy's backbone cannot be fine-tuned yet",
+            file=place,
+            key="base",
+            expected="a policy on the small pointing backbone",
+            found="a policy on a pretrained vision-language model",
+            remedy="train its head anew from a recipe with start_from",
+        )
     demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length)
     policy.contract.require(demos.contract, f"policy {recipe.base}", "the demonstrations", ignore=("chunk_length",))
     demos = first_episodes(demos, recipe.data.episodes)
