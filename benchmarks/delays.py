@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluations import POLICY, ROOT, WORKERS
+from vla_agent.hashing import hash_file
 
 MODES = ("open_loop", "ensemble", "adaptive", "realtime")
 DELAYS_MS = (0, 50, 100, 200, 400)
@@ -25,7 +25,7 @@ def folder(mode: str, delay_ms: int) -> Path:
     """Where the evaluation of a cell lies: a folder of its own for each checkpoint and simulator."""
     from vla_agent.evaluation.provenance import hash_simulator
 
-    digest = hashlib.sha256((POLICY / "policy.json").read_bytes()).hexdigest()[:12]
+    digest = hash_file(POLICY / "policy.json")[:12]
     name = f"{digest}-{hash_simulator()[:8]}-{mode}-{delay_ms}ms"
     return Path(os.path.relpath(ROOT / "runs" / "bench" / name))
 

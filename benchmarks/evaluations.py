@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from vla_agent.evaluation.runner import evaluate
 from vla_agent.evaluation.statistics import wilson
+from vla_agent.hashing import hash_file
 
 ROOT = Path(__file__).parent.parent
 POLICY = ROOT / "policies" / "tabletop-nano"
@@ -22,7 +22,7 @@ WORKERS = 2
 
 def report(split: str, controls: str = "none", episodes: int = EPISODES) -> dict[str, Any]:
     """The report of the shipped policy, ``episodes`` a family; kept in ``runs/bench`` under the checkpoint's hash."""
-    digest = hashlib.sha256((POLICY / "policy.json").read_bytes()).hexdigest()[:12]
+    digest = hash_file(POLICY / "policy.json")[:12]
     out = Path(os.path.relpath(ROOT / "runs" / "bench" / f"{digest}-{split}-{controls}"))
     console = Console()
 

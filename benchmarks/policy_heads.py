@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evaluations import POLICY, ROOT, WORKERS
+from vla_agent.hashing import hash_file
 
 NAME = "policy-heads"
 TITLE = "success of the flow head less that of action tokens, same backbone, data, samples, seeds; rows: all heads"
@@ -104,9 +105,7 @@ def compare(
 
 
 def _folder() -> Path:
-    import hashlib
-
-    digest = hashlib.sha256((POLICY / "policy.json").read_bytes()).hexdigest()[:12]
+    digest = hash_file(POLICY / "policy.json")[:12]
     return Path(os.path.relpath(ROOT / "runs" / "bench" / f"{digest}-heads"))
 
 

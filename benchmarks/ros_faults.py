@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ros_graph import PACE, Graph
+from vla_agent.runtime.sim_robot import FAULTS
 
 NAME = "ros-faults"
 TITLE = "injected faults after which the robot is told to hold within 2 control periods, until the reset"
@@ -16,16 +17,7 @@ UNIT = "share"
 BETTER = "higher"
 TIMES = 20
 PERIODS = 2.0
-SENSORS = (
-    "camera_stop",
-    "camera_frozen",
-    "camera_size",
-    "camera_encoding",
-    "joints_stop",
-    "joints_jump",
-    "joints_nan",
-    "clock_jump",
-)
+SENSORS = tuple(fault for fault in FAULTS if fault != "none")
 KILLED = ("policy_node", "controller_node")
 
 

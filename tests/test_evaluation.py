@@ -23,10 +23,11 @@ from vla_agent.errors import ContractError, OptionError, ReportError
 from vla_agent.evaluation.failure import FAILURES, classify
 from vla_agent.evaluation.player import other_instruction
 from vla_agent.evaluation.replay import replay
-from vla_agent.evaluation.report import page, percent
+from vla_agent.evaluation.report import page
 from vla_agent.evaluation.runner import evaluate, make_plan
 from vla_agent.evaluation.statistics import CONTROLS, paired_difference, summarise, wilson
 from vla_agent.evaluation.store import KEYS, read_report
+from vla_agent.evaluation.template import percent
 
 LIMIT = 60  # control steps: enough for the expert
 

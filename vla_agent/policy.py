@@ -7,7 +7,6 @@ head.safetensors      the head and the normalisers' statistics
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError, OptionError
 from vla_agent.execution.realtime import Committed
 from vla_agent.folder import find_folder
+from vla_agent.hashing import hash_file
 from vla_agent.models.backbone import Backbone, stack_images
 from vla_agent.models.heads import HeadConfig, build_head
 from vla_agent.models.inpainting import sample_guided
@@ -147,7 +147,7 @@ class VLAPolicy(nn.Module):
             "head": asdict(self.head.config),
             "execute": self.execute,
             "parameters": self.parameter_counts(),
-            "sha256": {f.relative_to(aside).as_posix(): _sha256(f) for f in weights},
+            "sha256": {f.relative_to(aside).as_posix(): hash_file(f) for f in weights},
         }
         (aside / "policy.json").write_text(json.dumps(description, indent=2) + "\n")
         old = folder.with_name(folder.name + ".old")
@@ -204,7 +204,7 @@ def load_policy(path: str | PathLike[str], backbone: Backbone | VLMBackbone | No
         )
     for name, digest in description["sha256"].items():
         part = folder / name
-        found = _sha256(part) if part.is_file() else "no such file"
+        found = hash_file(part) if part.is_file() else "no such file"
         if found != digest:
             raise CheckpointError(
                 "a weight file is missing or damaged",
@@ -247,11 +247,3 @@ def load_policy(path: str | PathLike[str], backbone: Backbone | VLMBackbone | No
     policy.state_normaliser.require_fitted(str(folder / "head.safetensors"), "state_normaliser")
     policy.action_normaliser.require_fitted(str(folder / "head.safetensors"), "action_normaliser")
     return policy.eval().requires_grad_(False)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        while block := f.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

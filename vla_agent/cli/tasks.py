@@ -89,7 +89,7 @@ def _sample(family: TaskFamily, seed: int, split: str) -> TaskInstance:
 def _list(families: dict[str, TaskFamily], console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for title, justify in (("task", "left"), ("what", "left"), ("wordings", "right"), ("limit", "right")):
-        table.add_column(title, justify=justify, no_wrap=title != "what")  # type: ignore[arg-type]
+        table.add_column(title, justify=justify, no_wrap=title != "what")  # type: ignore[arg-type]  # strings of a tuple, not literals
     for f in families.values():
         wordings = f"{len(f.wordings.train)} + {len(f.wordings.held_out)} held out"
         table.add_row(f.name, f.description, wordings, f"{f.time_limit / 20:.0f} s")

@@ -7,7 +7,6 @@ written aside and renamed when it is whole.  Besides LeRobot's files: ``meta/con
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -27,6 +26,7 @@ from vla_agent.data.episode import PNG_STORAGE, EncodedEpisode
 from vla_agent.data.media import VideoJoiner, video_info
 from vla_agent.data.stats import IMAGE_STRIDE, Stats, image_stats, vector_stats
 from vla_agent.errors import DatasetError
+from vla_agent.hashing import hash_file
 
 
 def write_dataset(
@@ -259,16 +259,8 @@ def manifest(root: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         name = path.relative_to(root).as_posix()
         if name not in (schema.COLLECTION, schema.MANIFEST):
-            files[name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            files[name] = {"bytes": path.stat().st_size, "sha256": hash_file(path)}
     return files
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _place(prefix: str, number: int) -> dict[str, int]:

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vla_agent.evaluation.player import Played
-from vla_agent.evaluation.report import NAMES, interval, percent, verdict
+from vla_agent.evaluation.report import NAMES, verdict
 from vla_agent.evaluation.statistics import CONTROLS
+from vla_agent.evaluation.template import interval, percent
 
 
 class Progress:

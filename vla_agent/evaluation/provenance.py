@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from vla_agent.hashing import hash_file
+
 PACKAGES = ("mujoco", "gymnasium", "numpy", "scipy")
 LEARNED = ("torch", "transformers", "diffusers")
 SIMULATOR = Path(__file__).resolve().parents[2] / "sim"
@@ -61,11 +63,6 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def hash_file(file: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def hash_files(files: Iterable[Path], root: Path) -> str:

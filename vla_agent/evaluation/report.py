@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from vla_agent.evaluation.failure import FAILURES
 from vla_agent.evaluation.gallery import Clip
+from vla_agent.evaluation.template import page_template, percent
 
 NAMES = {
     "policy": "policy",
@@ -31,7 +29,7 @@ HARDEST = 10
 def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
     """The page's text.  ``out`` stands in the replay commands."""
     summary = report["summary"]
-    return _template().render(
+    return page_template(Path(__file__).parent).render(
         report=report,
         summary=summary,
         controls=[_card(c, report) for c in summary["controls"]],
@@ -44,43 +42,6 @@ def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
         out=out.as_posix(),
         names=NAMES,
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": _unbroken(percent),
-        "interval": _unbroken(interval),
-        "words": lambda s: str(s).replace("_", " "),
-    }
-    return environment.get_template("template.html")
-
-
-def _unbroken(function: Callable[[Any], str]) -> Callable[[Any], str]:
-    """The function with spaces that do not break a line."""
-    return lambda value: function(value).replace(" ", "\u00a0")
-
-
-def percent(value: float | None) -> str:
-    """A share in per cent without decimals; 0 and 100 only where they are exact."""
-    if value is None:
-        return "-"
-    shown = round(100 * value)
-    if (shown == 100 and value < 1) or (shown == 0 and value > 0):
-        return f"{100 * value:.1f} %"
-    return f"{shown} %"
-
-
-def interval(pair: tuple[float, float]) -> str:
-    low, high = (round(100 * p) for p in pair)
-    return f"{low} to {high} %"
 
 
 def verdict(report: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from vla_agent.finetuning.merging import Merge, merged_state
 from vla_agent.finetuning.recipe import Adapter
 from vla_agent.finetuning.wise import interpolate
 from vla_agent.folder import find_folder
+from vla_agent.hashing import hash_file
 from vla_agent.policy import VLAPolicy, load_policy
 
 FORMAT = 1
@@ -37,7 +38,7 @@ _AGAIN = "get the adapter again, or train it anew with vla-agent finetune"
 
 def base_hash(folder: Path) -> str:
     """SHA-256 of what a base policy is: its description, which names the SHA-256 of each weight file."""
-    return hashlib.sha256((folder / "policy.json").read_bytes()).hexdigest()
+    return hash_file(folder / "policy.json")
 
 
 def save_adapter(
@@ -61,7 +62,7 @@ def save_adapter(
         "adapter": attached.adapter.model_dump(),
         "wise": wise,
         "parameters": attached.counts(),
-        "sha256": hashlib.sha256((aside / WEIGHTS).read_bytes()).hexdigest(),
+        "sha256": hash_file(aside / WEIGHTS),
         "fixed_sha256": _hash(attached.fixed()),
         **(more or {}),
     }
@@ -165,7 +166,7 @@ def _find_base(folder: Path, description: dict[str, Any], given: str | PathLike[
 def _weights(folder: Path, description: dict[str, Any]) -> dict[str, Tensor]:
     file = folder / WEIGHTS
     try:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = hash_file(file)
         if digest == description["sha256"]:
             return load_file(file)
     except (OSError, SafetensorError) as error:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vla_agent.evaluation.player import Played
-from vla_agent.evaluation.report import interval
+from vla_agent.evaluation.template import interval
 from vla_agent.gate.report import sentence, title_of
 
 EVERY = 25

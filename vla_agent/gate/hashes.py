@@ -11,8 +11,8 @@ from typing import Any
 import sim
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
-from vla_agent.evaluation.provenance import hash_file
 from vla_agent.gate.canonical import digest
+from vla_agent.hashing import hash_file
 
 SIMULATOR = Path(sim.__file__).resolve().parent
 ASIDE = ("evaluation", "__pycache__")  # folders of a policy that hold records, not the policy

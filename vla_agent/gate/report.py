@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from vla_agent.evaluation.report import interval, percent
+from vla_agent.evaluation.template import page_template
 from vla_agent.gate.judge import LABELS, MEANING
 
 LABEL_MEANING = {
@@ -29,7 +26,7 @@ def page(report: Mapping[str, Any]) -> str:
         ("Does it bear perturbations?", "On the same seeds as the unperturbed control.", ("axis.",)),
         ("Does it listen and look?", "Counterfactual pairs on the same scene and seed.", ("probe.",)),
     ]
-    return _template().render(
+    return page_template(Path(__file__).parent).render(
         report=report,
         judged=judged,
         certified=report["certified"],
@@ -64,20 +61,3 @@ def sentence(report: Mapping[str, Any]) -> str:
     judgements = sum(c["verdict"] != "reported" for c in judged["checks"].values())
     name = report["certified"]["policy"]["name"]
     return f"{name} does not pass the gate: {count} of {judgements} checks were not shown."
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": lambda value: percent(value).replace(" ", "\u00a0"),
-        "interval": lambda pair: interval(pair).replace(" ", "\u00a0"),
-        "words": lambda text: str(text).replace("_", " "),
-    }
-    return environment.get_template("template.html")

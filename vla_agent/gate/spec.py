@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +15,9 @@ from sim.perturbations import AXES, PROBES
 from sim.task import select
 from vla_agent.errors import GateError, TaskError
 from vla_agent.gate.apart import ORACLE
+from vla_agent.hashing import hash_file
 
-AxisName = Literal[AXES]  # type: ignore[valid-type]
+AxisName = Literal[AXES]  # type: ignore[valid-type]  # made of the table of axes and probes, so that the names stand once
 ProbeName = Literal[PROBES]  # type: ignore[valid-type]
 
 
@@ -190,7 +190,7 @@ def parse_gate(data: Any, file: str | PathLike[str]) -> Gate:
 
 def hash_gate(path: str | PathLike[str]) -> str:
     """SHA-256 of the gate file's bytes."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return hash_file(path)
 
 
 def _valid_names(location: tuple[Any, ...]) -> list[str]:

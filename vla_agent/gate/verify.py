@@ -15,7 +15,6 @@ import numpy as np
 from sim.task import select
 from vla_agent.errors import CertificateError, VlaAgentError
 from vla_agent.evaluation.player import Player, Setting
-from vla_agent.evaluation.provenance import hash_file
 from vla_agent.evaluation.store import key_of, read_report
 from vla_agent.gate.canonical import changes
 from vla_agent.gate.certificate import Certificate, read_certificate, require_current, require_signed
@@ -25,6 +24,7 @@ from vla_agent.gate.keys import keys_folder, revoked, trusted
 from vla_agent.gate.ledger import read_ledger
 from vla_agent.gate.play import play_again
 from vla_agent.gate.spec import load_gate
+from vla_agent.hashing import hash_file
 
 GATE_COPY = "gate.yaml"  # the gate file's bytes, beside the report
 

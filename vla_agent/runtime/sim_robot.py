@@ -94,7 +94,7 @@ class SimRobot:
         Raises:
             OptionError: no such fault.
         """
-        changed = replace(self.disturbance, **changes)  # type: ignore[arg-type]
+        changed = replace(self.disturbance, **changes)  # type: ignore[arg-type]  # names come from a ROS parameter; replace refuses others
         if changed.fault not in FAULTS:
             raise OptionError("there is no such fault", key="fault", expected=FAULTS, found=changed.fault)
         self.disturbance, self._frozen = changed, None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vla_agent.errors import ServingError
+from vla_agent.hashing import hash_file
 
 if TYPE_CHECKING:
     from vla_agent.serving.messages import Metadata
@@ -69,7 +69,7 @@ def files_of(name: str) -> dict[str, str]:
     """
     if is_server(name):
         return dict(metadata_of(name).files)
-    return {Path(name).name: hashlib.sha256(Path(name).read_bytes()).hexdigest()}
+    return {Path(name).name: hash_file(name)}
 
 
 def require_packages() -> None:

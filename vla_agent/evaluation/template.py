@@ -1,0 +1,48 @@
+"""The template engine of the report pages: nothing undefined passes, and numbers do not break over lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+
+@cache
+def page_template(folder: Path) -> jinja2.Template:
+    """``template.html`` of a package's folder, with the filters ``percent``, ``interval`` and ``words``."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": _unbroken(percent),
+        "interval": _unbroken(interval),
+        "words": lambda text: str(text).replace("_", " "),
+    }
+    return environment.get_template("template.html")
+
+
+def _unbroken(function: Callable[[Any], str]) -> Callable[[Any], str]:
+    """The function with spaces that do not break a line."""
+    return lambda value: function(value).replace(" ", "\u00a0")
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent without decimals; 0 and 100 only where they are exact."""
+    if value is None:
+        return "-"
+    shown = round(100 * value)
+    if (shown == 100 and value < 1) or (shown == 0 and value > 0):
+        return f"{100 * value:.1f} %"
+    return f"{shown} %"
+
+
+def interval(pair: tuple[float, float]) -> str:
+    low, high = (round(100 * p) for p in pair)
+    return f"{low} to {high} %"
