@@ -80,7 +80,7 @@ lerobot-check: install-dev ## install lerobot 0.4.4 into its own environment, an
 	  $$pip -r tests/lerobot_check/requirements.txt
 	  $$pip --no-deps torchvision==0.25.0 lerobot==0.4.4
 	fi
-	$(BIN)/python -m pytest tests/test_dataset.py -k lerobot
+	$(BIN)/python -m pytest tests/test_collection.py -k lerobot
 
 OPENPI := .venv-openpi
 openpi-check: install-dev ## install openpi-client 0.1.2 into its own environment, and let it ask our server
