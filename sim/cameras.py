@@ -54,14 +54,14 @@ def _contexts(model: mujoco.MjModel, width: int, height: int) -> tuple[Any, mujo
 
 
 class Cameras:
-    """Renders :data:`CAMERAS` of a model at one size (height, width)."""
+    """Renders cameras of a model, by default all :data:`CAMERAS`, at one size (height, width)."""
 
-    def __init__(self, model: mujoco.MjModel, image_size: tuple[int, int]) -> None:
-        self._size = image_size
+    def __init__(self, model: mujoco.MjModel, image_size: tuple[int, int], names: tuple[str, ...] = CAMERAS) -> None:
+        self._size, self._names = image_size, names
         height, width = SUPERSAMPLE * image_size[0], SUPERSAMPLE * image_size[1]
-        model.vis.global_.offwidth, model.vis.global_.offheight = width, height * len(CAMERAS)
+        model.vis.global_.offwidth, model.vis.global_.offheight = width, height * len(names)
         model.vis.quality.offsamples = 0
-        self._gl, self._context = _contexts(model, width, height * len(CAMERAS))
+        self._gl, self._context = _contexts(model, width, height * len(names))
         self._model = model
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
@@ -71,13 +71,13 @@ class Cameras:
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = [group == SHOWN for group in range(6)]
         self._views = []
-        for name in CAMERAS:
+        for name in names:
             camera = mujoco.MjvCamera()
             camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, model.camera(name).id
             self._views.append(camera)
-        self._rects = [mujoco.MjrRect(0, k * height, width, height) for k in range(len(CAMERAS))]
-        self._all = mujoco.MjrRect(0, 0, width, height * len(CAMERAS))
-        self._buffer = np.empty((height * len(CAMERAS), width, 3), np.uint8)
+        self._rects = [mujoco.MjrRect(0, k * height, width, height) for k in range(len(names))]
+        self._all = mujoco.MjrRect(0, 0, width, height * len(names))
+        self._buffer = np.empty((height * len(names), width, 3), np.uint8)
 
     def render(self, data: mujoco.MjData) -> dict[str, np.ndarray]:
         """Camera name -> (H, W, 3) uint8 RGB, row 0 on top."""
@@ -90,8 +90,8 @@ class Cameras:
             mujoco.mjr_render(self._rects[k], self._scene, self._context)
         mujoco.mjr_readPixels(self._buffer, None, self._all, self._context)
         mean = np.asarray(Image.fromarray(self._buffer).reduce(SUPERSAMPLE))
-        parts = mean.reshape(len(CAMERAS), *self._size, 3)[:, ::-1]  # OpenGL's rows begin at the bottom
-        return {name: np.ascontiguousarray(part) for name, part in zip(CAMERAS, parts, strict=True)}
+        parts = mean.reshape(len(self._names), *self._size, 3)[:, ::-1]  # OpenGL's rows begin at the bottom
+        return {name: np.ascontiguousarray(part) for name, part in zip(self._names, parts, strict=True)}
 
     def _in_view(self, data: mujoco.MjData, camera: int) -> np.ndarray:
         """(ngeom,) bool: the geom's bounding sphere reaches into the view (MuJoCo draws what is out of view too)."""

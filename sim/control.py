@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 
 from sim.model import build_arm
+from vla_agent.control.rotation import rotation_between, shortened, turn
 
 HOME = np.array([0.0, 0.195, 0.0, -2.43, 0.0, 2.62, 0.785])  # rad; the gripper points down, elbow up
 MAX_TRANSLATION = 0.025  # metres per control period, each axis
@@ -34,26 +35,6 @@ NULL_GAIN = 0.05
 def down_quaternion(yaw: float) -> np.ndarray:
     """(4,) wxyz of the end effector pointing down; at yaw 0 its x is the base's x and the fingers close along y."""
     return np.array([0.0, np.cos(yaw / 2), np.sin(yaw / 2), 0.0])
-
-
-def _difference(target: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """(3,) rotation vector in the base frame that turns ``current`` into ``target`` (both wxyz)."""
-    inverse, product, vector = np.empty(4), np.empty(4), np.empty(3)
-    mujoco.mju_negQuat(inverse, current)
-    mujoco.mju_mulQuat(product, target, inverse)
-    mujoco.mju_quat2Vel(vector, product, 1.0)
-    return vector
-
-
-def _turn(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """(4,) ``quaternion`` turned by a rotation vector of the base frame."""
-    result, step = np.empty(4), np.array([1.0, 0.0, 0.0, 0.0])
-    angle = float(np.sqrt(vector @ vector))
-    if angle > 0:
-        mujoco.mju_axisAngle2Quat(step, vector / angle, angle)
-    mujoco.mju_mulQuat(result, step, quaternion)
-    mujoco.mju_normalize4(result)
-    return result
 
 
 class Kinematics:
@@ -85,7 +66,7 @@ class Kinematics:
             mujoco.mj_comPos(model, data)
             mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], self._site)
             error[:3] = position - reached
-            error[3:] = _difference(quaternion, turned)
+            error[3:] = rotation_between(turned, quaternion)
             gram = jacobian @ jacobian.T
             gram.flat[::7] += DAMPING
             rest = NULL_GAIN * (HOME - joints)
@@ -130,15 +111,9 @@ class Controller:
 
     def _follow(self, action: np.ndarray, position: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
         moved = self.position + np.clip(action[:3], -MAX_TRANSLATION, MAX_TRANSLATION)
-        turned = _turn(self.quaternion, np.clip(action[3:6], -MAX_ROTATION, MAX_ROTATION))
-        lag = moved - position
-        distance = float(np.sqrt(lag @ lag))
-        if distance > MAX_LAG[0]:
-            moved = position + lag * (MAX_LAG[0] / distance)
-        lag = _difference(turned, quaternion)
-        angle = float(np.sqrt(lag @ lag))
-        if angle > MAX_LAG[1]:
-            turned = _turn(quaternion, lag * (MAX_LAG[1] / angle))
+        turned = turn(self.quaternion, np.clip(action[3:6], -MAX_ROTATION, MAX_ROTATION))
+        moved = position + shortened(moved - position, MAX_LAG[0])
+        turned = turn(quaternion, shortened(rotation_between(quaternion, turned), MAX_LAG[1]))
         self.position, self.quaternion = np.clip(moved, *WORKSPACE), turned
         return self.kinematics.inverse(self.joints, self.position, self.quaternion)
 

@@ -147,7 +147,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         truncated = not success and self._steps >= task.steps_limit
         return self._observe(), float(success), success, truncated, self._info(success)
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:  # type: ignore[override]  # a picture, not Gymnasium's type variable
         """(H, 2 W, 3) uint8: both pictures side by side."""
         if self.render_mode != "rgb_array":
             return None

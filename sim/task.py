@@ -77,7 +77,7 @@ class TaskInstance:
         """Other valid instructions of the same family in this scene: another object, colour, direction or zone."""
         rng = np.random.default_rng(self.seed)
         others = [b for b in self.definition.bindings_in(self.scene) if set(b.goal) != set(self.goal)]
-        rng.shuffle(others)  # type: ignore[arg-type]
+        rng.shuffle(others)  # type: ignore[arg-type]  # its stub knows arrays alone; a list is shuffled in place
         return tuple(self.definition.say(b, rng, self.split) for b in others[:MOST_OTHERS])
 
     @cached_property

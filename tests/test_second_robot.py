@@ -11,7 +11,8 @@ import pytest
 from sim.env import tabletop_contract
 from vla_agent.contract import Contract, Field
 from vla_agent.control.arm import ArmController
-from vla_agent.control.model_arm import ModelKinematics, rotation_between, turn
+from vla_agent.control.model_arm import ModelKinematics
+from vla_agent.control.rotation import rotation_between, turn
 from vla_agent.errors import RobotError
 from vla_agent.robot import Robot, load_robot
 from vla_agent.runtime.sim_robot import SimRobot

@@ -11,6 +11,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from vla_agent.control.rotation import rotation_between, shortened, turn
 from vla_agent.errors import RobotError
 from vla_agent.robot import Robot
 
@@ -135,25 +136,3 @@ def _skeleton(path: Path) -> mujoco.MjModel:
         spec.delete(mesh)
     spec.compiler.boundmass = spec.compiler.boundinertia = 1.0  # of links that had their mass from what was deleted
     return spec.compile()
-
-
-def rotation_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """(3,) rotation vector in the base frame that turns ``start`` into ``end`` (both wxyz)."""
-    local, vector = np.empty(3), np.empty(3)
-    mujoco.mju_subQuat(local, end, start)
-    mujoco.mju_rotVecQuat(vector, local, start)
-    return vector
-
-
-def turn(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """(4,) ``quaternion`` turned by a rotation vector (3,) of the base frame."""
-    result, step = np.empty(4), np.array([1.0, 0.0, 0.0, 0.0])
-    mujoco.mju_quatIntegrate(step, vector, 1.0)
-    mujoco.mju_mulQuat(result, step, quaternion)
-    return result
-
-
-def shortened(vector: np.ndarray, longest: float) -> np.ndarray:
-    """The vector, at most ``longest`` long."""
-    length = float(np.linalg.norm(vector))
-    return vector if length <= longest else vector * (longest / length)

@@ -66,7 +66,7 @@ def film(
 def film_one(player: Player, item: tuple[int, Mapping[str, Any], np.ndarray]) -> Clip:
     """One episode as a clip."""
     index, row, actions = item
-    frames = [f["front"] for f in player.replay(row, actions, (), SIZE, EVERY).frames]
+    frames = [f["front"] for f in player.replay(row, actions, (), SIZE, EVERY, ("front",)).frames]
     parts = (
         video_bytes(frames, 20 / EVERY),
         picture_bytes(film_strip(frames)),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.cameras import Cameras
+from sim.cameras import CAMERAS, Cameras
 from sim.env import TabletopEnv
 from sim.policies import ExpertPolicy, Policy, RandomPolicy, ReplayPolicy
 from sim.rollout import EpisodeResult, run_episode
@@ -61,7 +61,7 @@ class Player:
         self.setting = setting
         self._env: TabletopEnv | None = None
         self._policies: dict[str, Policy] = {"expert": ExpertPolicy(), "random": RandomPolicy()}
-        self._film: dict[int, Cameras] = {}
+        self._film: dict[tuple[int, tuple[str, ...]], Cameras] = {}
 
     def environment(self, task: str) -> TabletopEnv:
         """The environment, set to a task family; the world is built at the first call alone."""
@@ -97,16 +97,22 @@ class Player:
         return run_episode(env, policy, job.seed, instruction, executor=executor, delay=delay)
 
     def replay(
-        self, row: Mapping[str, Any], actions: np.ndarray, looks: tuple[int, ...], size: int, film_every: int
+        self,
+        row: Mapping[str, Any],
+        actions: np.ndarray,
+        looks: tuple[int, ...],
+        size: int,
+        film_every: int,
+        views: tuple[str, ...] = CAMERAS,
     ) -> EpisodeResult:
-        """Play an episode of a report again from its actions (N, A), filmed every ``film_every`` steps.
+        """Play an episode of a report again from its actions (N, A), ``views`` filmed every ``film_every`` steps.
 
         With ``looks``, the steps at which the policy was shown pictures, the same pictures are rendered again.
         """
         env = self.environment(row["task"])
-        if size not in self._film:
-            self._film[size] = Cameras(env.world.model, (size, size))
-        film = partial(self._film[size].render, env.world.data)
+        if (size, views) not in self._film:
+            self._film[size, views] = Cameras(env.world.model, (size, size), views)
+        film = partial(self._film[size, views].render, env.world.data)
         return run_episode(env, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)
 
     def close(self) -> None:
