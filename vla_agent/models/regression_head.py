@@ -14,6 +14,8 @@ from vla_agent.models.trunk import ChunkTransformer, HeadConfig, mean_over_valid
 class RegressionHead(ChunkTransformer):
     """See the module's head."""
 
+    compilable = ("forward",)
+
     def __init__(
         self,
         config: HeadConfig,
@@ -29,8 +31,8 @@ class RegressionHead(ChunkTransformer):
     def forward(self, features: Tensor, state: Tensor, geometry: Tensor | None, mask: Tensor | None = None) -> Tensor:
         """One observation -> chunk (B, T, A), normalised."""
         condition = self.encode(features, state, geometry, mask)
-        queries = self.position.expand(len(state), -1, -1)
-        return self.run(queries, condition.summary, condition).reshape(-1, self.chunk_length, self.action_dim)
+        queries, modulation = self.position.expand(len(state), -1, -1), self.modulate(condition.summary)
+        return self.run(queries, modulation, condition).reshape(-1, self.chunk_length, self.action_dim)
 
     def loss(
         self,
