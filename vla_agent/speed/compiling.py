@@ -2,6 +2,8 @@
 
 Each module names its steps in ``compilable``; the compiled functions take the methods' place on the instance, so that
 copies of the policy that share its weights share the code as well.  Values differ by rounding alone.
+
+On a CPU the weights are frozen into the code, laid out for its products: train before, not after.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch._inductor.config
 
 if TYPE_CHECKING:
     from vla_agent.contract import Contract
@@ -25,13 +28,15 @@ def compile_policy(policy: VLAPolicy) -> bool:
 
     Where it cannot (no C++ compiler, say), a warning says why and the policy stays as it was.
     """
-    mode = "reduce-overhead" if device_of(policy).type == "cuda" else "default"
+    on_gpu = device_of(policy).type == "cuda"
+    mode = "reduce-overhead" if on_gpu else "default"
     places = [(part, name) for part in (policy.backbone, policy.head) for name in part.compilable]
     try:
         for part, name in places:
             setattr(part, name, torch.compile(getattr(part, name), mode=mode))
         policy.compiled = True
-        warm_up(policy)
+        with torch._inductor.config.patch(freezing=not on_gpu):
+            warm_up(policy)
     except Exception as error:  # whatever the compilers raise
         for part, name in places:
             vars(part).pop(name, None)
