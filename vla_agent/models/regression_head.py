@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vla_agent.models.trunk import ChunkTransformer, HeadConfig, mean_over_valid
+from vla_agent.speed.parts import part
 
 
 class RegressionHead(ChunkTransformer):
@@ -58,4 +59,5 @@ class RegressionHead(ChunkTransformer):
         mask: Tensor | None = None,
     ) -> Tensor:
         """The chunk (B, T, A), normalised; the same for any generator."""
-        return self(features, state, geometry, mask)
+        with part("head: one pass"):
+            return self(features, state, geometry, mask)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vla_agent.models.trunk import ChunkTransformer, HeadConfig, mean_over_valid
+from vla_agent.speed.parts import part
 
 RANGE = 1.5
 
@@ -75,11 +76,13 @@ class TokenHead(ChunkTransformer):
         mask: Tensor | None = None,
     ) -> Tensor:
         """The most likely bins one after the other: (B, T, A), normalised."""
-        condition = self.encode(features, state, geometry, mask)
-        modulation = self.modulate(condition.summary)
+        with part("head: condition"):
+            condition = self.encode(features, state, geometry, mask)
+            modulation = self.modulate(condition.summary)
         past: list[list[Tensor]] = [[] for _ in self.blocks]
         said = [torch.full((len(state),), self.config.bins, device=state.device)]
         for position in self.position:
-            x = (self.embed(said[-1]) + position)[:, None]
-            said.append(self.run(x, modulation, condition, past=past)[:, 0].argmax(-1))
+            with part("head: tokens"):
+                x = (self.embed(said[-1]) + position)[:, None]
+                said.append(self.run(x, modulation, condition, past=past)[:, 0].argmax(-1))
         return self.to_chunk(torch.stack(said[1:], dim=1))

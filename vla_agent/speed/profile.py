@@ -5,7 +5,7 @@ copy             pictures and state in, chunk out
 vision           pictures -> image tokens, or points and what lies under them
 language         the transformer over image tokens and instruction
 head: condition  keys, values and modulation, once an observation
-head: denoising  one row for all steps; ``runs`` says how many
+head: denoising  one row for all steps; ``runs`` says how many (other heads: ``tokens``, ``one pass``)
 rest             checks, normalisation, and what lies between the parts
 """
 
