@@ -80,7 +80,8 @@ class Backbone(nn.Module):
         ids, mask = self.tokenize(texts)
         ids, mask = ids.to(self.mean.device), mask.to(self.mean.device)
         with part("instruction"):
-            text = TextFeatures(*self.model.text(ids, mask), mask)
+            tokens, summary = self.model.text(ids, mask)
+            text = TextFeatures(tokens, summary, mask)
             if len(texts) == 1 and not self.training and not torch.is_grad_enabled():
                 mean, std = self.mean.flatten(), self.std.flatten()
                 text.folded = fold(self.model, text.tokens, text.summary, mask, mean, std)

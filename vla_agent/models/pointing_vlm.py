@@ -347,7 +347,7 @@ class PointingVLM(PreTrainedModel):
 
     def look(self, f4: Tensor, text_tokens: Tensor, text: Tensor, mask: Tensor) -> Looked:
         """The convolutions that see the text.  `vla_agent.models.folding` does the same with folded weights."""
-        v, h, w = f4.shape[1], *f4.shape[3:]
+        _, v, _, h, w = f4.shape
         x = f4.flatten(0, 1)
         text_v = text.repeat_interleave(v, dim=0)  # (B*V, C)
         asked = self.asked(text_tokens, mask)

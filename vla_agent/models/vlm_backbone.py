@@ -133,9 +133,9 @@ class VLMBackbone(nn.Module):
         prompt = Prompt(ids, mask)
         if first and f.attention != "full" and not torch.is_grad_enabled():
             with part("instruction"):
-                row = self._text(prompt.ids, prompt.mask)
+                told = self._text(prompt.ids, prompt.mask)
                 prompt.cache = DynamicCache()
-                prompt.hidden = self._run(row, row, cache=prompt.cache)
+                prompt.hidden = self._run(told, told, cache=prompt.cache)
         return prompt
 
     def _ids(self, text: str) -> list[int]:
