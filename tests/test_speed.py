@@ -236,8 +236,9 @@ def test_a_report_says_how_the_policy_was_computed():
     assert Execution.identity({}) != Execution.identity(chosen) == Execution.identity(dict(chosen))
 
 
-def test_a_served_policy_with_other_weights_is_not_the_certified_one(tmp_path):
+def test_a_served_policy_with_other_weights_is_not_the_certified_one(tmp_path, monkeypatch):
     pytest.importorskip("torchao")
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     from vla_agent.cli.serve import _load
 
     pointing().save(tmp_path / "p")

@@ -123,6 +123,7 @@ def _load(name: str, threads: int, compiled: bool, quantise: str) -> tuple[Any, 
 
     folder = find_folder(name)
     files = policy_files(folder)
+    torch.set_num_threads(threads)  # also here: what is compiled is compiled for so many
     policy = load_policy(folder, compiled=compiled, quantise=quantise)
     if quantise:  # so that a report names it, and no certificate of the policy as it was trained covers it
         files["weights as"] = quantise
