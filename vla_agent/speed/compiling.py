@@ -39,7 +39,8 @@ def compile_policy(policy: VLAPolicy) -> bool:
             warm_up(policy)
     except Exception as error:  # whatever the compilers raise
         for part, name in places:
-            vars(part).pop(name, None)
+            if name in vars(part):
+                delattr(part, name)
         policy.compiled = False
         reason = (str(error).splitlines() or [""])[0]
         warnings.warn(
