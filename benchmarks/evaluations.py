@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vla_agent.evaluation.execution import Execution
 from vla_agent.evaluation.runner import evaluate
 from vla_agent.evaluation.statistics import wilson
 from vla_agent.hashing import hash_file
@@ -20,10 +21,13 @@ SEED = 0
 WORKERS = 2
 
 
-def report(split: str, controls: str = "none", episodes: int = EPISODES) -> dict[str, Any]:
+def report(
+    split: str, controls: str = "none", episodes: int = EPISODES, execution: Execution | None = None
+) -> dict[str, Any]:
     """The report of the shipped policy, ``episodes`` a family; kept in ``runs/bench`` under the checkpoint's hash."""
     digest = hash_file(POLICY / "policy.json")[:12]
-    out = Path(os.path.relpath(ROOT / "runs" / "bench" / f"{digest}-{split}-{controls}"))
+    weights = f"-{execution.quantise}" if execution and execution.quantise else ""
+    out = Path(os.path.relpath(ROOT / "runs" / "bench" / f"{digest}-{split}-{controls}{weights}"))
     console = Console()
 
     def show(played: Any, done: int, total: int) -> None:
@@ -40,6 +44,7 @@ def report(split: str, controls: str = "none", episodes: int = EPISODES) -> dict
         out=out,
         resume=out.exists(),
         progress=show,
+        execution=execution,
     )
 
 

@@ -94,7 +94,8 @@ def test_tokens_said_one_by_one_are_those_of_the_whole_sequence():
     bins = model.to_bins(model.sample(features, state, None))
     condition = model.encode(features, state, None)
     said = torch.nn.functional.pad(bins[:, :-1], (1, 0), value=32)
-    logits = model.run(model.embed(said) + model.position, condition.summary, condition, causal=True)
+    modulation = model.modulate(condition.summary)
+    logits = model.run(model.embed(said) + model.position, modulation, condition, causal=True)
     assert torch.equal(logits.argmax(-1), bins)
     assert len(bins.unique()) > 1
 

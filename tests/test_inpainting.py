@@ -16,7 +16,7 @@ T, A = 8, 3
 class Gaussian(DiffusionHead):
     """A flow head whose network is exact for chunks drawn from N(0, I): E[noise - chunk | x] in closed form."""
 
-    def predict(self, noisy, level, condition):
+    def predict(self, noisy, level, condition, modulation=None):
         s = level[:, None, None]
         return noisy * (2 * s - 1) / ((1 - s) ** 2 + s**2)
 

@@ -129,7 +129,7 @@ def test_a_candidate_is_moved_by_the_texts_kernel(policy):
         asked = torch.full((1, 2, 4, 36), -30.0)
         asked[..., 14] = 0.0
         text = torch.zeros(1, config.hidden_size)
-        moved, share = move(asked, text, text, (6, 6))
+        moved, share = move(asked, move.kernel(text), text, (6, 6))
     assert moved.argmax(-1).flatten().tolist() == [3, 14]
     torch.testing.assert_close(moved.exp().sum(-1), torch.ones(1, 2, 1))
     assert share.shape == (1, 2, 1)

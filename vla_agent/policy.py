@@ -31,6 +31,8 @@ from vla_agent.models.normaliser import Normaliser
 from vla_agent.models.truth import Truth
 from vla_agent.models.vlm_backbone import VLMBackbone
 from vla_agent.models.vlm_files import OPTIONS, load_vlm, save_vlm
+from vla_agent.speed.accelerate import accelerate
+from vla_agent.speed.parts import part
 
 FORMAT = 1
 
@@ -58,6 +60,8 @@ class VLAPolicy(nn.Module):
         )
         self.state_normaliser = Normaliser(contract.state_dim)
         self.action_normaliser = Normaliser(contract.action_dim)
+        self.compiled = False  # see `vla_agent.speed.compiling`
+        self.quantised = ""  # see `vla_agent.speed.quantising`
         self._text: Any = None  # what the backbone made of the instruction
         self._generator = torch.Generator()
 
@@ -67,6 +71,10 @@ class VLAPolicy(nn.Module):
         self.eval()
         self._text = self.backbone.encode_text([instruction])
         self._generator.manual_seed(seed)
+
+    def forget(self) -> None:
+        """Forget the instruction."""
+        self._text = None
 
     @torch.inference_mode()
     def act(
@@ -86,19 +94,26 @@ class VLAPolicy(nn.Module):
         if self._text is None:
             raise CheckpointError("the policy has no instruction", key="reset", remedy="call reset(instruction) first")
         self.contract.check_observation(observation)
-        state = torch.from_numpy(np.asarray(observation["state"], dtype=np.float32))[None]
-        parts = self.backbone.features(stack_images(observation["images"], self.contract.camera_names), self._text)
+        if self.compiled:
+            torch.compiler.cudagraph_mark_step_begin()  # what a CUDA graph gave before may be overwritten
+        device = self.state_normaliser.shift.device
+        with part("copy"):
+            state = torch.from_numpy(np.asarray(observation["state"], dtype=np.float32))[None].to(device)
+            images = stack_images(observation["images"], self.contract.camera_names)
+        parts = self.backbone.features(images, self._text)
         if truth is not None:
-            parts = {**parts, **self._told(truth)}
+            parts = {**parts, **{name: told.to(device) for name, told in self._told(truth).items()}}
         geometry = self.backbone.geometry_of(parts, state[:, :3])
         condition, mask = (parts["hidden"], self.state_normaliser(state), geometry), parts.get("mask")
         if committed is None:
             chunk = self.head.sample(*condition, generator=self._generator, mask=mask)
         else:
-            target = self.action_normaliser(torch.from_numpy(committed.actions))[None].clamp(-1.5, 1.5)
-            weights = torch.from_numpy(committed.weights())
+            target = self.action_normaliser(torch.from_numpy(committed.actions).to(device))[None].clamp(-1.5, 1.5)
+            weights = torch.from_numpy(committed.weights()).to(device)
             chunk = sample_guided(self.head, *condition, target, weights, self._generator, mask)
-        return self.contract.check_chunk(self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].numpy())
+        with part("copy"):
+            actions = self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
+        return self.contract.check_chunk(actions)
 
     @property
     def takes_places(self) -> bool:
@@ -158,15 +173,27 @@ class VLAPolicy(nn.Module):
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_policy(path: str | PathLike[str], backbone: Backbone | VLMBackbone | None = None) -> VLAPolicy:
+def load_policy(
+    path: str | PathLike[str],
+    backbone: Backbone | VLMBackbone | None = None,
+    compiled: bool = False,
+    quantise: str = "",
+) -> VLAPolicy:
     """Load a policy folder, or a Hugging Face hub id of one; with ``backbone`` in place of the folder's own.
 
     The folder of an adapter (see `vla_agent.finetuning`) loads as the policy that it makes of its base.
 
+    Args:
+        compiled: through ``torch.compile``: faster chunks after a minute of compilation (`vla_agent.speed.compiling`).
+        quantise: ``int8`` or ``int4`` weights (`vla_agent.speed.quantising`); empty: as they were trained.
+
     Raises:
         CheckpointError: the folder is missing, incomplete, damaged, or its statistics are unusable.
         ContractError: its contract cannot be read.
+        OptionError: this machine cannot quantise so.
     """
+    if compiled or quantise:
+        return accelerate(load_policy(path, backbone), compiled, quantise)
     folder = find_folder(path)
     file = folder / "policy.json"
     if (folder / "adapter.json").is_file() and not file.exists():

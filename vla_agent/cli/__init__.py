@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "gate": "certify a policy: perturbations, language, latency; report.html, certificate.json",
     "verify": "check a certificate against everything that it binds",
     "keys": "make, list and trust the keys that sign certificates, and revoke",
+    "profile": "show where a policy's time goes, and how far it is from the machine's limits",
     "serve": "put a policy behind a websocket: openpi's protocol, token, limits, health",
     "up": "start a graph of ROS 2 nodes: simulated robot, real robot, or recording",
     "doctor": "check this machine, and say how to mend what is missing",

@@ -28,6 +28,7 @@ examples:
   vla-agent eval runs/mine --min-success 0.8 --controls none      # in CI: exit code 1 where it falls short
   vla-agent eval runs/mine --resume                               # go on after Ctrl-C
   vla-agent eval runs/mine --execution realtime --delay-ms 200    # the world goes on while the policy thinks
+  vla-agent eval runs/mine --quantise int8                        # what 8-bit weights cost
   vla-agent eval ws://gpu:8000 --workers 4                        # `vla-agent serve` runs there
   vla-agent replay runs/eval-mine-tabletop-seen/report.json --episode 3 -o video.mp4
 
@@ -81,7 +82,24 @@ def add_parser(subparsers: Any) -> None:
         metavar="POLICY'S=HERE",
         help="the simulator's name of one of the policy's cameras; may be repeated",
     )
+    add_speed(parser)
     parser.set_defaults(run=run)
+
+
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """Options of how a policy is computed."""
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        dest="compiled",
+        help="through torch.compile: a minute or more before the start",
+    )
+    parser.add_argument(
+        "--quantise",
+        default="",
+        metavar="KIND",
+        help="weights as int8, or int4 on a GPU (default: as they were trained)",
+    )
 
 
 def cores() -> int:
@@ -89,9 +107,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_out(policy: str, suite: str, split: str, execution: str = "open_loop", delay_ms: float = 0.0) -> Path:
+def default_out(
+    policy: str, suite: str, split: str, execution: str = "open_loop", delay_ms: float = 0.0, quantise: str = ""
+) -> Path:
     """``runs/eval-<policy's name>-<suite>-<split>``, and the way of execution where it is not the default."""
     driven = "" if execution == "open_loop" and delay_ms == 0 else f"-{execution}-{delay_ms:g}ms"
+    driven += f"-{quantise}" if quantise else ""
     return Path("runs") / f"eval-{Path(policy).name.replace(':', '-')}-{suite}-{split}{driven}"
 
 
@@ -125,8 +146,8 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.evaluation.execution import Execution
     from vla_agent.evaluation.runner import evaluate
 
-    execution = Execution(args.execution, args.delay_ms, _renamed(args.rename_camera))
-    driven = (args.execution, args.delay_ms)
+    execution = Execution(args.execution, args.delay_ms, _renamed(args.rename_camera), args.compiled, args.quantise)
+    driven = (args.execution, args.delay_ms, args.quantise)
     out = Path(args.out) if args.out else default_out(args.policy, args.suite, args.split, *driven)
     with Progress() as progress:
         report = evaluate(

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from vla_agent.cli.eval import add_speed
 from vla_agent.errors import OptionError
 
 DESCRIPTION = """\
@@ -23,6 +24,7 @@ examples:
   vla-agent serve policies/tabletop-nano
   vla-agent eval ws://127.0.0.1:8000 --episodes 2               # elsewhere on this machine
 
+  vla-agent serve policies/tabletop-nano --compile              # faster chunks, a minute later
   umask 077; python -c "import secrets; print(secrets.token_urlsafe(32))" > token
   vla-agent serve policies/tabletop-nano --host 0.0.0.0 --token-file token
   VLA_AGENT_TOKEN=$(cat token) vla-agent eval ws://gpu:8000     # from another machine that has the token
@@ -61,6 +63,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="torch's threads; 1 gives evaluation's bits (default: 1)"
     )
+    add_speed(parser)
     parser.set_defaults(run=run)
 
 
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.serving.tokens import read_token
 
     token = read_token(args.token_file)
-    policy, name, files, prepare = _load(args.policy, args.threads)
+    policy, name, files, prepare = _load(args.policy, args.threads, args.compiled, args.quantise)
     limits = Limits(int(args.max_mb * 2**20), args.clients, args.waiting, args.idle)
     server = PolicyServer(policy, name, args.host, args.port, token, limits, files, prepare)
     end = threading.Event()
@@ -101,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(name: str, threads: int) -> tuple[Any, str, dict[str, str], Any]:
+def _load(name: str, threads: int, compiled: bool, quantise: str) -> tuple[Any, str, dict[str, str], Any]:
     """The policy, what clients are told of it, and what its thread does first."""
     if name == "random":
         from dataclasses import replace
@@ -120,4 +123,9 @@ def _load(name: str, threads: int) -> tuple[Any, str, dict[str, str], Any]:
 
     folder = find_folder(name)
     files = policy_files(folder)
-    return load_policy(folder), name, files, lambda: torch.set_num_threads(threads)
+    torch.set_num_threads(threads)  # also here: what is compiled is compiled for so many
+    policy = load_policy(folder, compiled=compiled, quantise=quantise)
+    if quantise:  # so that a report names it, and no certificate of the policy as it was trained covers it
+        files["weights as"] = quantise
+        name = f"{name}, weights as {quantise}"
+    return policy, name, files, lambda: torch.set_num_threads(threads)

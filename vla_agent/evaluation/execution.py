@@ -10,6 +10,7 @@ from typing import Any
 from vla_agent.contract import Contract
 from vla_agent.errors import OptionError
 from vla_agent.execution import MODES, ChunkExecutor, delay_steps
+from vla_agent.speed.accelerate import KINDS, accelerate
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,18 @@ class Execution:
         mode: one of `vla_agent.execution.MODES`.
         delay_ms: inference delay in milliseconds, rounded up to whole control steps.
         renamed: pairs (the policy's name of a camera, the simulator's name of it).
+        compiled: the policy runs through ``torch.compile``.
+        quantise: its weights are ``int8`` or ``int4``; empty: as they were trained.
 
     Raises:
-        OptionError: no such mode, or a senseless delay.
+        OptionError: no such mode or weights, or a senseless delay.
     """
 
     mode: str = "open_loop"
     delay_ms: float = 0.0
     renamed: tuple[tuple[str, str], ...] = ()
+    compiled: bool = False
+    quantise: str = ""
 
     def __post_init__(self) -> None:
         wrong: tuple[str, str, object] | None = None
@@ -35,6 +40,8 @@ class Execution:
             wrong = ("--execution", ", ".join(MODES), self.mode)
         elif not 0 <= self.delay_ms <= 10_000:
             wrong = ("--delay-ms", "0 to 10000", self.delay_ms)
+        elif self.quantise not in ("", *KINDS):
+            wrong = ("--quantise", ", ".join(KINDS), self.quantise)
         if wrong:
             raise OptionError(
                 "an option has a value that makes no sense",
@@ -53,12 +60,14 @@ class Execution:
         """For the report; empty for the default, so that reports of earlier releases say the same."""
         named: dict[str, Any] = {"execution": self.mode, "delay_ms": self.delay_ms}
         settings: dict[str, Any] = {} if self.plain else named
-        return settings | ({"renamed_cameras": dict(self.renamed)} if self.renamed else {})
+        chosen = {"renamed_cameras": dict(self.renamed), "compiled": self.compiled, "weights": self.quantise}
+        return settings | {key: value for key, value in chosen.items() if value}
 
     @staticmethod
     def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
         """What the settings of a report say about its execution, with the defaults where they say nothing."""
         default: dict[str, Any] = {"execution": "open_loop", "delay_ms": 0.0, "renamed_cameras": {}}
+        default |= {"compiled": False, "weights": ""}
         return {key: settings.get(key, value) for key, value in default.items()}
 
     def executor(self, policy: Any, contract: Contract) -> tuple[ChunkExecutor, int]:
@@ -68,6 +77,16 @@ class Execution:
         """
         length = getattr(policy, "contract", contract).chunk_length
         return ChunkExecutor(self.mode, length, policy.execute), delay_steps(self.delay_ms, contract.control_hz)
+
+    def prepare(self, policy: Any) -> Any:
+        """The policy as it is to be computed, changed in place.
+
+        Raises:
+            OptionError: it is not computed here, this machine cannot do it, or real-time chunking takes no guidance.
+        """
+        policy = accelerate(policy, self.compiled, self.quantise)
+        self.require_guidable(policy)
+        return policy
 
     def require_guidable(self, policy: Any) -> None:
         """Raise where the mode guides the policy's sampling and the policy takes no guidance.

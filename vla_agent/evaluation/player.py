@@ -74,8 +74,7 @@ class Player:
     def policy(self, name: str, env: TabletopEnv) -> Policy:
         """The policy of that name or folder, loaded once, its contract compared with the environment's."""
         if name not in self._policies:
-            policy = self.setting.load(name)
-            self.setting.execution.require_guidable(policy)
+            policy = self.setting.execution.prepare(self.setting.load(name))
             if self.setting.execution.renamed:
                 policy = RenamedCameras(policy, dict(self.setting.execution.renamed))
             contract: Contract | None = getattr(policy, "contract", None)

@@ -22,7 +22,9 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTo
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
-from vla_agent.models.pointing_vlm import Pointing, PointingVLM
+from vla_agent.models.folding import Folded, fold, look
+from vla_agent.models.pointing_vlm import Pointed, Pointing, PointingVLM
+from vla_agent.speed.parts import part
 
 
 @dataclass
@@ -32,6 +34,7 @@ class TextFeatures:
     tokens: Tensor  # (B, L, C)
     summary: Tensor  # (B, C)
     mask: Tensor  # (B, L)
+    folded: Folded | None = None  # the vision's weights for this instruction, where there is one and nothing is trained
 
     def pick(self, index: Tensor) -> TextFeatures:
         """Those of the prompts of these rows."""
@@ -43,6 +46,8 @@ class Backbone(nn.Module):
 
     ``tokenizer`` and ``image_processor`` are saved beside the weights and loaded with them.
     """
+
+    compilable = ("see", "reason")  # see `vla_agent.speed.compiling`
 
     def __init__(self, model: PointingVLM, tokenizer: PreTrainedTokenizerBase, image_processor) -> None:
         super().__init__()
@@ -73,8 +78,14 @@ class Backbone(nn.Module):
 
     def encode_text(self, texts: list[str]) -> TextFeatures:
         ids, mask = self.tokenize(texts)
-        tokens, summary = self.model.text(ids, mask)
-        return TextFeatures(tokens, summary, mask)
+        ids, mask = ids.to(self.mean.device), mask.to(self.mean.device)
+        with part("instruction"):
+            tokens, summary = self.model.text(ids, mask)
+            text = TextFeatures(tokens, summary, mask)
+            if len(texts) == 1 and not self.training and not torch.is_grad_enabled():
+                mean, std = self.mean.flatten(), self.std.flatten()
+                text.folded = fold(self.model, text.tokens, text.summary, mask, mean, std)
+        return text
 
     def forward(self, images: Tensor, text: TextFeatures) -> Pointing:
         """(B, V, H, W, 3) uint8 and encoded text of B prompts -> hidden (B, N, C), points, seen, located."""
@@ -82,8 +93,24 @@ class Backbone(nn.Module):
 
     def features(self, images: Tensor, text: TextFeatures) -> dict[str, Tensor]:
         """(B, V, H, W, 3) uint8 -> hidden (B, N, C), points (B, V, R, 2), seen (B, V, R), located (B, R, 3)."""
-        out = self(images, text)
+        if text.folded is None:
+            out = self(images, text)
+        else:
+            with part("copy"):
+                images = images.to(self.mean.device)
+            with part("vision"):
+                pointed = self.see(images, text.folded, text.summary)
+            with part("language"):
+                out = self.reason(pointed, text.tokens, text.summary, text.mask)
         return {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}
+
+    def see(self, images: Tensor, folded: Folded, summary: Tensor) -> Pointed:
+        """The vision's part of `features`, for one prompt."""
+        return self.model.point(look(self.model, folded, images), summary)
+
+    def reason(self, pointed: Pointed, tokens: Tensor, summary: Tensor, mask: Tensor) -> Pointing:
+        """The language's part of `features`."""
+        return self.model.reason(pointed, tokens, summary, mask)
 
     def geometry_of(self, parts: dict[str, Tensor], ee_position: Tensor) -> Tensor:
         return geometry(parts["points"], parts["seen"], parts["located"], ee_position)

@@ -23,6 +23,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEuler
 from torch import Tensor, nn
 
 from vla_agent.models.trunk import ChunkTransformer, Condition, HeadConfig, mean_over_valid
+from vla_agent.speed.parts import part
 
 __all__ = ["DiffusionHead", "HeadConfig"]
 
@@ -36,6 +37,8 @@ def _sinusoid(x: Tensor, size: int, longest: float = 1000.0) -> Tensor:
 
 class DiffusionHead(ChunkTransformer):
     """See the module's head; for the arguments `ChunkTransformer` and `vla_agent.models.heads.build_head`."""
+
+    compilable = ("serving_condition", "modulation_at", "serve")  # see `vla_agent.speed.compiling`
 
     def __init__(
         self,
@@ -71,12 +74,19 @@ class DiffusionHead(ChunkTransformer):
         features = torch.where(null[:, None, None], self.null_feature, features)
         return features, None if geometry is None else torch.where(null[:, None], self.null_geometry, geometry)
 
-    def predict(self, noisy: Tensor, level: Tensor, condition: Condition) -> Tensor:
-        """Noisy chunk (B, T, A), level (B,) in [0, 1] -> velocity or noise (B, T, A)."""
+    def modulation_at(self, level: Tensor, condition: Condition) -> Tensor:
+        """Noise levels (..., B) in [0, 1], any number of steps at once -> modulation (..., B, depth, 6, W)."""
+        return self.modulate(self.level_in(_sinusoid(level, 64)) + condition.summary)
+
+    def predict(self, noisy: Tensor, level: Tensor, condition: Condition, modulation: Tensor | None = None) -> Tensor:
+        """Noisy chunk (B, T, A), level (B,) in [0, 1] -> velocity or noise (B, T, A).
+
+        ``modulation``: what `modulation_at` gives for this level, where it is already known.
+        """
         b = len(noisy)
         x = self.tokens_in(noisy.reshape(b, -1, self.config.patch * self.action_dim)) + self.position
-        vector = self.level_in(_sinusoid(level, 64)) + condition.summary
-        return self.run(x, vector, condition).reshape(b, self.chunk_length, self.action_dim)
+        modulation = self.modulation_at(level, condition) if modulation is None else modulation
+        return self.run(x, modulation, condition).reshape(b, self.chunk_length, self.action_dim)
 
     def loss(
         self,
@@ -122,11 +132,11 @@ class DiffusionHead(ChunkTransformer):
         features, geometry = self.nullified(twice[0], twice[1], null)
         return self.encode(features, twice[2], geometry, twice[3])
 
-    def serve(self, noisy: Tensor, level: Tensor, condition: Condition) -> Tensor:
+    def serve(self, noisy: Tensor, level: Tensor, condition: Condition, modulation: Tensor | None = None) -> Tensor:
         """`predict` (B, T, A) with guidance; ``condition`` comes from `serving_condition`."""
         if self.config.guidance == 1:
-            return self.predict(noisy, level, condition)
-        told, null = self.predict(noisy.repeat(2, 1, 1), level.repeat(2), condition).chunk(2)
+            return self.predict(noisy, level, condition, modulation)
+        told, null = self.predict(noisy.repeat(2, 1, 1), level.repeat(2), condition, modulation).chunk(2)
         return null + self.config.guidance * (told - null)
 
     @torch.no_grad()
@@ -138,18 +148,26 @@ class DiffusionHead(ChunkTransformer):
         generator: torch.Generator | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Denoise from noise: (B, T, A), normalised."""
-        condition = self.serving_condition(features, state, geometry, mask)
-        x = torch.randn(len(state), self.chunk_length, self.action_dim, generator=generator)
-        flow = self.config.objective == "flow"
-        scheduler = self.flow if flow else self.dpm if self.config.sampler == "dpmsolver++" else self.ddim
-        scheduler.set_timesteps(self.config.serve_steps)
-        for step in scheduler.timesteps:
-            level = (step / (1000 if flow else self.config.train_steps)).expand(len(x))
-            said = self.serve(x, level, condition)
-            if scheduler is self.dpm:
-                said = self.meant(x, said, step)
-            x = scheduler.step(said, step, x).prev_sample
+        """Denoise from noise: (B, T, A), normalised.  The modulation of all steps is computed in one go."""
+        with part("head: condition"):
+            condition = self.serving_condition(features, state, geometry, mask)
+            x = torch.randn(len(state), self.chunk_length, self.action_dim, generator=generator).to(state.device)
+            flow = self.config.objective == "flow"
+            scheduler = self.flow if flow else self.dpm if self.config.sampler == "dpmsolver++" else self.ddim
+            if not flow or getattr(scheduler, "num_inference_steps", None) != self.config.serve_steps:
+                scheduler.set_timesteps(self.config.serve_steps)  # the others also begin anew by it
+            levels = (scheduler.timesteps / (1000 if flow else self.config.train_steps)).to(state.device)
+            levels = levels[:, None].expand(-1, len(condition.summary))
+            modulations = self.modulation_at(levels, condition).unbind()
+        for i, step in enumerate(scheduler.timesteps):
+            with part("head: denoising"):
+                said = self.serve(x, levels[i, : len(x)], condition, modulations[i])
+                if flow:  # Euler, as the scheduler's own step, which costs as much as a layer
+                    x = x + (scheduler.sigmas[i + 1] - scheduler.sigmas[i]) * said
+                    continue
+                if scheduler is self.dpm:
+                    said = self.meant(x, said, step)
+                x = scheduler.step(said, step, x).prev_sample
         return x
 
     def meant(self, noisy: Tensor, noise: Tensor, step: Tensor) -> Tensor:

@@ -56,15 +56,17 @@ def sample_guided(
     with torch.inference_mode(False), torch.no_grad():
         features, state, target, weights = (x.clone() for x in (features, state, target, weights))
         mask = None if mask is None else mask.clone()
-        condition = head.serving_condition(features, state, None if geometry is None else geometry.clone(), mask)
-        x = torch.randn(len(state), head.chunk_length, head.action_dim, generator=generator)
+        geometry = None if geometry is None else geometry.clone()
+        # the class's own methods: those of a compiled head (vla_agent.speed.compiling) have no gradient
+        condition = DiffusionHead.serving_condition(head, features, state, geometry, mask)
+        x = torch.randn(len(state), head.chunk_length, head.action_dim, generator=generator).to(state.device)
         scheduler = head.flow
         scheduler.set_timesteps(head.config.serve_steps)
         for step in scheduler.timesteps:
             level = step / 1000
             with torch.enable_grad():
                 noisy = x.detach().requires_grad_(True)
-                velocity = head.serve(noisy, level.expand(len(x)), condition)
+                velocity = DiffusionHead.serve(head, noisy, level.to(x).expand(len(x)), condition)
                 estimate = noisy - level * velocity
                 error = weights[:, None] * (target - estimate.detach())
                 (pull,) = torch.autograd.grad(estimate, noisy, error)

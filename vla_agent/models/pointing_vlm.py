@@ -27,7 +27,7 @@ The pointing map is the dense supervision without which a policy of this size do
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +111,29 @@ class Pointing:
     mix: Tensor  # (B, R, R + Q [+ 1]) logits of the candidates' shares
 
 
+class Looked(NamedTuple):
+    """What the convolutions make of pictures and text."""
+
+    f: Tensor  # (B * V, C8, H/4, W/4)
+    f8: Tensor  # (B * V, C8, H/8, W/8)
+    match: Tensor  # (B, V, Q, H/4, W/4)
+    asked: Tensor  # (B, Q, shapes + colours)
+    kernel: Tensor | None  # (B, V, size, size) of the move; None where nothing is moved
+
+
+class Pointed(NamedTuple):
+    """What was found in the pictures; for the fields see `Pointing`."""
+
+    tokens: Tensor  # (B, V * R + V * 9, C) slots and grid
+    maps: Tensor
+    seen: Tensor
+    points: Tensor
+    place: Tensor  # (B, V, R, 3) points in [-1, 1] and whether seen, in [0, 1]
+    asked: Tensor
+    candidates: Tensor
+    mix: Tensor
+
+
 @dataclass
 class PointingOutput(ModelOutput):
     """What `PointingVLM.forward` returns."""
@@ -170,8 +193,8 @@ class Move(nn.Module):
         self.of_named = nn.Linear(c, self.NAMED)
         self.share = nn.Linear(c, config.num_roles)
 
-    def forward(self, asked: Tensor, text: Tensor, hint: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Asked (B, V, Q, h*w) log-probabilities, text and hint (B, C), size (h, w).
+    def forward(self, asked: Tensor, kernel: Tensor, hint: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Asked (B, V, Q, h*w) log-probabilities, the text's `kernel`, hint (B, C), size (h, w).
 
         Returns:
             the moved candidate (B, V, 1, h*w), log-probabilities, and its share's logit in each role's map (B, R, 1).
@@ -179,7 +202,7 @@ class Move(nn.Module):
         b, v = asked.shape[:2]
         weights = self.of_named(hint).float().log_softmax(-1)[:, None, :, None]  # (B, 1, NAMED, 1)
         prob = (asked[:, :, : self.NAMED] + weights).logsumexp(2).exp().view(1, b * v, *size)
-        kernel = self.kernel(text).view(b * v, 1, self.size, self.size)
+        kernel = kernel.reshape(b * v, 1, self.size, self.size)
         moved = F.conv2d(prob, kernel, padding=self.size // 2, groups=b * v).view(b, v, 1, -1)
         moved = moved.clamp_min(1e-7)  # nothing is impossible; what is moved out of the picture is spread over it
         return (moved / moved.sum(-1, keepdim=True)).log(), self.share(hint).float()[..., None]
@@ -320,11 +343,16 @@ class PointingVLM(PreTrainedModel):
 
     def fuse(self, f4: Tensor, text_tokens: Tensor, text: Tensor, mask: Tensor) -> Pointing:
         """f4 (B, V, C4, h, w) of each prompt's picture, text (B, L, C), summary (B, C) -> all but logits."""
-        b, v, _, h, w = f4.shape
-        roles, queries = self.config.num_roles, self.config.num_queries
+        return self.reason(self.point(self.look(f4, text_tokens, text, mask), text), text_tokens, text, mask)
+
+    def look(self, f4: Tensor, text_tokens: Tensor, text: Tensor, mask: Tensor) -> Looked:
+        """The convolutions that see the text.  `vla_agent.models.folding` does the same with folded weights."""
+        _, v, _, h, w = f4.shape
         x = f4.flatten(0, 1)
         text_v = text.repeat_interleave(v, dim=0)  # (B*V, C)
-        match, asked_names = self.match(f4, text_tokens, mask)  # (B, V, Q, h, w), (B, Q, shapes + colours)
+        asked = self.asked(text_tokens, mask)
+        match = self.match(f4, asked)
+        kernel = self.move.kernel(text) if self.config.move_kernel else None
         x = self.fine_film(x + self.match_in(match.flatten(0, 1)), text_v)
         f8 = self.down(x)
         for block in self.film:
@@ -332,23 +360,29 @@ class PointingVLM(PreTrainedModel):
         scale, shift = self.lateral_film(text_v)[:, :, None, None].chunk(2, dim=1)
         side = self.lateral(x) * (1 + scale) + shift
         f = F.relu(self.merge_norm(side + F.interpolate(f8, size=(h, w), mode="nearest")))
+        return Looked(f, f8, match, asked, kernel)
+
+    def point(self, looked: Looked, text: Tensor) -> Pointed:
+        """Maps, points, and the slots and grid that the transformer reads."""
+        (b, v, _, h, w), (f, f8, match) = looked.match.shape, (looked.f, looked.f8, looked.match)
+        roles, queries = self.config.num_roles, self.config.num_queries
         own, asked = self.candidates(f).view(b, v, roles + queries, h * w).float().split((roles, queries), dim=2)
         scores = torch.cat([own, asked + self.match_gain[:, None] * match.flatten(3)], dim=2)
         candidates = scores.log_softmax(-1)  # (B, V, R + Q, h*w)
-        rows = (torch.arange(h, device=x.device) + 0.5) / h
-        cols = (torch.arange(w, device=x.device) + 0.5) / w
+        rows = (torch.arange(h, device=f.device) + 0.5) / h
+        cols = (torch.arange(w, device=f.device) + 0.5) / w
         centre = torch.stack([cols.repeat(h), rows.repeat_interleave(w)])  # (2, h*w): u, v
         hint = self._where(candidates, centre, text, f8.mean((2, 3)).view(b, -1))  # (B, C)
         mix = self.mixer[2](hint).float().view(b, roles, -1)  # (B, R, R + Q)
-        if self.config.move_kernel:
-            moved, share = self.move(candidates[:, :, roles:], text, hint, (h, w))
+        if looked.kernel is not None:
+            moved, share = self.move(candidates[:, :, roles:], looked.kernel, hint, (h, w))
             candidates, mix = torch.cat([candidates, moved], dim=2), torch.cat([mix, share], dim=2)
         # no share is ever nothing: a candidate that is not tried is not learned
         shares = ((1 - self.LEAST) * mix.softmax(-1) + self.LEAST / mix.shape[-1]).log()
         maps = (candidates[:, :, None] + shares[:, None, ..., None]).logsumexp(3)  # (B, V, R, h*w)
         prob = maps.exp()
         near = self._window(prob, h, w)
-        cell = torch.tensor([1.0 / w, 1.0 / h], device=x.device)
+        cell = torch.tensor([1.0 / w, 1.0 / h], device=f.device)
         offset = (
             self.offsets(f).view(b, v, 2, roles, h * w).float().transpose(2, 3).tanh() * 1.5 * cell[:, None]
         )  # (B, V, R, 2, h*w)
@@ -359,8 +393,14 @@ class PointingVLM(PreTrainedModel):
         slots = self.slot(torch.cat([under, place.to(under.dtype)], dim=-1)).flatten(1, 2) + self.slot_kind
         pooled = F.adaptive_avg_pool2d(f8, self.GRID).flatten(2).transpose(1, 2)  # (B*V, 9, C8)
         grid = self.grid(pooled).unflatten(0, (b, v)).flatten(1, 2) + self.grid_kind
-        hidden = torch.cat([slots, grid, text[:, None], text_tokens], dim=1)
-        n = slots.shape[1] + grid.shape[1] + 1
+        return Pointed(torch.cat([slots, grid], dim=1), maps, seen, points, place, looked.asked, candidates, mix)
+
+    def reason(self, pointed: Pointed, text_tokens: Tensor, text: Tensor, mask: Tensor) -> Pointing:
+        """The transformer over what was seen and the text."""
+        points, place = pointed.points, pointed.place  # (B, V, R, 2), (B, V, R, 3)
+        b, v, roles, _ = points.shape
+        hidden = torch.cat([pointed.tokens, text[:, None], text_tokens], dim=1)
+        n = pointed.tokens.shape[1] + 1
         ignore = torch.cat([mask.new_zeros(b, n), 1 - mask], dim=1).bool()
         for layer in self.fusion:
             hidden = layer(hidden, src_key_padding_mask=ignore)
@@ -369,27 +409,30 @@ class PointingVLM(PreTrainedModel):
         located = torch.cat([self.on_plane(points[:, 0], height), height[..., None]], dim=-1)
         return Pointing(
             hidden=hidden,
-            maps=maps,
-            seen=seen,
+            maps=pointed.maps,
+            seen=pointed.seen,
             points=points,
             located=located.float(),
-            asked=asked_names,
-            candidates=candidates,
-            mix=mix,
+            asked=pointed.asked,
+            candidates=pointed.candidates,
+            mix=pointed.mix,
         )
 
-    def match(self, f4: Tensor, text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """How well each cell's names fit each query, (B, V, Q, h, w), 0 for wholly, and what a query asks for (logits).
-
-        The text's tokens (B, L, C) say what a query asks for; asking for nothing, it fits everywhere.
-        """
+    def asked(self, text: Tensor, mask: Tensor) -> Tensor:
+        """What each query asks for, by the text's tokens (B, L, C): logits (B, Q, shapes + colours)."""
         weights = self.query_pool(text).masked_fill((mask == 0)[..., None], -1e4).softmax(dim=1)  # (B, L, Q)
-        asked = self.query(torch.einsum("blq,blc->bqc", weights, text))  # (B, Q, shapes + colours)
+        return self.query(torch.einsum("blq,blc->bqc", weights, text))
+
+    def match(self, f4: Tensor, asked: Tensor) -> Tensor:
+        """How well each cell's names fit each query, (B, V, Q, h, w), 0 for wholly.
+
+        A query that asks for nothing fits everywhere.
+        """
         shapes, colours = F.linear(f4.movedim(2, -1), self.name.weight, self.name.bias).split(
             tuple(self.config.num_names), dim=-1
         )
         names = torch.cat([shapes.log_softmax(-1), colours.log_softmax(-1)], dim=-1).clamp_min(-8) / 4
-        return torch.einsum("bqn,bvhwn->bvqhw", asked.sigmoid(), names), asked
+        return torch.einsum("bqn,bvhwn->bvqhw", asked.sigmoid(), names)
 
     def _where(self, candidates: Tensor, centre: Tensor, text: Tensor, scene: Tensor) -> Tensor:
         """What the chooser makes of the text and of where the candidates lie, (B, C)."""

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from vla_agent.models.trunk import ChunkTransformer, HeadConfig, mean_over_valid
+from vla_agent.speed.parts import part
 
 
 class RegressionHead(ChunkTransformer):
     """See the module's head."""
+
+    compilable = ("forward",)
 
     def __init__(
         self,
@@ -29,8 +32,8 @@ class RegressionHead(ChunkTransformer):
     def forward(self, features: Tensor, state: Tensor, geometry: Tensor | None, mask: Tensor | None = None) -> Tensor:
         """One observation -> chunk (B, T, A), normalised."""
         condition = self.encode(features, state, geometry, mask)
-        queries = self.position.expand(len(state), -1, -1)
-        return self.run(queries, condition.summary, condition).reshape(-1, self.chunk_length, self.action_dim)
+        queries, modulation = self.position.expand(len(state), -1, -1), self.modulate(condition.summary)
+        return self.run(queries, modulation, condition).reshape(-1, self.chunk_length, self.action_dim)
 
     def loss(
         self,
@@ -56,4 +59,5 @@ class RegressionHead(ChunkTransformer):
         mask: Tensor | None = None,
     ) -> Tensor:
         """The chunk (B, T, A), normalised; the same for any generator."""
-        return self(features, state, geometry, mask)
+        with part("head: one pass"):
+            return self(features, state, geometry, mask)

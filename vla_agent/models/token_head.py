@@ -13,12 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vla_agent.models.trunk import ChunkTransformer, HeadConfig, mean_over_valid
+from vla_agent.speed.parts import part
 
 RANGE = 1.5
 
 
 class TokenHead(ChunkTransformer):
     """See the module's head."""
+
+    compilable = ("encode",)  # what follows is another length each time
 
     def __init__(
         self,
@@ -58,7 +61,8 @@ class TokenHead(ChunkTransformer):
         bins = self.to_bins(chunk)
         said = F.pad(bins[:, :-1], (1, 0), value=self.config.bins)
         condition = self.encode(features, state, geometry, mask)
-        logits = self.run(self.embed(said) + self.position, condition.summary, condition, causal=True)
+        modulation = self.modulate(condition.summary)
+        logits = self.run(self.embed(said) + self.position, modulation, condition, causal=True)
         error = F.cross_entropy(logits.transpose(1, 2), bins, reduction="none")
         return mean_over_valid(error.unflatten(1, chunk.shape[1:]).mean(-1), valid)
 
@@ -72,10 +76,13 @@ class TokenHead(ChunkTransformer):
         mask: Tensor | None = None,
     ) -> Tensor:
         """The most likely bins one after the other: (B, T, A), normalised."""
-        condition = self.encode(features, state, geometry, mask)
+        with part("head: condition"):
+            condition = self.encode(features, state, geometry, mask)
+            modulation = self.modulate(condition.summary)
         past: list[list[Tensor]] = [[] for _ in self.blocks]
         said = [torch.full((len(state),), self.config.bins, device=state.device)]
         for position in self.position:
-            x = (self.embed(said[-1]) + position)[:, None]
-            said.append(self.run(x, condition.summary, condition, past=past)[:, 0].argmax(-1))
+            with part("head: tokens"):
+                x = (self.embed(said[-1]) + position)[:, None]
+                said.append(self.run(x, modulation, condition, past=past)[:, 0].argmax(-1))
         return self.to_chunk(torch.stack(said[1:], dim=1))

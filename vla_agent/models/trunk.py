@@ -92,26 +92,26 @@ class Block(nn.Module):
         causal: bool = False,
         past: list[Tensor] | None = None,
     ) -> Tensor:
-        """x (B, S, W), modulation (B, 6, W) -> (B, S, W).
+        """x (B, S, W), modulation (B, 6, W) of this layer (see `ChunkTransformer.modulate`) -> (B, S, W).
 
         Args:
             mask: see `Condition`.
             causal: a token sees those before it alone.
             past: keys and values of the tokens before x, to which those of x are added in place.
         """
-        shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table).unbind(dim=1)
-        h = self.norm(x) * (1 + scale1[:, None]) + shift1[:, None]
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, :, None].unbind(dim=1)
+        h = torch.addcmul(shift1, self.norm(x), scale1)
         q, k, v = (self._split(z) for z in self.qkv(h).chunk(3, dim=-1))
         if past is not None:
             if past:
                 k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
             past[:] = k, v
         h = F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
-        x = x + gate1[:, None] * self.self_out(h)
+        x = torch.addcmul(x, gate1, self.self_out(h))
         h = F.scaled_dot_product_attention(self._split(self.query(self.cross_norm(x))), *key_value, attn_mask=mask)
         x = x + self.cross_out(h.transpose(1, 2).flatten(2))
-        h = self.norm(x) * (1 + scale2[:, None]) + shift2[:, None]
-        return x + gate2[:, None] * self.mlp(h)
+        h = torch.addcmul(shift2, self.norm(x), scale2)
+        return torch.addcmul(x, gate2, self.mlp(h))
 
 
 class ChunkTransformer(nn.Module):
@@ -152,6 +152,9 @@ class ChunkTransformer(nn.Module):
         if levels:
             self.level_in = nn.Sequential(nn.Linear(64, w), nn.SiLU(), nn.Linear(w, w))
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(w, 6 * w))
+        scales = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0, 0.0])[:, None]
+        self.register_buffer("around_one", scales, persistent=False)  # the two scales are learned as what exceeds 1
+        self.around_one: Tensor
         self.blocks = nn.ModuleList(Block(w, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(w)
         nn.init.zeros_(self.modulation[1].weight)
@@ -177,18 +180,23 @@ class ChunkTransformer(nn.Module):
             mask = F.pad(mask.bool(), (0, 1), value=True)[:, None, None]
         return Condition([block.condition(cond) for block in self.blocks], summary, mask)
 
+    def modulate(self, vector: Tensor) -> Tensor:
+        """Vectors (..., W) -> shift, scale, gate of attention and of MLP for every layer (..., depth, 6, W)."""
+        shared = self.modulation(vector).unflatten(-1, (1, 6, -1))
+        return shared + torch.stack([block.table for block in self.blocks]) + self.around_one
+
     def run(
         self,
         x: Tensor,
-        vector: Tensor,
+        modulation: Tensor,
         condition: Condition,
         causal: bool = False,
         past: list[list[Tensor]] | None = None,
     ) -> Tensor:
-        """Tokens (B, S, W) and a vector (B, W) for the modulation -> outputs (B, S, size_out)."""
-        modulation = self.modulation(vector).unflatten(-1, (6, -1))
-        for i, (block, key_value) in enumerate(zip(self.blocks, condition.key_values, strict=True)):
-            x = block(x, key_value, modulation, condition.mask, causal, None if past is None else past[i])
+        """Tokens (B, S, W) and their modulation (B, depth, 6, W) -> outputs (B, S, size_out)."""
+        layers = zip(self.blocks, condition.key_values, modulation.unbind(1), strict=True)
+        for i, (block, key_value, own) in enumerate(layers):
+            x = block(x, key_value, own, condition.mask, causal, None if past is None else past[i])
         return self.tokens_out(self.norm(x))
 
 

@@ -25,6 +25,7 @@ from vla_agent.contract import Contract
 from vla_agent.models.families import FAMILIES, GENERIC, Vision
 from vla_agent.models.fused_vision import FusedVision
 from vla_agent.models.sequence import Sequence, attention_mask
+from vla_agent.speed.parts import part
 
 PARTS = ("vision", "projector", "language")
 
@@ -71,6 +72,7 @@ class VLMBackbone(nn.Module):
     """See the module's head.  ``tokenizer`` and ``image_processor`` are saved beside the weights."""
 
     geometry_dim = 0
+    compilable = ("see", "_run")  # see `vla_agent.speed.compiling`
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class VLMBackbone(nn.Module):
         self.size = tuple(options.image_size) or ((own, own) if isinstance(own, int) else tuple(own))
         self.feature_dim: int = text.hidden_size
         self.fused = fused
+        self._known_ids: dict[str, list[int]] = {}
         mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (image_processor.image_mean, image_processor.image_std))
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -109,8 +112,8 @@ class VLMBackbone(nn.Module):
         present = dict(self.model.named_modules())
         if set(self.options.freeze) >= set(PARTS):
             self.model.requires_grad_(False)
-        for part in self.options.freeze:
-            for name in getattr(self.family, part):
+        for frozen in self.options.freeze:
+            for name in getattr(self.family, frozen):
                 if name in present:  # the projector of some lies in the vision tower, in parts that not all have
                     present[name].requires_grad_(False)
         if self.fused is not None:
@@ -129,13 +132,20 @@ class VLMBackbone(nn.Module):
             ids[i, : len(row)], mask[i, : len(row)] = torch.tensor(row), True
         prompt = Prompt(ids, mask)
         if first and f.attention != "full" and not torch.is_grad_enabled():
-            part = self._text(prompt.ids, prompt.mask)
-            prompt.cache = DynamicCache()
-            prompt.hidden = self._run(part, part, cache=prompt.cache)
+            with part("instruction"):
+                told = self._text(prompt.ids, prompt.mask)
+                prompt.cache = DynamicCache()
+                prompt.hidden = self._run(told, told, cache=prompt.cache)
         return prompt
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+
+    def _fixed_ids(self, text: str) -> list[int]:
+        """`_ids` of the family's own texts, which come with every picture: tokenised once."""
+        if text not in self._known_ids:
+            self._known_ids[text] = self._ids(text)
+        return self._known_ids[text]
 
     def _text(self, ids: Tensor, mask: Tensor) -> Sequence:
         ids, mask = ids.to(self.mean.device), mask.to(self.mean.device)
@@ -144,7 +154,7 @@ class VLMBackbone(nn.Module):
         return Sequence(self.language.get_input_embeddings()(ids), mask, zero - 1, mask.long(), offset)
 
     def _fixed(self, text: str, batch: int) -> Sequence:
-        ids = torch.tensor(self._ids(text), dtype=torch.long).expand(batch, -1)
+        ids = torch.tensor(self._fixed_ids(text), dtype=torch.long).expand(batch, -1)
         return self._text(ids, torch.ones_like(ids, dtype=torch.bool))
 
     # ---- the pictures
@@ -189,11 +199,20 @@ class VLMBackbone(nn.Module):
             images: (B, V, H, W, 3) uint8, or a list of V tensors (B, H, W, 3) where cameras differ in size.
         """
         views = list(images.unbind(1)) if isinstance(images, Tensor) else images
+        with part("copy"):
+            pixels = torch.cat([self.pixels(v) for v in views])  # all views in one batch
+        with part("vision"):
+            seen = self.see(pixels)
+        with part("language"):
+            hidden, valid = self._read(seen, len(views), text)
+        return {"hidden": hidden.float(), "mask": valid}
+
+    def _read(self, seen: Vision, views: int, text: Prompt) -> tuple[Tensor, Tensor]:
+        """Image tokens and instruction through the language model: hidden (B, N, C) and valid (B, N)."""
         b, f = len(text.ids), self.family
-        seen = self.see(torch.cat([self.pixels(v) for v in views]))  # all views in one batch
-        tokens = seen.tokens.unflatten(0, (len(views), b))
+        tokens = seen.tokens.unflatten(0, (views, b))
         parts = []
-        for number in range(len(views)):
+        for number in range(views):
             parts += [self._fixed(f.start, b), self._view(tokens[number], number), self._fixed(f.end, b)]
         prompt = self._text(text.ids, text.mask)
         if self.options.instruction == "first":
@@ -201,13 +220,13 @@ class VLMBackbone(nn.Module):
         else:
             parts = [self._fixed(f.before, b), *parts, prompt]
         whole = Sequence.join(parts)
-        deep = [d.unflatten(0, (len(views), b)).transpose(0, 1).flatten(0, 2) for d in seen.deep]
+        deep = [d.unflatten(0, (views, b)).transpose(0, 1).flatten(0, 2) for d in seen.deep]
         if text.cache is None or text.hidden is None:
             hidden = self._run(whole, whole, deep)
         else:
             hidden = self._run(whole, Sequence.join(parts[1:]), deep, cache=copy.deepcopy(text.cache))
             hidden = torch.cat([text.hidden, hidden], dim=1)
-        return {"hidden": hidden.float(), "mask": whole.valid}
+        return hidden, whole.valid
 
     def geometry_of(self, parts: dict[str, Tensor], ee_position: Tensor) -> None:
         """Nothing: such a model does not say where things are in numbers."""

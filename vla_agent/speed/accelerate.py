@@ -1,0 +1,37 @@
+"""The options of serving and evaluating that change how a policy computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vla_agent.errors import OptionError
+
+KINDS = ("int8", "int4")  # of weights
+
+
+def accelerate(policy: Any, compiled: bool = False, quantise: str = "") -> Any:
+    """The policy, changed in place: first its weights, then the compilation.
+
+    Raises:
+        OptionError: the policy is not computed here, or this machine cannot do it.
+    """
+    if not (compiled or quantise):
+        return policy
+    if not hasattr(policy, "backbone"):
+        raise OptionError(
+            "this policy is not computed here",
+            key="--quantise" if quantise else "--compile",
+            expected="a policy folder or hub id",
+            found=type(policy).__name__,
+            remedy="give the option to `vla-agent serve` where it is computed",
+        )
+    if quantise:
+        from vla_agent.speed.quantising import quantise as apply
+
+        apply(policy, quantise)
+        policy.quantised = quantise
+    if compiled:
+        from vla_agent.speed.compiling import compile_policy
+
+        compile_policy(policy)
+    return policy

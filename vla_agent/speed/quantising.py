@@ -1,0 +1,71 @@
+"""8-bit and 4-bit weights, by torchao.  Values change: `python -m benchmarks run policy-quantised` measures success."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from vla_agent.errors import OptionError
+from vla_agent.speed.accelerate import KINDS
+from vla_agent.speed.compiling import device_of
+
+if TYPE_CHECKING:
+    from vla_agent.policy import VLAPolicy
+
+LEAST = 2**10  # numbers in a weight; a smaller one is not worth it
+
+
+def check_kind(kind: str) -> None:
+    """Raise where there is no such quantisation.
+
+    Raises:
+        OptionError: naming those that there are.
+    """
+    if kind and kind not in KINDS:
+        raise OptionError(
+            "there is no such quantisation",
+            key="--quantise",
+            expected=", ".join(KINDS),
+            found=kind,
+            remedy="int8 runs everywhere, int4 on a GPU",
+        )
+
+
+def quantise(policy: VLAPolicy, kind: str) -> None:
+    """Replace the weights of the linear layers in place; convolutions, embeddings and attention's inner weights stay.
+
+    Args:
+        kind: ``int8``: one scale a row, symmetric; ``int4``: groups of a row, on a GPU alone.  Products are in the type
+            of the activations.
+
+    Raises:
+        OptionError: no such kind, torchao is missing, or this machine cannot do it.
+    """
+    check_kind(kind)
+    try:
+        from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
+    except ImportError as error:
+        raise OptionError(
+            "quantised weights need a package that is not installed",
+            key="--quantise",
+            expected="torchao",
+            found=str(error),
+            remedy="pip install 'vla_agent[quantise]'",
+        ) from error
+    device = device_of(policy)
+    if kind == "int4" and device.type != "cuda":
+        raise OptionError(
+            "4-bit weights need a GPU",
+            key="--quantise",
+            expected="a policy on a CUDA device",
+            found=f"the policy is on {device}",
+            remedy="use int8 here",
+        )
+    config = Int8WeightOnlyConfig() if kind == "int8" else Int4WeightOnlyConfig()
+    quantize_(policy, config, filter_fn=_worth_it)
+
+
+def _worth_it(module: nn.Module, name: str) -> bool:
+    inside_attention = isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear)
+    return isinstance(module, nn.Linear) and not inside_attention and module.weight.numel() >= LEAST
