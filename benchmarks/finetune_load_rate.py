@@ -2,7 +2,8 @@
 
 Ours is what a training does: all pictures are decoded once, in order, into a memory map, and batches are gathered from
 there.  Each round counts that decoding again, from an empty cache, and one epoch of batches; LeRobot decodes each frame
-where it is asked for, so that a sample of frames tells its rate.  Seconds are those of the processor, rounds interleave.
+where it is asked for, so that a sample of frames tells its rate.  Seconds are those of the processor; rounds
+interleave.
 """
 
 from __future__ import annotations
@@ -67,9 +68,10 @@ def run() -> dict[str, Any]:
         "interval": [float(v) for v in np.percentile(drawn, [2.5, 97.5])],
         "seeds": [SEED],
         "rows": rows,
-        "notes": f"{theirs.frames} frames of {EPISODES} episodes, two 96 px cameras, H.264, batches of {BATCH}; a frame "
-        "counts with both pictures; the value counts our decoding of the whole dataset into the memory map against one "
-        f"epoch; LeRobot 0.4.4 with PyAV on {SAMPLE} frames a round; interval by bootstrap over rounds",
+        "notes": f"{theirs.frames} frames of {EPISODES} episodes, two 96 px cameras, H.264, batches of {BATCH}; a "
+        "frame counts with both pictures; the value counts our decoding of the whole dataset into the memory map "
+        f"against one epoch; LeRobot 0.4.4 with PyAV (not torchcodec), {SAMPLE} frames a round, gives float pictures, "
+        "ours are bytes as our trainings take them; one process each; interval by bootstrap over rounds",
     }
 
 

@@ -1,6 +1,6 @@
 """Loads batches with LeRobot's own dataset.  Runs in LeRobot's environment, as a child of `finetune_load_rate`.
 
-Each line that comes in is a JSON list of frame numbers; the line that goes out is the seconds of the processor for them.
+Each line that comes in is a JSON list of frame numbers; the line that goes out says the processor's seconds for them.
 """
 
 from __future__ import annotations
