@@ -110,7 +110,7 @@ def require_fit(features: Mapping[str, tuple[int, ...]], contract: Contract, key
     Raises:
         ContractError: with every difference.
     """
-    ours = {keys.of(c.name): (3, c.height, c.width) for c in contract.cameras}
+    ours: dict[str, tuple[int, ...]] = {keys.of(c.name): (3, c.height, c.width) for c in contract.cameras}
     ours |= {keys.state: (contract.state_dim,), keys.action: (contract.action_dim,)}
     wrong = {key: (features.get(key), ours.get(key)) for key in features.keys() | ours.keys()}
     wrong = {key: both for key, both in sorted(wrong.items()) if both[0] != both[1]}
