@@ -72,7 +72,7 @@ doctor: install ## check this machine
 	@$(BIN)/vla-agent doctor
 
 LEROBOT := .venv-lerobot
-lerobot-check: install-dev ## install lerobot 0.4.4 into its own environment, and let it read our datasets
+lerobot-check: install-dev ## install lerobot 0.4.4 into its own environment; it reads our datasets, its policies are driven
 	@if ! $(LEROBOT)/bin/python -c 'import importlib.metadata as m; assert m.version("lerobot") == "0.4.4"' 2> /dev/null; then
 	  $(PYTHON) -m venv --clear $(LEROBOT)
 	  pip="$(LEROBOT)/bin/python -m pip --disable-pip-version-check install -q"
@@ -80,7 +80,8 @@ lerobot-check: install-dev ## install lerobot 0.4.4 into its own environment, an
 	  $$pip -r tests/lerobot_check/requirements.txt
 	  $$pip --no-deps torchvision==0.25.0 lerobot==0.4.4
 	fi
-	$(BIN)/python -m pytest tests/test_collection.py -k lerobot
+	$(LEROBOT)/bin/python -m pip --disable-pip-version-check install -q -r tests/lerobot_check/serving.txt
+	$(BIN)/python -m pytest tests/test_collection.py tests/test_peers.py -k lerobot
 
 OPENPI := .venv-openpi
 openpi-check: install-dev ## install openpi-client 0.1.2 into its own environment, and let it ask our server

@@ -254,7 +254,8 @@ def test_lerobot_reads_what_the_simulator_gave(env, tmp_path):
         root = tmp_path / storage
         write_dataset(root, env.contract, (encode(e, storage, 20) for e in episodes), storage)
         command += [str(root), str(tmp_path / f"{storage}.npz")]
-    subprocess.run(command, check=True, timeout=1200, stdout=sys.stderr)
+    settings = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, timeout=1200, stdout=sys.stderr, env=settings)
     for storage in STORAGES:
         _compare(episodes, tmp_path / storage, tmp_path / f"{storage}.npz", 0 if storage == "images" else 4)
 

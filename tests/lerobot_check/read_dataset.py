@@ -16,30 +16,7 @@ os.environ.setdefault("HF_DATASETS_CACHE", tempfile.mkdtemp(prefix="lerobot-chec
 import numpy as np
 import torch
 
-# torchvision's compiled operators do not load beside a CPU torch of another build; importing it needs only their names.
-OPERATORS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
-    "int sampling_ratio, bool aligned) -> Tensor",
-    "roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width) "
-    "-> (Tensor, Tensor)",
-    "ps_roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
-    "int sampling_ratio) -> (Tensor, Tensor)",
-    "ps_roi_pool(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width) "
-    "-> (Tensor, Tensor)",
-    "deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, SymInt stride_h, "
-    "SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, SymInt dilation_w, SymInt groups, "
-    "SymInt offset_groups, bool use_mask) -> Tensor",
-)
-
-
-def declare_operators() -> None:
-    """Declare torchvision's operators where its compiled library did not."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in OPERATORS:
-        if not hasattr(torch.ops.torchvision, schema.split("(")[0]):
-            library.define(schema)
-    globals()["_library"] = library  # the declarations live as long as this object
+from vla_agent.peers.torchvision_names import declare_operators
 
 
 def read(root: str, out: str) -> None:

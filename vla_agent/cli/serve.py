@@ -7,11 +7,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vla_agent.cli.eval import add_speed
 from vla_agent.errors import OptionError
+
+# The policy, its name and files (name -> SHA-256) for clients, and what its thread does first.
+Served = tuple[Any, str, dict[str, str], Callable[[], Any]]
 
 DESCRIPTION = """\
 Serve a policy over a websocket, in the protocol that openpi's client speaks: msgpack, never pickle.  The policy's
@@ -41,6 +45,13 @@ def add_parser(subparsers: Any) -> None:
     """Add ``serve`` to the command line."""
     parser = subparsers.add_parser("serve", help="serve a policy", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("policy", metavar="POLICY", help="policy folder, hub id, or `random`")
+    add_options(parser)
+    add_speed(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a server of any policy can be told."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
     parser.add_argument(
@@ -63,12 +74,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="torch's threads; 1 gives evaluation's bits (default: 1)"
     )
-    add_speed(parser)
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
+    return serve(args, lambda: _load(args.policy, args.threads, args.compiled, args.quantise))
+
+
+def serve(args: argparse.Namespace, load: Callable[[], Served]) -> int:
+    """Serve what ``load`` gives, until Ctrl-C or SIGTERM; ``args`` are those of `add_options`."""
     for name, least in (("port", 0), ("clients", 1), ("waiting", 1), ("max_mb", 0.001), ("idle", 1), ("threads", 1)):
         if not least <= getattr(args, name) <= 65535:
             raise OptionError(
@@ -86,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.serving.tokens import read_token
 
     token = read_token(args.token_file)
-    policy, name, files, prepare = _load(args.policy, args.threads, args.compiled, args.quantise)
+    policy, name, files, prepare = load()
     limits = Limits(int(args.max_mb * 2**20), args.clients, args.waiting, args.idle)
     server = PolicyServer(policy, name, args.host, args.port, token, limits, files, prepare)
     end = threading.Event()
@@ -104,8 +118,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load(name: str, threads: int, compiled: bool, quantise: str) -> tuple[Any, str, dict[str, str], Any]:
-    """The policy, what clients are told of it, and what its thread does first."""
+def _load(name: str, threads: int, compiled: bool, quantise: str) -> Served:
     if name == "random":
         from dataclasses import replace
 

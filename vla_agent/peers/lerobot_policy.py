@@ -1,0 +1,153 @@
+"""A policy folder of LeRobot (0.4) as a policy of ours: `reset`, `act`, `contract`, `execute`.
+
+Its folder names features and their shapes, but neither units nor rate: those are the contract's, which is that of the
+dataset it was trained on.  Every camera and the state are mapped to LeRobot's keys in one place, `Keys`, and a key that
+does not fit is refused before anything moves.  Numbers are normalised by LeRobot's own processors alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vla_agent.contract import Contract
+from vla_agent.data.schema import ACTION, STATE, image_key
+from vla_agent.errors import CheckpointError, ContractError
+from vla_agent.peers.torchvision_names import declare_operators
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Under which of LeRobot's keys our parts go.  Cameras that ``images`` does not name: as `vla-agent collect` does.
+
+    Args:
+        images: our camera -> LeRobot's feature.
+    """
+
+    images: Mapping[str, str] = field(default_factory=dict)
+    state: str = STATE
+    action: str = ACTION
+
+    def of(self, camera: str) -> str:
+        """LeRobot's feature for one of our cameras."""
+        return self.images.get(camera, image_key(camera))
+
+
+class LeRobotPolicy:
+    """See the module's head.
+
+    A policy that needs one observation a chunk emits its chunks.  One that needs an observation in every control
+    period (a history of them, as Diffusion, or ACT with temporal ensembling) emits one row at a time, and LeRobot's
+    own queue decides when it thinks: both are what LeRobot's own evaluation does.
+
+    Args:
+        folder: with config.json, model.safetensors and the processors, as `lerobot-train` writes (pretrained_model).
+        contract: of the dataset that it was trained on.
+        device: that torch knows.
+
+    Raises:
+        CheckpointError: LeRobot cannot load the folder.
+        ContractError: features and contract do not fit together; every difference is listed.
+    """
+
+    def __init__(self, folder: Path, contract: Contract, keys: Keys | None = None, device: str = "cpu") -> None:
+        self._keys, self._device = keys or Keys(), torch.device(device)
+        self._policy, self._before, self._after = _load(folder, device)
+        config = self._policy.config
+        require_fit(features_of(config), contract, self._keys, str(folder))
+        ensembles = getattr(config, "temporal_ensemble_coeff", None) is not None
+        self.chunks = hasattr(config, "chunk_size") and config.n_obs_steps == 1 and not ensembles
+        self.contract = replace(contract, chunk_length=config.chunk_size if self.chunks else 1)
+        self.execute = int(config.n_action_steps) if self.chunks else 1
+        self._instruction, self._noise = "", torch.get_rng_state()
+
+    def parameters(self) -> Iterator[torch.Tensor]:
+        """Those that clients of a server share."""
+        return self._policy.parameters()
+
+    def buffers(self) -> Iterator[torch.Tensor]:
+        """Those that clients of a server share."""
+        return self._policy.buffers()
+
+    def reset(self, instruction: str, seed: int = 0) -> None:
+        """Begin an episode: LeRobot's queues are emptied, the noise begins at ``seed``."""
+        self._policy.reset()
+        self._instruction, self._noise = instruction, torch.Generator().manual_seed(seed).get_state()
+
+    def act(self, observation: Mapping[str, Any]) -> np.ndarray:
+        """One observation -> chunk (T, A) float32 in the contract's units; T is 1 where it needs every observation.
+
+        Raises:
+            ObservationError: the observation does not fit the contract.
+            ContractError: the policy emits something that is no chunk.
+        """
+        from lerobot.policies.utils import prepare_observation_for_inference
+
+        self.contract.check_observation(observation)
+        named = {self._keys.of(name): np.array(observation["images"][name]) for name in self.contract.camera_names}
+        named[self._keys.state] = np.array(observation["state"], np.float32)
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self._noise)  # LeRobot draws from torch's own generator, which all clients share
+            batch = self._before(prepare_observation_for_inference(named, self._device, self._instruction))
+            rows = self._policy.predict_action_chunk(batch) if self.chunks else self._policy.select_action(batch)
+            self._noise = torch.get_rng_state()
+            return self.contract.check_chunk(self._after(rows).cpu().numpy().reshape(-1, rows.shape[-1]))
+
+
+def features_of(config: Any) -> dict[str, tuple[int, ...]]:
+    """LeRobot's features of a policy: key -> shape, pictures as (3, H, W)."""
+    return {key: tuple(f.shape) for part in (config.input_features, config.output_features) for key, f in part.items()}
+
+
+def require_fit(features: Mapping[str, tuple[int, ...]], contract: Contract, keys: Keys, folder: str) -> None:
+    """Raise unless the contract gives every feature that the policy reads, and takes what it emits, shape by shape.
+
+    Raises:
+        ContractError: with every difference.
+    """
+    ours: dict[str, tuple[int, ...]] = {keys.of(c.name): (3, c.height, c.width) for c in contract.cameras}
+    ours |= {keys.state: (contract.state_dim,), keys.action: (contract.action_dim,)}
+    wrong = {key: (features.get(key), ours.get(key)) for key in features.keys() | ours.keys()}
+    wrong = {key: both for key, both in sorted(wrong.items()) if both[0] != both[1]}
+    unknown = sorted(set(keys.images) - set(contract.camera_names))
+    if wrong or unknown or len(ours) < len(contract.cameras) + 2:
+        raise ContractError(
+            "the LeRobot policy and the contract do not fit together",
+            file=folder,
+            key="; ".join([*wrong, *(f"camera {name}" for name in unknown)]) or "two cameras under one key",
+            expected="; ".join(f"{key} {theirs or 'is not read'}" for key, (theirs, _) in wrong.items())
+            or f"each of the cameras {', '.join(contract.camera_names)} under a key of its own",
+            found="; ".join(f"{key} {mine or 'is not there'}" for key, (_, mine) in wrong.items())
+            or ", ".join(f"{name}={key}" for name, key in keys.images.items()),
+            remedy="name the dataset that it was trained on, and map cameras with --camera NAME=KEY",
+        )
+
+
+def _load(folder: Path, device: str) -> tuple[Any, Any, Any]:
+    """The policy and its processors, from safetensors alone and without a download."""
+    declare_operators()
+    from lerobot.configs.policies import PreTrainedConfig
+    from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+
+    try:
+        config = PreTrainedConfig.from_pretrained(folder, local_files_only=True)
+        config.device = device
+        if hasattr(config, "pretrained_backbone_weights"):
+            config.pretrained_backbone_weights = None  # they are in the folder's weights
+        policy = get_policy_class(config.type).from_pretrained(folder, config=config, local_files_only=True)
+        there = {"device_processor": {"device": device}}
+        before, after = make_pre_post_processors(config, str(folder), preprocessor_overrides=there)
+    except Exception as error:  # LeRobot raises whatever its parts do
+        raise CheckpointError(
+            "LeRobot cannot load this policy",
+            file=folder,
+            expected="a folder that lerobot-train wrote: checkpoints/last/pretrained_model",
+            found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+            remedy="name that folder; it was written by LeRobot 0.4",
+        ) from error
+    return policy.to(device).eval(), before, after

@@ -1,0 +1,88 @@
+"""Puts a policy of LeRobot behind our server.  Runs in LeRobot's own environment, which `make lerobot-check` makes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vla_agent.cli.serve import Served, add_options, serve
+from vla_agent.errors import OptionError, VlaAgentError
+
+DESCRIPTION = """\
+Serve a policy of LeRobot (ACT, Diffusion and others) in the protocol of `vla-agent serve`, so that `vla-agent eval`
+drives it as a peer.  This runs in LeRobot's environment; there is nothing of MuJoCo or ROS in it.
+
+FOLDER is what lerobot-train wrote: RUN/checkpoints/last/pretrained_model.  Units and rate do not stand in there: they
+are those of the contract of the dataset that it was trained on.
+"""
+EPILOG = """\
+examples, from the repository:
+  .venv-lerobot/bin/python -m vla_agent.peers.serve runs/act/checkpoints/last/pretrained_model --contract datasets/mine
+  .venv-lerobot/bin/python -m vla_agent.peers.serve FOLDER --contract datasets/mine --camera front=observation.images.a
+
+exit codes: 0 ended by Ctrl-C or SIGTERM, 2 bad input, 3 ended while an inference hung
+
+next, in our own environment: vla-agent eval ws://127.0.0.1:8000 --episodes 2
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_agent.peers.serve",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="LeRobot's pretrained_model")
+    parser.add_argument(
+        "--contract", required=True, metavar="DIR", help="the dataset (or a policy of ours) whose contract it has"
+    )
+    parser.add_argument(
+        "--camera",
+        action="append",
+        default=[],
+        metavar="NAME=KEY",
+        help="our camera under LeRobot's key (default: NAME=observation.images.NAME)",
+    )
+    parser.add_argument("--device", default="cpu", help="that torch knows (default: %(default)s)")
+    add_options(parser)
+    args = parser.parse_args(argv)
+    try:
+        return serve(args, lambda: _load(args))
+    except VlaAgentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _load(args: argparse.Namespace) -> Served:
+    import torch
+
+    from vla_agent.gate.hashes import policy_files
+    from vla_agent.parties import contract_of
+    from vla_agent.peers.lerobot_policy import Keys, LeRobotPolicy
+
+    keys = Keys(dict(_pair(text) for text in args.camera))
+    policy = LeRobotPolicy(args.folder, contract_of(args.contract), keys, args.device)
+    files = policy_files(args.folder.resolve())
+    return policy, f"lerobot {args.folder}", files, lambda: torch.set_num_threads(args.threads)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, key = text.partition("=")
+    if not (name and equals and key):
+        raise OptionError(
+            "a camera is not mapped",
+            key="--camera",
+            expected="NAME=KEY, such as front=observation.images.top",
+            found=text,
+            remedy="write our camera, an equals sign, LeRobot's key",
+        )
+    return name, key
+
+
+if __name__ == "__main__":
+    sys.exit(main())
