@@ -98,6 +98,16 @@ def test_a_frozen_picture_is_noticed_when_the_arm_moves(buffer):
         buffer.observe(7 * T)
 
 
+def test_a_picture_that_is_late_is_not_a_frozen_one(buffer):
+    """However fast the arm moves: what has not come yet is judged by its age."""
+    for k in range(1, 8):
+        buffer.add_state(HOME + 0.1 * k, 0.0, k * T)
+        if k < 7:
+            buffer.add_image("front", picture(k), k * T)
+            buffer.add_image("wrist", picture(k), k * T)
+    assert buffer.observe(7 * T).stamp == 6 * T
+
+
 class Straight:
     """A policy that wants the same small step again and again, or whatever ``chunk`` says."""
 

@@ -96,11 +96,12 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _load(self, folder: str) -> None:
-        import torch
+        from vla_agent.serving.remote import is_remote, load_any
 
-        from vla_agent.serving.remote import load_any
+        if not is_remote(folder):  # a server thinks for us: then this process needs no torch
+            import torch
 
-        torch.set_num_threads(1)
+            torch.set_num_threads(1)
         policy = load_any(folder)
         self._contract = policy.contract
         self._robot.require(self._contract, folder)
@@ -174,6 +175,7 @@ class PolicyNode(LifecycleNode):
             self._buffer.refuse(name, f"cannot be read: {error.key} {error.found}")
             return
         self._buffer.add_image(name, pixels, messages.seconds(message.header.stamp))
+        self._tick()  # what was waited for may be complete now
 
     def _state(self, message: JointState) -> None:
         names = [*self._robot.joint_names, self._robot.gripper.joint]
