@@ -12,6 +12,7 @@ Configuring loads the policy and checks its contract against the robot.  Activat
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from vla_agent.gate.enforce import require_certificate
 from vla_agent.nodes import messages
 from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_qos, pace_of, robot_of, run
 from vla_agent.runtime.agent import Agent
+from vla_agent.runtime.instructions import InstructionGuard
 from vla_agent.runtime.observations import ObservationBuffer
 
 TICKS = 8  # a control period
@@ -57,6 +59,7 @@ class PolicyNode(LifecycleNode):
             self.declare_parameter(name, default)
         self.autostart = bool(self.declare_parameter("autostart", True).value)
         self._reporter = Reporter(self)
+        self._guard = InstructionGuard()
         self._agent: Agent | None = None
         self._active = self._stopped = False
         self._inputs: list[Any] = []
@@ -188,7 +191,13 @@ class PolicyNode(LifecycleNode):
         self._buffer.add_state(positions[:-1], gripper, messages.seconds(message.header.stamp))
 
     def _instruct(self, message: String) -> None:
-        if self._agent is None or not self._active or message.data.strip() == self._agent.instruction:
+        if self._agent is None or not self._active:
+            return
+        if flood := self._guard.flood(message.data.strip(), time.monotonic()):
+            if not self._stopped:
+                self._ask_to_stop(flood)
+            return
+        if message.data.strip() == self._agent.instruction:
             return
         self._end()
         self._agent.instruct(message.data)
@@ -214,8 +223,7 @@ class PolicyNode(LifecycleNode):
                 self._reporter.report("warn" if blind else "ok", f"waiting: {blind}" if blind else "thinking")
             return
         if decision.stop:
-            self._stop.publish(String(data=decision.stop))
-            self._reporter.report("error", decision.stop)
+            self._ask_to_stop(decision.stop)
             agent.again()
             return
         assert decision.actions is not None
@@ -223,6 +231,10 @@ class PolicyNode(LifecycleNode):
         self._reporter.report(
             "ok", "acting", delay_steps=agent.expected_delay, missed_steps=agent.missed, held_steps=agent.held
         )
+
+    def _ask_to_stop(self, why: str) -> None:
+        self._stop.publish(String(data=why))
+        self._reporter.report("error", why)
 
     def _end(self) -> None:
         """An empty trajectory ends the stream: the supervisor has the robot rest, without a fault."""
