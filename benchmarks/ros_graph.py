@@ -186,15 +186,19 @@ class Graph:
         """Reset the supervisor, as soon as it lets itself be reset."""
         assert self.wait(lambda: self.call("safety/reset")[0]), "the supervisor cannot be reset"
 
+    def rest(self) -> None:
+        """Have the policy stop, as someone does who publishes an empty instruction."""
+        from std_msgs.msg import String
+
+        self.instruction.publish(String(data=""))
+        self.pause(10)
+
     def episode(self, seed: int, task: str | None = None) -> str:
         """Have the policy stop, reset the supervisor and lay out an episode; returns its instruction.
 
         The policy begins by itself, because the scene tells what it asks.
         """
-        from std_msgs.msg import String
-
-        self.instruction.publish(String(data=""))
-        self.pause(10)
+        self.rest()
         if self.stopped:
             self.reset()
         self.set("sim_robot_node", "seed", seed)

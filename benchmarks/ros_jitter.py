@@ -20,6 +20,7 @@ BETTER = "lower"
 MINUTES = float(os.environ.get("VLA_AGENT_JITTER_MINUTES", "10"))
 EPISODE = 12.0  # seconds of each scene: the policy is to have work to do
 WARM = 10  # commands of each scene
+MOST_STOPS = 20
 FIRST_SEED = 1000
 
 
@@ -28,28 +29,28 @@ def run() -> dict[str, Any]:
 
     intervals: list[np.ndarray] = []
     missed = reported = stops = seed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        with Graph(Path(folder), policy=str(POLICY), real_time_factor=1.0) as graph:
-            if not graph.wait(lambda: graph.stopped is False and graph.actions > WARM):
-                raise RuntimeError(f"nothing moves: {graph.processes.ended()}; {graph.diagnostics}")
-            period = graph.robot.period
-            while sum(len(part) for part in intervals) * period < 60 * MINUTES:
-                graph.episode(FIRST_SEED + seed)
-                seed += 1
-                told, first = _told(graph), graph.actions
-                graph.wait(lambda first=first: graph.actions > first + WARM)
-                began, targets = graph.actions, len(graph.arrivals)
-                graph.pause(EPISODE / period)
-                walls, stamps = graph.arrivals[targets:], [a.stamp for a in graph.acted[began:]]
-                if graph.stopped:
-                    stops += 1
-                    walls = walls[: len(stamps)]
-                if len(walls) < 2:
-                    continue
-                intervals.append(np.diff(walls))
-                missed += missing([a.stamp for a in graph.acted[first:]], period)
-                _finish(graph)
-                reported += _told(graph) - told
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Graph(Path(folder), policy=str(POLICY), real_time_factor=1.0) as graph,
+    ):
+        if not graph.wait(lambda: graph.stopped is False and graph.actions > WARM):
+            raise RuntimeError(f"nothing moves: {graph.processes.ended()}; {graph.diagnostics}")
+        period = graph.robot.period
+        while sum(len(part) for part in intervals) * period < 60 * MINUTES:
+            graph.episode(FIRST_SEED + seed)
+            seed += 1
+            told, first = _told(graph), graph.actions
+            graph.wait(lambda first=first: graph.actions > first + WARM)
+            commands = len(graph.arrivals)
+            graph.pause(EPISODE / period)
+            stops += bool(graph.stopped)
+            if not graph.stopped:  # a stop goes on in its own time
+                intervals.append(np.diff(graph.arrivals[commands:]))
+            graph.rest()  # the policy node tells at once that it is idle, and its counts
+            missed += missing([a.stamp for a in graph.acted[first:]], period)
+            reported += _told(graph) - told
+            if stops > MOST_STOPS:
+                raise RuntimeError(f"the supervisor stops again and again: {graph.diagnostics.get('safety_node')}")
     away = 1000 * np.abs(np.concatenate(intervals) - period)
     p99 = float(np.quantile(away, 0.99))
     unreported = max(0, missed - reported)
@@ -73,8 +74,3 @@ def missing(stamps: list[float], period: float) -> int:
 def _told(graph: Any) -> int:
     """Missed control steps so far, by the policy node's own count."""
     return int(graph.diagnostics.get("policy_node", {}).get("missed_steps", 0))
-
-
-def _finish(graph: Any) -> None:
-    """Let the statuses come that are published once a second."""
-    graph.pause(1.5 / graph.robot.period)

@@ -31,15 +31,18 @@ def run() -> dict[str, Any]:
 
     rng = np.random.default_rng(SEED)
     done: dict[tuple[str, str], list[str]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder, Swing().served() as server:
-        with Graph(Path(folder), policy=server.url, real_time_factor=PACE) as graph:
-            for _ in range(TIMES):
-                for case in CASES:
-                    for number in ENDING:
-                        name, _, starting = case.partition(" ")
-                        end = _end_starting if starting else _end_moving
-                        done[case, number.name].append(end(graph, name, number, rng))
-                        print(f"{case}, {number.name}: {done[case, number.name][-1] or 'well'}", flush=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Swing().served() as server,
+        Graph(Path(folder), policy=server.url, real_time_factor=PACE) as graph,
+    ):
+        for _ in range(TIMES):
+            for case in CASES:
+                for number in ENDING:
+                    name, _, starting = case.partition(" ")
+                    end = _end_starting if starting else _end_moving
+                    done[case, number.name].append(end(graph, name, number, rng))
+                    print(f"{case}, {number.name}: {done[case, number.name][-1] or 'well'}", flush=True)
     wrong = sorted({word for words in done.values() for word in words if word})
     rows = [{"node": c, "signal": s, "n": len(w), "ended well": w.count("")} for (c, s), w in done.items()]
     n, well = sum(row["n"] for row in rows), sum(row["ended well"] for row in rows)

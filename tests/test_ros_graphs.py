@@ -1,4 +1,4 @@
-"""`vla-agent up evaluate` and `up replay` as they are started by hand: nodes as processes over Fast DDS, no test double."""
+"""`vla-agent up evaluate` and `up replay` started as by hand: real nodes as processes over Fast DDS."""
 
 from __future__ import annotations
 

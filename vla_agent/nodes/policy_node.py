@@ -213,14 +213,14 @@ class PolicyNode(LifecycleNode):
     def _tick(self) -> None:
         agent = self._agent
         if agent is None or not self._active or self._stopped or not agent.instruction:
-            self._reporter.report("ok", "stopped by the supervisor" if self._stopped else "idle")
+            self._report("ok", "stopped by the supervisor" if self._stopped else "idle")
             return
         now = self.get_clock().now().nanoseconds * 1e-9
         decision = agent.tick(now)
         if decision is None:
             if not agent.moving:
                 blind = agent.problem(now)
-                self._reporter.report("warn" if blind else "ok", f"waiting: {blind}" if blind else "thinking")
+                self._report("warn" if blind else "ok", f"waiting: {blind}" if blind else "thinking")
             return
         if decision.stop:
             self._ask_to_stop(decision.stop)
@@ -228,13 +228,17 @@ class PolicyNode(LifecycleNode):
             return
         assert decision.actions is not None
         self._actions.publish(messages.trajectory(self._names, decision.actions, decision.stamp, self._robot.period))
-        self._reporter.report(
-            "ok", "acting", delay_steps=agent.expected_delay, missed_steps=agent.missed, held_steps=agent.held
-        )
+        self._report("ok", "acting")
 
     def _ask_to_stop(self, why: str) -> None:
         self._stop.publish(String(data=why))
-        self._reporter.report("error", why)
+        self._report("error", why)
+
+    def _report(self, level: str, message: str) -> None:
+        agent = self._agent
+        counts = {"missed_steps": agent.missed, "held_steps": agent.held} if agent else {}
+        delay = {"delay_steps": agent.expected_delay} if agent and agent.moving else {}
+        self._reporter.report(level, message, **counts, **delay)
 
     def _end(self) -> None:
         """An empty trajectory ends the stream: the supervisor has the robot rest, without a fault."""
