@@ -186,6 +186,16 @@ class Graph:
         """Reset the supervisor, as soon as it lets itself be reset."""
         assert self.wait(lambda: self.call("safety/reset")[0]), "the supervisor cannot be reset"
 
+    def set_in_motion(self) -> bool:
+        """Until the robot gets new targets, with the supervisor reset where it has stopped; False where it does not."""
+        since, deadline = len(self.targets), time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not self.processes.ended():
+            if self.stopped:
+                self.call("safety/reset")
+            if self.wait(lambda: self.stopped is False and len(self.targets) > since + 10 and not self.rests(), 1.0):
+                return True
+        return False
+
     def rest(self) -> None:
         """Have the policy stop, as someone does who publishes an empty instruction."""
         from std_msgs.msg import String

@@ -113,3 +113,9 @@ class Demonstrated(Scripted):
         rest = np.zeros((self.contract.chunk_length - len(rows), self.contract.action_dim), np.float32)
         rest[:, -1] = rows[-1][-1]
         return np.vstack([np.array(rows, np.float32), rest])
+
+
+if __name__ == "__main__":  # a Swing for whoever runs on this host, until the end
+    with Swing().served() as running:
+        print(running.url, flush=True)
+        threading.Event().wait()

@@ -60,7 +60,8 @@ def run() -> dict[str, Any]:
 
 def _end_moving(graph: Graph, name: str, number: signal.Signals, rng: np.random.Generator) -> str:
     """What went wrong, empty where nothing did."""
-    _moving(graph)
+    if not graph.set_in_motion():
+        raise RuntimeError(f"nothing moves: {graph.processes.ended()}; {graph.diagnostics}")
     graph.pause(20 * rng.random())
     targets = len(graph.targets)
     code = _signal(graph, name, number)
@@ -99,17 +100,3 @@ def _signal(graph: Graph, name: str, number: signal.Signals) -> int | None:
 def _again(graph: Graph, name: str) -> None:
     graph.processes.kill(name)  # it has ended: this only forgets it
     graph.processes.start_again(name)
-
-
-def _moving(graph: Graph) -> None:
-    """Until the robot gets new targets, with the supervisor reset where it has stopped."""
-    deadline = time.monotonic() + PATIENCE
-    since = len(graph.targets)
-    while time.monotonic() < deadline:
-        if graph.stopped:
-            graph.call("safety/reset")
-        if graph.wait(lambda: graph.stopped is False and len(graph.targets) > since + 10 and not graph.rests(), 1.0):
-            return
-        if graph.processes.ended():
-            break
-    raise RuntimeError(f"nothing moves: {graph.processes.ended()}; {graph.diagnostics}")

@@ -21,9 +21,7 @@ SHARE = float(os.environ.get("VLA_AGENT_SOAK", "1"))  # of the whole: 0.02 is on
 CYCLES = max(1, round(50 * SHARE))
 SECONDS = 3600 * SHARE
 SAMPLES = 120  # of each node's memory
-SETTLED = (
-    0.25  # share of the samples after which memory is to stay; compared are medians of as many there and at the end
-)
+SETTLED = 0.25  # share of the samples that pass first; as many after that are compared with as many at the end
 SEGMENTS = ("fastdds", "fastrtps", "sem.fastdds", "sem.fastrtps")
 
 
