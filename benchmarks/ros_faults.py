@@ -60,8 +60,8 @@ def run() -> dict[str, Any]:
         "rows": rows,
         "passed": held == n and not notes,
         "notes": f"scripted policy, simulation at {PACE} of real time; a period is counted from the first faulty "
-        "message, the signal, the cut, or the first control step for which the policy has no usable action; safety_node killed: "
-        f"nothing may reach the robot{notes}",
+        "message, the signal, the cut, or the first control step for which the policy has no usable action; "
+        f"safety_node killed: nothing may reach the robot{notes}",
     }
 
 
