@@ -45,7 +45,6 @@ class Swing(Scripted):
         super().__init__()
         self.fault, self.late = "", late
         self._side = 1.0
-        self.looks = 0
         self._go_on = threading.Event()
 
     def mend(self) -> None:
@@ -58,7 +57,6 @@ class Swing(Scripted):
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
         """(T, A) float32."""
-        self.looks += 1
         fault = self.fault
         y = float(observation["state"][self._position][1])
         if abs(y) > SPAN:
@@ -80,10 +78,11 @@ class Swing(Scripted):
 
 
 class Demonstrated(Scripted):
-    """Plays the expert's demonstration of one episode again, from where the hand is on it."""
+    """Leads the hand along the expert's demonstration of one episode, from where it is on it."""
 
-    execute = 4
+    execute, looks = 4, False
     ahead = 12  # control steps of the demonstration in which the hand is looked for
+    after = 6  # control steps that the demonstration goes on after its success: a real arm lags
 
     def __init__(self, task: str, seed: int) -> None:
         super().__init__()
@@ -92,10 +91,12 @@ class Demonstrated(Scripted):
         expert.bind(env.world, instance)
         expert.reset(instance.instruction, seed)
         self._path, self._actions = [], []
-        while not instance.success(env.world) and len(self._actions) < instance.steps_limit:
+        left = self.after
+        while left and len(self._actions) < instance.steps_limit:
             self._path.append(env.world.state()[self._position].copy())
             self._actions.append(expert.act({})[0])
             env.world.step(self._actions[-1])
+            left -= bool(instance.success(env.world))
         env.close()
         self._at: int | None = None
 
@@ -112,7 +113,9 @@ class Demonstrated(Scripted):
         rows = self._actions[self._at : self._at + self.contract.chunk_length]
         rest = np.zeros((self.contract.chunk_length - len(rows), self.contract.action_dim), np.float32)
         rest[:, -1] = rows[-1][-1]
-        return np.vstack([np.array(rows, np.float32), rest])
+        chunk = np.vstack([np.array(rows, np.float32), rest])
+        chunk[: self.execute, :3] += (self._path[self._at] - hand) / self.execute  # back to the path
+        return chunk
 
 
 if __name__ == "__main__":  # a Swing for whoever runs on this host, until the end
