@@ -1,4 +1,4 @@
-"""What colcon and pip make of the package: its kind, what is installed, whether launch files find the nodes, its tests."""
+"""What colcon and pip make of the package: its kind, what they install, whether launch finds its nodes, its tests."""
 
 from __future__ import annotations
 

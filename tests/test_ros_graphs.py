@@ -83,3 +83,12 @@ def record(folder: Path, start: np.ndarray, actions: np.ndarray) -> Path:
         sent = messages.trajectory(EE_DELTA, action[None], time, robot.period)
         recorder.write("/policy/action", round(time * 1e9), bytes(serialize_message(sent)))
     return recorder.end("success")
+
+
+def test_from_a_bag_through_a_dataset_and_a_step_of_tuning_to_an_evaluation(tmp_path):
+    """The walk-through of docs/ros2.md, command by command, on a clip of a second."""
+    pytest.importorskip("vla_agent.data.convert", reason="there is no conversion of bags")
+    from benchmarks.ros_record_loop import STAGES, loop
+
+    rows = loop(tmp_path)
+    assert [row["stage"] for row in rows if not row["wrong"]] == list(STAGES), rows
