@@ -116,11 +116,14 @@ def _lasts(graph: Graph) -> bool:
 
 def _sensor(graph: Graph, fault: str) -> float:
     _moving(graph)
-    period = graph.robot.period
+    period, jumped = graph.robot.period, graph.jumped_to
     graph.set("sim_robot_node", "fault", fault)
     # a frozen camera shows its last picture once before it shows it again
-    first = math.ceil(graph.time / period) + (fault == "camera_frozen")
-    delay = _delay(graph, first * period)
+    began = (math.ceil(graph.time / period) + (fault == "camera_frozen")) * period
+    if fault == "clock_jump":  # counted by the clock that jumps
+        graph.wait(lambda: graph.jumped_to != jumped, 100 * period / PACE)
+        began = graph.jumped_to
+    delay = _delay(graph, began)
     graph.set("sim_robot_node", "fault", "none")
     return delay
 

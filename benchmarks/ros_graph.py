@@ -59,7 +59,7 @@ class Graph:
         defaults = {name: argument.default for name, argument in arguments_of("sim").items()}
         self.processes = Processes("sim", defaults | values, logs, without, PATIENCE, before or {})
         self.robot = load_robot(str((defaults | values)["robot"]))
-        self.time = 0.0
+        self.time = self.jumped_to = 0.0  # jumped_to: where the clock went when it last jumped
         self.targets: list[tuple[float, np.ndarray]] = []
         self.states: list[tuple[float, np.ndarray]] = []
         self.arrivals: list[float] = []
@@ -123,7 +123,9 @@ class Graph:
         self.instruction = node.create_publisher(String, "instruction", 10)
 
     def _clock(self, message: Any) -> None:
-        self.time = message.clock.sec + 1e-9 * message.clock.nanosec
+        before, self.time = self.time, message.clock.sec + 1e-9 * message.clock.nanosec
+        if before and abs(self.time - before) > 1.0:
+            self.jumped_to = self.time
 
     def _stopped(self, message: Any) -> None:
         self.stopped, self.stopped_at = message.data, self.time
