@@ -30,7 +30,7 @@ export LP_NUM_THREADS ?= 0
 export MUJOCO_GL ?= egl
 export PYTHONUTF8 := 1
 
-.PHONY: help demo test lint format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check
+.PHONY: help demo test lint format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -90,6 +90,16 @@ openpi-check: install-dev ## install openpi-client 0.1.2 into its own environmen
 	  $(OPENPI)/bin/python -m pip --disable-pip-version-check install -q -r tests/openpi_check/requirements.txt
 	fi
 	$(BIN)/python -m pytest tests/test_serving.py -k openpi
+
+COLCON := .venv-colcon
+colcon-check: install-dev ## install colcon into its own environment, and let it list, build and test the package
+	@if ! [ -x $(COLCON)/bin/colcon ]; then
+	  $(PYTHON) -m venv --clear $(COLCON)
+	  $(COLCON)/bin/python -m pip --disable-pip-version-check install -q -r tests/colcon_check/requirements.txt
+	fi
+	packages=$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')
+	echo "import site; site.addsitedir('$$packages')" > "$$($(COLCON)/bin/python -c 'import site; print(site.getsitepackages()[0])')/vla_agent_packages.pth"
+	$(BIN)/python -m pytest tests/test_colcon.py
 
 install: $(STAMPS)/install ## the virtual environment and the package
 install-dev: $(STAMPS)/install-dev ## the same, with the tools for tests and rclpy

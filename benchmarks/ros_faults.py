@@ -1,13 +1,24 @@
-"""Faults in the running graph: each has to lead to a hold within two control periods, which lasts until the reset."""
+"""Faults in the running graph: each has to lead to a hold within two control periods, which lasts until the reset.
+
+The policy is scripted (`ros_policy.Swing`): it keeps the arm moving, and goes wrong when told to.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import ros_network
 from benchmarks.ros_graph import PACE, Graph
+from benchmarks.ros_policy import FAULTS as POLICY_FAULTS
+from benchmarks.ros_policy import Swing
 from vla_agent.runtime.sim_robot import FAULTS
 
 NAME = "ros-faults"
@@ -15,20 +26,30 @@ TITLE = "injected faults after which the robot is told to hold within 2 control 
 TARGET = 1.0
 UNIT = "share"
 BETTER = "higher"
-TIMES = 20
+TIMES = int(os.environ.get("VLA_AGENT_FAULTS", "20"))  # of each fault
 PERIODS = 2.0
+LATE = 30  # control periods that a late answer takes: more than the chunk and the patience of the policy node
 SENSORS = tuple(fault for fault in FAULTS if fault != "none")
 KILLED = ("policy_node", "controller_node")
+FLOOD = 500  # instructions, each another
 
 
 def run() -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder, Graph(Path(folder), real_time_factor=PACE) as graph:
-        if not graph.wait(lambda: graph.stopped is False and graph.actions > 5):
-            raise RuntimeError(graph.processes.ended())
-        rows = [row(fault, [_sensor(graph, fault) for _ in range(TIMES)]) for fault in SENSORS]
-        rows.append(row("e-stop", [_estop(graph) for _ in range(TIMES)]))
-        rows += [row(f"{name} killed", [_kill(graph, name) for _ in range(TIMES)]) for name in KILLED]
-        rows.append(row("safety_node killed", [_kill_safety(graph) for _ in range(TIMES)]))
+    policy = Swing(late=LATE / 20 / PACE)
+    rows = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        policy.served() as server,
+        Graph(Path(folder), policy=server.url, real_time_factor=PACE) as graph,
+    ):
+        for fault, inject in cases(policy).items():
+            rows.append(row(fault, [inject(graph) for _ in range(TIMES)]))
+            print(rows[-1], flush=True)
+    notes = ""
+    if ros_network.possible():
+        rows.append(row("network cut", ros_network.in_own_network(TIMES)))
+    else:
+        notes = "; NETWORK CUT NOT TRIED: no network namespaces here"
     n = sum(r["n"] for r in rows)
     held = sum(r["held in time"] for r in rows)
     return {
@@ -37,9 +58,20 @@ def run() -> dict[str, Any]:
         "interval": wilson(held, n),
         "seeds": "0",
         "rows": rows,
-        "notes": f"simulation at {PACE} of real time; a period is counted from the first faulty message or the signal; "
-        "safety_node killed: nothing may reach the robot",
+        "passed": held == n and not notes,
+        "notes": f"scripted policy, simulation at {PACE} of real time; a period is counted from the first faulty "
+        "message, the signal, the cut, or the first control step for which the policy has no usable action; "
+        f"safety_node killed: nothing may reach the robot{notes}",
     }
+
+
+def cases(policy: Swing) -> dict[str, Callable[[Graph], float]]:
+    """Fault -> injects it into a running graph and mends it: control periods to the hold, see `row`."""
+    found: dict[str, Callable[[Graph], float]] = {fault: partial(_sensor, fault=fault) for fault in SENSORS}
+    found |= {f"policy {fault}": partial(_policy, policy=policy, fault=fault) for fault in POLICY_FAULTS}
+    found |= {"instruction flood": _flood, "e-stop": _estop}
+    found |= {f"{name} killed": partial(_kill, name=name) for name in KILLED}
+    return found | {"safety_node killed": _kill_safety}
 
 
 def row(fault: str, delays: list[float]) -> dict[str, Any]:
@@ -62,39 +94,76 @@ def wilson(k: int, n: int, z: float = 1.96) -> list[float]:
 
 
 def _moving(graph: Graph) -> None:
-    """Until actions go to the robot again."""
-    before = len(graph.targets)
-    if not graph.wait(lambda: not graph.stopped and len(graph.targets) > before + 5):
-        raise RuntimeError(f"the graph does not move: {graph.processes.ended()}")
+    """Until the arm moves, with the supervisor reset where it has stopped."""
+    if not graph.set_in_motion():
+        raise RuntimeError(f"the graph does not move: {graph.processes.ended()}; {graph.diagnostics}")
 
 
-def _delay(graph: Graph, began: float) -> float:
+def _delay(graph: Graph, began: float, patience: int = 20) -> float:
     """Control periods from ``began`` (s) to the stop; infinite where there is none, or it does not last."""
     period = graph.robot.period
-    if not graph.wait(lambda: graph.stopped is True or graph.time > began + 20 * period) or not graph.stopped:
+    if not graph.wait(lambda: graph.stopped is True or graph.time > began + patience * period) or not graph.stopped:
         return math.inf
     delay = (graph.stopped_at - began) / period
+    return delay if _lasts(graph) else math.inf
+
+
+def _lasts(graph: Graph) -> bool:
+    """Whether the robot is told to hold, and the stop lasts."""
     graph.pause(10)
-    return delay if graph.stopped and graph.rests() else math.inf
+    return graph.stopped is True and graph.rests()
 
 
 def _sensor(graph: Graph, fault: str) -> float:
     _moving(graph)
-    period = graph.robot.period
+    period, jumped = graph.robot.period, graph.jumped_to
     graph.set("sim_robot_node", "fault", fault)
-    delay = _delay(graph, math.ceil(graph.time / period) * period)
+    # a frozen camera shows its last picture once before it shows it again
+    began = (math.ceil(graph.time / period) + (fault == "camera_frozen")) * period
+    if fault == "clock_jump":  # counted by the clock that jumps
+        graph.wait(lambda: graph.jumped_to != jumped, 100 * period / PACE)
+        began = graph.jumped_to
+    delay = _delay(graph, began)
     graph.set("sim_robot_node", "fault", "none")
-    _again(graph)
     return delay
+
+
+def _policy(graph: Graph, policy: Swing, fault: str) -> float:
+    """From the control step after the last usable action to the first hold, which a latched stop must follow."""
+    _moving(graph)
+    policy.fault = fault
+    graph.wait(lambda: graph.stopped is True, 60 * graph.robot.period / PACE + 5)
+    policy.mend()
+    if not graph.stopped:
+        return math.inf
+    usable = [k for k, acted in enumerate(graph.acted) if acted.action[:6].any()]
+    holds = [acted.time for acted in graph.acted[usable[-1] + 1 :]]
+    delay = (min([*holds, graph.stopped_at]) - graph.acted[usable[-1]].stamp) / graph.robot.period - 1
+    return max(0.0, delay) if _lasts(graph) else math.inf
+
+
+def _flood(graph: Graph) -> float:
+    from std_msgs.msg import String
+
+    _moving(graph)
+    began = graph.time
+    flood = threading.Thread(target=lambda: [_say(graph, String(data=f"task {k}")) for k in range(FLOOD)])
+    flood.start()
+    delay = _delay(graph, began)
+    flood.join()
+    return delay
+
+
+def _say(graph: Graph, text: Any) -> None:
+    graph.instruction.publish(text)
+    time.sleep(0.001)
 
 
 def _estop(graph: Graph) -> float:
     _moving(graph)
     began = graph.time
     graph.call("safety/estop")
-    delay = _delay(graph, began)
-    _again(graph)
-    return delay
+    return _delay(graph, began)
 
 
 def _kill(graph: Graph, name: str) -> float:
@@ -103,8 +172,17 @@ def _kill(graph: Graph, name: str) -> float:
     graph.processes.kill(name)
     delay = _delay(graph, began)
     graph.processes.start_again(name)
-    _again(graph)
     return delay
+
+
+def cut(graph: Graph, hosts: ros_network.Hosts) -> float:
+    """Pull the cable between policy and robot; it is mended while the stop has to last."""
+    _moving(graph)
+    began = graph.time
+    hosts.cut()
+    delay = _delay(graph, began)
+    hosts.mend()
+    return delay if _lasts(graph) else math.inf
 
 
 def _kill_safety(graph: Graph) -> float:
@@ -116,10 +194,4 @@ def _kill_safety(graph: Graph) -> float:
     graph.pause(10)
     silent = len(graph.targets) == count
     graph.processes.start_again("safety_node")
-    _again(graph)
     return 0.0 if silent else math.inf
-
-
-def _again(graph: Graph) -> None:
-    """A new episode, so that the arm has work to do."""
-    graph.episode(int(graph.time * 20) % 1000)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +21,57 @@ PATIENCE = float(os.environ.get("VLA_AGENT_PATIENCE", "240"))
 PACE = float(os.environ.get("VLA_AGENT_PACE", "0.1"))
 
 
+@dataclass(frozen=True)
+class Acted:
+    """An action (A,) of the policy node, when it came by the simulation's clock and by `time.perf_counter`, and the
+    stamp of its control step; all in seconds."""
+
+    time: float
+    wall: float
+    stamp: float
+    action: np.ndarray
+
+
 class Graph:
     """The graph ``sim`` in a ROS domain of its own, and a node that listens to it.
 
     ``targets``: (time, positions (J,)) that reached the robot; ``states``: (time, positions (J,)) measured; times in
-    seconds of the simulation.  ``stopped``: the supervisor's latched state and when it changed.
+    seconds of the simulation.  ``stopped``: the supervisor's latched state and when it changed.  ``acted``: what the
+    policy node told.  ``arrivals``: of each target, seconds of `time.perf_counter`.  ``diagnostics``: node -> the
+    message and values of its newest status.
 
     Args:
         logs: folder of the nodes' logs.
         without: nodes that are not started.
+        before: node -> words in front of its command, such as those that run it in another network.
         values: arguments of the graph that are not the default.
     """
 
-    def __init__(self, logs: Path, without: Sequence[str] = (), **values: Value) -> None:
+    def __init__(
+        self,
+        logs: Path,
+        without: Sequence[str] = (),
+        before: Mapping[str, Sequence[str]] | None = None,
+        **values: Value,
+    ) -> None:
         os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 200)
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         defaults = {name: argument.default for name, argument in arguments_of("sim").items()}
-        self.processes = Processes("sim", defaults | values, logs, without, PATIENCE)
+        self.processes = Processes("sim", defaults | values, logs, without, PATIENCE, before or {})
         self.robot = load_robot(str((defaults | values)["robot"]))
-        self.time = 0.0
+        self.time = self.jumped_to = 0.0  # jumped_to: where the clock went when it last jumped
         self.targets: list[tuple[float, np.ndarray]] = []
         self.states: list[tuple[float, np.ndarray]] = []
-        self.actions = 0
+        self.arrivals: list[float] = []
+        self.acted: list[Acted] = []
+        self.diagnostics: dict[str, dict[str, str]] = {}
         self.stopped: bool | None = None
         self.stopped_at = 0.0
+
+    @property
+    def actions(self) -> int:
+        """How many actions the policy node has told."""
+        return len(self.acted)
 
     def __enter__(self) -> Graph:
         import rclpy
@@ -76,6 +104,7 @@ class Graph:
             self._executor.spin_once(timeout_sec=0.1)
 
     def _listen(self) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
         from rosgraph_msgs.msg import Clock
         from sensor_msgs.msg import JointState
         from std_msgs.msg import Bool, String
@@ -89,23 +118,34 @@ class Graph:
         node.create_subscription(JointTrajectory, spec.topic, self._target, 50)
         node.create_subscription(JointState, self.robot.joint_states, self._state, SENSORS)
         node.create_subscription(JointTrajectory, "policy/action", self._action, 50)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._status, 50)
         self.commands = node.create_publisher(JointTrajectory, "policy/action", COMMANDS)
-        self._instruction = node.create_publisher(String, "instruction", 10)
+        self.instruction = node.create_publisher(String, "instruction", 10)
 
     def _clock(self, message: Any) -> None:
-        self.time = message.clock.sec + 1e-9 * message.clock.nanosec
+        before, self.time = self.time, message.clock.sec + 1e-9 * message.clock.nanosec
+        if before and abs(self.time - before) > 1.0:
+            self.jumped_to = self.time
 
     def _stopped(self, message: Any) -> None:
         self.stopped, self.stopped_at = message.data, self.time
 
     def _target(self, message: Any) -> None:
+        self.arrivals.append(time.perf_counter())
         self.targets.append((self.time, np.array(message.points[0].positions)))
 
     def _state(self, message: Any) -> None:
         self.states.append((self.time, np.array(message.position)[: len(self.robot.joints)]))
 
     def _action(self, message: Any) -> None:
-        self.actions += bool(message.points)
+        if message.points:
+            stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+            self.acted.append(Acted(self.time, time.perf_counter(), stamp, np.array(message.points[0].positions)))
+
+    def _status(self, message: Any) -> None:
+        for status in message.status:
+            values = {pair.key: pair.value for pair in status.values}
+            self.diagnostics[status.name] = {"message": status.message} | values
 
     # -- to drive it ---------------------------------------------------------------------------------------------
 
@@ -148,15 +188,29 @@ class Graph:
         """Reset the supervisor, as soon as it lets itself be reset."""
         assert self.wait(lambda: self.call("safety/reset")[0]), "the supervisor cannot be reset"
 
+    def set_in_motion(self) -> bool:
+        """Until the robot gets new targets, with the supervisor reset where it has stopped; False where it does not."""
+        since, deadline = len(self.targets), time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not self.processes.ended():
+            if self.stopped:
+                self.call("safety/reset")
+            if self.wait(lambda: self.stopped is False and len(self.targets) > since + 10 and not self.rests(), 1.0):
+                return True
+        return False
+
+    def rest(self) -> None:
+        """Have the policy stop, as someone does who publishes an empty instruction."""
+        from std_msgs.msg import String
+
+        self.instruction.publish(String(data=""))
+        self.pause(10)
+
     def episode(self, seed: int, task: str | None = None) -> str:
         """Have the policy stop, reset the supervisor and lay out an episode; returns its instruction.
 
         The policy begins by itself, because the scene tells what it asks.
         """
-        from std_msgs.msg import String
-
-        self._instruction.publish(String(data=""))
-        self.pause(10)
+        self.rest()
         if self.stopped:
             self.reset()
         self.set("sim_robot_node", "seed", seed)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.ros_quantiles import quantile_interval, quantile_rows
+
 NAME = "ros-safety"
 TITLE = "safety node: added latency a command with look-ahead, process to process, p99"
 TARGET = 2.0
@@ -60,16 +62,12 @@ def run() -> dict[str, Any]:
     values = np.array(latencies[WARM:])
     if len(values) < 100:
         raise RuntimeError(f"{len(values)} commands came through; stopped: {stopped}")
-    rng = np.random.default_rng(0)
-    p99 = [np.quantile(rng.choice(values, len(values)), 0.99) for _ in range(1000)]
-    low, high = np.quantile(p99, [0.025, 0.975])
-    rows_out = [{"quantile": q, "ms": float(np.quantile(values, q))} for q in (0.5, 0.9, 0.99, 1.0)]
     return {
         "value": float(np.quantile(values, 0.99)),
         "n": len(values),
-        "interval": [float(low), float(high)],
+        "interval": quantile_interval(values),
         "seeds": "0",
-        "rows": rows_out,
+        "rows": quantile_rows(values),
         "passed": float(np.quantile(values, 0.99)) <= TARGET and not stopped,
         "notes": f"two hops of Fast DDS and the look-ahead of {robot.lookahead.seconds} s; bootstrap interval; "
         f"{SECONDS} s at {robot.control_hz:g} Hz beside the simulated robot; the supervisor stopped: {stopped}",

@@ -12,6 +12,7 @@ from sim.env import TabletopEnv, tabletop_contract
 from vla_agent.errors import ObservationError
 from vla_agent.robot import load_robot
 from vla_agent.runtime.agent import Agent
+from vla_agent.runtime.instructions import InstructionGuard
 from vla_agent.runtime.observations import ObservationBuffer
 
 ROBOT = load_robot("panda")
@@ -96,6 +97,28 @@ def test_a_frozen_picture_is_noticed_when_the_arm_moves(buffer):
         buffer.add_image("wrist", picture(k), k * T)
     with pytest.raises(ObservationError, match="front shows the same picture"):
         buffer.observe(7 * T)
+
+
+def test_a_picture_that_is_late_is_not_a_frozen_one(buffer):
+    """However fast the arm moves: what has not come yet is judged by its age."""
+    for k in range(1, 8):
+        buffer.add_state(HOME + 0.1 * k, 0.0, k * T)
+        if k < 7:
+            buffer.add_image("front", picture(k), k * T)
+            buffer.add_image("wrist", picture(k), k * T)
+    assert buffer.observe(7 * T).stamp == 6 * T
+
+
+def test_a_flood_of_instructions_is_told_from_a_conversation():
+    calm = InstructionGuard()
+    assert not any(calm.flood(f"task {k}", 0.5 * k) for k in range(50))
+    assert not any(calm.flood("the same again", 100 + 0.1 * k) for k in range(50)), "a publisher that repeats itself"
+    assert (
+        "more than 4 other" in [InstructionGuard().flood("", 0.0), *(calm.flood(str(k), 200.0) for k in range(5))][-1]
+    )
+    loud = InstructionGuard()
+    assert "more than 50 within 1 s" in [loud.flood("the same", 0.001 * k) for k in range(51)][-1]
+    assert not loud.flood("the same", 60.0), "it is over after a while"
 
 
 class Straight:

@@ -90,6 +90,7 @@ class EvaluateNode(Node):
         self._pause(PAUSE)
         if self._stopped:
             self._wait(lambda: self._call("safety/reset")[0], "the supervisor can be reset")
+            self._wait(lambda: self._stopped is False, "the supervisor says that it was reset")
         values = (Parameter("task", value=task).to_parameter_msg(), Parameter("seed", value=seed).to_parameter_msg())
         request = SetParameters.Request(parameters=list(values))
         for result in self._ask(self._setter, request).results:

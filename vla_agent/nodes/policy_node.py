@@ -12,6 +12,7 @@ Configuring loads the policy and checks its contract against the robot.  Activat
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from vla_agent.gate.enforce import require_certificate
 from vla_agent.nodes import messages
 from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_qos, pace_of, robot_of, run
 from vla_agent.runtime.agent import Agent
+from vla_agent.runtime.instructions import InstructionGuard
 from vla_agent.runtime.observations import ObservationBuffer
 
 TICKS = 8  # a control period
@@ -57,6 +59,7 @@ class PolicyNode(LifecycleNode):
             self.declare_parameter(name, default)
         self.autostart = bool(self.declare_parameter("autostart", True).value)
         self._reporter = Reporter(self)
+        self._guard = InstructionGuard()
         self._agent: Agent | None = None
         self._active = self._stopped = False
         self._inputs: list[Any] = []
@@ -96,11 +99,12 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _load(self, folder: str) -> None:
-        import torch
+        from vla_agent.serving.remote import is_remote, load_any
 
-        from vla_agent.serving.remote import load_any
+        if not is_remote(folder):  # a server thinks for us: then this process needs no torch
+            import torch
 
-        torch.set_num_threads(1)
+            torch.set_num_threads(1)
         policy = load_any(folder)
         self._contract = policy.contract
         self._robot.require(self._contract, folder)
@@ -174,6 +178,7 @@ class PolicyNode(LifecycleNode):
             self._buffer.refuse(name, f"cannot be read: {error.key} {error.found}")
             return
         self._buffer.add_image(name, pixels, messages.seconds(message.header.stamp))
+        self._tick()  # what was waited for may be complete now
 
     def _state(self, message: JointState) -> None:
         names = [*self._robot.joint_names, self._robot.gripper.joint]
@@ -186,7 +191,13 @@ class PolicyNode(LifecycleNode):
         self._buffer.add_state(positions[:-1], gripper, messages.seconds(message.header.stamp))
 
     def _instruct(self, message: String) -> None:
-        if self._agent is None or not self._active or message.data.strip() == self._agent.instruction:
+        if self._agent is None or not self._active:
+            return
+        if flood := self._guard.flood(message.data.strip(), time.monotonic()):
+            if not self._stopped:
+                self._ask_to_stop(flood)
+            return
+        if message.data.strip() == self._agent.instruction:
             return
         self._end()
         self._agent.instruct(message.data)
@@ -202,25 +213,32 @@ class PolicyNode(LifecycleNode):
     def _tick(self) -> None:
         agent = self._agent
         if agent is None or not self._active or self._stopped or not agent.instruction:
-            self._reporter.report("ok", "stopped by the supervisor" if self._stopped else "idle")
+            self._report("ok", "stopped by the supervisor" if self._stopped else "idle")
             return
         now = self.get_clock().now().nanoseconds * 1e-9
         decision = agent.tick(now)
         if decision is None:
             if not agent.moving:
                 blind = agent.problem(now)
-                self._reporter.report("warn" if blind else "ok", f"waiting: {blind}" if blind else "thinking")
+                self._report("warn" if blind else "ok", f"waiting: {blind}" if blind else "thinking")
             return
         if decision.stop:
-            self._stop.publish(String(data=decision.stop))
-            self._reporter.report("error", decision.stop)
+            self._ask_to_stop(decision.stop)
             agent.again()
             return
         assert decision.actions is not None
         self._actions.publish(messages.trajectory(self._names, decision.actions, decision.stamp, self._robot.period))
-        self._reporter.report(
-            "ok", "acting", delay_steps=agent.expected_delay, missed_steps=agent.missed, held_steps=agent.held
-        )
+        self._report("ok", "acting")
+
+    def _ask_to_stop(self, why: str) -> None:
+        self._stop.publish(String(data=why))
+        self._report("error", why)
+
+    def _report(self, level: str, message: str) -> None:
+        agent = self._agent
+        counts = {"missed_steps": agent.missed, "held_steps": agent.held} if agent else {}
+        delay = {"delay_steps": agent.expected_delay} if agent and agent.moving else {}
+        self._reporter.report(level, message, **counts, **delay)
 
     def _end(self) -> None:
         """An empty trajectory ends the stream: the supervisor has the robot rest, without a fault."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -124,6 +125,8 @@ def run(make: Callable[[], Any]) -> None:
         executor.shutdown(timeout_sec=1.0)
         if node is not None:
             node.destroy_node()
+        del node, executor
+        gc.collect()  # a lifecycle node's state machine keeps the participant and its shared memory until it is gone
         rclpy.try_shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from vla_agent.errors import OptionError
+from vla_agent.nodes.start import ENDING
 from vla_agent.nodes.table import GRAPHS, Entry, Value
 from vla_agent.robot import robot_folders
 
@@ -38,8 +39,10 @@ def environment() -> dict[str, str]:
     return env
 
 
-def _end_with_parent() -> None:
+def _prepare() -> None:
+    """In the child before it runs: it ends with its parent, and signals wait until `nodes.start` takes them."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
 class Processes:
@@ -51,6 +54,7 @@ class Processes:
         logs: folder for one log file a node.
         without: executables of the graph that are not started, because something else takes their place.
         patience: seconds from SIGINT to SIGKILL.
+        before: executable -> words in front of its command, such as ``nsenter`` with a network.
 
     Raises:
         OptionError: ``without`` names a node that the graph has not.
@@ -63,6 +67,7 @@ class Processes:
         logs: Path,
         without: Sequence[str] = (),
         patience: float = PATIENCE,
+        before: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         names = [entry.executable for entry in GRAPHS[graph]]
         if not set(without) <= set(names):
@@ -74,7 +79,7 @@ class Processes:
                 remedy="use the names of its nodes",
             )
         self._entries = [entry for entry in GRAPHS[graph] if entry.executable not in without]
-        self._values, self._logs, self._patience = values, logs, patience
+        self._values, self._logs, self._patience, self._before = values, logs, patience, before or {}
         self._running: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
 
     def start(self) -> None:
@@ -84,7 +89,14 @@ class Processes:
             self._start(entry)
 
     def _start(self, entry: Entry) -> None:
-        words = [sys.executable, "-m", "vla_agent.nodes.start", entry.executable, "--ros-args"]
+        words = [
+            *self._before.get(entry.executable, ()),
+            sys.executable,
+            "-m",
+            "vla_agent.nodes.start",
+            entry.executable,
+            "--ros-args",
+        ]
         for name, value in (*entry.fixed, *((n, self._values[n]) for n in entry.arguments)):
             words += parameter(name, value)
         log = (self._logs / f"{entry.executable}.log").open("wb")
@@ -95,7 +107,7 @@ class Processes:
             stdin=subprocess.DEVNULL,
             env=environment(),
             start_new_session=True,  # Ctrl-C is for us alone: the nodes end in order
-            preexec_fn=_end_with_parent,
+            preexec_fn=_prepare,
         )
         self._running[entry.executable] = (process, log)
 

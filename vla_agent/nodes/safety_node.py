@@ -21,7 +21,7 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_agent.errors import ObservationError
 from vla_agent.nodes import messages
 from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, Steady, pace_of, robot_of, run
-from vla_agent.safety.supervisor import RUNNING, STOPPED, Command, Supervisor, Target
+from vla_agent.safety.supervisor import STOPPED, Command, Supervisor, Target
 
 TICKS = 8  # a control period
 
@@ -89,7 +89,7 @@ class SafetyNode(Node):
             self._tick()
 
     def _asked(self, message: String) -> None:
-        if self._supervisor.mode == RUNNING:
+        if self._supervisor.mode != STOPPED:
             self._send(self._supervisor.stop("asked", message.data, self._now()))
 
     def _deadman(self, message: Bool) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 STOP = threading.Event()  # set by SIGINT and SIGTERM; nodes end in order when they see it
+ENDING = (signal.SIGINT, signal.SIGTERM)
 EXECUTABLES = (
     "camera_node",
     "controller_node",
@@ -34,8 +35,9 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the node that this program's name, or its first argument, names."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, _stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # `processes` has them wait until here
     name = Path(sys.argv[0]).name
     if name not in EXECUTABLES:
         name = sys.argv.pop(1) if len(sys.argv) > 1 else ""

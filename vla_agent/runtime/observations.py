@@ -14,7 +14,7 @@ from vla_agent.errors import ObservationError
 from vla_agent.robot import Robot
 
 KEPT = 8  # messages of each kind
-FROZEN_TRAVEL = 0.05  # rad that a joint moves while a camera's picture stays the same, byte by byte
+FROZEN_TRAVEL = 0.02  # rad that a joint moves from one picture to others that are the same, byte by byte
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class ObservationBuffer:
         self._images: dict[str, deque[tuple[float, np.ndarray]]] = {}
         self._states: deque[_State] = deque(maxlen=KEPT)
         self._still: dict[str, np.ndarray] = {}  # camera -> joints when its picture last changed
+        self._travel: dict[str, float] = {}  # camera -> rad moved since, by the time of its newest picture
         self._problems: dict[str, str] = {}
         self.clear()
 
@@ -64,6 +65,7 @@ class ObservationBuffer:
         self._images = {name: deque(maxlen=KEPT) for name in self._contract.camera_names}
         self._states.clear()
         self._still.clear()
+        self._travel.clear()
         self._problems.clear()
 
     def refuse(self, source: str, problem: str) -> None:
@@ -78,8 +80,11 @@ class ObservationBuffer:
             return
         if not self._fresh(name, stamp, self._images[name][-1][0] if self._images[name] else None):
             return
-        if self._states and (not self._images[name] or not np.array_equal(self._images[name][-1][1], pixels)):
-            self._still[name] = self._states[-1].joints
+        if self._states:  # the joints of the picture's own moment: one that is merely late is not frozen
+            joints = min(self._states, key=lambda s: abs(s.stamp - stamp)).joints
+            if not self._images[name] or not np.array_equal(self._images[name][-1][1], pixels):
+                self._still[name] = joints
+            self._travel[name] = float(np.abs(joints - self._still.get(name, joints)).max())
         self._images[name].append((stamp, pixels))
 
     def add_state(self, joints: np.ndarray, gripper: float, stamp: float) -> None:
@@ -125,7 +130,7 @@ class ObservationBuffer:
         stamp, images, state = self._match()
         for name, kept in self._images.items():
             self._check_age(name, kept[-1][0], now)
-            moved = np.abs(self._states[-1].joints - self._still.get(name, self._states[-1].joints)).max()
+            moved = self._travel.get(name, 0.0)
             if moved > FROZEN_TRAVEL:
                 raise _missing(name, f"shows the same picture although the arm moved by {moved:.2f} rad")
         self._check_age("joint_states", self._states[-1].stamp, now)

@@ -182,7 +182,8 @@ class Supervisor:
         if self.mode == RUNNING:
             stale = self.timing.stale * self.robot.period
             if self._clock and abs((clock - self._clock[1]) - (now - self._clock[0])) > self.timing.clock_jump:
-                return self.stop("clock", f"jumped by {clock - self._clock[1]:.2f} s", now)
+                moved, passed = clock - self._clock[1], now - self._clock[0]
+                return self.stop("clock", f"went on by {moved:.2f} s while {passed:.2f} s passed", now)
             if now - self._commanded_at > stale:
                 return self.stop("command", f"none for {now - self._commanded_at:.3f} s", now)
             if now - self._measured_at > stale:
