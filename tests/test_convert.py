@@ -341,16 +341,63 @@ def test_every_example_is_valid_and_the_recorders_is_the_simulators_contract():
     assert made["recorder"].contract() == tabletop_contract()
 
 
-def test_joints_become_the_end_effectors_place(tmp_path):
-    from sim.env import TabletopEnv
-    from vla_agent.data.convert import _forward
-    from vla_agent.data.vectors import field_values
+def test_the_recorders_own_bags_fit_the_simulators_policies(tmp_path):
+    """Episodes of `Recorder`, wire bytes in and a dataset of the simulator's contract out, end effector by kinematics."""
+    pytest.importorskip("rosbags")
+    from rosbags.typesys import Stores, get_typestore
 
-    mapping = load_mapping(CONFIG / "recorder.yaml")
-    env = TabletopEnv(image_size=(32, 32))
-    state = env.reset(seed=0)[0]["state"]
+    from sim.env import TabletopEnv
+    from vla_agent.runtime.recorder import Recorder
+
+    env = TabletopEnv(image_size=(96, 96))
+    observation, _ = env.reset(seed=0)
+    layout = env.contract.slices(env.contract.state)
+    state = observation["state"]
+    joints = state[layout["joint_position"]].astype(float)
     env.close()
-    parts = mapping.contract().slices(mapping.contract().state)
-    for field in mapping.state[:2]:
-        made = field_values(field, state[None, parts["joint_position"]].astype(float), _forward(mapping), "bag")
-        np.testing.assert_allclose(made[0], state[parts[field.name]], atol=2e-3)
+    types = get_typestore(Stores.ROS2_JAZZY)
+    image, joint, trajectory = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory"
+    topics = {f"/camera/{c}/image": image for c in ("front", "wrist")}
+    recorder = Recorder(tmp_path / "recordings", topics | {"/joint_states": joint, "/policy/action": trajectory}, free=0)
+
+    def made(kind, **values):
+        return types.types[kind](**values)
+
+    for outcome in ("success", "failure"):
+        recorder.begin("press the red button")
+        for step in range(8):
+            nanoseconds = 10**12 + step * 50_000_000
+            stamp = made("builtin_interfaces/msg/Time", sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+            header, no = made("std_msgs/msg/Header", stamp=stamp, frame_id=""), np.zeros(0)
+            for camera in ("front", "wrist"):
+                sizes = {"height": 96, "width": 96, "encoding": "rgb8", "is_bigendian": 0, "step": 288}
+                picture = made(image, header=header, data=observation["images"][camera].ravel(), **sizes)
+                recorder.write(f"/camera/{camera}/image", nanoseconds, bytes(types.serialize_cdr(picture, image)))
+            names = [*(f"joint{k}" for k in range(1, 8)), "right_driver_joint"]
+            places = made(joint, header=header, name=names, position=np.append(joints, 0.4), velocity=no, effort=no)
+            recorder.write("/joint_states", nanoseconds, bytes(types.serialize_cdr(places, joint)))
+            names = [f"{field}.{k}" for field in ("ee_translation", "ee_rotation") for k in range(3)] + ["gripper"]
+            zero = made("builtin_interfaces/msg/Duration", sec=0, nanosec=50_000_000)
+            row = np.arange(7) * 0.001 * step
+            point = made(
+                "trajectory_msgs/msg/JointTrajectoryPoint",
+                positions=row,
+                velocities=no,
+                accelerations=no,
+                effort=no,
+                time_from_start=zero,
+            )
+            action = made(trajectory, header=header, joint_names=names, points=[point])
+            recorder.write("/policy/action", nanoseconds, bytes(types.serialize_cdr(action, trajectory)))
+        recorder.end(outcome)
+    report = convert(tmp_path / "recordings", CONFIG / "recorder.yaml", tmp_path / "made")
+    assert [e["left_out"] for e in report["left_out"]] == ["no success"]
+    dataset = load(tmp_path / "made")
+    assert dataset.contract == env.contract and dataset.tasks == ("press the red button",) and len(dataset) == 8
+    columns = dataset.arrays()
+    for name in ("ee_position", "ee_rotation", "joint_position"):
+        rows = columns["observation.state"][:, layout[name]]
+        np.testing.assert_allclose(rows, np.tile(state[layout[name]], (8, 1)), atol=2e-3)
+    assert columns["observation.state"][0, layout["gripper"]] == pytest.approx(0.5)
+    np.testing.assert_allclose(columns["action"], np.arange(8)[:, None] * np.arange(7) * 0.001, atol=1e-7)
+    assert np.array_equal(dataset.frames("wrist", [7])[0], observation["images"]["wrist"])
