@@ -1,4 +1,4 @@
-"""Conversion of recordings: real bags (MCAP, SQLite) and HDF5 files, written here, to datasets that load and validate."""
+"""Conversion of recordings: real bags (MCAP, SQLite) and HDF5 files, written here, to datasets that load."""
 
 from __future__ import annotations
 
@@ -197,7 +197,11 @@ def test_wrong_topics_types_and_messages_are_named(tmp_path):
     missing = refused(cameras=[camera | {"at": "/camera/front"}])
     assert missing.key == "/camera/front" and "/front (sensor_msgs/msg/Image)" in missing.found
     kind = refused(cameras=[camera | {"at": "/joints"}])
-    assert kind.key == "/joints" and kind.found == "sensor_msgs/msg/JointState" and "sensor_msgs/msg/Image" in kind.expected
+    assert (
+        kind.key == "/joints"
+        and kind.found == "sensor_msgs/msg/JointState"
+        and "sensor_msgs/msg/Image" in kind.expected
+    )
     joint = refused(state=[state[0] | {"pick": ["elbow"]}])
     assert joint.key == "/joints, message 0: elbow" and "a, x, b" in joint.found
     path = refused(state=[state[1] | {"pick": ["pose.orientation.q"] * 4}])
@@ -282,9 +286,7 @@ def test_libero_files_become_a_dataset(tmp_path):
     hdf5(tmp_path / "open_drawer_demo.hdf5")
     report = convert(tmp_path, CONFIG / "libero.yaml", tmp_path / "made")
     dataset = load(tmp_path / "made")
-    assert [e["from"] for e in report["episodes"]] == [
-        f"open_drawer_demo.hdf5/data/{n}" for n in ("demo_2", "demo_10")
-    ]
+    assert [e["from"] for e in report["episodes"]] == [f"open_drawer_demo.hdf5/data/{n}" for n in ("demo_2", "demo_10")]
     assert dataset.tasks == ("open the drawer",) and len(dataset) == 16
     columns, layout = dataset.arrays(), dataset.contract
     gripper = columns["action"][:8, layout.slices(layout.action)["gripper"]]
@@ -342,7 +344,7 @@ def test_every_example_is_valid_and_the_recorders_is_the_simulators_contract():
 
 
 def test_the_recorders_own_bags_fit_the_simulators_policies(tmp_path):
-    """Episodes of `Recorder`, wire bytes in and a dataset of the simulator's contract out, end effector by kinematics."""
+    """Wire bytes into `Recorder`, a dataset of the simulator's contract out; the end effector comes by kinematics."""
     pytest.importorskip("rosbags")
     from rosbags.typesys import Stores, get_typestore
 
@@ -356,9 +358,15 @@ def test_the_recorders_own_bags_fit_the_simulators_policies(tmp_path):
     joints = state[layout["joint_position"]].astype(float)
     env.close()
     types = get_typestore(Stores.ROS2_JAZZY)
-    image, joint, trajectory = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory"
+    image, joint, trajectory = (
+        "sensor_msgs/msg/Image",
+        "sensor_msgs/msg/JointState",
+        "trajectory_msgs/msg/JointTrajectory",
+    )
     topics = {f"/camera/{c}/image": image for c in ("front", "wrist")}
-    recorder = Recorder(tmp_path / "recordings", topics | {"/joint_states": joint, "/policy/action": trajectory}, free=0)
+    recorder = Recorder(
+        tmp_path / "recordings", topics | {"/joint_states": joint, "/policy/action": trajectory}, free=0
+    )
 
     def made(kind, **values):
         return types.types[kind](**values)

@@ -52,7 +52,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-o", "--out", metavar="FILE", help="view: the page (default: NAME.html); convert: the dataset's folder"
     )
-    parser.add_argument("--mapping", metavar="FILE", help="convert: the mapping file, such as config/data/recorder.yaml")
+    parser.add_argument(
+        "--mapping", metavar="FILE", help="convert: the mapping file, such as config/data/recorder.yaml"
+    )
     parser.add_argument("--episodes", metavar="LIST", default="0-19", help="view: such as 0-9,42 (default: 0-19)")
     parser.add_argument("--json", metavar="FILE", help="validate: write all findings there")
     parser.add_argument("--no-pictures", action="store_true", help="validate, view: check the tables alone")

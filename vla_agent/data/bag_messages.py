@@ -1,4 +1,4 @@
-"""What a mapping picks out of one ROS 2 message: numbers by joint or by path, pictures raw or compressed, texts, times."""
+"""What a mapping picks out of one ROS 2 message: numbers by joint or path, pictures, times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from vla_agent.data.mapping import FieldSource
 from vla_agent.data.media import decode_png
 from vla_agent.errors import ObservationError
-from vla_agent.runtime.reading import image_pixels, joint_values
+from vla_agent.runtime.reading import image_pixels, joint_positions
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 JOINTS, TRAJECTORY = "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory"
@@ -48,11 +48,11 @@ def numbers(message: Any, kind: str, field: FieldSource) -> np.ndarray | None:
     """
     names = [str(p) for p in field.pick]
     if kind == JOINTS:
-        return joint_values(message, names, field.of)
+        return joint_positions(message, names, field.of)
     if kind == TRAJECTORY:
         if not len(message.points):
             return None
-        return joint_values(_FirstPoint(message), names)
+        return joint_positions(_FirstPoint(message), names)
     return np.array([_at(message, path, kind) for path in names], dtype=np.float64)
 
 

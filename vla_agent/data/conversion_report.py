@@ -39,6 +39,6 @@ def summary_lines(report: Mapping[str, Any], out: object) -> list[str]:
     kept, left = report["episodes"], report["left_out"]
     frames = sum(e["frames"] for e in kept)
     return [
-        f"{out}: {len(kept)} episodes, {frames:,} frames; {len(left)} episodes left out (meta/collection.json says why)",
+        f"{out}: {len(kept)} episodes, {frames:,} frames; {len(left)} left out (meta/collection.json says why)",
         f"next: vla-agent data validate {out}",
     ]

@@ -32,7 +32,7 @@ def convert(
         told: called with each episode's report when it is done.
 
     Returns:
-        The report, which ``meta/collection.json`` also holds: ``episodes`` and ``left_out``, each with what was missing.
+        The report, which ``meta/collection.json`` also holds: ``episodes`` and ``left_out`` with what was missing.
 
     Raises:
         DatasetError: the mapping, a recording or the output is wrong, or no episode is left.

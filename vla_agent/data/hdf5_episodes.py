@@ -29,7 +29,7 @@ def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iter
     """The episodes of one file, ``demo_2`` before ``demo_10``.
 
     Raises:
-        DatasetError: damaged; a group, dataset or attribute is missing, or of another shape or type than the mapping says.
+        DatasetError: damaged; a group, dataset or attribute is missing, or is not what the mapping says.
     """
     try:
         import h5py

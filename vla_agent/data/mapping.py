@@ -1,7 +1,7 @@
 """The mapping file of a conversion: which topic, or which dataset of an HDF5 file, becomes what in the contract.
 
-One YAML file (``config/data/``) says everything: cameras, state and action of the contract with the place that each comes
-from, how their times are brought together, the rate, where the instruction stands and what marks a success.
+One YAML file (``config/data/``) says everything: cameras, state and action of the contract with the place that each
+comes from, how their times are brought together, the rate, where the instruction stands and what marks a success.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from vla_agent.errors import DatasetError
 
 EXAMPLES = "config/data/recorder.yaml and its neighbours"
 ROTATIONS = {"matrix columns 1, 2": 6, "rotation vector": 3}  # a contract's conventions and their sizes
+
+
+Convert = Literal["numbers", "quaternion_xyzw", "quaternion_wxyz", "forward_position", "forward_rotation"]
 
 
 class _Part(BaseModel):
@@ -56,14 +59,14 @@ class FieldSource(Source):
     pick: names of joints (JointState, JointTrajectory), paths such as ``pose.position.x`` or ``data[0]`` (any other
         message), or columns (HDF5), in the field's order.
     of: of a JointState: position, velocity or effort.
-    convert: ``quaternion_xyzw`` and ``quaternion_wxyz`` make four numbers the field's ``rotation``; ``forward_position``
-        and ``forward_rotation`` make joints of ``robot`` the end effector's place.
+    convert: ``quaternion_xyzw`` and ``quaternion_wxyz`` make four numbers the field's ``rotation``;
+        ``forward_position`` and ``forward_rotation`` make joints of ``robot`` the end effector's place.
     scale, offset: applied after that, to reach the unit; then ``clip`` cuts to low and high.
     """
 
     pick: tuple[str | int, ...] = Field(min_length=1)
     of: Literal["position", "velocity", "effort"] = "position"
-    convert: Literal["numbers", "quaternion_xyzw", "quaternion_wxyz", "forward_position", "forward_rotation"] = "numbers"
+    convert: Convert = "numbers"
     scale: float = 1.0
     offset: float = 0.0
     clip: bool = False
@@ -120,8 +123,8 @@ class Success(_Part):
     """What marks a success: exactly one place.  Without ``success`` in the mapping every episode counts as one.
 
     topic: std_msgs/Bool or String; each message ends an episode, so that one bag may hold many.  custom: a key of the
-    bag's own data.  ``value``: the text that means success.  dataset: of an HDF5 file, a success where any number reaches
-    ``at_least``.
+    bag's own data.  ``value``: the text that means success.  dataset: of an HDF5 file, a success where any number
+    reaches ``at_least``.
     """
 
     topic: str | None = None
@@ -140,8 +143,8 @@ class Success(_Part):
 class Mapping(_Part):
     """A whole mapping file.
 
-    control_hz: rate of the dataset.  stamps: ``header`` times, or when the bag ``received`` a message (messages without a
-    header always the latter).  gaps: what happens to an episode with control periods for which some source has no
+    control_hz: rate of the dataset.  stamps: ``header`` times, or when the bag ``received`` a message (without a header
+    always the latter).  gaps: what happens to an episode with control periods for which some source has no
     message in time: ``leave_out``, or ``longest``: its longest whole stretch is kept.
     """
 

@@ -1,7 +1,7 @@
-"""Rows of a batch from several datasets by weight: small ones are seen as often as wanted, large ones do not drown them.
+"""Rows of a batch from several datasets by weight: small ones are seen as often as wanted, whatever the others' size.
 
-Which rows a step gets follows from the seed and the step's number alone, so that a resumed run goes on in the middle of a
-dataset with the rows that the uninterrupted one would have had.
+Which rows a step gets follows from the seed and the step's number alone, so that a resumed run goes on in the middle of
+a dataset with the rows that the uninterrupted one would have had.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from vla_agent.contract import Contract
 from vla_agent.errors import ObservationError
 from vla_agent.runtime.reading import image_pixels as image_pixels
-from vla_agent.runtime.reading import joint_values as joint_positions
+from vla_agent.runtime.reading import joint_positions as joint_positions
 
 
 def decode(data: bytes, type_name: str) -> JointState | JointTrajectory:

@@ -39,7 +39,7 @@ def image_pixels(message: Any) -> np.ndarray:
     return np.ascontiguousarray(rows.reshape(height, width, 3)[:, :, CHANNELS[message.encoding]])
 
 
-def joint_values(message: Any, names: Sequence[str], of: str = "position") -> np.ndarray:
+def joint_positions(message: Any, names: Sequence[str], of: str = "position") -> np.ndarray:
     """(len(names),) of a sensor_msgs/JointState in the order of ``names``, whatever else the message holds.
 
     Args:
