@@ -149,6 +149,7 @@ def test_bags_become_a_dataset_of_the_mappings_contract(storage, compressed, tmp
     assert pictures.shape == (frames, 16, 16, 3)
     assert (pictures[:, 0, 0] == np.stack([10 * np.arange(frames), 0 * t + 30, 0 * t + 200], 1)).all()
     report = dataset.collection["episodes"][0]
+    assert report["seconds_outside"] == pytest.approx(0.0, abs=0.01)
     assert report["from"] == "one" and report["sources"]["state.joint_position"]["hz"] == 50.0
     assert report["sources"]["state.joint_position"]["gaps"] == 0 and not list(tmp_path.glob("*.partial"))
 

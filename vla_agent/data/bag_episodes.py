@@ -28,8 +28,13 @@ def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Itera
     """
     content = read_bag(path, mapping)
     first, last = _together(path, content, mapping)
+    stamps = [t for s in content.series.values() if len(s.stamps) for t in (s.stamps[0], s.stamps[-1])]
+    begun, ended = min(stamps), max(stamps)
     for number, (start, stop, success) in enumerate(_stretches(content, mapping, last)):
         report: dict[str, Any] = {"from": path.name, "number": number, "success": success}
+        # what lies outside cannot be used: some source has not begun, or has ended
+        outside = max(first - max(begun, start), 0.0) + max(min(ended, stop) - last, 0.0)
+        report["seconds_outside"] = round(float(outside), 3)
         start, stop = max(first, start), min(last, stop)
         if success is None or (mapping.keep == "success" and not success):
             yield None, report | {"left_out": "no outcome" if success is None else "no success"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+TOLD = 0.5  # seconds at an episode's ends from which on they are told
+
 
 def episode_lines(episode: Mapping[str, Any]) -> list[str]:
     """An episode's report as lines of text."""
@@ -15,6 +17,8 @@ def episode_lines(episode: Mapping[str, Any]) -> list[str]:
         cut = episode.get("periods", episode["frames"]) - episode["frames"]
         lines = [f"{name}: {episode['frames']} frames" + (f" ({cut} cut off)" if cut else "")]
         lines[0] += f', "{episode["instruction"]}"'
+    if episode.get("seconds_outside", 0.0) > TOLD:
+        lines.append(f"  {episode['seconds_outside']:.1f} s unused in which some source has not begun, or has ended")
     return lines + [
         f"  {source}: {', '.join(told)}"
         for source, numbers in episode.get("sources", {}).items()

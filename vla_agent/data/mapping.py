@@ -20,8 +20,6 @@ from vla_agent.errors import DatasetError
 
 EXAMPLES = "config/data/recorder.yaml and its neighbours"
 ROTATIONS = {"matrix columns 1, 2": 6, "rotation vector": 3}  # a contract's conventions and their sizes
-
-
 Convert = Literal["numbers", "quaternion_xyzw", "quaternion_wxyz", "forward_position", "forward_rotation"]
 
 
