@@ -175,18 +175,18 @@ def _kinds(path: Path, reader: Any, mapping: schema.Mapping, topics: set[str]) -
                 found=there,
                 remedy="mend the topic in the mapping file, or record it",
             )
-    texts = (TEXT, SWITCH)
-    uses = [(c.at, (IMAGE, COMPRESSED), f"camera {c.name}") for c in mapping.cameras]
-    uses += [(mapping.instruction.topic, (TEXT,), "instruction")] if mapping.instruction.topic else []
-    uses += [(mapping.success.topic, texts, "success")] if mapping.success and mapping.success.topic else []
-    uses += [(f.at, (), f.name) for f in (*mapping.state, *mapping.action) if kinds[f.at] in (IMAGE, COMPRESSED)]
+    pictures, none = {IMAGE, COMPRESSED}, set[str]()
+    uses = [(c.at, pictures, f"camera {c.name}") for c in mapping.cameras]
+    uses += [(mapping.instruction.topic, {TEXT}, "instruction")] if mapping.instruction.topic else []
+    uses += [(mapping.success.topic, {TEXT, SWITCH}, "success")] if mapping.success and mapping.success.topic else []
+    uses += [(f.at, none, f.name) for f in (*mapping.state, *mapping.action) if kinds[f.at] in pictures]
     for topic, allowed, use in uses:
         if kinds[topic] not in allowed:
             raise DatasetError(
                 "a topic has another message type than its use needs",
                 file=path,
                 key=topic,
-                expected=f"{' or '.join(allowed) or 'numbers'} for {use}",
+                expected=f"{' or '.join(sorted(allowed)) or 'numbers'} for {use}",
                 found=kinds[topic],
                 remedy="name the right topic in the mapping file",
             )

@@ -42,7 +42,7 @@ def field_values(field: FieldSource, picked: np.ndarray, forward: Forward | None
             values = _turned(np.stack([quaternion for _, quaternion in placed])[:, [1, 2, 3, 0]], field.rotation)
     values = values * field.scale + field.offset
     if field.clip:
-        values = values.clip(field.low, field.high)
+        values = np.clip(values, field.low, field.high)
     return values.astype(np.float32)
 
 
