@@ -1,4 +1,4 @@
-"""``vla-agent data``: what a dataset of demonstrations holds, and what is wrong with it."""
+"""``vla-agent data``: what a dataset of demonstrations holds, what is wrong with it, and recordings made into one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from vla_agent.data.lerobot_reader import Dataset
 
 DESCRIPTION = """\
-Look at a LeRobotDataset folder, v3.0 or v2.1, before a policy is trained on it.
+Look at a LeRobotDataset folder, v3.0 or v2.1, before a policy is trained on it; or make one of other recordings.
 
 inspect    episodes, frames, cameras, features, instructions
 validate   everything that is wrong: missing frames, time stamps that drift, NaN, constant or clipped actions, swapped
            cameras, blank or frozen pictures, empty instructions, stale statistics; each with episode, frame and remedy
 stats      minimum, mean, maximum and quantiles of states and actions, computed from the values themselves
 view       a page with film strips and action plots, the findings beside their episodes
+convert    ROS 2 bags (MCAP, SQLite) or HDF5 files (robomimic, LIBERO) to a dataset, through one mapping file that says
+           which topic becomes what; tells what was dropped and where gaps are
 """
 EPILOG = """\
 examples:
@@ -30,19 +32,29 @@ examples:
   vla-agent data validate datasets/mine --json findings.json --no-pictures
   vla-agent data stats datasets/mine
   vla-agent data view datasets/mine -o mine.html --episodes 0-9,42
+  vla-agent data convert recordings --mapping config/data/recorder.yaml -o datasets/mine
+  vla-agent data convert libero_spatial --mapping config/data/libero.yaml -o datasets/libero
 
 next: vla-agent finetune POLICY --data datasets/mine -o runs/mine
 exit codes: 0 nothing wrong (warnings do not count), 1 findings, 2 no dataset, or bad input
 """
+ACTIONS = ("inspect", "validate", "stats", "view", "convert")
 MOST = 40  # findings that are printed; --json writes all
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``data`` to the command line."""
     parser = subparsers.add_parser("data", help="look at a dataset", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("action", metavar="ACTION", choices=("inspect", "validate", "stats", "view"), help="see above")
-    parser.add_argument("directory", metavar="DIR", help="a LeRobotDataset folder, v3.0 or v2.1")
-    parser.add_argument("-o", "--out", metavar="FILE", help="view: the page (default: NAME.html)")
+    parser.add_argument("action", metavar="ACTION", choices=ACTIONS, help="see above")
+    parser.add_argument(
+        "directory", metavar="DIR", help="a LeRobotDataset folder; convert: a bag, an HDF5 file, or a folder of them"
+    )
+    parser.add_argument(
+        "-o", "--out", metavar="FILE", help="view: the page (default: NAME.html); convert: the dataset's folder"
+    )
+    parser.add_argument(
+        "--mapping", metavar="FILE", help="convert: the mapping file, such as config/data/recorder.yaml"
+    )
     parser.add_argument("--episodes", metavar="LIST", default="0-19", help="view: such as 0-9,42 (default: 0-19)")
     parser.add_argument("--json", metavar="FILE", help="validate: write all findings there")
     parser.add_argument("--no-pictures", action="store_true", help="validate, view: check the tables alone")
@@ -51,6 +63,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what is asked; 1 where `validate` finds something wrong."""
+    if args.action == "convert":
+        return _convert(args)
     from vla_agent.data.lerobot_reader import read
     from vla_agent.data.validate import validate
 
@@ -90,6 +104,30 @@ def numbers(text: str) -> list[int]:
             )
         found += range(int(first), int(last or first) + 1)
     return found
+
+
+def _convert(args: argparse.Namespace) -> int:
+    for option, value, example in (
+        ("--mapping", args.mapping, "config/data/recorder.yaml"),
+        ("-o", args.out, "datasets/mine"),
+    ):
+        if not value:
+            raise OptionError(
+                "a conversion needs a mapping file and a folder to write",
+                key=option,
+                expected=f"such as {option} {example}",
+                found="none",
+                remedy="vla-agent data convert recordings --mapping config/data/recorder.yaml -o datasets/mine",
+            )
+    from vla_agent.data.conversion_report import episode_lines, summary_lines
+    from vla_agent.data.convert import convert
+
+    def told(episode: dict[str, Any]) -> None:
+        print(*episode_lines(episode), sep="\n", flush=True)
+
+    report = convert(args.directory, args.mapping, args.out, told)
+    print(*summary_lines(report, args.out), sep="\n")
+    return 0
 
 
 def _progress(done: int, total: int) -> None:

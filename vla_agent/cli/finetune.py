@@ -25,6 +25,7 @@ examples:
   vla-agent finetune policies/tabletop-nano --data datasets/stack -o runs/head \\
       --set adapter.vision=0 --set adapter.language=0 --set adapter.head=full --set train.samples=50000
   vla-agent finetune policies/finetune-lora.yaml -o runs/stack --set robust.wise=0.7
+  vla-agent finetune policies/tabletop-nano --data datasets/stack --data datasets/old --weights 3,1 -o runs/stack
   Ctrl-C stops cleanly; the same command with --resume goes on.
 
 settings: train.samples, train.batch, train.learning_rate, adapter.vision / language / head (rank, 0 or full),
@@ -40,6 +41,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("policy", metavar="POLICY|RECIPE", help="policy folder, hub id, or a recipe (.yaml)")
     parser.add_argument("--data", metavar="DIR", action="append", default=[], help="dataset; may be repeated")
+    parser.add_argument("--weights", metavar="W,W", help="how often each --data is drawn (default: by its frames)")
     parser.add_argument("--adapter", metavar="METHOD", help="see above (default: lora)")
     parser.add_argument("-o", "--out", metavar="OUT", help="where the training lives (default: runs/NAME)")
     parser.add_argument("--compare", type=int, metavar="N", help="play N episodes a family afterwards (default: 0)")
@@ -57,10 +59,12 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.finetuning.tune import console, finetune
     from vla_agent.training.loop import Interrupted
 
+    weights = numbers(args.weights) if args.weights else []
     changes = [*args.set, *([] if args.compare is None else [f"compare.episodes={args.compare}"])]
     if args.policy.endswith((".yaml", ".yml")):
         changes += [f"adapter.method={args.adapter}"] if args.adapter else []
         changes += [f"data.demonstrations={args.data}"] if args.data else []
+        changes += [f"data.weights={weights}"] if weights else []
         recipe = load_finetune(args.policy, tuple(changes))
     else:
         if not args.data:
@@ -73,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
             )
         name = f"{Path(args.policy).name}-{args.adapter or 'lora'}"
         adapter = {"method": args.adapter or "lora"}
-        settings = {"name": name, "base": args.policy, "data": {"demonstrations": args.data}, "adapter": adapter}
+        data = {"demonstrations": args.data, "weights": weights}
+        settings = {"name": name, "base": args.policy, "data": data, "adapter": adapter}
         recipe = make_finetune(settings, tuple(changes))
     out = Path(args.out) if args.out else Path("runs") / recipe.name
     if recipe.compare.episodes:
@@ -90,3 +95,21 @@ def run(args: argparse.Namespace) -> int:
     else:
         console.print("not compared with its base: --compare 20 plays both on the same seeds", highlight=False)
     return 0
+
+
+def numbers(text: str) -> list[float]:
+    """``3,1`` -> [3.0, 1.0].
+
+    Raises:
+        OptionError: it is written otherwise.
+    """
+    try:
+        return [float(piece) for piece in text.split(",")]
+    except ValueError as error:
+        raise OptionError(
+            "the weights cannot be read",
+            key="--weights",
+            expected="a number for each --data, such as 3,1",
+            found=text,
+            remedy="write --weights 3,1 to draw the first three times as often as the second",
+        ) from error

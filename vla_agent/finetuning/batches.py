@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vla_agent.finetuning.attach import Attached
 from vla_agent.finetuning.augment import augment
 from vla_agent.finetuning.consistency import Given, consistency_loss
+from vla_agent.finetuning.mixing import Mixture
 from vla_agent.finetuning.ranks import Ranks
 from vla_agent.finetuning.recipe import FineTune
 from vla_agent.finetuning.trust import sharpness_aware
@@ -23,7 +24,7 @@ from vla_agent.models.pointing_vlm import Pointing
 from vla_agent.policy import VLAPolicy
 from vla_agent.training.data import Demonstrations
 from vla_agent.training.pretrain import pointing_losses
-from vla_agent.training.train_head import choose_frames, conditions, draw_rows
+from vla_agent.training.train_head import choose_frames, conditions
 
 ORTHOGONAL = 0.1  # weight of adalora's penalty
 
@@ -55,14 +56,16 @@ class Drawing:
         inside = scaled[torch.from_numpy(self.valid) > 0].abs() <= 1.5
         self.cut = 1 - inside.float().mean(0)  # (A,) share of the actions that the base's normaliser cuts off
         self.chunk = scaled.clamp(-1.5, 1.5)
-        self.early = np.flatnonzero(demos.frame[self.frames] < recipe.train.early_frames)
+        owner = np.searchsorted(demos.first, self.frames, side="right") - 1
+        early = demos.frame[self.frames] < recipe.train.early_frames
+        self.mixture = Mixture(owner, early, recipe.data.demonstrations, recipe.data.weights)
         self.words = [other_words(t) if recipe.robust.wordings else (t,) for t in demos.instructions]
 
     def draw(self, generator: torch.Generator) -> Batch:
         """One batch; the same for a generator in the same state."""
         begun = time.perf_counter()
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        rows = draw_rows(self.early, len(self.frames), self.recipe.train, rng)
+        rows = self.mixture.draw(self.recipe.train, rng)
         frames, demos = self.frames[rows], self.demos
         clean = torch.from_numpy(demos.pictures(frames))
         points, located = torch.from_numpy(demos.points[frames]), torch.from_numpy(demos.located[frames])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from torch import nn
 
-from vla_agent.finetuning.recipe import Rank
+from vla_agent.finetuning.recipe import LOW_RANK, Rank
 
 PARTS = ("vision", "language", "head")
 # `PointingVLM`'s names first, then those of the vision-language models in transformers.
@@ -33,14 +34,24 @@ def acts(name: str) -> bool:
 
 
 def targets(model: nn.Module, part: str, method: str, rank: Rank) -> list[str]:
-    """Names of the modules of ``part`` that ``method`` goes on, in the model's order."""
+    """Names of the modules of ``part`` that ``method`` goes on, in the model's order.
+
+    Low-rank factors stay off layers that have no more weights than the factors would have (projections to a few
+    numbers): there they would train more than the layer holds, and add nothing that it could not say.
+    """
     kinds: tuple[type[nn.Module], ...] = (nn.Linear,) if method in LINEAR_ONLY else (nn.Linear, nn.Conv2d)
     found = []
     for name, module in model.named_modules():
         fits = isinstance(module, kinds) and part_of(name) == part and acts(name) and not _READ_AS_TENSOR.match(name)
-        if fits and (method != "boft" or _inputs(module) % int(rank) == 0):
+        fits = fits and (method != "boft" or _inputs(module) % int(rank) == 0)
+        if fits and (method not in LOW_RANK or int(rank) * sum(_sides(module)) < math.prod(_sides(module))):
             found.append(name)
     return found
+
+
+def _sides(module: nn.Module) -> tuple[int, int]:
+    """Outputs, and the numbers that each of them sees."""
+    return len(module.weight), _inputs(module)
 
 
 def _inputs(module: nn.Module) -> int:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vla_agent.training.recipe import Strict, TrainHead, check_recipe, read_recipe
 
 METHODS = ("lora", "rslora", "dora", "adalora", "randlora", "vera", "boft", "ia3", "nola", "full", "head")
 Rank = int | Literal["full"]
+# These keep to at most 5 % of the shipped policy's parameters (docs/finetuning.md says how the ranks were chosen); the
+# others' numbers mean other things and train far fewer.
+LOW_RANK = ("lora", "rslora", "dora", "adalora")
+OTHERS = {"vision": 4, "language": 8, "head": 8}
 EXAMPLE = "policies/finetune-lora.yaml"
 
 
@@ -22,10 +26,18 @@ class Adapter(Strict):
         "lora"
     )
     vision: Rank = Field(4, description="convolutions and what lies around them")
-    language: Rank = Field(8, description="text encoder and the transformer that joins text and pictures")
-    head: Rank = Field(8, description="the action head")
+    language: Rank = Field(6, description="text encoder and the transformer that joins text and pictures")
+    head: Rank = Field(6, description="the action head")
     scale: float = Field(2.0, gt=0, description="lora's alpha over its rank; also of dora, adalora, randlora, nola")
     basis: int = Field(64, ge=1, description="nola: random matrices a factor")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        """Ranks that were not given are the method's."""
+        if not isinstance(given, dict) or given.get("method", "lora") in LOW_RANK:
+            return given
+        return {**OTHERS, **given}
 
     def parts(self) -> dict[str, Rank]:
         """Part -> rank or "full", with what ``method`` says about the parts as a whole."""
@@ -37,10 +49,29 @@ class Adapter(Strict):
 
 
 class TuneData(Strict):
-    """What is trained on."""
+    """What is trained on.  A recipe may also list it: ``data: [{folder: a, weight: 3}, {folder: b, weight: 1}]``."""
 
     demonstrations: tuple[str, ...] = Field(description="LeRobotDataset folders, read in this order")
+    weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        (), description="how often each folder is drawn, relative to the others; empty: every frame as often"
+    )
     episodes: int = Field(0, ge=0, description="use only the first n episodes of all; 0 takes every one")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        if not isinstance(given, (list, tuple)):
+            return given
+        for entry in given:
+            if not isinstance(entry, dict) or not {"folder"} <= set(entry) <= {"folder", "weight"}:
+                raise ValueError(f"a list of data holds {{folder: DIR, weight: NUMBER}}, not {entry}")
+        return {"demonstrations": [e["folder"] for e in given], "weights": [e.get("weight", 1.0) for e in given]}
+
+    @model_validator(mode="after")
+    def _one_each(self) -> TuneData:
+        if self.weights and len(self.weights) != len(self.demonstrations):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.demonstrations)} folders: one each, or none")
+        return self
 
 
 class Tune(TrainHead):

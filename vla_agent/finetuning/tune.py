@@ -70,7 +70,7 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
             found="a policy on a pretrained vision-language model",
             remedy="train its head anew from a recipe with start_from",
         )
-    demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length)
+    demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length, annotated=False)
     policy.contract.require(demos.contract, f"policy {recipe.base}", "the demonstrations", ignore=("chunk_length",))
     demos = first_episodes(demos, recipe.data.episodes)
     if recipe.from_scratch:
@@ -85,6 +85,9 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
         f"{len(demos):,} frames of {int(demos.episode.max()) + 1:,} episodes; {recipe.adapter.method}: "
         f"{counts['trained']:,} parameters trained, {share:.1%} of {counts['in_all']:,} in all"
     )
+    if recipe.data.weights:
+        for name, part in zip(recipe.data.demonstrations, drawing.mixture.share, strict=True):
+            console.print(f"  {part:.1%} of the samples from {name}", highlight=False)
     _warn_of_cut(drawing, policy)
     policy.backbone.model.to(memory_format=torch.channels_last)
     tuning = Tuning(attached, recipe)
@@ -134,7 +137,8 @@ def _write(
     description = {
         "seconds": {STAGE: seconds, "this_run": round(time.time() - begun, 1), "drawing": round(drawing.seconds, 2)},
         "samples": recipe.train.samples,
-        "data": {"frames": len(demos), "episodes": int(demos.episode.max()) + 1, "sha256": demos.hashes},
+        "data": {"frames": len(demos), "episodes": int(demos.episode.max()) + 1, "sha256": demos.hashes}
+        | {"folders": list(recipe.data.demonstrations), "share": drawing.mixture.share.tolist()},
     }
     adapter, policy = folder / "adapter", folder / "policy"
     share = recipe.robust.wise

@@ -14,8 +14,8 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_agent.contract import Contract
 from vla_agent.errors import ObservationError
-
-CHANNELS = {"rgb8": slice(None), "bgr8": slice(None, None, -1)}
+from vla_agent.runtime.reading import image_pixels as image_pixels
+from vla_agent.runtime.reading import joint_positions as joint_positions
 
 
 def decode(data: bytes, type_name: str) -> JointState | JointTrajectory:
@@ -51,33 +51,6 @@ def image_message(pixels: np.ndarray, time: float, frame: str) -> Image:
     return message
 
 
-def image_pixels(message: Image) -> np.ndarray:
-    """Image -> (H, W, 3) uint8 RGB.
-
-    Raises:
-        ObservationError: another encoding than rgb8 or bgr8, or fewer bytes than the size says.
-    """
-    height, width, step = message.height, message.width, message.step
-    if message.encoding not in CHANNELS:
-        raise ObservationError(
-            "an image has an encoding that is not read",
-            key="encoding",
-            expected=" or ".join(CHANNELS),
-            found=message.encoding,
-            remedy="have the camera publish one of these",
-        )
-    if step < 3 * width or len(message.data) != height * step or not height or not width:
-        raise ObservationError(
-            "an image is not whole",
-            key="data",
-            expected=f"{height} rows of {step} bytes, at least {3 * width} each",
-            found=f"{len(message.data)} bytes",
-            remedy="check the camera's driver",
-        )
-    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : 3 * width]
-    return np.ascontiguousarray(rows.reshape(height, width, 3)[:, :, CHANNELS[message.encoding]])
-
-
 def trajectory(
     names: Sequence[str], positions: np.ndarray, time: float, period: float, frame: str = ""
 ) -> JointTrajectory:
@@ -107,25 +80,6 @@ def trajectory_rows(message: JointTrajectory, names: Sequence[str]) -> np.ndarra
         )
     order = [list(message.joint_names).index(name) for name in names]
     return np.array([p.positions for p in message.points], dtype=np.float64).reshape(-1, len(names))[:, order]
-
-
-def joint_positions(message: JointState, names: Sequence[str]) -> np.ndarray:
-    """(len(names),) positions in the order of ``names``, whatever else the message holds.
-
-    Raises:
-        ObservationError: a name is missing, or there are fewer positions than names.
-    """
-    places = {name: k for k, name in enumerate(message.name)}
-    missing = [name for name in names if places.get(name, len(message.position)) >= len(message.position)]
-    if missing:
-        raise ObservationError(
-            "a joint state lacks joints",
-            key=", ".join(missing),
-            expected=", ".join(names),
-            found=", ".join(message.name),
-            remedy="have the joint state broadcaster publish them, or mend the names in the robot's file",
-        )
-    return np.array([message.position[places[name]] for name in names])
 
 
 def joint_state_message(names: Sequence[str], positions: np.ndarray, time: float, frame: str) -> JointState:

@@ -147,8 +147,11 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
     )
 
 
-def load_demonstrations(folders: tuple[str, ...], chunk_length: int) -> Demonstrations:
-    """Read LeRobotDataset folders that `vla-agent collect` wrote and check that their contracts agree.
+def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: bool = True) -> Demonstrations:
+    """Read LeRobotDataset folders with a contract and check that their contracts agree.
+
+    Args:
+        annotated: refuse demonstrations without annotations; otherwise what they do not say is NaN, and clean.
 
     Raises:
         DatasetError: missing or damaged, or without the annotations that the backbone's stage needs.
@@ -161,8 +164,18 @@ def load_demonstrations(folders: tuple[str, ...], chunk_length: int) -> Demonstr
         )
     contract = datasets[0].contract
     for folder, dataset in zip(folders[1:], datasets[1:], strict=True):
-        contract.require(dataset.contract, str(folders[0]), str(folder))
-    columns = [_columns(folder, dataset) for folder, dataset in zip(folders, datasets, strict=True)]
+        contract.require(dataset.contract, str(folders[0]), str(folder), ignore=("chunk_length",))
+    for folder, dataset in zip(folders, datasets, strict=True):
+        if dataset.fps != contract.control_hz:
+            raise DatasetError(
+                "a dataset's rate is not its contract's",
+                file=Path(folder) / "meta" / "info.json",
+                key="fps",
+                expected=f"{contract.control_hz:g}",
+                found=f"{dataset.fps:g}",
+                remedy="correct the one that is wrong: vla-agent data validate compares both with the time stamps",
+            )
+    columns = [_columns(folder, dataset, annotated) for folder, dataset in zip(folders, datasets, strict=True)]
     texts = sorted({t for d in datasets for t in d.tasks})
     number = {t: i for i, t in enumerate(texts)}
     offsets = np.cumsum([0] + [len(d.episodes) for d in datasets])
@@ -190,8 +203,15 @@ def load_demonstrations(folders: tuple[str, ...], chunk_length: int) -> Demonstr
     )
 
 
-def _columns(folder: str, dataset: Dataset) -> dict[str, np.ndarray]:
+def _columns(folder: str, dataset: Dataset, annotated: bool) -> dict[str, np.ndarray]:
     columns = dataset.arrays()
+    if not annotated:
+        views, frames = len(dataset.contract.cameras), len(dataset)
+        columns = {
+            "annotation.points": np.full((frames, views * 2 * 3), np.nan),
+            "annotation.subgoal": np.full((frames, 2 * 3), np.nan),
+            "annotation.clean": np.ones(frames),
+        } | columns
     wanted = ("observation.state", "action", "annotation.points", "annotation.subgoal", "annotation.clean")
     missing = [k for k in wanted if k not in columns]
     if missing:

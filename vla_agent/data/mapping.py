@@ -1,0 +1,243 @@
+"""The mapping file of a conversion: which topic, or which dataset of an HDF5 file, becomes what in the contract.
+
+One YAML file (``config/data/``) says everything: cameras, state and action of the contract with the place that each
+comes from, how their times are brought together, the rate, where the instruction stands and what marks a success.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from vla_agent.contract import Camera, Contract
+from vla_agent.contract import Field as ContractField
+from vla_agent.errors import DatasetError
+
+EXAMPLES = "config/data/recorder.yaml and its neighbours"
+ROTATIONS = {"matrix columns 1, 2": 6, "rotation vector": 3}  # a contract's conventions and their sizes
+Convert = Literal["numbers", "quaternion_xyzw", "quaternion_wxyz", "forward_position", "forward_rotation"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Source(_Part):
+    """Where something comes from, and how it finds the control periods.
+
+    at: topic of a bag, or dataset of an HDF5 file below the episode's group.
+    rule: ``nearest`` message in time, or ``hold``: the last one before.  tolerance: seconds it may be away.
+    """
+
+    name: str
+    at: str
+    rule: Literal["nearest", "hold"] | None = None
+    tolerance: float | None = Field(None, gt=0)
+
+
+class CameraSource(Source):
+    """A camera of the contract; pictures of another size are cropped to its shape and resized.
+
+    flip: the first row is the lowest one, as robosuite renders.
+    """
+
+    height: PositiveInt
+    width: PositiveInt
+    flip: bool = False
+
+
+class FieldSource(Source):
+    """A field of the contract's state or action.
+
+    pick: names of joints (JointState, JointTrajectory), paths such as ``pose.position.x`` or ``data[0]`` (any other
+        message), or columns (HDF5), in the field's order.
+    of: of a JointState: position, velocity or effort.
+    convert: ``quaternion_xyzw`` and ``quaternion_wxyz`` make four numbers the field's ``rotation``;
+        ``forward_position`` and ``forward_rotation`` make joints of ``robot`` the end effector's place.
+    scale, offset: applied after that, to reach the unit; then ``clip`` cuts to low and high.
+    """
+
+    pick: tuple[str | int, ...] = Field(min_length=1)
+    of: Literal["position", "velocity", "effort"] = "position"
+    convert: Convert = "numbers"
+    scale: float = 1.0
+    offset: float = 0.0
+    clip: bool = False
+    unit: str
+    frame: str = ""
+    low: float | None = None
+    high: float | None = None
+    rotation: str = ""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> FieldSource:
+        turned = self.convert.startswith("quaternion") or self.convert == "forward_rotation"
+        if turned and self.rotation not in ROTATIONS:
+            raise ValueError(f"convert: {self.convert} needs rotation: one of {', '.join(ROTATIONS)}")
+        if self.convert.startswith("quaternion") and len(self.pick) != 4:
+            raise ValueError(f"a quaternion has 4 numbers, pick has {len(self.pick)}")
+        if self.clip and (self.low is None or self.high is None):
+            raise ValueError("clip needs low and high")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Numbers of the field."""
+        if self.convert == "numbers":
+            return len(self.pick)
+        return 3 if self.convert == "forward_position" else ROTATIONS[self.rotation]
+
+    def field(self) -> ContractField:
+        """The field as the contract has it."""
+        return ContractField(self.name, self.size, self.unit, self.frame, self.low, self.high, self.rotation)
+
+
+class Instruction(_Part):
+    """Where the sentence stands: exactly one of these.
+
+    text: here.  topic: a std_msgs/String, the last one before the episode's end.  custom: a key of the bag's own data
+    (rosbag2 metadata).  attribute: of the episode's group or the ones around it (HDF5); ``key`` where it holds JSON.
+    """
+
+    text: str | None = None
+    topic: str | None = None
+    custom: str | None = None
+    attribute: str | None = None
+    key: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Instruction:
+        if sum(v is not None for v in (self.text, self.topic, self.custom, self.attribute)) != 1:
+            raise ValueError("say exactly one of text, topic, custom, attribute")
+        return self
+
+
+class Success(_Part):
+    """What marks a success: exactly one place.  Without ``success`` in the mapping every episode counts as one.
+
+    topic: std_msgs/Bool or String; each message ends an episode, so that one bag may hold many.  custom: a key of the
+    bag's own data.  ``value``: the text that means success.  dataset: of an HDF5 file, a success where any number
+    reaches ``at_least``.
+    """
+
+    topic: str | None = None
+    custom: str | None = None
+    dataset: str | None = None
+    value: str = "success"
+    at_least: float = 1.0
+
+    @model_validator(mode="after")
+    def _one(self) -> Success:
+        if sum(v is not None for v in (self.topic, self.custom, self.dataset)) != 1:
+            raise ValueError("say exactly one of topic, custom, dataset")
+        return self
+
+
+class Mapping(_Part):
+    """A whole mapping file.
+
+    control_hz: rate of the dataset.  stamps: ``header`` times, or when the bag ``received`` a message (without a header
+    always the latter).  gaps: what happens to an episode with control periods for which some source has no
+    message in time: ``leave_out``, or ``longest``: its longest whole stretch is kept.
+    """
+
+    format: Literal["bag", "hdf5"]
+    control_hz: PositiveInt
+    chunk_length: PositiveInt = 16
+    language: str = "en"
+    robot: str | None = Field(None, description="robot file for forward_position and forward_rotation")
+    robot_type: str | None = None
+    storage: Literal["video", "images"] = "video"
+    stamps: Literal["header", "received"] = "header"
+    rule: Literal["nearest", "hold"] = "nearest"
+    tolerance: float = Field(0.05, gt=0)
+    gaps: Literal["leave_out", "longest"] = "leave_out"
+    shortest: PositiveInt = Field(5, description="frames; a shorter episode is left out")
+    episodes: str = Field("data/*", description="hdf5: pattern of the episodes' groups")
+    cameras: tuple[CameraSource, ...] = Field(min_length=1)
+    state: tuple[FieldSource, ...] = Field(min_length=1)
+    action: tuple[FieldSource, ...] = Field(min_length=1)
+    instruction: Instruction
+    success: Success | None = None
+    keep: Literal["success", "all"] = "success"
+
+    @model_validator(mode="after")
+    def _fits_the_format(self) -> Mapping:
+        ours, theirs = ("dataset", "attribute"), ("topic", "custom")
+        wrong = ours if self.format == "bag" else theirs
+        for part in (self.instruction, self.success):
+            for key in wrong:
+                if part is not None and getattr(part, key, None) is not None:
+                    raise ValueError(f"'{key}' is not for format: {self.format}")
+        for field in (*self.state, *self.action):
+            if self.format == "hdf5" and not all(isinstance(p, int) and p >= 0 for p in field.pick):
+                raise ValueError(f"{field.name}: pick names columns, such as [0, 1, 2]")
+            if self.format == "bag" and not all(isinstance(p, str) for p in field.pick):
+                raise ValueError(f"{field.name}: pick names joints or paths, such as [joint1] or ['data[0]']")
+            if field.convert.startswith("forward") and self.robot is None:
+                raise ValueError(f"{field.name}: convert: {field.convert} needs robot: a robot file")
+        return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Cameras, state and action."""
+        return (*self.cameras, *self.state, *self.action)
+
+    def rule_of(self, source: Source) -> tuple[str, float]:
+        """Rule and tolerance (s) of a source: its own, or the file's."""
+        return source.rule or self.rule, source.tolerance or self.tolerance
+
+    def contract(self, file: str | None = None) -> Contract:
+        """The contract that the dataset will have.
+
+        Raises:
+            ContractError: names that occur twice, or a range that is none.
+        """
+        made = Contract(
+            cameras=tuple(Camera(c.name, c.height, c.width) for c in self.cameras),
+            state=tuple(f.field() for f in self.state),
+            action=tuple(f.field() for f in self.action),
+            control_hz=float(self.control_hz),
+            chunk_length=self.chunk_length,
+            language=self.language,
+        )
+        return Contract.from_dict(made.to_dict(), file=file)
+
+
+def load_mapping(path: str | PathLike[str]) -> Mapping:
+    """Read a mapping file.
+
+    Raises:
+        DatasetError: no such file, not YAML, or keys that are missing, unknown or senseless; all of them at once.
+        ContractError: the contract that follows from it makes no sense.
+    """
+    file = Path(path)
+    try:
+        data: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise DatasetError(
+            "the mapping file cannot be read",
+            file=file,
+            expected=f"YAML like {EXAMPLES}",
+            found=" ".join(str(error).split()),
+            remedy="check the path, or mend the line",
+        ) from error
+    try:
+        mapping = Mapping.model_validate(data)
+    except ValidationError as error:
+        problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
+        raise DatasetError(
+            "the mapping file is wrong",
+            file=file,
+            key="; ".join(key for key, _ in problems),
+            expected=f"the keys of {EXAMPLES}",
+            found="; ".join(f"{key}: {message}" for key, message in problems),
+            remedy="mend these keys; docs/data.md says what each means",
+        ) from error
+    mapping.contract(str(file))
+    return mapping
