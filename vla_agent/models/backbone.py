@@ -72,7 +72,7 @@ class Backbone(nn.Module):
         return batch["input_ids"], batch["attention_mask"]
 
     def encode_text(self, texts: list[str]) -> TextFeatures:
-        ids, mask = self.tokenize(texts)
+        ids, mask = (x.to(self.mean.device) for x in self.tokenize(texts))
         tokens, summary = self.model.text(ids, mask)
         return TextFeatures(tokens, summary, mask)
 
