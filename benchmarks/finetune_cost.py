@@ -107,6 +107,7 @@ def cost(base: str, data: Path, rows: int, steps: int, settings: tuple[str, ...]
 
     from vla_agent.finetuning.attach import attach
     from vla_agent.finetuning.batches import Drawing, Tuning
+    from vla_agent.finetuning.memory import recompute_activations
     from vla_agent.finetuning.recipe import make_finetune
     from vla_agent.policy import load_policy
     from vla_agent.training.data import load_demonstrations
@@ -118,7 +119,7 @@ def cost(base: str, data: Path, rows: int, steps: int, settings: tuple[str, ...]
     demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length)
     attached = attach(policy, recipe.adapter)
     if recipe.train.checkpointing:
-        policy.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(policy)
     drawing, tuning = Drawing(policy, demos, recipe), Tuning(attached, recipe).train()
     processes = Processes()
     model = processes.prepare(tuning)

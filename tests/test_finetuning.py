@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from benchmarks.badinput.good import Good
+from benchmarks.finetune_cost import vlm_policy as make_vlm_policy
+from benchmarks.random_vlms import SMALL
 from vla_agent.errors import CheckpointError, ContractError, RecipeError
 from vla_agent.finetuning.attach import attach
 from vla_agent.finetuning.folder import load_adapted, load_merge, save_adapter
@@ -37,6 +39,11 @@ def good(tmp_path_factory):
 @pytest.fixture(scope="module")
 def base(good):
     return load_policy(good.policy)
+
+
+@pytest.fixture(scope="module")
+def vlm_policy(good):
+    return make_vlm_policy(good, SMALL["smolvlm"])
 
 
 def recipe(good, *changes, method="lora"):
@@ -236,6 +243,38 @@ def test_wrong_input_is_refused_before_anything_is_written(good, tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(RecipeError, match="did you mean learning_rate"):
         recipe(good, "train.learnin_rate=1")
+
+
+def test_a_pretrained_vision_language_model_is_finetuned_too_and_checkpointing_changes_no_loss(
+    vlm_policy, good, tmp_path
+):
+    small = ("adapter.vision=2", "adapter.language=2", "adapter.head=2", "train.samples=8", f"base={vlm_policy}")
+    merged = load_policy(finetune(recipe(good, *small), tmp_path / "run"))
+    assert same_bits(merged, load_policy(tmp_path / "run/adapter"))
+    before = load_policy(vlm_policy).state_dict()
+    assert {part_of(k) for k, v in merged.state_dict().items() if not torch.equal(v, before[k])} == set(PARTS)
+    finetune(recipe(good, *small, "train.checkpointing=true"), tmp_path / "twice")
+    last = [json.loads((tmp_path / n / "tune.jsonl").read_text().splitlines()[-1]) for n in ("run", "twice")]
+    assert last[0]["denoise"] == pytest.approx(last[1]["denoise"], rel=1e-5)
+
+
+def test_mixed_precision_trains_and_keeps_fp32_weights(good, tmp_path):
+    policy = load_policy(finetune(recipe(good, "train.precision=bfloat16"), tmp_path / "run"))
+    assert {p.dtype for p in policy.parameters()} == {torch.float32}
+    wide = load_policy(finetune(recipe(good), tmp_path / "wide"))
+    assert not same_bits(policy, wide)
+    first = [json.loads((tmp_path / n / "tune.jsonl").read_text().splitlines()[0]) for n in ("run", "wide")]
+    assert first[0]["denoise"] == pytest.approx(first[1]["denoise"], rel=0.05)
+
+
+def test_a_run_goes_on_with_its_number_of_pieces_alone(good, tmp_path):
+    finetune(recipe(good), tmp_path / "run")
+    progress = tmp_path / "run/tune/progress.json"
+    kept = json.loads(progress.read_text())
+    assert kept["pieces"] == 1
+    progress.write_text(json.dumps({**kept, "step": 2, "pieces": 2}))
+    with pytest.raises(RecipeError, match="another number of pieces"):
+        finetune(recipe(good), tmp_path / "run", resume=True)
 
 
 def test_the_shipped_recipe_is_valid():

@@ -11,6 +11,7 @@ import torch
 
 from vla_agent.errors import MemoryShortage
 from vla_agent.finetuning.recipe import FineTune
+from vla_agent.policy import VLAPolicy
 from vla_agent.training.processes import Processes
 
 _MARKS = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory")
@@ -57,6 +58,14 @@ def _ways(recipe: FineTune, rows: int) -> list[str]:
     if recipe.adapter.method == "full":
         ways.append("--adapter lora (no moments of the base's weights)")
     return ways or ["a machine with more memory"]
+
+
+def recompute_activations(policy: VLAPolicy) -> None:
+    """Let the backbone compute its layers' activations again in the backward pass rather than keep them."""
+    model = policy.backbone.model
+    # transformers has renamed it, and will drop the old name in version 6
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def require_space(folder: Path, trained: int, in_all: int) -> None:

@@ -17,7 +17,7 @@ from vla_agent.finetuning.attach import attach
 from vla_agent.finetuning.batches import Drawing, Tuning
 from vla_agent.finetuning.fitting import require_fit
 from vla_agent.finetuning.folder import base_hash, load_adapted, save_adapter
-from vla_agent.finetuning.memory import advice, require_space
+from vla_agent.finetuning.memory import advice, recompute_activations, require_space
 from vla_agent.finetuning.recipe import FineTune
 from vla_agent.finetuning.trackers import open_trackers, tell
 from vla_agent.folder import find_folder
@@ -94,7 +94,7 @@ def _finetune(recipe: FineTune, folder: Path, resume: bool, processes: Processes
     if isinstance(policy.backbone, Backbone):
         policy.backbone.model.to(memory_format=torch.channels_last)
     if recipe.train.checkpointing:
-        policy.backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(policy)
     tuning = Tuning(attached, recipe)
     if done:
         load_ema(folder, STAGE, tuning)

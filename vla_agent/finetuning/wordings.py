@@ -22,9 +22,6 @@ VERBS = (
 )
 
 
-SLOT = r"[a-z]+(?: [a-z]+){0,2}"  # "red mug", "left of", "blue"
-
-
 def other_words(instruction: str) -> tuple[str, ...]:
     """The instruction and its variants, itself first; the objects that it names are never touched."""
     text = instruction.strip()
@@ -51,8 +48,8 @@ def task_words(instruction: str, suite: str = "tabletop") -> dict[str, tuple[str
     for family in load_suite(suite).values():
         wordings = {"train": family.wordings.train, "held_out": family.wordings.held_out}
         for wording in (w for group in wordings.values() for w in group):
-            slots = _filled(wording, instruction)
-            if slots is None or not _admitted(family, slots):
+            slots = _filled(family, wording, instruction)
+            if slots is None:
                 continue
             for group, others in wordings.items():
                 said[group] += [other.format(**slots) for other in others if set(_slots(other)) <= slots.keys()]
@@ -64,26 +61,16 @@ def _slots(wording: str) -> list[str]:
     return re.findall(r"\{(\w+)\}", wording)
 
 
-def _filled(wording: str, instruction: str) -> dict[str, str] | None:
+def _filled(family: Any, wording: str, instruction: str) -> dict[str, str] | None:
     """What stands in a wording's slots, or None where the instruction is not this wording."""
-    pattern = re.escape(wording).replace(r"\{", "{").replace(r"\}", "}")
-    for slot in dict.fromkeys(_slots(wording)):
-        pattern = pattern.replace(f"{{{slot}}}", f"(?P<{slot}>{SLOT})", 1).replace(f"{{{slot}}}", f"(?P={slot})")
-    found = re.fullmatch(pattern, instruction)
-    return found.groupdict() if found else None
-
-
-def _admitted(family: Any, slots: dict[str, str]) -> bool:
-    """Whether objects are a colour and a shape, and choices among those that the family has."""
     from sim.scene import COLOURS, SHAPES
 
-    for slot, words in slots.items():
-        if slot in family.spec.objects:
-            colour, _, shape = words.partition(" ")
-            if colour not in COLOURS or shape not in SHAPES:
-                return False
-        elif slot in family.spec.choose:
+    pattern = re.escape(wording).replace(r"\{", "{").replace(r"\}", "}")
+    for slot in dict.fromkeys(_slots(wording)):
+        words = f"(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)})"
+        if slot in family.spec.choose:
             source = family.spec.choose[slot]
-            if words not in (COLOURS if source[0] in ("buttons", "zones", "objects") else source):
-                return False
-    return True
+            words = "|".join(COLOURS if source[0] in ("buttons", "zones", "objects") else map(re.escape, source))
+        pattern = pattern.replace(f"{{{slot}}}", f"(?P<{slot}>{words})", 1).replace(f"{{{slot}}}", f"(?P={slot})")
+    found = re.fullmatch(pattern, instruction)
+    return found.groupdict() if found else None

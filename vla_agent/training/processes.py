@@ -30,8 +30,8 @@ class Processes:
 
     def __init__(self, accumulate: int = 1, precision: str = "float32") -> None:
         AcceleratorState._reset_state()  # another training in this program may have had another precision
-        # an adapter may lie in a branch that a batch does not take; buffers are the same everywhere by themselves
-        reducer = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+        # an adapter may lie in a branch that no batch takes, such as the last norm of a vision tower that is not asked
+        reducer = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision={"float32": "no", "bfloat16": "bf16"}[precision],
