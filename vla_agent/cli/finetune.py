@@ -25,10 +25,12 @@ examples:
   vla-agent finetune policies/tabletop-nano --data datasets/stack -o runs/head \\
       --set adapter.vision=0 --set adapter.language=0 --set adapter.head=full --set train.samples=50000
   vla-agent finetune policies/finetune-lora.yaml -o runs/stack --set robust.wise=0.7
+  accelerate launch --multi_gpu --num_processes 2 -m vla_agent finetune policies/finetune-lora.yaml -o runs/stack
   Ctrl-C stops cleanly; the same command with --resume goes on.
 
-settings: train.samples, train.batch, train.learning_rate, adapter.vision / language / head (rank, 0 or full),
-robust.consistency, robust.trust_region, robust.wise, robust.wordings, robust.augment.shift / crop / colour
+settings: train.samples, train.batch, train.learning_rate, train.accumulate, train.precision, train.checkpointing,
+adapter.vision / language / head (rank, 0 or full), robust.consistency, robust.trust_region, robust.wise,
+robust.wordings, robust.augment.shift / crop / colour
 next: vla-agent eval OUT/policy; then vla-agent gate, before it moves a robot
 """
 
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.finetuning.recipe import load_finetune, make_finetune
     from vla_agent.finetuning.tune import console, finetune
     from vla_agent.training.loop import Interrupted
+    from vla_agent.training.processes import is_main
 
     changes = [*args.set, *([] if args.compare is None else [f"compare.episodes={args.compare}"])]
     if args.policy.endswith((".yaml", ".yml")):
@@ -81,8 +84,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         tuned = finetune(recipe, out, resume=args.resume)
     except Interrupted as stop:
-        print(f"{stop}\ngo on with the same command and --resume")
+        if is_main():
+            print(f"{stop}\ngo on with the same command and --resume")
         return 130
+    if not is_main():
+        return 0
     if recipe.compare.episodes:
         for line in compare(recipe, str(tuned), out / "comparison")["verdict"]:
             console.print(line, highlight=False)

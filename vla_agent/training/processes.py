@@ -6,6 +6,7 @@ two processes with one piece each are the same training as one process with two;
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -128,6 +129,11 @@ class Processes:
         """Leave the other processes; to be called once by each when all is done."""
         if self.count > 1:
             self.accelerator.end_training()
+
+
+def is_main() -> bool:
+    """Whether this process is the first of those that were started together, also after they have parted."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def alone(what: str) -> Processes:
