@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 
 from accelerate.tracking import GeneralTracker, TrackioTracker, WandBTracker
 
@@ -37,8 +36,3 @@ def open_trackers(recipe: FineTune, names: tuple[str, ...]) -> list[GeneralTrack
         tracker.start()
         tracker.store_init_configuration({"recipe": recipe.model_dump_json()})
     return trackers
-
-
-def tell(trackers: list[GeneralTracker]) -> list[Callable[[dict[str, float], int], None]]:
-    """What `vla_agent.training.loop.train_stage` calls with losses and step."""
-    return [lambda losses, step, tracker=tracker: tracker.log(losses, step=step) for tracker in trackers]

@@ -19,7 +19,7 @@ from vla_agent.finetuning.fitting import require_fit
 from vla_agent.finetuning.folder import base_hash, load_adapted, save_adapter
 from vla_agent.finetuning.memory import advice, recompute_activations, require_space
 from vla_agent.finetuning.recipe import FineTune
-from vla_agent.finetuning.trackers import open_trackers, tell
+from vla_agent.finetuning.trackers import open_trackers
 from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone
 from vla_agent.policy import VLAPolicy, load_policy
@@ -125,7 +125,7 @@ def _train(
             resume=resume,
             after_step=tuning.ranks.after_step,
             processes=processes,
-            watch=tell(trackers),
+            watch=[tracker.log for tracker in trackers],
         )
     finally:
         for tracker in trackers:
