@@ -24,14 +24,20 @@ from vla_agent.policy import load_policy
 ADAPTERS = tuple(m for m in METHODS if m not in ("full", "head"))
 
 
+def wake_head(folder):
+    """A head begins with zeros, past which nothing could be seen."""
+    policy = load_policy(folder)
+    with torch.no_grad():
+        for number, parameter in enumerate(policy.head.parameters()):
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)) * 0.1)
+    policy.save(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     good = Good(tmp_path_factory.mktemp("finetuning"))
-    policy = load_policy(good.policy)
-    with torch.no_grad():  # a head begins with zeros, past which nothing could be seen
-        for number, parameter in enumerate(policy.head.parameters()):
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)) * 0.1)
-    policy.save(good.policy)
+    wake_head(good.policy)
     assert good.dataset
     return good
 
@@ -43,7 +49,7 @@ def base(good):
 
 @pytest.fixture(scope="module")
 def vlm_policy(good):
-    return make_vlm_policy(good, SMALL["smolvlm"])
+    return wake_head(make_vlm_policy(good, SMALL["smolvlm"]))
 
 
 def recipe(good, *changes, method="lora"):
