@@ -7,6 +7,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def vlm_policy(good: Any, sizes: dict[str, Any]) -> Path:
 
 
 def _row(name: str, base: str, good: Any, method: str, rows: tuple[int, ...], steps: int) -> dict[str, Any]:
-    costs = {n: _apart(lambda n=n: cost(base, good.dataset, n, steps, SETTINGS[method])) for n in rows}
+    costs = {n: _apart(partial(cost, base, good.dataset, n, steps, SETTINGS[method])) for n in rows}
     few, some, many = rows
     each = (costs[some]["mib"] - costs[few]["mib"]) / (some - few)
     fixed = costs[few]["mib"] - few * each

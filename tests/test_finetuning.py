@@ -191,6 +191,7 @@ def test_a_resumed_finetuning_ends_with_the_same_bits_and_the_same_curve(method,
     monkeypatch.setattr(loop, "_stop_flag", plain_flag)
     # killed between two renames: the checkpoint lies aside; and a line of the log was logged after it
     (tmp_path / "parts/tune").rename(tmp_path / "parts/tune.old")
+    (tmp_path / "parts/tune.part").mkdir()  # a checkpoint that was being written when another kill came
     with (tmp_path / "parts/tune.jsonl").open("a") as log:
         log.write('{"step": 7, "samples": 32, "seconds": 1.0, "denoise": 99.0}\n{"step": 8, "sam')
     finetune(mine, tmp_path / "parts", resume=True)

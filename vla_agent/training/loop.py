@@ -84,7 +84,7 @@ def train_stage(
         log_file.unlink()
     writer = SummaryWriter(str(folder / "tensorboard" / name)) if many.main else None
     begun = saved = time.monotonic()
-    with writer or nullcontext(), _bar(many.main) as progress, _stop_flag() as asked, many.together():
+    with many.together(), _stop_flag() as asked, writer or nullcontext(), _bar(many.main) as progress:
         task = progress.add_task(name, total=steps, completed=first, rate="", losses="")
         model.train()
         for step in range(first, steps):
@@ -225,7 +225,7 @@ def _forget_after(log_file: Path, step: int) -> None:
             kept += [line] if json.loads(line)["step"] < step else []
         except ValueError:  # cut off in the middle
             continue
-    aside = log_file.with_suffix(".part")
+    aside = log_file.with_name(log_file.name + ".part")  # not that of a checkpoint, which a kill may have left
     aside.write_text("".join(line + "\n" for line in kept))
     aside.replace(log_file)
 

@@ -7,6 +7,7 @@ two processes with one piece each are the same training as one process with two;
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -117,6 +118,7 @@ class Processes:
         except RuntimeError as error:
             if self.count == 1 or not _of_the_wire(error):
                 raise
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, which would cut the error off
             raise ProcessError(
                 "another process of this training has ended",
                 key=f"process {self.index} of {self.count}",
