@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from benchmarks.badinput.good import Good
+from benchmarks.finetune_cost import vlm_policy as make_vlm_policy
+from benchmarks.random_vlms import SMALL
 from vla_agent.errors import CheckpointError, ContractError, RecipeError
 from vla_agent.finetuning.attach import attach
 from vla_agent.finetuning.folder import load_adapted, load_merge, save_adapter
@@ -22,14 +24,20 @@ from vla_agent.policy import load_policy
 ADAPTERS = tuple(m for m in METHODS if m not in ("full", "head"))
 
 
+def wake_head(folder):
+    """A head begins with zeros, past which nothing could be seen."""
+    policy = load_policy(folder)
+    with torch.no_grad():
+        for number, parameter in enumerate(policy.head.parameters()):
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)) * 0.1)
+    policy.save(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     good = Good(tmp_path_factory.mktemp("finetuning"))
-    policy = load_policy(good.policy)
-    with torch.no_grad():  # a head begins with zeros, past which nothing could be seen
-        for number, parameter in enumerate(policy.head.parameters()):
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)) * 0.1)
-    policy.save(good.policy)
+    wake_head(good.policy)
     assert good.dataset
     return good
 
@@ -37,6 +45,11 @@ def good(tmp_path_factory):
 @pytest.fixture(scope="module")
 def base(good):
     return load_policy(good.policy)
+
+
+@pytest.fixture(scope="module")
+def vlm_policy(good):
+    return wake_head(make_vlm_policy(good, SMALL["smolvlm"]))
 
 
 def recipe(good, *changes, method="lora"):
@@ -167,7 +180,7 @@ def test_a_resumed_finetuning_ends_with_the_same_bits_and_the_same_curve(method,
 
     class Once:
         def __enter__(self):
-            return lambda: next(count) >= 8  # asked twice a step: stops in the fifth
+            return lambda: next(count) >= 4  # asked once a step: stops in the fifth
 
         def __exit__(self, *_):
             return None
@@ -178,6 +191,7 @@ def test_a_resumed_finetuning_ends_with_the_same_bits_and_the_same_curve(method,
     monkeypatch.setattr(loop, "_stop_flag", plain_flag)
     # killed between two renames: the checkpoint lies aside; and a line of the log was logged after it
     (tmp_path / "parts/tune").rename(tmp_path / "parts/tune.old")
+    (tmp_path / "parts/tune.part").mkdir()  # a checkpoint that was being written when another kill came
     with (tmp_path / "parts/tune.jsonl").open("a") as log:
         log.write('{"step": 7, "samples": 32, "seconds": 1.0, "denoise": 99.0}\n{"step": 8, "sam')
     finetune(mine, tmp_path / "parts", resume=True)
@@ -236,6 +250,38 @@ def test_wrong_input_is_refused_before_anything_is_written(good, tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(RecipeError, match="did you mean learning_rate"):
         recipe(good, "train.learnin_rate=1")
+
+
+def test_a_pretrained_vision_language_model_is_finetuned_too_and_checkpointing_changes_no_loss(
+    vlm_policy, good, tmp_path
+):
+    small = ("adapter.vision=2", "adapter.language=2", "adapter.head=2", "train.samples=8", f"base={vlm_policy}")
+    merged = load_policy(finetune(recipe(good, *small), tmp_path / "run"))
+    assert same_bits(merged, load_policy(tmp_path / "run/adapter"))
+    before = load_policy(vlm_policy).state_dict()
+    assert {part_of(k) for k, v in merged.state_dict().items() if not torch.equal(v, before[k])} == set(PARTS)
+    finetune(recipe(good, *small, "train.checkpointing=true"), tmp_path / "twice")
+    last = [json.loads((tmp_path / n / "tune.jsonl").read_text().splitlines()[-1]) for n in ("run", "twice")]
+    assert last[0]["denoise"] == pytest.approx(last[1]["denoise"], rel=1e-5)
+
+
+def test_mixed_precision_trains_and_keeps_fp32_weights(good, tmp_path):
+    policy = load_policy(finetune(recipe(good, "train.precision=bfloat16"), tmp_path / "run"))
+    assert {p.dtype for p in policy.parameters()} == {torch.float32}
+    wide = load_policy(finetune(recipe(good), tmp_path / "wide"))
+    assert not same_bits(policy, wide)
+    first = [json.loads((tmp_path / n / "tune.jsonl").read_text().splitlines()[0]) for n in ("run", "wide")]
+    assert first[0]["denoise"] == pytest.approx(first[1]["denoise"], rel=0.05)
+
+
+def test_a_run_goes_on_with_its_number_of_pieces_alone(good, tmp_path):
+    finetune(recipe(good), tmp_path / "run")
+    progress = tmp_path / "run/tune/progress.json"
+    kept = json.loads(progress.read_text())
+    assert kept["pieces"] == 1
+    progress.write_text(json.dumps({**kept, "step": 2, "pieces": 2}))
+    with pytest.raises(RecipeError, match="another number of pieces"):
+        finetune(recipe(good), tmp_path / "run", resume=True)
 
 
 def test_the_shipped_recipe_is_valid():

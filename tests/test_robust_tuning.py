@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
 from vla_agent.finetuning.augment import augment
 from vla_agent.finetuning.compare import judge
+from vla_agent.finetuning.consistency import consistency_loss
 from vla_agent.finetuning.recipe import Augment
 from vla_agent.finetuning.trust import sharpness_aware
 from vla_agent.finetuning.wise import interpolate
-from vla_agent.finetuning.wordings import other_words
+from vla_agent.finetuning.wordings import other_words, task_words
+from vla_agent.models.head import DiffusionHead, HeadConfig
 
 
 def spot(u=0.4, v=0.6, size=48):
@@ -60,9 +65,68 @@ def test_light_changes_colours_alone_and_the_draws_decide():
 def test_other_words_keep_the_objects():
     variants = other_words("put the red mug in the tray")
     assert variants[0] == "put the red mug in the tray" and len(set(variants)) == len(variants) > 10
-    assert all("the red mug in the tray" in v for v in variants)
+    assert all("the red mug" in v and "the tray" in v for v in variants)
     assert "place the red mug in the tray" in variants and "please set the red mug in the tray" in variants
     assert all("in the open box" in v for v in other_words("close the lid in the open box"))
+
+
+def test_a_task_is_said_in_the_wordings_of_its_file_but_never_in_held_out_ones():
+    from sim.task import load_suite
+
+    filled = {"target": "red mug", "reference": "blue cube", "direction": "left of", "colour": "green", "zone": "red"}
+    filled |= {"second": "green star"}
+    for name, family in load_suite().items():
+        wordings = family.wordings
+        for wording in wordings.train:
+            variants = other_words(wording.format(**filled))
+            assert {w.format(**filled) for w in wordings.train} <= set(variants), name
+            assert not {w.format(**filled) for w in wordings.held_out} & set(variants), name
+    swapped = other_words("put the blue cube on the red mug")
+    assert "stack the blue cube on the red mug" in swapped and "stack the red mug on the blue cube" not in swapped
+    assert task_words("dance on the table") == {"train": (), "held_out": ()}
+    assert task_words("put the red house on the blue cube")["train"] == ()
+
+
+def test_consistency_is_the_distance_of_tuned_on_perturbed_from_frozen_on_clean_input():
+    """CoPrompt (Roy and Etemad 2024): 1 - cosine of the features; here also the answers' squared distance."""
+    head = DiffusionHead(HeadConfig(width=8, depth=1, heads=2), 4, 2, 3, 6)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    base = SimpleNamespace(head=head)
+    tuned = SimpleNamespace(head=copy.deepcopy(head))
+    chunk, state = torch.zeros(2, 4, 2), torch.zeros(2, 3)
+    clean = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(2))
+
+    def distance(hidden, mask=None):
+        generator = torch.Generator().manual_seed(3)
+        given, base_given = (hidden, state, None, mask), (clean, state, None, mask)
+        return consistency_loss(tuned, given, base, base_given, chunk, generator)
+
+    assert distance(clean).item() < 1e-6
+    hidden = (-clean).requires_grad_()
+    far = distance(hidden)
+    assert far.item() > 2 - 1e-5, "opposite features are at the cosine distance 2"
+    far.backward()
+    assert hidden.grad.abs().sum() > 0 and all(p.grad is None for p in base.head.parameters())
+    one = torch.tensor([[1, 0, 0, 0, 0]] * 2)
+    padding = clean.clone()
+    padding[:, 1:] *= -1
+    assert distance(padding, one).item() < 1e-6, "padding does not count"
+
+
+def test_a_steady_function_is_trained_by_its_plain_gradient():
+    """TRAM (Sherborne et al. 2024): where the outputs do not move under perturbed input, the step up is 0."""
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(2.0)
+    module = torch.nn.Module()
+    module.layer = layer
+    module.forward = lambda x: {"loss": module.layer(x).square().sum()}
+    losses = sharpness_aware(
+        module, {"layer.weight": layer.weight}, lambda: (torch.ones(1, 1),), torch.tensor(0.0), 5.0
+    )
+    losses["loss"].backward()
+    assert losses["loss"].item() == 4.0 and layer.weight.grad.item() == 4.0
 
 
 def test_interpolation_has_the_very_bits_at_its_ends():

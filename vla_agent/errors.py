@@ -68,6 +68,14 @@ class RecipeError(VlaAgentError):
     """A training recipe is wrong."""
 
 
+class MemoryShortage(VlaAgentError):
+    """A training needs more memory or disk than there is."""
+
+
+class ProcessError(VlaAgentError):
+    """One of several processes that train together has ended."""
+
+
 class ReportError(VlaAgentError):
     """An evaluation report is missing, damaged or of another suite."""
 

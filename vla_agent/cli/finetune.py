@@ -26,10 +26,12 @@ examples:
       --set adapter.vision=0 --set adapter.language=0 --set adapter.head=full --set train.samples=50000
   vla-agent finetune policies/finetune-lora.yaml -o runs/stack --set robust.wise=0.7
   vla-agent finetune policies/tabletop-nano --data datasets/stack --data datasets/old --weights 3,1 -o runs/stack
+  accelerate launch --multi_gpu --num_processes 2 -m vla_agent finetune policies/finetune-lora.yaml -o runs/stack
   Ctrl-C stops cleanly; the same command with --resume goes on.
 
-settings: train.samples, train.batch, train.learning_rate, adapter.vision / language / head (rank, 0 or full),
-robust.consistency, robust.trust_region, robust.wise, robust.wordings, robust.augment.shift / crop / colour
+settings: train.samples, train.batch, train.learning_rate, train.accumulate, train.precision, train.checkpointing,
+adapter.vision / language / head (rank, 0 or full), robust.consistency, robust.trust_region, robust.wise,
+robust.wordings, robust.augment.shift / crop / colour
 next: vla-agent eval OUT/policy; then vla-agent gate, before it moves a robot
 """
 
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.finetuning.recipe import load_finetune, make_finetune
     from vla_agent.finetuning.tune import console, finetune
     from vla_agent.training.loop import Interrupted
+    from vla_agent.training.processes import is_main
 
     weights = numbers(args.weights) if args.weights else []
     changes = [*args.set, *([] if args.compare is None else [f"compare.episodes={args.compare}"])]
@@ -86,8 +89,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         tuned = finetune(recipe, out, resume=args.resume)
     except Interrupted as stop:
-        print(f"{stop}\ngo on with the same command and --resume")
+        if is_main():
+            print(f"{stop}\ngo on with the same command and --resume")
         return 130
+    if not is_main():
+        return 0
     if recipe.compare.episodes:
         for line in compare(recipe, str(tuned), out / "comparison")["verdict"]:
             console.print(line, highlight=False)

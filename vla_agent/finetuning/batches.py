@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from vla_agent.finetuning.ranks import Ranks
 from vla_agent.finetuning.recipe import FineTune
 from vla_agent.finetuning.trust import sharpness_aware
 from vla_agent.finetuning.wordings import other_words
-from vla_agent.models.backbone import TextFeatures
+from vla_agent.models.backbone import Backbone
 from vla_agent.models.pointing_vlm import Pointing
 from vla_agent.policy import VLAPolicy
 from vla_agent.training.data import Demonstrations
@@ -44,12 +43,22 @@ class Batch:
     points: Tensor
     located: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        moved = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **moved)
+
 
 class Drawing:
-    """Draws batches; ``seconds`` adds up the time that the model waits for them."""
+    """Draws batches; ``seconds`` adds up the time that the model waits for them.
 
-    def __init__(self, policy: VLAPolicy, demos: Demonstrations, recipe: FineTune) -> None:
+    Args:
+        pieces: of the global batch: what is drawn at a time is one of them.
+    """
+
+    def __init__(self, policy: VLAPolicy, demos: Demonstrations, recipe: FineTune, pieces: int = 1) -> None:
         self.demos, self.recipe, self.seconds = demos, recipe, 0.0
+        self.settings = recipe.train.model_copy(update={"batch": recipe.train.batch // pieces})
         self.frames = choose_frames(demos, recipe.train)
         chunk, self.valid = demos.chunks(self.frames, policy.contract.chunk_length)
         scaled = policy.action_normaliser(torch.from_numpy(chunk))
@@ -62,10 +71,10 @@ class Drawing:
         self.words = [other_words(t) if recipe.robust.wordings else (t,) for t in demos.instructions]
 
     def draw(self, generator: torch.Generator) -> Batch:
-        """One batch; the same for a generator in the same state."""
+        """One piece of a batch; the same for a generator in the same state."""
         begun = time.perf_counter()
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        rows = self.mixture.draw(self.recipe.train, rng)
+        rows = self.mixture.draw(self.settings, rng)
         frames, demos = self.frames[rows], self.demos
         clean = torch.from_numpy(demos.pictures(frames))
         points, located = torch.from_numpy(demos.points[frames]), torch.from_numpy(demos.located[frames])
@@ -123,56 +132,59 @@ class Tuning(nn.Module):
     def losses_of(self, policy: VLAPolicy, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """The losses of a policy on a batch."""
         t = self.recipe.train
-        out = said(policy, batch.images, batch.words, learn=self.sees)
-        given = conditions(policy, _plain(out), batch.state, t, generator)
-        loss = policy.head.loss(*given, batch.chunk, batch.valid, draws=t.draws, generator=generator)
+        parts, out = said(policy, batch.images, batch.words, learn=self.sees)
+        mask = parts.get("mask")
+        given = conditions(policy, parts, batch.state, t, generator)
+        loss = policy.head.loss(*given, batch.chunk, batch.valid, draws=t.draws, generator=generator, mask=mask)
         losses = {"denoise": loss}
-        if self.points:
+        if self.points and out is not None:
             size = (batch.images.shape[2], batch.images.shape[3])
             named = pointing_losses(out, batch.points, batch.located, size)
             losses |= {k: self.points * v for k, v in named.items()}
         if self.base is not None:
             with torch.no_grad():
-                base_out = _plain(said(self.base, batch.clean, batch.plain, learn=False))
-                base_given = _unhidden(self.base, base_out, batch.state)
-            near = consistency_loss(policy, given, self.base, base_given, batch.chunk, generator)
+                clean, _ = said(self.base, batch.clean, batch.plain, learn=False)
+                base_given = _unhidden(self.base, clean, batch.state)
+            near = consistency_loss(policy, (*given, mask), self.base, base_given, batch.chunk, generator)
             losses["consistency"] = self.recipe.robust.consistency * near
         if self.ranks.tuners:
             losses["upright"] = ORTHOGONAL * self.ranks.upright()
         return losses
 
-    def step_losses(self, drawing: Drawing) -> Callable[[torch.Generator], dict[str, Tensor]]:
-        """What `vla_agent.training.loop.train_stage` asks for."""
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The losses that a step is taken by."""
+        strength = self.recipe.robust.trust_region
+        if not strength:
+            return self.losses_of(self.policy, batch, generator)
+        apart = self._unsteadiness(batch, generator)
+        after = generator.get_state()
 
-        def plain(generator: torch.Generator) -> dict[str, Tensor]:
-            return self.losses_of(self.policy, drawing.draw(generator), generator)
+        def arguments() -> tuple[Tuning, Batch, torch.Generator]:
+            generator.set_state(after)
+            return self, batch, generator
 
-        def careful(generator: torch.Generator) -> dict[str, Tensor]:
-            batch = drawing.draw(generator)
-            apart = self._unsteadiness(batch, generator)
-            after = generator.get_state()
+        trained = {f"policy.{n}": p for n, p in self.attached.trained().items()}
+        return sharpness_aware(_OnePolicy(self.policy), trained, arguments, apart, strength)
 
-            def arguments() -> tuple[Tuning, Batch, torch.Generator]:
-                generator.set_state(after)
-                return self, batch, generator
-
-            trained = {f"policy.{n}": p for n, p in self.attached.trained().items()}
-            strength = self.recipe.robust.trust_region
-            return sharpness_aware(_OnePolicy(self.policy), trained, arguments, apart, strength)
-
-        return careful if self.recipe.robust.trust_region else plain
+    def to_device(self, device: torch.device) -> None:
+        """Move everything that takes part; the trained parameters stay the same objects."""
+        for module in (self, self.policy, self.base):
+            if module is not None:
+                module.to(device)
 
     @torch.no_grad()
     def _unsteadiness(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """How far the head's answers are apart on a batch and on the same one with noise in its pictures, a number."""
-        noisy_images = batch.images.float() + 8 * torch.randn(batch.images.shape, generator=generator)
+        device = batch.images.device
+        noisy_images = batch.images.float() + 8 * torch.randn(batch.images.shape, generator=generator).to(device)
         noisy_images = noisy_images.round().clamp(0, 255).to(torch.uint8)
-        level = torch.rand(len(batch.chunk), generator=generator)
-        noisy = torch.lerp(batch.chunk, torch.randn(batch.chunk.shape, generator=generator), level[:, None, None])
+        level = torch.rand(len(batch.chunk), generator=generator).to(device)
+        noise = torch.randn(batch.chunk.shape, generator=generator).to(device)
+        noisy = torch.lerp(batch.chunk, noise, level[:, None, None])
         answers = []
         for images in (batch.images, noisy_images):
-            out = _plain(said(self.policy, images, batch.words, learn=False))
-            given = _unhidden(self.policy, out, batch.state)
+            parts, _ = said(self.policy, images, batch.words, learn=False)
+            given = _unhidden(self.policy, parts, batch.state)
             answers.append(self.policy.head.predict(noisy, level, self.policy.head.encode(*given)))
         return (answers[0] - answers[1]).square().mean().sqrt()
 
@@ -188,20 +200,23 @@ class _OnePolicy(nn.Module):
         return tuning.losses_of(self.policy, batch, generator)
 
 
-def said(policy: VLAPolicy, images: Tensor, words: list[str], learn: bool) -> Pointing:
-    """What the policy's backbone says about pictures (B, V, H, W, 3) and B texts; each text is encoded once."""
+def said(policy: VLAPolicy, images: Tensor, words: list[str], learn: bool) -> tuple[dict[str, Tensor], Pointing | None]:
+    """What the policy's backbone says about pictures (B, V, H, W, 3) and B texts; each text is encoded once.
+
+    Returns:
+        its parts, and where it points, which a pretrained vision-language model does not say.
+    """
     unique = sorted(set(words))
     index = torch.tensor([unique.index(w) for w in words])
     with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
-        text = policy.backbone.encode_text(unique)
-        assert isinstance(text, TextFeatures), "the small backbone's"
-        return policy.backbone(images, text.pick(index))
-
-
-def _plain(out: Pointing) -> dict[str, Tensor]:
-    return {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}
+        backbone = policy.backbone
+        if not isinstance(backbone, Backbone):
+            return backbone.features(images, backbone.encode_text(unique).pick(index)), None
+        out = backbone(images, backbone.encode_text(unique).pick(index))
+        return {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}, out
 
 
 def _unhidden(policy: VLAPolicy, out: dict[str, Tensor], state: Tensor) -> Given:
     """What the head is given when it serves: nothing hidden, nothing made noisy."""
-    return out["hidden"], policy.state_normaliser(state), policy.backbone.geometry_of(out, state[:, :3])
+    geometry = policy.backbone.geometry_of(out, state[:, :3])
+    return out["hidden"], policy.state_normaliser(state), geometry, out.get("mask")

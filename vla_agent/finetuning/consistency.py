@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vla_agent.policy import VLAPolicy
 
-Given = tuple[Tensor, Tensor, Tensor]  # hidden (B, N, C), state (B, D), geometry (B, G)
+# hidden (B, N, C), state (B, D), geometry (B, G) or None, mask (B, N) or None
+Given = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
 def consistency_loss(
@@ -23,11 +24,20 @@ def consistency_loss(
     Args:
         chunk: (B, T, A) normalised actions, around which the heads are asked.
     """
-    level = torch.rand(len(chunk), generator=generator)
-    noise = torch.randn(chunk.shape, generator=generator)
+    level = torch.rand(len(chunk), generator=generator).to(chunk.device)
+    noise = torch.randn(chunk.shape, generator=generator).to(chunk.device)
     noisy = torch.lerp(chunk, noise, level[:, None, None])
     with torch.no_grad():
         wanted = base.head.predict(noisy, level, base.head.encode(*base_given))
     answer = tuned.head.predict(noisy, level, tuned.head.encode(*given))
-    apart = 1 - F.cosine_similarity(given[0], base_given[0].detach(), dim=-1)
-    return apart.mean() + F.mse_loss(answer, wanted)
+    return _apart(given, base_given) + F.mse_loss(answer, wanted)
+
+
+def _apart(given: Given, base_given: Given) -> Tensor:
+    """Mean cosine distance of the features that both have; 0 where other words make another number of tokens."""
+    hidden, wanted, mask = given[0], base_given[0].detach(), given[3]
+    if hidden.shape != wanted.shape:  # a language model's features hold the instruction's tokens too
+        return hidden.new_zeros(())
+    apart = 1 - F.cosine_similarity(hidden, wanted, dim=-1)  # (B, N)
+    counts = torch.ones_like(apart) if mask is None else mask.to(apart.dtype)
+    return (apart * counts).sum() / counts.sum().clamp_min(1)

@@ -59,7 +59,7 @@ class Ranks(nn.Module):
             for name, p in self._parameters_of(part).items():
                 if ".lora_E." not in name:
                     square = p @ p.T if ".lora_A." in name else p.T @ p
-                    total = total + (square - torch.eye(len(square))).norm()
+                    total = total + (square - torch.eye(len(square), device=p.device)).norm()
         return total
 
     def _memory(self, part: str, kind: str) -> dict[str, Tensor]:

@@ -83,6 +83,10 @@ class Tune(TrainHead):
     warmup_steps: int = Field(20, ge=0)
     ema: float = Field(0.99, ge=0, lt=1)
     checkpoint_minutes: float = Field(1.0, gt=0)
+    accumulate: int = Field(1, ge=1, description="pieces of the batch that a process computes one after the other")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: mixed, the weights stay fp32")
+    checkpointing: bool = Field(False, description="compute activations twice rather than keep them (language models)")
+    trackers: tuple[Literal["wandb", "trackio"], ...] = Field((), description="beside TensorBoard's files")
     pointing: float = Field(1.0, ge=0, description="weight of the pointing losses, where backbone weights are trained")
 
 

@@ -12,17 +12,21 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from vla_agent.errors import CheckpointError, RecipeError
+from vla_agent.errors import CheckpointError
 from vla_agent.finetuning.attach import attach
 from vla_agent.finetuning.batches import Drawing, Tuning
+from vla_agent.finetuning.fitting import require_fit
 from vla_agent.finetuning.folder import base_hash, load_adapted, save_adapter
+from vla_agent.finetuning.memory import advice, recompute_activations, require_space
 from vla_agent.finetuning.recipe import FineTune
+from vla_agent.finetuning.trackers import open_trackers
 from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.curve import draw_curve
 from vla_agent.training.data import Demonstrations, load_demonstrations
 from vla_agent.training.loop import load_ema, stage_done, train_stage
+from vla_agent.training.processes import Processes
 from vla_agent.training.train import claim, refuse_taken
 
 STAGE = "tune"
@@ -37,8 +41,20 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
         CheckpointError: the base is missing, damaged, or has no policy of its own (it is an adapter).
         ContractError: base and demonstrations disagree on cameras, state, action or rate; every difference listed.
         DatasetError: the demonstrations are missing or damaged.
+        MemoryShortage: memory or disk are too small; says what can be changed.
+        ProcessError: one of several processes has ended.
         Interrupted: the run was stopped; ``resume=True`` goes on.
     """
+    processes = Processes(recipe.train.accumulate, recipe.train.precision)
+    console.quiet = not processes.main
+    try:
+        with advice(recipe, processes):
+            return _finetune(recipe, folder, resume, processes)
+    finally:
+        console.quiet = False
+
+
+def _finetune(recipe: FineTune, folder: Path, resume: bool, processes: Processes) -> Path:
     refuse_taken(recipe, folder, resume)
     begun = time.time()
     place = find_folder(recipe.base)
@@ -52,34 +68,23 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
             remedy="name the merged policy beside the adapter, or another policy folder",
         )
     torch.manual_seed(recipe.seed)
-    if recipe.from_scratch and recipe.adapter.method != "full":
-        raise RecipeError(
-            "a policy from scratch has nothing that an adapter could adapt",
-            key="from_scratch",
-            expected="adapter.method=full",
-            found=recipe.adapter.method,
-            remedy="add --adapter full, or leave from_scratch out",
-        )
     policy = load_policy(place)
-    if not isinstance(policy.backbone, Backbone):
-        raise RecipeError(
-            "this policy's backbone cannot be fine-tuned yet",
-            file=place,
-            key="base",
-            expected="a policy on the small pointing backbone",
-            found="a policy on a pretrained vision-language model",
-            remedy="train its head anew from a recipe with start_from",
-        )
-    demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length, annotated=False)
+    require_fit(recipe, policy, processes)
+    with processes.main_first():  # decoded pictures are kept on disk, where the others find them
+        demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length, annotated=False)
     policy.contract.require(demos.contract, f"policy {recipe.base}", "the demonstrations", ignore=("chunk_length",))
     demos = first_episodes(demos, recipe.data.episodes)
     if recipe.from_scratch:
         policy = _anew(policy)
     steps = max(1, recipe.train.samples // recipe.train.batch)
     attached = attach(policy, recipe.adapter, steps)
-    drawing = Drawing(policy, demos, recipe)
-    claim(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
+    drawing = Drawing(policy, demos, recipe, processes.pieces)
     counts = attached.counts()
+    require_space(folder, **counts)
+    done = stage_done(folder, STAGE, recipe.train)
+    processes.wait()  # all have looked at the folder before it changes
+    if processes.main:
+        claim(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
     share = counts["trained"] / counts["in_all"]
     console.print(
         f"{len(demos):,} frames of {int(demos.episode.max()) + 1:,} episodes; {recipe.adapter.method}: "
@@ -89,17 +94,46 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
         for name, part in zip(recipe.data.demonstrations, drawing.mixture.share, strict=True):
             console.print(f"  {part:.1%} of the samples from {name}", highlight=False)
     _warn_of_cut(drawing, policy)
-    policy.backbone.model.to(memory_format=torch.channels_last)
+    if isinstance(policy.backbone, Backbone):
+        policy.backbone.model.to(memory_format=torch.channels_last)
+    if recipe.train.checkpointing:
+        recompute_activations(policy)
     tuning = Tuning(attached, recipe)
-    if stage_done(folder, STAGE, recipe.train):
+    if done:
         load_ema(folder, STAGE, tuning)
     elif recipe.train.samples:
-        losses = tuning.step_losses(drawing)
-        train_stage(
-            STAGE, tuning, losses, recipe.train, recipe.seed, folder, resume=resume, after_step=tuning.ranks.after_step
-        )
+        _train(recipe, folder, resume, tuning, drawing, processes)
     tuning.ranks.finish()
-    return _write(recipe, folder, tuning, drawing, demos, begun)
+    if processes.main:
+        _write(recipe, folder, tuning, drawing, demos, begun)
+    processes.wait()
+    processes.close()
+    return folder / "policy"
+
+
+def _train(
+    recipe: FineTune, folder: Path, resume: bool, tuning: Tuning, drawing: Drawing, processes: Processes
+) -> None:
+    tuning.to_device(processes.device)
+    model = processes.prepare(tuning)
+    trackers = open_trackers(recipe, recipe.train.trackers if processes.main else ())
+    try:
+        train_stage(
+            STAGE,
+            tuning,
+            lambda generator: model(drawing.draw(generator).to(processes.device), generator),
+            recipe.train,
+            recipe.seed,
+            folder,
+            resume=resume,
+            after_step=tuning.ranks.after_step,
+            processes=processes,
+            watch=[tracker.log for tracker in trackers],
+        )
+    finally:
+        for tracker in trackers:
+            tracker.finish()
+    tuning.to_device(torch.device("cpu"))
 
 
 def first_episodes(demos: Demonstrations, count: int) -> Demonstrations:
@@ -130,7 +164,7 @@ def _warn_of_cut(drawing: Drawing, policy: VLAPolicy) -> None:
 
 def _write(
     recipe: FineTune, folder: Path, tuning: Tuning, drawing: Drawing, demos: Demonstrations, begun: float
-) -> Path:
+) -> None:
     log = folder / f"{STAGE}.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     seconds = rows[-1]["seconds"] if rows else 0.0
@@ -157,4 +191,3 @@ def _write(
     if size:
         console.print(f"adapter: {adapter} ({size / 1e3:.0f} kB)")
     console.print(f"policy:  {policy}    next: vla-agent eval {policy}")
-    return policy

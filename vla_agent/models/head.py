@@ -111,13 +111,14 @@ class DiffusionHead(ChunkTransformer):
             features, geometry = self.nullified(features, geometry, null.to(features.device))
         condition = self.encode(features, state, geometry, mask).repeat(draws)
         chunk, valid = chunk.repeat(draws, 1, 1), valid.repeat(draws, 1)
-        noise = torch.randn(chunk.shape, generator=generator)
+        noise = torch.randn(chunk.shape, generator=generator).to(chunk.device)  # the same draws on every device
         if self.config.objective == "flow":
-            level = torch.rand(len(chunk), generator=generator)
+            level = torch.rand(len(chunk), generator=generator).to(chunk.device)
             noisy = (1 - level[:, None, None]) * chunk + level[:, None, None] * noise
             target = noise - chunk
         else:
             step = torch.randint(0, self.config.train_steps, (len(chunk),), generator=generator)
+            step = step.to(chunk.device)
             noisy, target, level = self.ddim.add_noise(chunk, noise, step), noise, step / self.config.train_steps
         return mean_over_valid((self.predict(noisy, level, condition) - target).square().mean(-1), valid)
 

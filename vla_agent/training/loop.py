@@ -1,7 +1,8 @@
 """One training loop for all stages: AdamW, cosine schedule, EMA, progress, TensorBoard, checkpoints, exact resume.
 
 A checkpoint is two safetensors files and a JSON file in one folder, written aside and renamed; nothing is pickled.
-Batches are drawn from a generator seeded by (seed, step), so that a resumed run sees what the uninterrupted one would.
+Batches are drawn from generators seeded by (seed, step), so that a resumed run sees what the uninterrupted one would.
+Several processes (see `vla_agent.training.processes`) take the same steps; the main one alone writes.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import math
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -21,6 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from vla_agent.errors import RecipeError
+from vla_agent.training.processes import Processes, alone
 from vla_agent.training.recipe import Stage
 
 Losses = dict[str, Tensor]
@@ -40,6 +43,8 @@ def train_stage(
     *,
     resume: bool,
     after_step: Callable[[int], None] | None = None,
+    processes: Processes | None = None,
+    watch: Sequence[Callable[[dict[str, float], int], None]] = (),
 ) -> None:
     """Train ``model`` in place and leave its EMA weights in it.
 
@@ -47,10 +52,14 @@ def train_stage(
         step_losses: draws a batch with the generator and returns named losses; their sum is minimised.
         after_step: called with the step's number after each step of the optimiser, while the gradients are there.
         folder: checkpoints go to ``folder/name``, the log to ``folder/name.jsonl``, TensorBoard's to ``tensorboard``.
+        processes: those that train together; ``step_losses`` then draws one piece of the batch.  Left out: this one.
+        watch: called with the smoothed losses and the step's number wherever the log gets a line.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written first.
+        ProcessError: another process has ended.
     """
+    many = processes or alone(name)
     steps = max(1, stage.samples // stage.batch)
     keep, log_file = folder / name, folder / f"{name}.jsonl"
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -68,35 +77,34 @@ def train_stage(
     first, spent = 0, 0.0
     running: dict[str, float] = {}
     if resume and (whole := whole_checkpoint(folder, name)):
-        first, spent, running = _restore(whole, model, ema, optimiser, params)
+        first, spent, running = _restore(whole, model, ema, optimiser, params, many.pieces)
+    if many.main and first:
         _forget_after(log_file, first)
-    elif log_file.exists():
+    elif many.main and log_file.exists():
         log_file.unlink()
-    writer = SummaryWriter(str(folder / "tensorboard" / name))
+    writer = SummaryWriter(str(folder / "tensorboard" / name)) if many.main else None
     begun = saved = time.monotonic()
-    with _bar() as progress, _stop_flag() as stopped:
+    with many.together(), _stop_flag() as asked, writer or nullcontext(), _bar(many.main) as progress:
         task = progress.add_task(name, total=steps, completed=first, rate="", losses="")
         model.train()
         for step in range(first, steps):
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
             warm = min(1.0, (step + 1) / max(1, stage.warmup_steps))
             for group in optimiser.param_groups:
                 group["lr"] = (
                     stage.learning_rate * warm * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
                 )
-            losses = step_losses(generator)
-            total = torch.stack(list(losses.values())).sum()
             optimiser.zero_grad(set_to_none=True)
-            total.backward()
+            losses = many.backward(seed * 1_000_003 + step, step_losses)
             nn.utils.clip_grad_norm_(params, 1.0)
             optimiser.step()
             if after_step:
                 after_step(step)
             _update_ema(ema, model, min(stage.ema, (1 + step) / (10 + step)))
+            losses, stopped = many.average(losses, asked())
             for key, value in losses.items():
-                running[key] = 0.95 * running.get(key, value.item()) + 0.05 * value.item()
+                running[key] = 0.95 * running.get(key, value) + 0.05 * value
             now = time.monotonic()
-            if step % 20 == 0 or step == steps - 1:
+            if writer and (step % 20 == 0 or step == steps - 1):
                 rate = (step + 1 - first) * stage.batch / (now - begun)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in running.items())
                 progress.update(task, completed=step + 1, rate=f"{rate:.0f} samples/s", losses=shown)
@@ -110,13 +118,13 @@ def train_stage(
                     log.write(json.dumps(row) + "\n")
                 for key, value in running.items():
                     writer.add_scalar(f"{name}/{key}", value, step)
-            if stopped() or now - saved > 60 * stage.checkpoint_minutes or step == steps - 1:
-                _save(keep, model, ema, optimiser, params, (step + 1, spent + now - begun, running))
+                for tell in watch:
+                    tell({f"{name}/{key}": value for key, value in running.items()}, step)
+            if writer and (stopped or now - saved > 60 * stage.checkpoint_minutes or step == steps - 1):
+                _save(keep, model, ema, optimiser, params, (step + 1, spent + now - begun, running, many.pieces))
                 saved = now
-            if stopped() and step < steps - 1:
-                writer.close()
+            if stopped and step < steps - 1:
                 raise Interrupted(f"{name}: stopped after {step + 1} of {steps} steps")
-    writer.close()
     model.load_state_dict(ema)
 
 
@@ -157,7 +165,7 @@ def _save(
     ema: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
     params: list,
-    progress: tuple[int, float, dict[str, float]],
+    progress: tuple[int, float, dict[str, float], int],
 ) -> None:
     aside = keep.with_name(keep.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -171,7 +179,8 @@ def _save(
     save_file({k: v.contiguous() for k, v in ema.items()}, aside / "ema.safetensors")
     save_file({k: v.contiguous() for k, v in moments.items()}, aside / "optimiser.safetensors")
     # last, so that it marks a whole checkpoint
-    (aside / "progress.json").write_text(json.dumps(dict(zip(("step", "seconds", "running"), progress, strict=True))))
+    named = dict(zip(("step", "seconds", "running", "pieces"), progress, strict=True))
+    (aside / "progress.json").write_text(json.dumps(named))
     old = keep.with_name(keep.name + ".old")
     if keep.exists():  # else the one aside is all there is
         shutil.rmtree(old, ignore_errors=True)
@@ -181,8 +190,18 @@ def _save(
 
 
 def _restore(
-    keep: Path, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, params: list
+    keep: Path, model: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, params: list, pieces: int
 ) -> tuple[int, float, dict[str, float]]:
+    progress = json.loads((keep / "progress.json").read_text())
+    if progress.get("pieces", 1) != pieces:
+        raise RecipeError(
+            "the training was begun with its batch in another number of pieces: it would go on as another one",
+            file=keep / "progress.json",
+            key="processes x train.accumulate",
+            expected=progress.get("pieces", 1),
+            found=pieces,
+            remedy="start as many processes as before",
+        )
     model.load_state_dict(load_file(keep / "model.safetensors"))
     for key, value in load_file(keep / "ema.safetensors").items():
         ema[key].copy_(value)
@@ -191,7 +210,8 @@ def _restore(
         param = params[int(index)]
         # in the parameter's memory format: another one takes another code path, and the last bits differ
         optimiser.state[param][name] = torch.empty_like(param).copy_(value) if value.shape == param.shape else value
-    progress = json.loads((keep / "progress.json").read_text())
+        if optimiser.defaults["fused"]:
+            optimiser.state[param][name] = optimiser.state[param][name].to(param.device)
     return progress["step"], progress["seconds"], progress.get("running", {})
 
 
@@ -205,12 +225,12 @@ def _forget_after(log_file: Path, step: int) -> None:
             kept += [line] if json.loads(line)["step"] < step else []
         except ValueError:  # cut off in the middle
             continue
-    aside = log_file.with_suffix(".part")
+    aside = log_file.with_name(log_file.name + ".part")  # not that of a checkpoint, which a kill may have left
     aside.write_text("".join(line + "\n" for line in kept))
     aside.replace(log_file)
 
 
-def _bar() -> Progress:
+def _bar(shown: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -218,6 +238,7 @@ def _bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[rate]} {task.fields[losses]}"),
+        disable=not shown,
     )
 
 

@@ -128,14 +128,14 @@ def conditions(
         parts: what the backbone says (`Backbone.features`).  state: (B, D) in the contract's units.
     """
     if "located" in parts:
-        noise = torch.randn(parts["located"].shape, generator=generator)
-        parts = parts | {"located": parts["located"] + noise * settings.located_noise}
+        noise = torch.randn(parts["located"].shape, generator=generator) * settings.located_noise
+        parts = parts | {"located": parts["located"] + noise.to(state.device)}
     numbers = policy.backbone.geometry_of(parts, state[:, :3])
     hide = torch.rand(len(state), 1, generator=generator) < settings.state_dropout
     vector = policy.state_normaliser(state)
     visible = torch.zeros(vector.shape[1], dtype=torch.bool)
     visible[_gripper_column(policy)] = True
-    return parts["hidden"].float(), torch.where(hide & ~visible, torch.zeros(()), vector), numbers
+    return parts["hidden"].float(), vector.masked_fill((hide & ~visible).to(state.device), 0.0), numbers
 
 
 def _gripper_column(policy: VLAPolicy) -> int:

@@ -1,0 +1,164 @@
+"""One process or several that ``accelerate launch`` started: who computes what, and what all agree on.
+
+The global batch is computed in pieces, each with random draws of its own: ``accumulate`` of them in each process.  So
+two processes with one piece each are the same training as one process with two; only the order of sums differs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from vla_agent.errors import ProcessError, RecipeError
+
+
+class Processes:
+    """The processes of one training, seen from one of them.
+
+    Args:
+        accumulate: pieces of the batch that this process computes one after the other.
+        precision: ``float32``, or ``bfloat16`` for mixed precision.
+
+    Raises:
+        RecipeError: accelerate was told to shard the weights, which is not done here.
+    """
+
+    def __init__(self, accumulate: int = 1, precision: str = "float32") -> None:
+        AcceleratorState._reset_state()  # another training in this program may have had another precision
+        # an adapter may lie in a branch that no batch takes, such as the last norm of a vision tower that is not asked
+        reducer = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision={"float32": "no", "bfloat16": "bf16"}[precision],
+            kwargs_handlers=[reducer],
+        )
+        kind = self.accelerator.distributed_type
+        if kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+            raise RecipeError(
+                "weights are not sharded here: each process holds the whole policy",
+                key="accelerate launch",
+                expected="plain data parallelism: --multi_gpu, or --cpu --num_processes N",
+                found=kind.value,
+                remedy="leave out --use_fsdp or --use_deepspeed; for memory: an adapter, train.accumulate",
+            )
+        self.accumulate, self._prepared = accumulate, nn.Module()
+        self.count, self.index = self.accelerator.num_processes, self.accelerator.process_index
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the one that writes files and talks."""
+        return self.accelerator.is_main_process
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def pieces(self) -> int:
+        """Of the global batch."""
+        return self.accumulate * self.count
+
+    def generators(self, seed: int) -> Iterator[torch.Generator]:
+        """One for each piece that this process computes; with one piece in all, ``seed`` itself is its seed."""
+        for piece in range(self.index * self.accumulate, (self.index + 1) * self.accumulate):
+            yield torch.Generator().manual_seed(seed * self.pieces + piece)
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model to call in training: it computes in the precision asked for, and its gradients are averaged."""
+        self._prepared = self.accelerator.prepare_model(model)
+        return self._prepared
+
+    def backward(self, seed: int, losses_of: Callable[[torch.Generator], dict[str, Tensor]]) -> dict[str, float]:
+        """Gradients of a step, averaged over all pieces; the losses of this process's pieces, averaged."""
+        mean: dict[str, float] = {}
+        for number, generator in enumerate(self.generators(seed), 1):
+            last = number == self.accumulate
+            with nullcontext() if last else self.accelerator.no_sync(self._prepared):  # gradients travel once a step
+                losses = losses_of(generator)
+                total = torch.stack(list(losses.values())).sum()
+                self.accelerator.backward(total / self.accumulate)
+            for key, value in losses.items():
+                mean[key] = mean.get(key, 0.0) + value.item() / self.accumulate
+        return mean
+
+    def average(self, losses: dict[str, float], stop: bool) -> tuple[dict[str, float], bool]:
+        """The losses' means over all processes, and whether any of them was asked to stop."""
+        if self.count == 1:
+            return losses, stop
+        sums = torch.tensor([*losses.values(), float(stop)], dtype=torch.float64, device=self.device)
+        sums = self.accelerator.reduce(sums, reduction="sum")
+        *means, stops = sums.tolist()
+        return dict(zip(losses, (m / self.count for m in means), strict=True)), stops > 0
+
+    def main_first(self) -> AbstractContextManager:
+        """What the others can take over from a machine's first process: it goes through this block before them."""
+        return self.accelerator.local_main_process_first()
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+        with self.together():
+            self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside, a process that hears no more from another one ends with a typed error.
+
+        Raises:
+            ProcessError: another process has ended.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.count == 1 or not _of_the_wire(error):
+                raise
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, which would cut the error off
+            raise ProcessError(
+                "another process of this training has ended",
+                key=f"process {self.index} of {self.count}",
+                expected="all of them to go on to the end",
+                found=str(error).splitlines()[0],
+                remedy="look for its error above, or for a lack of memory; the same command with --resume goes on",
+            ) from error
+
+    def close(self) -> None:
+        """Leave the other processes; to be called once by each when all is done."""
+        if self.count > 1:
+            self.accelerator.end_training()
+
+
+def is_main() -> bool:
+    """Whether this process is the first of those that were started together, also after they have parted."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def alone(what: str) -> Processes:
+    """This process, for what is trained in one alone.
+
+    Raises:
+        RecipeError: there are several.
+    """
+    processes = Processes()
+    if processes.count > 1:
+        raise RecipeError(
+            f"the stage {what} is trained in one process",
+            key="accelerate launch",
+            expected="one process",
+            found=processes.count,
+            remedy="run vla-agent train without accelerate; vla-agent finetune takes several",
+        )
+    return processes
+
+
+def _of_the_wire(error: RuntimeError) -> bool:
+    """Whether the words are those of a connection that broke."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    marks = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "socket")
+    return any(mark in str(error).lower() for mark in marks)
