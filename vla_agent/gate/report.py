@@ -46,6 +46,8 @@ def title_of(name: str) -> str:
     """A check's name in words."""
     kind, _, rest = name.partition(".")
     words = (rest or name).replace("_", " ")
+    if kind == "delay":
+        return f"does what it is told when it thinks for {rest} ms"
     if kind == "axis":
         axis, _, severity = words.rpartition(".")
         return f"{axis}, severity {severity}"

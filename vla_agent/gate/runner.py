@@ -102,7 +102,8 @@ def run_gate(
     attempt = _attempt(out, resume, parts["digest"], suite, ledger_file, lambda: _latency(policy, gate, load, learned))
     alpha = spent(gate.alpha, attempt.number)
     told = ORACLE in gate.judged() and policy not in SCRIPTED and takes_truth(load(policy))
-    planner = Planner(gate, sequential_tests(gate, alpha), without=() if told else (ORACLE,))
+    untimed = tuple(d.cell for d in gate.checks.delays) if policy in SCRIPTED else ()  # they think in no time
+    planner = Planner(gate, sequential_tests(gate, alpha), without=untimed + (() if told else (ORACLE,)))
     head: dict[str, Any] = {
         "policy": policy,
         "suite": gate.suite,
