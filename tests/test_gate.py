@@ -63,7 +63,7 @@ def gate(root, policy, out, suite=None, **options):
         robot="arm",
         private=keys.load_private("lab", root / "keys"),
         ledger_file=root / "ledger.jsonl",
-        **options,
+        **{"clips": 0} | options,
     )
 
 

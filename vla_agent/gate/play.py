@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -69,9 +69,19 @@ def _went_to(events: Events, names: set[str]) -> bool:
     return bool(touched) and touched <= names
 
 
-def play_again(player: Player, row: Mapping[str, Any], actions: np.ndarray, looks: tuple[int, ...]) -> EpisodeResult:
-    """The episode of a row once more, from its actions (N, A); compare ``state_hash`` and ``image_hash``."""
+def play_again(
+    player: Player,
+    row: Mapping[str, Any],
+    actions: np.ndarray,
+    looks: tuple[int, ...],
+    film_every: int = 0,
+    film: Callable[[], dict[str, np.ndarray]] | None = None,
+) -> EpisodeResult:
+    """The episode of a row once more, from its actions (N, A); compare ``state_hash`` and ``image_hash``.
+
+    ``film_every``, ``film``: as in `sim.rollout.run_episode`.
+    """
     env = player.environment(row["task"])
     variation = variation_of(row["control"])
     varied = env if variation is None else VariedEnv(env, variation)
-    return run_episode(varied, ReplayPolicy(actions, looks), row["seed"], row["instruction"])
+    return run_episode(varied, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)

@@ -117,7 +117,7 @@ class Gate(_Strict):
     checks: Checks
 
     def judged(self) -> dict[str, Check]:
-        """Name -> check: ``success``, ``family.NAME``, ``axis.NAME.SEVERITY``, ``probe.NAME``, ``delay.MS``, ``oracle``."""
+        """Name -> check: ``success``, ``family.NAME``, ``axis.NAME.SEVERITY``, ``probe.NAME``, ``delay.MS``, `ORACLE`."""
         families = {f"family.{name}": self.checks.family for name in self.families()}
         axes = {axis.cell: axis for axis in self.checks.axes}
         probes = {probe.cell: probe for probe in self.checks.language}
