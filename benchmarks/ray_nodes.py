@@ -23,6 +23,7 @@ SETTINGS = {
     "RAY_worker_register_timeout_seconds": str(PATIENCE),
     "RAY_health_check_initial_delay_ms": str(1000 * PATIENCE),
     "RAY_gcs_server_port_wait_time_s": str(PATIENCE),
+    "RAY_worker_niceness": "0",  # as nice as the one worker it is compared with, not 15 more
 }
 
 
