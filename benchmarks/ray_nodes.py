@@ -34,7 +34,7 @@ def two_nodes() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     path = os.pathsep.join([str(ROOT), *(p for p in sys.path if p)])
-    options = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False, "wait": False}
+    options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False, "wait": False}
     waiting = patch.object(services, "get_node", _patient(services.get_node))  # Ray itself gives a node 30 s
     with environment_variables(SETTINGS | {"PYTHONPATH": path}), waiting:
         cluster = Cluster(initialize_head=True, head_node_args=options | {"include_log_monitor": False})

@@ -6,6 +6,7 @@ both before it plays, so that the table is the one that a single machine gives.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import uuid
@@ -98,7 +99,7 @@ def _connect(address: str) -> tuple[Any, bool]:
     if ray.is_initialized():
         return ray, False
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise OptionError(
             "there is no Ray cluster",

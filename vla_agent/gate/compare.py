@@ -201,12 +201,12 @@ def difference(row: Mapping[str, Any]) -> str:
     return f"{100 * row['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
-def sentence(result: Mapping[str, Any], first: str = "A") -> str:
+def sentence(result: Mapping[str, Any], first: str = "A", second: str = "B") -> str:
     """The verdict over ``first``, and where it is open what would settle it."""
     row, settle = result["overall"], result["settle"]
     numbers = f"{difference(row)} points over {row['n']} pairs, p {row['p']:.2g}"
     if settle is None:
-        return f"{result['verdict'].upper()}: {first} succeeds {_more(row)} often than B: {numbers}"
+        return f"{result['verdict'].upper()}: {first} succeeds {_more(row)} often than {second}: {numbers}"
     return (
         f"NOT SHOWN: {numbers}. About {settle['pairs']} pairs on new seeds would show a difference of "
         f"{100 * settle['difference']:.1f} points with a probability of {100 * settle['power']:g} %"

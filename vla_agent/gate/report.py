@@ -47,8 +47,11 @@ def page(report: Mapping[str, Any], clips: Sequence[Clip] = ()) -> str:
         delays=_delays(report),
         apart=judged.get("apart"),
         base=base,
-        base_sentence=base_sentence(base, "this policy") if base else "",
+        base_sentence=base_sentence(base, "this policy", "its base") if base else "",
         base_rows=_base_rows(base) if base else [],
+        base_conditions=[(title_of(n), base["conditions"][n]) for n in checks if n in base["conditions"]]
+        if base
+        else [],
         clips=clips,
         failures=[e for e in episodes if e["control"] == CONTROL and not e["success"]][:MOST_FAILURES],
         hardest=hardest(episodes),
@@ -99,7 +102,7 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     def card(name: str, check: Mapping[str, Any], of: str = "") -> dict[str, Any]:
         counts = f"{check['k']} of {check['n']}, {interval(check['interval'])}"
         return {"name": name, "verdict": check["verdict"], "big": percent(check["rate"]),
-                "small": f"{of}: {counts}" if of else counts}  # fmt: skip
+                "small": (f"{of}: {counts}" if of else counts).replace(" %", "\u00a0%")}  # fmt: skip
 
     cards = [card("success", checks["success"])]
     for kind, name in (("family.", "worst family"), ("axis.", "worst perturbation")):
@@ -111,7 +114,7 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     share = {"rate": pairs["k"] / pairs["n"] if pairs["n"] else None, "verdict": checks["probe.swap"]["verdict"]}
     cards.append(card("follows its instruction", pairs | share, "pairs"))
     seen, certified = report["latency"], report["certified"]["latency"]["certified_ms"]
-    measured = f"measured {seen['p99_ms']:g} ms (99 %)" if seen else "nothing to measure"
+    measured = f"99 % of its thoughts took less than {seen['p99_ms']:g} ms here" if seen else "nothing to measure"
     cards.append({"name": "may think for", "verdict": "reported", "big": f"{certified:g} ms", "small": measured})
     return cards
 
@@ -139,7 +142,7 @@ def hardest(episodes: Sequence[Mapping[str, Any]], count: int = HARDEST) -> list
     scenes: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for e in episodes:
         scenes.setdefault((e["task"], e["seed"]), []).append(e)
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "task": task,
             "seed": seed,
@@ -154,5 +157,4 @@ def hardest(episodes: Sequence[Mapping[str, Any]], count: int = HARDEST) -> list
 
 def _base_rows(base: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     rows = [("all unperturbed", base["overall"] | {"verdict": base["verdict"]})]
-    rows += [(name.replace("_", " "), row) for name, row in base["families"].items()]
-    return rows + [(title_of(name), row) for name, row in base["conditions"].items()]
+    return rows + [(name.replace("_", " "), row) for name, row in base["families"].items()]

@@ -116,7 +116,9 @@ def run_gate(
         "versions": provenance.versions(learned),
         "hashes": {
             "policy": parts["files"],
-            "tasks": {n: provenance.hash_file(Path(f.file)) for n, f in select(gate.families(), gate.suite).items()},
+            "tasks": {
+                n: provenance.hash_file(Path(f.file)) for n, f in select(list(gate.tasks) or None, gate.suite).items()
+            },
             "simulator": provenance.hash_simulator(),
             "contract": contract.hash,
         },

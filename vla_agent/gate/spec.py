@@ -88,7 +88,7 @@ class Checks(_Strict):
 
     @model_validator(mode="after")
     def _sound(self) -> Checks:
-        cells = [check.cell for check in (*self.axes, *self.language, *self.delays)]
+        cells = [a.cell for a in self.axes] + [p.cell for p in self.language] + [d.cell for d in self.delays]
         double = sorted({c for c in cells if cells.count(c) > 1})
         if double:
             raise ValueError(f"named twice: {', '.join(double)}")
@@ -117,7 +117,7 @@ class Gate(_Strict):
     checks: Checks
 
     def judged(self) -> dict[str, Check]:
-        """Name -> check: ``success``, ``family.NAME``, ``axis.NAME.SEVERITY``, ``probe.NAME``, ``delay.MS``, `ORACLE`."""
+        """Name -> check: success, family.NAME, axis.NAME.SEVERITY, probe.NAME, delay.MS, oracle."""
         families = {f"family.{name}": self.checks.family for name in self.families()}
         axes = {axis.cell: axis for axis in self.checks.axes}
         probes = {probe.cell: probe for probe in self.checks.language}
