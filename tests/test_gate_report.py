@@ -128,16 +128,16 @@ def test_a_base_of_other_scenes_is_refused_before_the_attempt_is_counted(root):
     assert ledger.read_ledger(root / "ledger.jsonl") == before and not (root / "refused").exists()
 
 
-def test_clips_are_spread_and_failed_checks_come_first():
-    def row(control, outcome=False, failure="dropped", task="stack"):
-        return {"control": control, "outcome": outcome, "failure": failure, "task": task}
+def test_clips_are_spread_over_conditions_and_scenes_and_failed_checks_come_first():
+    def row(control, seed=0, outcome=False, task="stack"):
+        return {"control": control, "outcome": outcome, "failure": "dropped", "task": task, "seed": seed}
 
-    rows = [row("axis.camera.1"), row("axis.camera.1"), row("control"), row("control"), row("control", task="push"),
-            row("control", True), row("probe.swap"), row("delay.100")]  # fmt: skip
+    rows = [row("axis.camera.1"), row("axis.camera.1", 1), row("control"), row("control"), row("control", task="push"),
+            row("control", outcome=True), row("probe.swap"), row("delay.100")]  # fmt: skip
     checks = {name: {"verdict": "reported"} for name in ("axis.camera.1", "delay.100")}
     checks["probe.swap"] = {"verdict": "fail"}
-    assert choose(rows, checks, 12) == [2, 4, 3, 6, 0, 7, 1]
-    assert choose(rows, checks, 3) == [2, 6, 0]
+    assert choose(rows, checks, 12) == [2, 4, 3, 6, 1, 7, 0]
+    assert choose(rows, checks, 3) == [2, 6, 1]
     assert choose(rows, checks, 0) == []
 
 

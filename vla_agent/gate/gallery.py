@@ -16,22 +16,34 @@ def choose(episodes: Sequence[Mapping[str, Any]], checks: Mapping[str, Any], cou
     """Indices of wrong outcomes: a third of them unperturbed, spread over families and failure classes; the others
     spread over the conditions, those first whose check failed."""
     wrong = [(i, e) for i, e in enumerate(episodes) if not e["outcome"]]
-    plain = _spread([(i, f"{e['task']} {e['failure']}", False) for i, e in wrong if e["control"] == CONTROL])
-    varied = _spread(
-        [(i, e["control"], checks[e["control"]]["verdict"] == "fail") for i, e in wrong if e["control"] != CONTROL]
-    )
+    varied = [(i, e["control"], _scene(e)) for i, e in wrong if e["control"] != CONTROL]
+    varied.sort(key=lambda item: checks[item[1]]["verdict"] != "fail")
     own = max(count // 3, count - len(varied))
-    return [*plain[:own], *varied[: count - len(plain[:own])]]
+    shown: Counter[object] = Counter()
+    plain = [(i, f"{e['task']} {e['failure']}", _scene(e)) for i, e in wrong if e["control"] == CONTROL]
+    chosen = _spread(plain, shown, own)
+    return chosen + _spread(varied, shown, count - len(chosen))
 
 
-def _spread(items: Sequence[tuple[int, str, bool]]) -> list[int]:
-    """Indices of (index, group, first) with every group's first before any group's second."""
-    seen: Counter[str] = Counter()
-    ranked = []
-    for index, group, first in items:
-        seen[group] += 1
-        ranked.append((seen[group], not first, index))
-    return [index for _, _, index in sorted(ranked)]
+def _scene(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["task"], row["seed"]
+
+
+def _spread(items: Sequence[tuple[int, str, object]], shown: Counter[object], count: int) -> list[int]:
+    """Indices of (index, group, scene): each group's first before any group's second, the least shown scene first."""
+    groups: dict[str, list[tuple[int, object]]] = {}
+    for index, group, scene in items:
+        groups.setdefault(group, []).append((index, scene))
+    chosen: list[int] = []
+    while any(groups.values()):
+        for rows in filter(None, groups.values()):
+            index, scene = min(rows, key=lambda row: (shown[row[1]], row[0]))
+            rows.remove((index, scene))
+            if len(chosen) == count:
+                return chosen
+            chosen.append(index)
+            shown[scene] += 1
+    return chosen
 
 
 def what(row: Mapping[str, Any]) -> str:
