@@ -85,7 +85,7 @@ class RayWorkers:
 
 
 def _connect(address: str) -> tuple[Any, bool]:
-    """The module `ray`, connected; and whether this call made the connection."""
+    """The module `ray`, connected; and whether this call made the connection.  One that exists is used as it is."""
     try:
         import ray
     except ImportError as error:
