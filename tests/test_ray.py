@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 import pytest
 
 from sim.planted import load_planted
+from vla_agent.cli.workers import cores, workers_of
 from vla_agent.errors import OptionError, SimulatorError
 from vla_agent.evaluation.ray_workers import _require_same
 from vla_agent.evaluation.runner import evaluate
+
+
+def test_workers_are_the_cores_here_or_all_of_the_cluster():
+    assert workers_of(Namespace(workers=None, ray=None)) == cores()
+    assert workers_of(Namespace(workers=None, ray="auto")) is None
+    assert workers_of(Namespace(workers=3, ray="auto")) == 3
+    with pytest.raises(OptionError, match="--workers"):
+        workers_of(Namespace(workers=0, ray="auto"))
 
 
 def test_a_machine_with_another_release_is_named_and_does_not_play():
