@@ -55,6 +55,6 @@ def make(root: Path) -> Case:
         keys.create("bench", case.keys)
         private = keys.load_private("bench", case.keys)
         name = os.path.relpath(case.policy)
-        run_gate(name, GATE, case.out, robot=ROBOT, private=private, ledger_file=case.ledger, workers=1)
+        run_gate(name, GATE, case.out, robot=ROBOT, private=private, ledger_file=case.ledger, workers=1, clips=0)
     shutil.copytree(kept, root, dirs_exist_ok=True)
     return Case(root)

@@ -43,6 +43,7 @@ def run() -> dict[str, Any]:
                 ledger_file=Path(folder) / "ledger.jsonl",
                 workers=2,
                 load=load_planted,
+                clips=0,
             )
         judged = report["summary"]["judgement"]
         failed = [name for name, c in judged["checks"].items() if c["verdict"] == "fail"]

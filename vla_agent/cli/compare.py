@@ -62,6 +62,8 @@ def _print(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from vla_agent.gate.compare import difference, sentence
+
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     table = Table(box=None, pad_edge=False)
     for column in ("", "A", "B", "A alone", "B alone", "difference, points", "p", "A is"):
@@ -85,25 +87,3 @@ def _print(result: dict[str, Any]) -> None:
     console.print(f"\n{sentence(result)}")
     for note in result["notes"]:
         console.print(f"note: {note}")
-
-
-def difference(row: dict[str, Any]) -> str:
-    """The difference in points with its 95 % interval."""
-    low, high = row["interval"]
-    return f"{100 * row['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-
-
-def sentence(result: dict[str, Any]) -> str:
-    """The verdict, and where it is open what would settle it."""
-    row, settle = result["overall"], result["settle"]
-    numbers = f"{difference(row)} points over {row['n']} pairs, p {row['p']:.2g}"
-    if settle is None:
-        return f"{result['verdict'].upper()}: A succeeds {_more(row)} often than B: {numbers}"
-    return (
-        f"NOT SHOWN: {numbers}. About {settle['pairs']} pairs on new seeds would show a difference of "
-        f"{100 * settle['difference']:.1f} points with a probability of {100 * settle['power']:g} %"
-    )
-
-
-def _more(row: dict[str, Any]) -> str:
-    return "more" if row["difference"] > 0 else "less"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from vla_agent.cli.workers import add_workers, workers_of
 from vla_agent.errors import OptionError
 
 DESCRIPTION = """\
@@ -30,6 +30,7 @@ examples:
   vla-agent eval runs/mine --execution realtime --delay-ms 200    # the world goes on while the policy thinks
   vla-agent eval runs/mine --quantise int8                        # what 8-bit weights cost
   vla-agent eval ws://gpu:8000 --workers 4                        # `vla-agent serve` runs there
+  vla-agent eval runs/mine --episodes 500 --ray auto              # on every machine of a Ray cluster
   vla-agent replay runs/eval-mine-tabletop-seen/report.json --episode 3 -o video.mp4
 
 splits: seen (wordings and objects of training, new scenes), wordings (held-out wordings), objects (held-out pairs of
@@ -54,9 +55,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of each task's first episode (default: 0)"
     )
-    parser.add_argument(
-        "--workers", type=int, default=cores(), metavar="W", help="processes (default: the cores, here %(default)s)"
-    )
+    add_workers(parser)
     parser.add_argument("--out", metavar="DIR", help="where the report goes (default: runs/eval-POLICY-SUITE-SPLIT)")
     parser.add_argument(
         "--resume", action="store_true", help="keep the finished episodes that are in DIR, play the missing ones"
@@ -100,11 +99,6 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="weights as int8, or int4 on a GPU (default: as they were trained)",
     )
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_out(
@@ -155,7 +149,8 @@ def run(args: argparse.Namespace) -> int:
             tasks=args.tasks,
             episodes=args.episodes,
             seed=args.seed,
-            workers=args.workers,
+            workers=workers_of(args),
+            ray=args.ray,
             split=args.split,
             controls=args.controls,
             out=out,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vla_agent.errors import OptionError
+from vla_agent.cli.workers import add_workers, workers_of
 
 DESCRIPTION = """\
 Try a policy against a gate file: tasks, perturbations, language and latency, each with a threshold and error rates.
@@ -20,6 +20,7 @@ examples:
   vla-agent keys create lab
   vla-agent gate policies/tabletop-nano --suite gates/tabletop.yaml --key lab -o runs/gate
   vla-agent gate policies/tabletop-nano --suite gates/tabletop.yaml --key lab -o runs/gate --resume
+  vla-agent gate runs/tuned/policy --key lab --base runs/gate -o runs/gate-tuned       # both on the same seeds
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
 
 docs/gate.md says what is measured and how the verdict is made.
@@ -42,27 +43,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--ledger", metavar="FILE", help="ledger of attempts (default: ledger.jsonl beside the gate file)"
     )
-    parser.add_argument("--workers", type=int, default=_cores(), metavar="W", help="processes (here %(default)s)")
+    parser.add_argument(
+        "--base", metavar="REPORT", help="report (or its folder) of the policy that this one was tuned from"
+    )
+    add_workers(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished gate in DIR")
     parser.set_defaults(run=run)
 
 
-def _cores() -> int:
-    from vla_agent.cli.eval import cores
-
-    return cores()
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the gate; 0 where it was passed, 1 where not."""
-    if args.workers < 1:
-        raise OptionError(
-            "an option has a value that makes no sense",
-            key="--workers",
-            expected="at least 1",
-            found=args.workers,
-            remedy="see vla-agent gate --help",
-        )
+    workers = workers_of(args)
     from vla_agent.gate.console import Progress, print_summary
     from vla_agent.gate.keys import keys_folder, load_private
     from vla_agent.gate.runner import run_gate
@@ -78,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
             robot=args.robot,
             private=private,
             ledger_file=Path(args.ledger) if args.ledger else suite.with_name("ledger.jsonl"),
-            workers=args.workers,
+            workers=workers,
+            ray=args.ray,
+            base=Path(args.base) if args.base else None,
             resume=args.resume,
             progress=progress.update,
         )

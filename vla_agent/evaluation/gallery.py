@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,22 +51,33 @@ def _spread(items: Sequence[tuple[int, str]]) -> list[int]:
     return [index for _, index in sorted(ranked)]
 
 
+Item = tuple[int, Mapping[str, Any], np.ndarray]  # index of an episode, its row, its actions (N, A)
+
+
 def film(
-    report: Mapping[str, Any], actions: Mapping[str, np.ndarray], workers: Workers, count: int = CLIPS
+    episodes: Sequence[Mapping[str, Any]],
+    chosen: Sequence[int],
+    actions: Mapping[str, np.ndarray],
+    workers: Workers,
+    film_one: Callable[[Player, Item], Clip],
 ) -> list[Clip]:
     """Simulate the chosen episodes again and encode their pictures, as far as the page's room goes."""
-    rows = [(i, report["episodes"][i]) for i in choose(report["episodes"], count)]
-    clips = list(workers.map(film_one, [(i, row, actions[key_of(row)]) for i, row in rows]))
-    place = {i: k for k, (i, _) in enumerate(rows)}
+    clips = list(workers.map(film_one, [(i, episodes[i], actions[key_of(episodes[i])]) for i in chosen]))
+    place = {i: k for k, i in enumerate(chosen)}
     clips.sort(key=lambda clip: place[clip.episode])
     used = np.cumsum([len(clip.video) + len(clip.strip) + len(clip.poster) for clip in clips])
     return [clip for clip, total in zip(clips, used, strict=True) if total <= BYTES]
 
 
-def film_one(player: Player, item: tuple[int, Mapping[str, Any], np.ndarray]) -> Clip:
+def film_one(player: Player, item: Item) -> Clip:
     """One episode as a clip."""
     index, row, actions = item
-    frames = [f["front"] for f in player.replay(row, actions, (), SIZE, EVERY, ("front",)).frames]
+    return clip_of(index, row, player.replay(row, actions, (), SIZE, EVERY, ("front",)).frames)
+
+
+def clip_of(index: int, row: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray]]) -> Clip:
+    """The clip of an episode that was filmed at every `EVERY`-th control step."""
+    frames = [p["front"] for p in pictures]
     parts = (
         video_bytes(frames, 20 / EVERY),
         picture_bytes(film_strip(frames)),

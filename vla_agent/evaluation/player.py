@@ -109,10 +109,16 @@ class Player:
         With ``looks``, the steps at which the policy was shown pictures, the same pictures are rendered again.
         """
         env = self.environment(row["task"])
+        film = self.film(env, size, views)
+        return run_episode(env, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)
+
+    def film(
+        self, env: TabletopEnv, size: int, views: tuple[str, ...] = CAMERAS
+    ) -> Callable[[], dict[str, np.ndarray]]:
+        """What takes pictures (size, size, 3) of the world with ``views``, for `sim.rollout.run_episode`."""
         if (size, views) not in self._film:
             self._film[size, views] = Cameras(env.world.model, (size, size), views)
-        film = partial(self._film[size, views].render, env.world.data)
-        return run_episode(env, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)
+        return partial(self._film[size, views].render, env.world.data)
 
     def close(self) -> None:
         """Free the renderers."""

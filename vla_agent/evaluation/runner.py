@@ -15,12 +15,12 @@ from sim.task import SPLITS, TaskFamily, load_suite, select
 from vla_agent.errors import OptionError
 from vla_agent.evaluation import provenance
 from vla_agent.evaluation.execution import Execution
-from vla_agent.evaluation.gallery import film
+from vla_agent.evaluation.gallery import choose, film, film_one
 from vla_agent.evaluation.player import SCRIPTED, Job, Played, Setting, load_learned, play
 from vla_agent.evaluation.report import page
 from vla_agent.evaluation.statistics import CONTROLS, summarise
 from vla_agent.evaluation.store import Store, identity_of
-from vla_agent.evaluation.workers import Workers
+from vla_agent.evaluation.workers import open_workers
 from vla_agent.folder import find_folder
 from vla_agent.serving.remote import files_of, is_remote
 
@@ -97,7 +97,7 @@ def evaluate(
     tasks: str | Sequence[str] | None = None,
     episodes: int = 10,
     seed: int = 0,
-    workers: int = 1,
+    workers: int | None = 1,
     split: str = "seen",
     controls: str = "all",
     out: str | Path | None = None,
@@ -106,6 +106,7 @@ def evaluate(
     progress: Callable[[Played, int, int], None] | None = None,
     load: Callable[[str], Policy] = load_learned,
     execution: Execution | None = None,
+    ray: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a policy; the report as a dictionary.
 
@@ -114,16 +115,18 @@ def evaluate(
     Args:
         policy: folder or hub id of a learned policy, "expert" or "random".
         out: folder for report.json, report.html and actions.npz; None writes nothing.
+        workers: processes; None: as many as the Ray cluster has cores.
         resume: go on with an unfinished run in ``out``.
         progress: called after each episode with what was played, how many are done and how many there are.
         load: makes the policy of a name that is not "expert" or "random"; a function that can be pickled.
         execution: how the policy's chunks are executed and how long it thinks; None: open loop, no delay.  The controls
             "random" and "expert" are always driven without delay.
+        ray: address of a Ray cluster that plays the episodes; None: this machine.
 
     Raises:
         VlaAgentError: bad options, a policy that does not fit, another run in ``out``.
     """
-    _require(workers >= 1, "--workers", "at least 1", workers)
+    _require(workers is None or workers >= 1, "--workers", "at least 1", workers)
     plan = make_plan(policy, tasks, suite, split, episodes, seed, controls, execution)
     began = time.perf_counter()
     description = describe(plan, find_files=load is load_learned)
@@ -134,7 +137,8 @@ def evaluate(
     jobs = [job for job in plan.jobs() if job.key not in rows]
     total = len(jobs) + len(rows)
     setting = Setting(policy, plan.families, split, load, plan.execution)
-    with closing(store) if store else nullcontext(), Workers(setting, min(workers, len(jobs) or workers)) as pool:
+    needed = workers and min(workers, len(jobs) or workers)
+    with closing(store) if store else nullcontext(), open_workers(setting, needed, ray) as pool:
         for played in pool.map(play, jobs):
             rows[played.job.key] = played.record
             seconds += played.seconds
@@ -147,11 +151,15 @@ def evaluate(
             rows.values(),
             key=lambda r: (CONTROLS.index(r["control"]), order.get(r["task"], len(order)), r["task"], r["seed"]),
         )
-        spent = {"wall": round(time.perf_counter() - began, 2), "episodes": round(seconds, 2), "workers": workers}
+        spent = {
+            "wall": round(time.perf_counter() - began, 2),
+            "episodes": round(seconds, 2),
+            "workers": workers or pool.count,
+        }
         summary = summarise(ranked, spent) | {"settings": _settings(plan)}
         report = description | {"episodes": ranked, "summary": summary}
         if store:
-            clips = film(report, store.actions, pool)
+            clips = film(ranked, choose(ranked), store.actions, pool, film_one)
             store.finish(report, page(report, clips, store.out))
     return report
 

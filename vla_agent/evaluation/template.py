@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import jinja2
 
 @cache
 def page_template(folder: Path) -> jinja2.Template:
-    """``template.html`` of a package's folder, with the filters ``percent``, ``interval`` and ``words``."""
+    """``template.html`` of a package's folder, with the filters ``percent``, ``interval``, ``points`` and ``words``."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
@@ -23,6 +23,7 @@ def page_template(folder: Path) -> jinja2.Template:
     environment.filters |= {
         "percent": _unbroken(percent),
         "interval": _unbroken(interval),
+        "points": _unbroken(points),
         "words": lambda text: str(text).replace("_", " "),
     }
     return environment.get_template("template.html")
@@ -46,3 +47,8 @@ def percent(value: float | None) -> str:
 def interval(pair: tuple[float, float]) -> str:
     low, high = (round(100 * p) for p in pair)
     return f"{low} to {high} %"
+
+
+def points(row: Mapping[str, Any]) -> str:
+    """A ``difference`` in points with its ``interval``."""
+    return f"{100 * row['difference']:+.0f} ({100 * row['interval'][0]:+.0f} to {100 * row['interval'][1]:+.0f})"

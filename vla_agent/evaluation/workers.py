@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from vla_agent.errors import SimulatorError
 from vla_agent.evaluation.player import Player, Setting
@@ -20,18 +20,45 @@ Result = TypeVar("Result")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "0", "TOKENIZERS_PARALLELISM": "false"}
 
 
-class Workers:
-    """A context in which functions ``(player, item) -> result`` are applied to items, in ``count`` processes.
+class Workers(Protocol):
+    """A context in which functions ``(player, item) -> result`` are applied to items, in ``count`` processes."""
 
-    Processes are started once, by spawning, and keep their world and policy from one `map` to the next.
+    count: int
+
+    def __enter__(self) -> Workers: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def map(self, function: Callable[[Player, Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Results as they come, in any order.
+
+        Raises:
+            SimulatorError: a worker process died, and its item could not be given to another.
+        """
+
+
+def open_workers(setting: Setting, count: int | None, ray: str | None = None) -> Workers:
+    """``count`` processes of this machine, or of the Ray cluster at the address ``ray`` (None: all of its cores).
+
+    Raises:
+        OptionError: Ray is not installed, or there is no cluster.
     """
+    if ray is None:
+        return LocalWorkers(setting, count or 1)
+    from vla_agent.evaluation.ray_workers import RayWorkers
+
+    return RayWorkers(setting, count, ray)
+
+
+class LocalWorkers:
+    """`Workers` of this machine: started once, by spawning; they keep world and policy from one `map` to the next."""
 
     def __init__(self, setting: Setting, count: int) -> None:
-        self._setting, self._count = setting, count
+        self._setting, self.count = setting, count
         self._player: Player | None = None
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> LocalWorkers:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,14 +68,12 @@ class Workers:
             self._player.close()
 
     def map(self, function: Callable[[Player, Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Results as they come, in any order.
-
-        On Ctrl-C the items under way are finished and given out, then `KeyboardInterrupt` goes on.
+        """`Workers.map`.  On Ctrl-C the items under way are finished and given out, then `KeyboardInterrupt` goes on.
 
         Raises:
             SimulatorError: a worker process died.
         """
-        if self._count == 1:
+        if self.count == 1:
             self._player = self._player or Player(self._setting)
             for item in items:
                 with one_thread():
@@ -78,7 +103,7 @@ class Workers:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._count, context, initializer=_start, initargs=(self._setting,))
+            self._pool = ProcessPoolExecutor(self.count, context, initializer=_start, initargs=(self._setting,))
         return self._pool
 
 

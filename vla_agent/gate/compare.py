@@ -41,10 +41,30 @@ def compare(first: Path, second: Path, alpha: float = 0.05, smallest: float = 0.
         if not 0 < value < 1:
             raise OptionError("an option has a value that makes no sense", key=key, expected="above 0, below 1",
                               found=value, remedy="see vla-agent compare --help")  # fmt: skip
-    files = [f / "report.json" if f.is_dir() else f for f in (first, second)]
+    files = [report_file(f) for f in (first, second)]
     mine, theirs = (read_report(f) for f in files)
-    _require_same_scenes(files, mine, theirs)
-    outcomes = [_outcomes(report) for report in (mine, theirs)]
+    return compare_reports(files, mine, theirs, alpha, smallest)
+
+
+def report_file(path: Path) -> Path:
+    """``path``, or the report in the folder that it is."""
+    return path / "report.json" if path.is_dir() else path
+
+
+def compare_reports(
+    files: Sequence[Path],
+    mine: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    alpha: float = 0.05,
+    smallest: float = 0.05,
+) -> dict[str, Any]:
+    """`compare` of two reports that were read from ``files``.
+
+    Raises:
+        ReportError: their episodes are not the same ones.
+    """
+    require_same_scenes(files, mine, theirs)
+    outcomes = [outcomes_of(report) for report in (mine, theirs)]
     shared = [key for key in outcomes[0] if key in outcomes[1]]
     plain = [key for key in shared if key[0] == PLAIN[0]]
     if not plain:
@@ -73,7 +93,27 @@ def compare(first: Path, second: Path, alpha: float = 0.05, smallest: float = 0.
     }
 
 
-def _outcomes(report: Mapping[str, Any]) -> dict[Key, bool]:
+def read_base(base: Path, out: Path, head: Mapping[str, Any], first: Key) -> dict[str, Any]:
+    """The report that a gate with this ``head``, written to ``out``, will be compared with; checked before it plays.
+
+    Args:
+        base: a report, or its folder.
+        first: the gate's first unperturbed episode, which the base must have played.
+
+    Raises:
+        ReportError: it cannot be read, or its episodes are not the gate's.
+    """
+    files = [out / "report.json", report_file(base)]
+    theirs = read_report(files[1])
+    require_same_scenes(files, head, theirs)
+    outcomes = outcomes_of(theirs)
+    if first not in outcomes:
+        raise _apart(files, "episodes", f"{first[1]}, seed {first[2]}, and on", _span(outcomes),
+                     "gate the base with the same gate file, or evaluate it with --seed of the gate file")  # fmt: skip
+    return theirs
+
+
+def outcomes_of(report: Mapping[str, Any]) -> dict[Key, bool]:
     """Condition, task and seed -> what counts; unperturbed episodes under one name."""
     rows = [r for r in report["episodes"] if r["control"] not in OTHERS]
     condition = [PLAIN[0] if r["control"] in PLAIN else str(r["control"]) for r in rows]
@@ -107,7 +147,7 @@ def _verdict(p: float, difference: float, alpha: float) -> str:
     return "better" if difference > 0 else "worse"
 
 
-def _require_same_scenes(files: Sequence[Path], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+def require_same_scenes(files: Sequence[Path], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     """The same seed must give the same scene and physics in both."""
     same: dict[str, tuple[object, object]] = {k: (mine[k], theirs[k]) for k in ("suite", "split")}
     same["versions.mujoco"] = mine["versions"].get("mujoco"), theirs["versions"].get("mujoco")
@@ -153,3 +193,25 @@ def _notes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
             "vla-agent eval with the same --seed and --episodes gives pairs that nothing chose"
         )
     return notes
+
+
+def difference(row: Mapping[str, Any]) -> str:
+    """The difference in points with its 95 % interval."""
+    low, high = row["interval"]
+    return f"{100 * row['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def sentence(result: Mapping[str, Any], first: str = "A", second: str = "B") -> str:
+    """The verdict over ``first``, and where it is open what would settle it."""
+    row, settle = result["overall"], result["settle"]
+    numbers = f"{difference(row)} points over {row['n']} pairs, p {row['p']:.2g}"
+    if settle is None:
+        return f"{result['verdict'].upper()}: {first} succeeds {_more(row)} often than {second}: {numbers}"
+    return (
+        f"NOT SHOWN: {numbers}. About {settle['pairs']} pairs on new seeds would show a difference of "
+        f"{100 * settle['difference']:.1f} points with a probability of {100 * settle['power']:g} %"
+    )
+
+
+def _more(row: Mapping[str, Any]) -> str:
+    return "more" if row["difference"] > 0 else "less"

@@ -77,7 +77,8 @@ def reason(name: str, check: Mapping[str, Any]) -> str:
     """One sentence: what was not shown, with its numbers."""
     kind, _, rest = name.partition(".")
     words = rest.replace("_", " ").replace(".", ", severity ")
-    subject = MEANING.get(name) or (f"family {words}" if kind == "family" else f"{words}: succeeds under it")
+    under = {"family": f"family {words}", "delay": f"succeeds when it thinks for {rest} ms"}
+    subject = MEANING.get(name) or under.get(kind) or f"{words}: succeeds under it"
     end = "not decided" if check["verdict"] == "undecided" else f"not shown to be above {100 * check['threshold']:g} %"
     return f"{name}: {subject}: {check['k']} of {check['n']}, {end}"
 

@@ -80,3 +80,13 @@ def append(file: Path, event: Mapping[str, Any]) -> dict[str, Any]:
 def starts(entries: list[dict[str, Any]], policy: str) -> list[str]:
     """The runs that were started with this policy (its digest), in order, whatever the gate file."""
     return list(dict.fromkeys(e["run"] for e in entries if e["event"] == "start" and e["policy"] == policy))
+
+
+def attempts(entries: list[dict[str, Any]], policy: str) -> list[dict[str, Any]]:
+    """Every attempt with this policy: ``number``, ``run``, ``time`` of its start, ``gate``, ``verdict`` or None."""
+    runs: dict[str, dict[str, Any]] = {}
+    for entry in (e for e in entries if e["policy"] == policy):
+        new = {"number": len(runs) + 1, "run": entry["run"], "time": entry["time"], "gate": entry["gate"]}
+        run = runs.setdefault(entry["run"], new | {"verdict": None})
+        run["verdict"] = entry.get("verdict", run["verdict"])
+    return list(runs.values())

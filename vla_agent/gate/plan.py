@@ -1,8 +1,9 @@
 """Which episodes a gate plays next, from those that it has: rounds that depend on outcomes alone, not on workers.
 
-A cell is a condition: ``control`` (nothing changed), ``axis.NAME.SEVERITY``, ``probe.NAME`` or ``oracle`` (told where
-target and goal are).  Its episodes are numbered; number i of the control, and of ``oracle``, is family i mod F at seed
-``gate.seed`` + i div F.  Other cells leave out the episodes that do not admit their variation.
+A cell is a condition: ``control`` (nothing changed), ``axis.NAME.SEVERITY``, ``probe.NAME``, ``delay.MS`` (another
+latency) or ``oracle`` (told where target and goal are).  Its episodes are numbered; number i of the control, of a delay
+and of ``oracle`` is family i mod F at seed ``gate.seed`` + i div F.  Other cells leave out the episodes that do not
+admit their variation.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vla_agent.errors import GateError
 from vla_agent.evaluation.player import Job
 from vla_agent.gate.apart import ORACLE
 from vla_agent.gate.sequential import SequentialTest, design
-from vla_agent.gate.spec import Check, Gate
+from vla_agent.gate.spec import DELAY, Check, Gate
 
 CONTROL = "control"
 BARREN = 500  # episodes in a row without a fitting one, after which a cell is given up
@@ -35,7 +36,13 @@ def variation_of(cell: str) -> Variation | None:
     """The variation that a cell's name stands for; None where the scene and the words stay as they are."""
     kind, _, rest = cell.partition(".")
     name, _, severity = rest.partition(".")
-    return None if kind in (CONTROL, ORACLE) else Variation(name, int(severity or 0))
+    return None if kind in (CONTROL, DELAY, ORACLE) else Variation(name, int(severity or 0))
+
+
+def delay_of(cell: str) -> float | None:
+    """The latency in milliseconds that a cell is played with; None: the certified one."""
+    kind, _, rest = cell.partition(".")
+    return float(rest) if kind == DELAY else None
 
 
 def sequential_tests(gate: Gate, alpha: float) -> dict[str, SequentialTest]:

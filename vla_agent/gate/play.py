@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sim.variation import VariedEnv
 from vla_agent.evaluation.failure import DRAWER, LIFT, PUSH
 from vla_agent.evaluation.player import SCRIPTED, Played, Player, record
 from vla_agent.gate.apart import ORACLE, Told
-from vla_agent.gate.plan import GateJob, variation_of
+from vla_agent.gate.plan import GateJob, delay_of, variation_of
 
 REFRAIN = ("removed", "absent")
 NOT_DONE = ("blank", "blind", "frozen")
@@ -32,10 +33,13 @@ def play(player: Player, job: GateJob) -> Played:
     variation = variation_of(job.control)
     varied = None if variation is None else VariedEnv(env, variation)
     told = None if varied is None else varied.instruction
-    if player.setting.policy in SCRIPTED or player.setting.execution.plain:
+    execution, other = player.setting.execution, delay_of(job.control)
+    if other is not None:
+        execution = replace(execution, delay_ms=other)
+    if player.setting.policy in SCRIPTED or execution.plain:
         result = run_episode(varied or env, policy, job.seed, told)
     else:
-        executor, delay = player.setting.execution.executor(policy, env.contract)
+        executor, delay = execution.executor(policy, env.contract)
         result = run_episode(varied or env, policy, job.seed, told, executor=executor, delay=delay)
     row = record(job, result, False) | {"index": job.index, "outcome": result.success}
     if varied is not None and variation is not None:
@@ -65,9 +69,19 @@ def _went_to(events: Events, names: set[str]) -> bool:
     return bool(touched) and touched <= names
 
 
-def play_again(player: Player, row: Mapping[str, Any], actions: np.ndarray, looks: tuple[int, ...]) -> EpisodeResult:
-    """The episode of a row once more, from its actions (N, A); compare ``state_hash`` and ``image_hash``."""
+def play_again(
+    player: Player,
+    row: Mapping[str, Any],
+    actions: np.ndarray,
+    looks: tuple[int, ...],
+    film_every: int = 0,
+    film: Callable[[], dict[str, np.ndarray]] | None = None,
+) -> EpisodeResult:
+    """The episode of a row once more, from its actions (N, A); compare ``state_hash`` and ``image_hash``.
+
+    ``film_every``, ``film``: as in `sim.rollout.run_episode`.
+    """
     env = player.environment(row["task"])
     variation = variation_of(row["control"])
     varied = env if variation is None else VariedEnv(env, variation)
-    return run_episode(varied, ReplayPolicy(actions, looks), row["seed"], row["instruction"])
+    return run_episode(varied, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)

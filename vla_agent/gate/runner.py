@@ -18,17 +18,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sim.env import tabletop_contract
 from sim.policies import Policy
+from sim.task import select
 from vla_agent.errors import GateError
 from vla_agent.evaluation import provenance
 from vla_agent.evaluation.execution import Execution
+from vla_agent.evaluation.gallery import CLIPS, film
 from vla_agent.evaluation.player import SCRIPTED, Played, Setting, load_learned
 from vla_agent.evaluation.store import Store, identity_of
-from vla_agent.evaluation.workers import Workers
+from vla_agent.evaluation.workers import open_workers
 from vla_agent.folder import find_folder
 from vla_agent.gate import latency, ledger
 from vla_agent.gate.apart import ORACLE, takes_truth
 from vla_agent.gate.canonical import digest, write_aside
 from vla_agent.gate.certificate import FORMAT, sign, write_certificate
+from vla_agent.gate.compare import PLAIN, compare_reports, read_base, report_file
+from vla_agent.gate.gallery import choose, film_one
 from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts, simulator_files
 from vla_agent.gate.judge import judge
 from vla_agent.gate.plan import Planner, sequential_tests
@@ -62,10 +66,13 @@ def run_gate(
     robot: str,
     private: Ed25519PrivateKey,
     ledger_file: Path,
-    workers: int = 1,
+    workers: int | None = 1,
     resume: bool = False,
     progress: Callable[[Played, int, int], None] | None = None,
     load: Callable[[str], Policy] = load_learned,
+    base: Path | None = None,
+    clips: int = CLIPS,
+    ray: str | None = None,
 ) -> dict[str, Any]:
     """Write report.json, report.html, actions.npz, gate.yaml and certificate.json into ``out``; the report.
 
@@ -75,9 +82,12 @@ def run_gate(
     Args:
         robot: name of the robot that the certificate is for.
         load: makes the policy of a name that is not "expert" or "random"; a function that can be pickled.
+        base: report (or its folder) of the policy that this one was tuned from, to stand beside it on the page.
+        clips: most failures that the page shows in motion.
+        workers, ray: as in `vla_agent.evaluation.runner.evaluate`.
 
     Raises:
-        VlaAgentError: a wrong gate file or policy, another run in ``out``, a broken ledger.
+        VlaAgentError: a wrong gate file or policy, another run in ``out``, a broken ledger, a base of other scenes.
     """
     began = time.perf_counter()
     gate = load_gate(suite)
@@ -99,10 +109,6 @@ def run_gate(
         else {"files": {}, "adapter": [], "normaliser": "", "digest": digest(policy)}
     )
     contract = policy_contract(folder) if folder is not None else tabletop_contract()
-    attempt = _attempt(out, resume, parts["digest"], suite, ledger_file, lambda: _latency(policy, gate, load, learned))
-    alpha = spent(gate.alpha, attempt.number)
-    told = ORACLE in gate.judged() and policy not in SCRIPTED and takes_truth(load(policy))
-    planner = Planner(gate, sequential_tests(gate, alpha), without=() if told else (ORACLE,))
     head: dict[str, Any] = {
         "policy": policy,
         "suite": gate.suite,
@@ -110,16 +116,24 @@ def run_gate(
         "versions": provenance.versions(learned),
         "hashes": {
             "policy": parts["files"],
-            "tasks": {n: provenance.hash_file(Path(f.file)) for n, f in planner.families.items()},
+            "tasks": {
+                n: provenance.hash_file(Path(f.file)) for n, f in select(list(gate.tasks) or None, gate.suite).items()
+            },
             "simulator": provenance.hash_simulator(),
             "contract": contract.hash,
         },
     }
+    theirs = read_base(base, out, head, (PLAIN[0], gate.families()[0], gate.seed)) if base else None
+    attempt = _attempt(out, resume, parts["digest"], suite, ledger_file, lambda: _latency(policy, gate, load, learned))
+    alpha = spent(gate.alpha, attempt.number)
+    told = ORACLE in gate.judged() and policy not in SCRIPTED and takes_truth(load(policy))
+    untimed = tuple(d.cell for d in gate.checks.delays) if policy in SCRIPTED else ()  # they think in no time
+    planner = Planner(gate, sequential_tests(gate, alpha), without=untimed + (() if told else (ORACLE,)))
     execution = Execution(delay_ms=attempt.delay_ms)
     settings = {"run": attempt.run, "gate": attempt.gate} | execution.settings()
     store = Store(out, identity_of(head | {"summary": {"settings": settings}}), resume=True)
     setting = Setting(policy, planner.families, gate.split, load, execution)
-    with closing(store), Workers(setting, workers) as pool:
+    with closing(store), open_workers(setting, workers, ray) as pool:
         while jobs := planner.round(list(store.records.values())):
             total = len(store.records) + len(jobs)
             for played in pool.map(play, jobs):
@@ -130,17 +144,21 @@ def run_gate(
         judged = json.loads(json.dumps(judge(gate, rows, attempt.number)))
         payload = _payload(robot, parts, contract_parts(contract), gate, attempt, alpha, head["versions"], judged)
         wall = round(time.perf_counter() - began, 2)
-        seconds = {"wall": wall, "episodes": round(store.seconds, 2), "workers": workers}
+        seconds = {"wall": wall, "episodes": round(store.seconds, 2), "workers": pool.count}
         summary = {"judgement": judged, "seconds": seconds, "settings": settings}
         report = head | {
             "gate": gate.model_dump(mode="json"),
             "certified": payload,
             "latency": attempt.measured,
+            "attempts": ledger.attempts(ledger.read_ledger(ledger_file), attempt.policy),
             "episodes": rows,
             "summary": summary,
         }
+        if base and theirs:
+            report["base"] = compare_reports([out / "report.json", report_file(base)], report, theirs)
         shutil.copyfile(suite, out / GATE_COPY)
-        store.finish(report, page(report))
+        shown = film(rows, choose(rows, judged["checks"], clips), store.actions, pool, film_one)
+        store.finish(report, page(report, shown))
     evidence = {name: provenance.hash_file(out / name) for name in ("report.json", "actions.npz")}
     write_certificate(out / "certificate.json", sign(payload | {"evidence": evidence}, private))
     ledger.append(

@@ -17,6 +17,7 @@ from vla_agent.errors import GateError, TaskError
 from vla_agent.gate.apart import ORACLE
 from vla_agent.hashing import hash_file
 
+DELAY = "delay"  # kind of the cells that are played with another latency
 AxisName = Literal[AXES]  # type: ignore[valid-type]  # made of the table of axes and probes, so that the names stand once
 ProbeName = Literal[PROBES]  # type: ignore[valid-type]
 
@@ -65,6 +66,16 @@ class Probe(Check):
         return f"probe.{self.probe}"
 
 
+class Delay(Check):
+    """Success with another latency than the certified one, on the seeds of the control."""
+
+    delay_ms: float = Field(ge=0, le=10_000)
+
+    @property
+    def cell(self) -> str:
+        return f"{DELAY}.{self.delay_ms:g}"
+
+
 class Checks(_Strict):
     """``success``: the mean over all tasks; ``family``: each task by itself; ``oracle``: told where things are."""
 
@@ -72,11 +83,12 @@ class Checks(_Strict):
     family: Check
     axes: tuple[Axis, ...] = ()
     language: tuple[Probe, ...] = Field(min_length=1)
+    delays: tuple[Delay, ...] = ()
     oracle: Check | None = Field(None, description="success when told where target and goal are; null: not played")
 
     @model_validator(mode="after")
     def _sound(self) -> Checks:
-        cells = [a.cell for a in self.axes] + [p.cell for p in self.language]
+        cells = [a.cell for a in self.axes] + [p.cell for p in self.language] + [d.cell for d in self.delays]
         double = sorted({c for c in cells if cells.count(c) > 1})
         if double:
             raise ValueError(f"named twice: {', '.join(double)}")
@@ -105,12 +117,13 @@ class Gate(_Strict):
     checks: Checks
 
     def judged(self) -> dict[str, Check]:
-        """Check name -> check: ``success``, ``family.NAME``, ``axis.NAME.SEVERITY``, ``probe.NAME``, ``oracle``."""
+        """Name -> check: success, family.NAME, axis.NAME.SEVERITY, probe.NAME, delay.MS, oracle."""
         families = {f"family.{name}": self.checks.family for name in self.families()}
         axes = {axis.cell: axis for axis in self.checks.axes}
         probes = {probe.cell: probe for probe in self.checks.language}
+        delays = {delay.cell: delay for delay in self.checks.delays}
         oracle = {} if self.checks.oracle is None else {ORACLE: self.checks.oracle}
-        return {"success": self.checks.success, **families, **axes, **probes, **oracle}
+        return {"success": self.checks.success, **families, **axes, **probes, **delays, **oracle}
 
     def families(self) -> tuple[str, ...]:
         """Names of the task families, in the order of play."""
