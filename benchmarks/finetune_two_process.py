@@ -43,7 +43,7 @@ def run(settings: tuple[str, ...] = SETTINGS, methods: tuple[str, ...] = METHODS
                         key=f"{processes} processes",
                         expected="exit code 0",
                         found=f"{begun.returncode}: {said[-1000:]}",
-                        remedy=f"run it by hand: {begun.args}",
+                        remedy=f"run it by hand: {begun.args!r}",
                     )
                 curves.append(curve(out))
             worst = {k: max(_apart(a[k], b[k]) for a, b in zip(*curves, strict=True)) for k in curves[0][0]}
