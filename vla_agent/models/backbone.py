@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
@@ -148,6 +149,7 @@ class Backbone(nn.Module):
         Raises:
             CheckpointError: something is missing, damaged or of another architecture.
         """
+        disable_progress_bar()  # of weights that are read in milliseconds, once in each worker
         try:
             model, loading = AutoModelForImageTextToText.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
