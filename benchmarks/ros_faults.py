@@ -147,16 +147,17 @@ def _flood(graph: Graph) -> float:
 
     _moving(graph)
     began = graph.time
-    flood = threading.Thread(target=lambda: [_say(graph, String(data=f"task {k}")) for k in range(FLOOD)])
+    flood = threading.Thread(target=_say, args=(graph, [String(data=f"task {k}") for k in range(FLOOD)]))
     flood.start()
     delay = _delay(graph, began)
     flood.join()
     return delay
 
 
-def _say(graph: Graph, text: Any) -> None:
-    graph.instruction.publish(text)
-    time.sleep(0.001)
+def _say(graph: Graph, texts: list[Any]) -> None:
+    for text in texts:
+        graph.instruction.publish(text)
+        time.sleep(0.001)
 
 
 def _estop(graph: Graph) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def run() -> dict[str, Any]:
             graph.episode(FIRST_SEED + seed)
             seed += 1
             told, first = _told(graph), graph.actions
-            graph.wait(lambda first=first: graph.actions > first + WARM)
+            graph.wait(partial(_acted, graph, first + WARM))
             commands = len(graph.arrivals)
             graph.pause(EPISODE / period)
             stops += bool(graph.stopped)
@@ -69,6 +70,10 @@ def run() -> dict[str, Any]:
 def missing(stamps: list[float], period: float) -> int:
     """Control steps that are missing between the first and the last of ``stamps`` (s)."""
     return int(sum(max(0, round(gap / period) - 1) for gap in np.diff(stamps)))
+
+
+def _acted(graph: Any, count: int) -> bool:
+    return graph.actions > count
 
 
 def _told(graph: Any) -> int:

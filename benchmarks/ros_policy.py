@@ -90,7 +90,8 @@ class Demonstrated(Scripted):
         instance = env.begin(seed)
         expert.bind(env.world, instance)
         expert.reset(instance.instruction, seed)
-        self._path, self._actions = [], []
+        self._path: list[np.ndarray] = []
+        self._actions: list[np.ndarray] = []
         left = self.after
         while left and len(self._actions) < instance.steps_limit:
             self._path.append(env.world.state()[self._position].copy())

@@ -62,7 +62,7 @@ def record(folder: Path) -> str:
     values = {name: argument.default for name, argument in arguments_of("record").items()}
     values["output"] = str(folder / "recordings")
     with Demonstrated(TASK, SEED).served() as server:
-        arguments = {"policy": server.url, "task": TASK, "seed": SEED, "real_time_factor": PACE}
+        arguments: dict[str, Any] = {"policy": server.url, "task": TASK, "seed": SEED, "real_time_factor": PACE}
         with Graph(folder / "logs", **arguments) as graph:
             recorder = Processes("record", values, folder / "logs", ("camera_node",), PATIENCE)
             recorder.start()

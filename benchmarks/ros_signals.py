@@ -44,8 +44,10 @@ def run() -> dict[str, Any]:
                     done[case, number.name].append(end(graph, name, number, rng))
                     print(f"{case}, {number.name}: {done[case, number.name][-1] or 'well'}", flush=True)
     wrong = sorted({word for words in done.values() for word in words if word})
-    rows = [{"node": c, "signal": s, "n": len(w), "ended well": w.count("")} for (c, s), w in done.items()]
-    n, well = sum(row["n"] for row in rows), sum(row["ended well"] for row in rows)
+    rows: list[dict[str, Any]] = [
+        {"node": c, "signal": s, "n": len(w), "ended well": w.count("")} for (c, s), w in done.items()
+    ]
+    n, well = sum(map(len, done.values())), sum(words.count("") for words in done.values())
     return {
         "value": well / n,
         "n": n,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,17 @@ def _hour(logs: Path, wrong: list[str]) -> dict[str, list[float]]:
         began = time.monotonic()
         for k in range(SAMPLES):
             graph.episode(k)
-            graph.wait(lambda k=k: time.monotonic() > began + (k + 1) * SECONDS / SAMPLES, 2 * SECONDS)
+            graph.wait(partial(_later, began + (k + 1) * SECONDS / SAMPLES), 2 * SECONDS)
             if ended := graph.processes.ended():
                 raise RuntimeError(f"ended by themselves: {ended}")
             for name, process in watched.items():
                 memory[name].append(process.memory_info().rss / 2**20)
         wrong += _stop(graph)
     return memory
+
+
+def _later(until: float) -> bool:
+    return time.monotonic() > until
 
 
 def growth(node: str, samples: np.ndarray) -> dict[str, Any]:
