@@ -23,7 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
-from vla_agent.models.folding import Folded, fold, look
+from vla_agent.models.folding import Folded, fold, foldable, look
 from vla_agent.models.pointing_vlm import Pointed, Pointing, PointingVLM
 from vla_agent.speed.parts import part
 
@@ -83,7 +83,7 @@ class Backbone(nn.Module):
         with part("instruction"):
             tokens, summary = self.model.text(ids, mask)
             text = TextFeatures(tokens, summary, mask)
-            if len(texts) == 1 and not self.training and not torch.is_grad_enabled():
+            if len(texts) == 1 and not self.training and not torch.is_grad_enabled() and foldable(self.model):
                 mean, std = self.mean.flatten(), self.std.flatten()
                 text.folded = fold(self.model, text.tokens, text.summary, mask, mean, std)
         return text

@@ -43,6 +43,11 @@ class Folded(NamedTuple):
     kernel: Tensor | None  # (1, V, size, size) of the move
 
 
+def foldable(model: PointingVLM) -> bool:
+    """Whether the weights say all: peft's wrapper around an adapted layer adds what its ``base_layer`` does not say."""
+    return not any(hasattr(module, "base_layer") for module in model.modules())
+
+
 def fold(model: PointingVLM, text_tokens: Tensor, text: Tensor, mask: Tensor, mean: Tensor, std: Tensor) -> Folded:
     """Weights for one prompt: text (1, L, C), summary (1, C), mask (1, L); mean and std (3,) of pixels in [0, 1]."""
     first, (fine, fine_norm, _, coarse, coarse_norm) = _affine(model.stem[0]), model.fine
