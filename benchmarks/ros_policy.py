@@ -82,7 +82,7 @@ class Demonstrated(Scripted):
 
     execute, looks = 4, False
     ahead = 12  # control steps of the demonstration in which the hand is looked for
-    after = 6  # control steps that the demonstration goes on after its success: a real arm lags
+    after = 6  # control steps that its last action is repeated after its success: a real arm lags
 
     def __init__(self, task: str, seed: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Demonstrated(Scripted):
         left = self.after
         while left and len(self._actions) < instance.steps_limit:
             self._path.append(env.world.state()[self._position].copy())
-            self._actions.append(expert.act({})[0])
+            self._actions.append(expert.act({})[0] if left == self.after else self._actions[-1])
             env.world.step(self._actions[-1])
             left -= bool(instance.success(env.world))
         env.close()
@@ -116,6 +116,8 @@ class Demonstrated(Scripted):
         rest[:, -1] = rows[-1][-1]
         chunk = np.vstack([np.array(rows, np.float32), rest])
         chunk[: self.execute, :3] += (self._path[self._at] - hand) / self.execute  # back to the path
+        reach = self.contract.action[0]
+        chunk[:, :3] = np.clip(chunk[:, :3], reach.low, reach.high)
         return chunk
 
 
