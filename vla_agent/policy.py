@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError, OptionError
+from vla_agent.execution.future import future_state
 from vla_agent.execution.realtime import Committed
 from vla_agent.folder import find_folder
 from vla_agent.hashing import hash_file
@@ -98,7 +99,9 @@ class VLAPolicy(nn.Module):
             torch.compiler.cudagraph_mark_step_begin()  # what a CUDA graph gave before may be overwritten
         device = self.state_normaliser.shift.device
         with part("copy"):
-            state = torch.from_numpy(np.asarray(observation["state"], dtype=np.float32))[None].to(device)
+            seen = np.asarray(observation["state"], dtype=np.float32)
+            begin = seen if committed is None else future_state(self.contract, seen, self._frozen(committed))
+            state = torch.from_numpy(begin)[None].to(device)
             images = stack_images(observation["images"], self.contract.camera_names)
         parts = self.backbone.features(images, self._text)
         if truth is not None:
@@ -108,12 +111,19 @@ class VLAPolicy(nn.Module):
         if committed is None:
             chunk = self.head.sample(*condition, generator=self._generator, mask=mask)
         else:
-            target = self.action_normaliser(torch.from_numpy(committed.actions).to(device))[None].clamp(-1.5, 1.5)
-            weights = torch.from_numpy(committed.weights()).to(device)
+            rows, weights = (torch.from_numpy(x).to(device) for x in committed.after_delay())
+            target = self.action_normaliser(rows)[None].clamp(-1.5, 1.5)
             chunk = sample_guided(self.head, *condition, target, weights, self._generator, mask)
         with part("copy"):
             actions = self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
+        if committed is not None:  # row 0 is of the observation's control step again
+            actions = np.concatenate([self._frozen(committed), actions])[: len(actions)]
         return self.contract.check_chunk(actions)
+
+    @staticmethod
+    def _frozen(committed: Committed) -> np.ndarray:
+        """(delay, A): the rows that run before the chunk comes."""
+        return committed.actions[: committed.delay]
 
     @property
     def takes_places(self) -> bool:

@@ -4,6 +4,8 @@ The next chunk is computed while the present one runs, and is guided towards wha
 
     row of the next chunk   0 ........ delay ........ decided ........ T
     weight                  1   frozen   1 ... 0  soft    0  free
+
+A policy here computes the rows after the frozen ones, for the state that the frozen ones lead to (`future`).
 """
 
 from __future__ import annotations
@@ -33,6 +35,12 @@ class Committed:
         share = (self.decided - row) / (self.decided - self.delay + 1)
         soft = share * np.expm1(share) / np.expm1(1.0)
         return np.where(row < self.delay, 1.0, np.where(row < self.decided, soft, 0.0)).astype(np.float32)
+
+    def after_delay(self) -> tuple[np.ndarray, np.ndarray]:
+        """Target (T, A) and weights (T,) of a chunk whose first row is the first that is not frozen."""
+        row = np.arange(len(self.actions)) + self.delay
+        inside = np.minimum(row, len(self.actions) - 1)
+        return self.actions[inside], np.where(row < self.decided, self.weights()[inside], 0.0).astype(np.float32)
 
 
 def commit(ahead: np.ndarray | None, chunk_length: int, delay: int) -> Committed | None:

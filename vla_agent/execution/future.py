@@ -1,0 +1,35 @@
+"""The state that the next chunk begins in: the present one, moved on by the actions that run before the chunk comes.
+
+After "VLASH: Real-Time VLAs via Future-State-Aware Asynchronous Inference" (Tang et al. 2025).  A chunk that is computed
+for the arm as it was seen, and carried out by an arm that has moved on, aims beside what it aims at.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vla_agent.contract import Contract
+
+
+def future_state(contract: Contract, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """The state (D,) after ``actions`` (K, A), as far as the contract's fields tell; the rest stays as it is.
+
+    Translations and rotations per period are added up in the base frame; joint positions become those commanded last.
+    The gripper stays as measured: around an object it never reaches what it is told.
+    """
+    later = np.array(state, np.float32)
+    if not len(actions):
+        return later
+    there, told = contract.slices(contract.state), contract.slices(contract.action)
+    frames = {f.name: f.frame for f in (*contract.state, *contract.action)}
+    if {"ee_position", "ee_translation"} <= there.keys() | told.keys() and frames["ee_translation"] == "base":
+        later[there["ee_position"]] += actions[:, told["ee_translation"]].sum(axis=0)
+    if "ee_rotation" in there and "ee_rotation" in told and frames["ee_rotation"] == "base":
+        columns = later[there["ee_rotation"]].reshape(2, 3)
+        for vector in actions[:, told["ee_rotation"]]:
+            columns = Rotation.from_rotvec(vector).apply(columns)
+        later[there["ee_rotation"]] = columns.reshape(-1)
+    if "joint_position" in there and "joint_position" in told:
+        later[there["joint_position"]] = actions[-1, told["joint_position"]]
+    return later
