@@ -6,9 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from sim.env import tabletop_contract
+from sim.env import TabletopEnv, tabletop_contract
 from vla_agent.errors import ContractError, OptionError
 from vla_agent.execution import MODES, ChunkExecutor, delay_steps, hold
+from vla_agent.execution.future import future_state
 from vla_agent.execution.realtime import commit
 from vla_agent.execution.runner import AsyncRunner
 from vla_agent.execution.worker import InferenceStalled, InferenceWorker
@@ -108,6 +109,31 @@ def test_soft_mask_of_real_time_chunking():
     np.testing.assert_allclose(weights[2:5], share * np.expm1(share) / (np.e - 1), rtol=1e-6)
     assert commit(np.zeros((2, A), np.float32), 8, 6).delay == 2
     assert commit(None, 8, 2) is None
+
+
+def test_the_chunk_after_the_frozen_rows_keeps_the_soft_mask():
+    committed = commit(np.arange(5.0, dtype=np.float32)[:, None].repeat(A, 1), 8, 2)
+    target, weights = committed.after_delay()
+    np.testing.assert_array_equal(target[:, 0], [2, 3, 4, 4, 4, 4, 4, 4])
+    np.testing.assert_array_equal(weights, [*committed.weights()[2:], 0, 0])
+
+
+def test_the_state_moves_on_as_the_simulator_moves():
+    """From rest to rest the rolled state is where the arm really gets; the gripper stays as it was measured."""
+    env = TabletopEnv()
+    env.reset(seed=4)
+    rest = np.zeros((12, 7), np.float32)
+    actions = np.array([[0.004, -0.006, 0.005, 0.0, 0.02, 0.04, 0.0]] * 6, np.float32)
+    for action in rest:
+        observation, *_ = env.step(action)
+    expected = future_state(env.contract, observation["state"], actions)
+    for action in (*actions, *rest):
+        observation, *_ = env.step(action)
+    env.close()
+    place = env.contract.slices(env.contract.state)
+    for name in ("ee_position", "ee_rotation", "gripper"):
+        np.testing.assert_allclose(expected[place[name]], observation["state"][place[name]], atol=1e-3)
+    np.testing.assert_array_equal(future_state(env.contract, expected, actions[:0]), expected)
 
 
 @pytest.mark.parametrize(("ms", "steps"), [(0, 0), (1, 1), (50, 1), (50.1, 2), (100, 2), (200, 4), (400, 8)])

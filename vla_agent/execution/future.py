@@ -1,6 +1,6 @@
 """The state that the next chunk begins in: the present one, moved on by the actions that run before the chunk comes.
 
-After "VLASH: Real-Time VLAs via Future-State-Aware Asynchronous Inference" (Tang et al. 2025).  A chunk that is computed
+After Tang et al. 2025, "VLASH: Real-Time VLAs via Future-State-Aware Asynchronous Inference".  A chunk that is computed
 for the arm as it was seen, and carried out by an arm that has moved on, aims beside what it aims at.
 """
 
