@@ -1,9 +1,9 @@
-"""A chunk of LeRobot's SmolVLA against a chunk of ours, same backbone, pictures and denoising steps, on one CPU thread.
+"""A chunk of LeRobot's SmolVLA against one of ours: same backbone, pictures, denoising steps; one CPU thread.
 
-Both get the same observation (two pictures as bytes, a state, an instruction) and give a chunk in the robot's units, with
-their own processors around.  The backbone is one folder with random weights in SmolVLM-256M's shape; both compute in
-float32, and a check that their image tokens agree stands before the first time.  Each round takes every
-setting of both, in turns; seconds are those of the processor.  `TERMS` says what is equal in each row and what is not.
+Both get the same observation (two pictures as bytes, a state, an instruction) and give a chunk in the robot's units,
+with their own processors around.  The backbone is one folder of random weights in SmolVLM-256M's shape; both compute
+in float32, and that their image tokens agree is checked before the first time is taken.  Each round takes every setting
+of both, in turns; seconds are those of the processor.  `TERMS` says what is equal in each row and what is not.
 """
 
 from __future__ import annotations
@@ -118,11 +118,11 @@ def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[
 def notes(said: dict[str, Any], off: float) -> str:
     """What the rows do not say about equality.  ``off``: see `tokens_apart`."""
     return (
-        f"LeRobot 0.4.4: SmolVLA's layers and expert ({said['expert'] / 1e6:.1f}M) as it has them, against a head on the "
-        f"last layer's tokens; one folder of random weights (vision tower {said['vision'] / 1e6:.1f}M), "
+        f"LeRobot 0.4.4: SmolVLA's layers and expert ({said['expert'] / 1e6:.1f}M) as it has them, against a head on "
+        f"the last layer's tokens; one folder of random weights (vision tower {said['vision'] / 1e6:.1f}M), "
         f"{', '.join(said['dtypes'])} (LeRobot loads bfloat16, which was turned to float32); image tokens differ by "
-        f"{off:.1e} at most; two pictures of {PIXELS} px; {said['instruction tokens']} tokens of instruction in theirs, "
-        "which tokenises it for each chunk, where ours tokenises once and has SmolVLM's chat tokens around pictures and "
+        f"{off:.1e} at most; two pictures of {PIXELS} px; {said['instruction tokens']} tokens of instruction in theirs "
+        "(tokenised for each chunk), where ours tokenises once and has SmolVLM's chat tokens around pictures and "
         "instruction, theirs one token for the state; bytes in, robot's units out; one thread each; seconds of the "
         "processor, so that other load counts little; settings of both alternate in each round; ratios within a round, "
         "their mean; interval by bootstrap over rounds"
