@@ -87,7 +87,7 @@ def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[
     terms = terms or (*TERMS, shipped())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = save_random_vlm("smolvlm", sizes or SMOLVLM_256M, folder / "smolvlm")
+        source = save_random_vlm("smolvlm", sizes or SMOLVLM_256M, folder / "smolvlm", dtype="bfloat16")
         observation, actions = an_observation()
         images = np.stack(list(observation["images"].values()))
         np.savez(folder / "observation.npz", images=images, state=observation["state"], actions=actions)
@@ -120,7 +120,7 @@ def notes(said: dict[str, Any], off: float) -> str:
     return (
         f"LeRobot 0.4.4: SmolVLA's layers and expert ({said['expert'] / 1e6:.1f}M) as it has them, against a head on "
         f"the last layer's tokens; one folder of random weights (vision tower {said['vision'] / 1e6:.1f}M), "
-        f"{', '.join(said['dtypes'])} (LeRobot loads bfloat16, which was turned to float32); image tokens differ by "
+        f"{', '.join(said['dtypes'])} (of bfloat16 weights, as which LeRobot loads them); image tokens differ by "
         f"{off:.1e} at most; two pictures of {PIXELS} px; {said['instruction tokens']} tokens of instruction in theirs "
         "(tokenised for each chunk), where ours tokenises once and has SmolVLM's chat tokens around pictures and "
         "instruction, theirs one token for the state; bytes in, robot's units out; one thread each; seconds of the "
