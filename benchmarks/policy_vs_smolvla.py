@@ -100,10 +100,14 @@ def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[
         seconds: dict[Theirs | Ours, list[float]] = {}
         for number in range(rounds + 1):  # the first warms up
             for one in terms:
-                for setting in (one.theirs, one.ours) if number % 2 else (one.ours, one.theirs):
-                    if len(seconds.setdefault(setting, [])) <= number:  # rows may share a setting
-                        took = _theirs(child, setting) if isinstance(setting, Theirs) else None
-                        seconds[setting].append(_ours(policies[setting], observation) if took is None else took)
+                order: list[Theirs | Ours] = [one.theirs, one.ours]
+                for setting in order if number % 2 else reversed(order):
+                    if len(seconds.setdefault(setting, [])) > number:
+                        continue  # rows may share a setting
+                    if isinstance(setting, Theirs):
+                        seconds[setting].append(_theirs(child, setting))
+                    else:
+                        seconds[setting].append(_ours(policies[setting], observation))
         child.end()
     rows = [row(t, seconds[t.theirs][1:], seconds[t.ours][1:], policies[t.ours], said) for t in terms]
     return {
@@ -121,8 +125,8 @@ def notes(said: dict[str, Any], off: float) -> str:
     return (
         f"LeRobot 0.4.4: SmolVLA's layers and expert ({said['expert'] / 1e6:.1f}M) as it has them, against a head on "
         f"the last layer's tokens; one folder of random weights (vision tower {said['vision'] / 1e6:.1f}M), "
-        f"{', '.join(said['dtypes'])} (of bfloat16 weights, as LeRobot loads them; positions zero); image tokens differ by "
-        f"{off:.1e} at most; two pictures of {PIXELS} px; {said['instruction tokens']} tokens of instruction in theirs "
+        f"{', '.join(said['dtypes'])} (of bfloat16 weights, as LeRobot loads them; positions zero); image tokens differ "
+        f"by {off:.1e} at most; two pictures of {PIXELS} px; {said['instruction tokens']} tokens of instruction in theirs "
         "(tokenised for each chunk), where ours tokenises once and has SmolVLM's chat tokens around pictures and "
         "instruction, theirs one token for the state; bytes in, robot's units out; one thread each; seconds of the "
         "processor, so that other load counts little; settings of both alternate in each round; ratios within a round, "
@@ -164,7 +168,8 @@ def build(source: Path, ours: Ours, observation: dict[str, Any], actions: np.nda
 
     head = replace(load_recipe(RECIPE).head.config(), serve_steps=ours.steps)
     if ours.head is not None:
-        head = replace(head, **dict(zip(("width", "depth", "heads", "patch"), ours.head, strict=True)))
+        width, depth, heads, patch = ours.head
+        head = replace(head, width=width, depth=depth, heads=heads, patch=patch)
     torch.manual_seed(0)
     contract = replace(tabletop_contract((PIXELS, PIXELS)), chunk_length=ours.chunk)
     backbone = open_vlm(source, VLMOptions(layer=ours.layers, image_size=(ours.image, ours.image)))
