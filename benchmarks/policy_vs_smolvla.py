@@ -125,10 +125,10 @@ def notes(said: dict[str, Any], off: float) -> str:
     return (
         f"LeRobot 0.4.4: SmolVLA's layers and expert ({said['expert'] / 1e6:.1f}M) as it has them, against a head on "
         f"the last layer's tokens; one folder of random weights (vision tower {said['vision'] / 1e6:.1f}M), "
-        f"{', '.join(said['dtypes'])} (of bfloat16 weights, as LeRobot loads them; positions zero); image tokens differ "
-        f"by {off:.1e} at most; two pictures of {PIXELS} px; {said['instruction tokens']} tokens of instruction in theirs "
-        "(tokenised for each chunk), where ours tokenises once and has SmolVLM's chat tokens around pictures and "
-        "instruction, theirs one token for the state; bytes in, robot's units out; one thread each; seconds of the "
+        f"{', '.join(said['dtypes'])} (of bfloat16 weights, as LeRobot loads them; positions zero); image tokens "
+        f"differ by {off:.1e} at most; two pictures of {PIXELS} px; {said['instruction tokens']} tokens of instruction "
+        "in theirs (tokenised for each chunk), where ours tokenises once and has SmolVLM's chat tokens around pictures "
+        "and instruction, theirs one token for the state; bytes in, robot's units out; one thread each; seconds of the "
         "processor, so that other load counts little; settings of both alternate in each round; ratios within a round, "
         "their mean; interval by bootstrap over rounds"
     )
