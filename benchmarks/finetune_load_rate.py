@@ -8,9 +8,6 @@ interleave.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -21,8 +18,6 @@ TITLE = "our frames/s over LeRobot's loader, same MP4 folder, random access, two
 TARGET = 2.0
 UNIT = "ratio"
 BETTER = "higher"
-ROOT = Path(__file__).parent.parent
-PYTHON = ROOT / ".venv-lerobot" / "bin" / "python"
 TASK, EPISODES, SEED = "press_button", 4, 5_500_000
 BATCH, SAMPLE, ROUNDS = 8, 24, 4
 
@@ -30,32 +25,24 @@ BATCH, SAMPLE, ROUNDS = 8, 24, 4
 def run() -> dict[str, Any]:
     import numpy as np
 
+    from benchmarks.lerobot_child import LeRobotChild
     from vla_agent.data.collection import Recipe, collect
-    from vla_agent.errors import OptionError
 
-    python = Path(os.environ.get("VLA_AGENT_LEROBOT_PYTHON", PYTHON))
-    if not python.exists():
-        raise OptionError(
-            "LeRobot is not installed",
-            file=python,
-            expected="its own environment",
-            found="nothing there",
-            remedy="make lerobot-check",
-        )
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "data"
         collect(Recipe("tabletop", (TASK,), SEED, 1.0, 96, "video"), root, EPISODES, workers=1)
-        theirs = Theirs(python, root, Path(folder))
+        theirs = LeRobotChild("lerobot_loading.py", [str(root), str(BATCH)], Path(folder))
+        frames: int = theirs.said()["frames"]
         rows = []
         for number in range(ROUNDS + 1):  # the first warms up and is not counted
-            order = rng.permutation(theirs.frames)
+            order = rng.permutation(frames)
             decoding, gathering = _ours(root, order, Path(folder) / f"cache-{number}")
             rows.append(
                 {
-                    "LeRobot, frames/s": SAMPLE / theirs.seconds(order[:SAMPLE].tolist()),
-                    "ours, first epoch, frames/s": theirs.frames / (decoding + gathering),
-                    "ours, later epochs, frames/s": theirs.frames / gathering,
+                    "LeRobot, frames/s": SAMPLE / theirs.ask(order[:SAMPLE].tolist())["seconds"],
+                    "ours, first epoch, frames/s": frames / (decoding + gathering),
+                    "ours, later epochs, frames/s": frames / gathering,
                 }
             )
         theirs.end()
@@ -68,7 +55,7 @@ def run() -> dict[str, Any]:
         "interval": [float(v) for v in np.percentile(drawn, [2.5, 97.5])],
         "seeds": [SEED],
         "rows": rows,
-        "notes": f"{theirs.frames} frames of {EPISODES} episodes, two 96 px cameras, H.264, batches of {BATCH}; a "
+        "notes": f"{frames} frames of {EPISODES} episodes, two 96 px cameras, H.264, batches of {BATCH}; a "
         "frame counts with both pictures; the value counts our decoding of the whole dataset into the memory map "
         f"against one epoch; LeRobot 0.4.4 with PyAV (not torchcodec), {SAMPLE} frames a round, gives float pictures, "
         "ours are bytes as our trainings take them; one process each; interval by bootstrap over rounds",
@@ -89,37 +76,3 @@ def _ours(root: Path, order: Any, cache: Path) -> tuple[float, float]:
         [pictures[rows] for pictures in cameras]
         [columns[key][rows] for key in ("observation.state", "action", "task")]
     return decoded - began, time.process_time() - decoded
-
-
-class Theirs:
-    """LeRobot's loader in its own environment."""
-
-    def __init__(self, python: Path, root: Path, folder: Path) -> None:
-        settings = {k: v for k, v in os.environ.items() if not k.startswith(("_ROS", "LD_LIBRARY"))}
-        settings |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        settings |= {"HF_HOME": str(folder / "hf")}
-        words = [str(python), str(ROOT / "benchmarks" / "lerobot_loading.py"), str(root), str(BATCH)]
-        self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings, cwd=ROOT
-        )
-        self.frames: int = self._said()["frames"]
-
-    def seconds(self, frames: list[int]) -> float:
-        """Processor's seconds for batches of these frames."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(frames) + "\n")
-        self._process.stdin.flush()
-        return float(self._said()["seconds"])
-
-    def _said(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):  # LeRobot's own words may come between
-                return json.loads(line)
-        raise RuntimeError(f"LeRobot's loader ended with {self._process.wait()}")
-
-    def end(self) -> None:
-        """Let it end."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(60)

@@ -1,0 +1,261 @@
+"""A chunk of LeRobot's SmolVLA against one of ours: same backbone, pictures, denoising steps; one CPU thread.
+
+Both get the same observation (two pictures as bytes, a state, an instruction) and give a chunk in the robot's units,
+with their own processors around.  The backbone is one folder of random weights in SmolVLM-256M's shape; both compute
+in float32, and that their image tokens agree is checked before the first time is taken.  Each round takes every setting
+of both, in turns; seconds are those of the processor.  `TERMS` says what is equal in each row and what is not.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+NAME = "policy-vs-smolvla"
+TITLE = "chunk latency of LeRobot's SmolVLA over ours: same backbone, pictures, denoising steps; one CPU thread"
+TARGET = 2.0
+UNIT = "ratio"
+BETTER = "higher"
+ROOT = Path(__file__).parent.parent
+RECIPE = ROOT / "policies" / "smolvlm-256m.yaml"
+INSTRUCTION = "put the red mug in the tray"
+ROUNDS, PIXELS = 6, 256  # PIXELS: side of the cameras' pictures
+SMOLVLM_256M = {
+    "vision_config": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+    | {"num_hidden_layers": 12, "image_size": 512, "patch_size": 16},
+    "text_config": {"model_type": "llama", "hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3}
+    | {"intermediate_size": 1536, "num_hidden_layers": 30, "head_dim": 64, "max_position_embeddings": 8192}
+    | {"vocab_size": 49280},
+    "scale_factor": 4,
+}
+
+
+class Theirs(NamedTuple):
+    """A setting of LeRobot's SmolVLA."""
+
+    image: int = 256  # side that the vision tower sees
+    chunk: int = 16
+    steps: int = 10
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A setting of our policy; ``head``: width, depth, heads and patch in place of the recipe's."""
+
+    image: int = 256
+    chunk: int = 16
+    steps: int = 10
+    layers: int = 16
+    head: tuple[int, int, int, int] | None = None
+    quantise: str = ""
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class Terms:
+    """One row."""
+
+    name: str
+    theirs: Theirs
+    ours: Ours
+
+
+LARGE = (448, 11, 7, 1)  # a head of as many parameters as their expert, one token a control step
+TERMS = (  # the first is the value
+    Terms("equal", Theirs(), Ours()),
+    Terms("equal, our head as large as their expert", Theirs(), Ours(head=LARGE)),
+    Terms("equal at 128 px", Theirs(128), Ours(128)),
+    Terms("equal at 512 px, SmolVLA's own size", Theirs(512), Ours(512)),
+    Terms("equal but for our int8 weights", Theirs(), Ours(quantise="int8")),
+    Terms("equal, ours compiled, theirs not", Theirs(), Ours(compiled=True)),
+)
+
+
+def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[Terms, ...] = ()) -> dict[str, Any]:
+    """``sizes`` of another backbone and other ``terms``: to try the benchmark."""
+    import torch
+
+    from benchmarks.lerobot_child import LeRobotChild
+    from benchmarks.random_vlms import save_random_vlm
+
+    torch.set_num_threads(1)
+    terms = terms or (*TERMS, shipped())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = save_random_vlm("smolvlm", sizes or SMOLVLM_256M, folder / "smolvlm", dtype="bfloat16")
+        forget_places(source / "model.safetensors")
+        observation, actions = an_observation()
+        images = np.stack(list(observation["images"].values()))
+        np.savez(folder / "observation.npz", images=images, state=observation["state"], actions=actions)
+        words = [str(source), str(folder / "observation.npz"), str(terms[0].ours.layers), INSTRUCTION]
+        child = LeRobotChild("lerobot_smolvla.py", words, folder)
+        said = child.said()
+        policies = {t.ours: build(source, t.ours, observation, actions) for t in terms}
+        off = tokens_apart(child, policies[terms[0].ours], terms[0].theirs, observation, folder / "tokens.npy")
+        seconds: dict[Theirs | Ours, list[float]] = {}
+        for number in range(rounds + 1):  # the first warms up
+            for one in terms:
+                order: list[Theirs | Ours] = [one.theirs, one.ours]
+                for setting in order if number % 2 else reversed(order):
+                    if len(seconds.setdefault(setting, [])) > number:
+                        continue  # rows may share a setting
+                    if isinstance(setting, Theirs):
+                        seconds[setting].append(_theirs(child, setting))
+                    else:
+                        seconds[setting].append(_ours(policies[setting], observation))
+        child.end()
+    rows = [row(t, seconds[t.theirs][1:], seconds[t.ours][1:], policies[t.ours], said) for t in terms]
+    return {
+        "value": rows[0]["ratio"],
+        "n": rounds,
+        "interval": [rows[0]["low"], rows[0]["high"]],
+        "seeds": "0",
+        "rows": rows,
+        "notes": notes(said, off),
+    }
+
+
+def notes(said: dict[str, Any], off: float) -> str:
+    """What the rows do not say about equality.  ``off``: see `tokens_apart`."""
+    return (
+        f"LeRobot 0.4.4: SmolVLA's layers and expert ({said['expert'] / 1e6:.1f}M) as it has them, against a head on "
+        f"the last layer's tokens; one folder of random weights (vision tower {said['vision'] / 1e6:.1f}M), "
+        f"{', '.join(said['dtypes'])} (of bfloat16 weights, as LeRobot loads them; positions zero); image tokens "
+        f"differ by {off:.1e} at most; two pictures of {PIXELS} px; {said['instruction tokens']} tokens of instruction "
+        "in theirs (tokenised for each chunk), where ours tokenises once and has SmolVLM's chat tokens around pictures "
+        "and instruction, theirs one token for the state; bytes in, robot's units out; one thread each; seconds of the "
+        "processor, so that other load counts little; settings of both alternate in each round; ratios within a round, "
+        "their mean; interval by bootstrap over rounds"
+    )
+
+
+def shipped() -> Terms:
+    """Our recipe as it stands against SmolVLA's defaults: resolution, chunk, steps and layers differ."""
+    from vla_agent.training.recipe import load_recipe
+
+    recipe = load_recipe(RECIPE)
+    assert recipe.vlm is not None
+    ours = Ours(recipe.vlm.image_size[0], recipe.chunk_length, recipe.head.serve_steps, recipe.vlm.layer)
+    return Terms("each as it comes: our recipe, their defaults", Theirs(512, 50, 10), ours)
+
+
+def an_observation() -> tuple[dict[str, Any], np.ndarray]:
+    """Noise in two pictures, a state, and actions (T, A) to take statistics of."""
+    from sim.env import tabletop_contract
+    from vla_agent.speed.compiling import blank_observation
+
+    contract, rng = tabletop_contract((PIXELS, PIXELS)), np.random.default_rng(0)
+    observation = blank_observation(contract)
+    observation["images"] = {c: rng.integers(0, 256, (PIXELS, PIXELS, 3), np.uint8) for c in contract.camera_names}
+    return observation, rng.normal(0, 0.01, (64, contract.action_dim)).astype(np.float32)
+
+
+def build(source: Path, ours: Ours, observation: dict[str, Any], actions: np.ndarray) -> Any:
+    """Our policy, untrained, on the backbone in ``source``."""
+    import torch
+
+    from sim.env import tabletop_contract
+    from vla_agent.models.vlm_backbone import VLMOptions
+    from vla_agent.models.vlm_files import open_vlm
+    from vla_agent.policy import VLAPolicy
+    from vla_agent.speed.accelerate import accelerate
+    from vla_agent.training.recipe import load_recipe
+
+    head = replace(load_recipe(RECIPE).head.config(), serve_steps=ours.steps)
+    if ours.head is not None:
+        width, depth, heads, patch = ours.head
+        head = replace(head, width=width, depth=depth, heads=heads, patch=patch)
+    torch.manual_seed(0)
+    contract = replace(tabletop_contract((PIXELS, PIXELS)), chunk_length=ours.chunk)
+    backbone = open_vlm(source, VLMOptions(layer=ours.layers, image_size=(ours.image, ours.image)))
+    policy = VLAPolicy(contract, backbone, head).eval().requires_grad_(False)
+    policy.action_normaliser.fit_range(actions)
+    spread = np.random.default_rng(0).normal(size=(64, contract.state_dim))
+    policy.state_normaliser.fit_moments(observation["state"] + spread)
+    policy = accelerate(policy, ours.compiled, ours.quantise)
+    policy.reset(INSTRUCTION)
+    return policy
+
+
+def forget_places(file: Path) -> None:
+    """Make the vision tower's position table zero.
+
+    LeRobot's transformers (4.57) looks most patches up one place too early in float32, which transformers 5 mended; the
+    work is the same, and with this table the tokens are, too.
+    """
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(file)
+    weights["model.vision_model.embeddings.position_embedding.weight"].zero_()
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def tokens_apart(child: Any, policy: Any, theirs: Theirs, observation: dict[str, Any], file: Path) -> float:
+    """Largest difference of an image token's number between both.
+
+    Raises:
+        RuntimeError: they do not compute the same.
+    """
+    import torch
+
+    child.ask({**theirs._asdict(), "tokens": str(file)})
+    with torch.inference_mode():
+        pixels = policy.backbone.pixels(torch.from_numpy(np.stack(list(observation["images"].values()))))
+        mine = policy.backbone.see(pixels).tokens.numpy()
+    held = np.load(file)
+    if held.shape != mine.shape or not np.allclose(held, mine, atol=1e-2 * float(mine.std())):
+        raise RuntimeError(f"image tokens of LeRobot {held.shape} are not ours {mine.shape}")
+    return float(np.abs(held - mine).max())
+
+
+def _theirs(child: Any, setting: Theirs) -> float:
+    said = child.ask({**setting._asdict(), "tokens": ""})
+    if said["shape"][-2] != setting.chunk:
+        raise RuntimeError(f"LeRobot's chunk is {said['shape']}")
+    return float(said["seconds"])
+
+
+def _ours(policy: Any, observation: dict[str, Any]) -> float:
+    began = time.process_time()
+    policy.act(observation)
+    return time.process_time() - began
+
+
+def row(terms: Terms, theirs: list[float], ours: list[float], policy: Any, said: dict[str, Any]) -> dict[str, Any]:
+    """One row of the table, with what is equal and what is not."""
+    mean, low, high = ratio(theirs, ours)
+    t, o = terms.theirs, terms.ours
+    head, config = policy.parameter_counts()["head"], policy.backbone.model.config
+    cell = config.vision_config.patch_size * config.scale_factor
+    pairs = {
+        "vision px": (t.image, o.image),
+        "chunk": (t.chunk, o.chunk),
+        "steps": (t.steps, o.steps),
+        "language layers": (said["layers"], o.layers),
+        "image tokens": tuple(2 * (side // cell) ** 2 for side in (t.image, o.image)),
+        "expert or head, M": (round(said["expert"] / 1e6, 1), round(head / 1e6, 1)),
+        "weights": ("float32", policy.quantised or "float32"),
+        "compiled": (False, policy.compiled),
+    }
+    return {
+        "terms": terms.name,
+        "LeRobot, ms": 1000 * float(np.median(theirs)),
+        "ours, ms": 1000 * float(np.median(ours)),
+        "ratio": mean,
+        "low": low,
+        "high": high,
+        **{name: str(a) if a == b else f"{a} against {b}" for name, (a, b) in pairs.items()},
+    }
+
+
+def ratio(theirs: list[float], ours: list[float], draws: int = 2000) -> tuple[float, float, float]:
+    """Mean of the rounds' ratios, and its 95 % interval by bootstrap over rounds."""
+    ratios = np.array(theirs) / np.array(ours)
+    drawn = ratios[np.random.default_rng(0).integers(len(ratios), size=(draws, len(ratios)))].mean(1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(ratios.mean()), float(low), float(high)
