@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,6 +135,22 @@ def test_the_state_moves_on_as_the_simulator_moves():
     for name in ("ee_position", "ee_rotation", "gripper"):
         np.testing.assert_allclose(expected[place[name]], observation["state"][place[name]], atol=1e-3)
     np.testing.assert_array_equal(future_state(env.contract, expected, actions[:0]), expected)
+
+
+def test_what_the_contract_says_otherwise_is_not_rolled_on():
+    """Another frame, another convention: left as seen.  Joint positions are those commanded last."""
+    contract, actions = tabletop_contract(), np.full((3, 7), 0.1)
+    state = np.arange(contract.state_dim, dtype=np.float32)
+    elsewhere = tuple(replace(f, frame="tool") if f.frame else f for f in contract.action)
+    assert (future_state(replace(contract, action=elsewhere), state, actions) == state).all()
+    quaternion = tuple(replace(f, rotation="quaternion") if f.rotation else f for f in contract.state)
+    rolled = future_state(replace(contract, state=quaternion), state, actions)
+    place = contract.slices(contract.state)
+    assert (rolled[place["ee_rotation"]] == state[place["ee_rotation"]]).all()
+    np.testing.assert_allclose(rolled[place["ee_position"]] - state[place["ee_position"]], 0.3, rtol=1e-5)
+    joints = tabletop_contract(control="joint_position")
+    rolled = future_state(joints, state, np.arange(16.0).reshape(2, 8))
+    np.testing.assert_array_equal(rolled[place["joint_position"]], np.arange(8.0, 15.0))
 
 
 @pytest.mark.parametrize(("ms", "steps"), [(0, 0), (1, 1), (50, 1), (50.1, 2), (100, 2), (200, 4), (400, 8)])

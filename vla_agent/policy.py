@@ -100,7 +100,7 @@ class VLAPolicy(nn.Module):
         device = self.state_normaliser.shift.device
         with part("copy"):
             seen = np.asarray(observation["state"], dtype=np.float32)
-            begin = seen if committed is None else future_state(self.contract, seen, self._frozen(committed))
+            begin = seen if committed is None else future_state(self.contract, seen, committed.frozen)
             state = torch.from_numpy(begin)[None].to(device)
             images = stack_images(observation["images"], self.contract.camera_names)
         parts = self.backbone.features(images, self._text)
@@ -117,13 +117,8 @@ class VLAPolicy(nn.Module):
         with part("copy"):
             actions = self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
         if committed is not None:  # row 0 is of the observation's control step again
-            actions = np.concatenate([self._frozen(committed), actions])[: len(actions)]
+            actions = np.concatenate([committed.frozen, actions])[: len(actions)]
         return self.contract.check_chunk(actions)
-
-    @staticmethod
-    def _frozen(committed: Committed) -> np.ndarray:
-        """(delay, A): the rows that run before the chunk comes."""
-        return committed.actions[: committed.delay]
 
     @property
     def takes_places(self) -> bool:

@@ -9,27 +9,35 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vla_agent.contract import Contract
+from vla_agent.contract import Contract, Field
+
+# (unit, frame, rotation) of a state's field and of the action's field that moves it
+POSITION, TRANSLATION = ("m", "base", ""), ("m per period", "base", "")
+COLUMNS, VECTOR = ("1", "base", "matrix columns 1, 2"), ("rad per period", "base", "rotation vector")
 
 
 def future_state(contract: Contract, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
     """The state (D,) after ``actions`` (K, A), as far as the contract's fields tell; the rest stays as it is.
 
-    Translations and rotations per period are added up in the base frame; joint positions become those commanded last.
-    The gripper stays as measured: around an object it never reaches what it is told.
+    Translations and rotations per period are added up in the base frame; absolute joint positions become the last
+    commanded.  The gripper stays as measured: around an object it never reaches what it is told.
     """
     later = np.array(state, np.float32)
     if not len(actions):
         return later
     there, told = contract.slices(contract.state), contract.slices(contract.action)
-    frames = {f.name: f.frame for f in (*contract.state, *contract.action)}
-    if {"ee_position", "ee_translation"} <= there.keys() | told.keys() and frames["ee_translation"] == "base":
+    seen, moves = _kinds(contract.state), _kinds(contract.action)
+    if (seen.get("ee_position"), moves.get("ee_translation")) == (POSITION, TRANSLATION):
         later[there["ee_position"]] += actions[:, told["ee_translation"]].sum(axis=0)
-    if "ee_rotation" in there and "ee_rotation" in told and frames["ee_rotation"] == "base":
+    if (seen.get("ee_rotation"), moves.get("ee_rotation")) == (COLUMNS, VECTOR):
         columns = later[there["ee_rotation"]].reshape(2, 3)
         for vector in actions[:, told["ee_rotation"]]:
             columns = Rotation.from_rotvec(vector).apply(columns)
         later[there["ee_rotation"]] = columns.reshape(-1)
-    if "joint_position" in there and "joint_position" in told:
+    if "joint_position" in moves and seen.get("joint_position") == moves["joint_position"]:
         later[there["joint_position"]] = actions[-1, told["joint_position"]]
     return later
+
+
+def _kinds(layout: tuple[Field, ...]) -> dict[str, tuple[str, str, str]]:
+    return {f.name: (f.unit, f.frame, f.rotation) for f in layout}

@@ -36,6 +36,11 @@ class Committed:
         soft = share * np.expm1(share) / np.expm1(1.0)
         return np.where(row < self.delay, 1.0, np.where(row < self.decided, soft, 0.0)).astype(np.float32)
 
+    @property
+    def frozen(self) -> np.ndarray:
+        """(delay, A): the rows that run before the chunk comes."""
+        return self.actions[: self.delay]
+
     def after_delay(self) -> tuple[np.ndarray, np.ndarray]:
         """Target (T, A) and weights (T,) of a chunk whose first row is the first that is not frozen."""
         row = np.arange(len(self.actions)) + self.delay

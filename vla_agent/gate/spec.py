@@ -19,7 +19,7 @@ from vla_agent.hashing import hash_file
 
 DELAY = "delay"  # kind of the cells that are played with another latency
 AxisName = Literal[AXES]  # type: ignore[valid-type]  # made of the table of axes and probes, so that the names stand once
-ProbeName = Literal[PROBES]  # type: ignore[valid-type]
+ProbeName = Literal[PROBES]  # type: ignore[valid-type]  # likewise
 
 
 class _Strict(BaseModel):
