@@ -12,9 +12,12 @@ import jinja2
 
 @cache
 def page_template(folder: Path) -> jinja2.Template:
-    """``template.html`` of a package's folder, with the filters ``percent``, ``interval``, ``points`` and ``words``."""
+    """``template.html`` of a package's folder, with the filters ``percent``, ``interval``, ``points`` and ``words``.
+
+    What it includes is looked for there, then here.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
