@@ -12,7 +12,9 @@ from vla_agent.errors import CheckpointError, ObservationError
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.head import DiffusionHead, HeadConfig
 from vla_agent.models.normaliser import Normaliser
-from vla_agent.models.pointing_vlm import Move, PointingVLM, PointingVLMConfig
+from vla_agent.models.pointing_config import PointingVLMConfig
+from vla_agent.models.pointing_layers import Move
+from vla_agent.models.pointing_vlm import PointingVLM
 from vla_agent.models.truth import Truth
 from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.training.tokenizer import build_tokenizer

@@ -13,7 +13,8 @@ from vla_agent.errors import OptionError
 from vla_agent.evaluation.execution import Execution
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.head import HeadConfig
-from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
+from vla_agent.models.pointing_config import PointingVLMConfig
+from vla_agent.models.pointing_vlm import PointingVLM
 from vla_agent.models.vlm_backbone import VLMOptions
 from vla_agent.models.vlm_files import open_vlm
 from vla_agent.policy import VLAPolicy, load_policy

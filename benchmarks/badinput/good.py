@@ -43,7 +43,8 @@ class Good:
 
         from vla_agent.models.backbone import Backbone
         from vla_agent.models.head import HeadConfig
-        from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
+        from vla_agent.models.pointing_config import PointingVLMConfig
+        from vla_agent.models.pointing_vlm import PointingVLM
         from vla_agent.policy import VLAPolicy
         from vla_agent.training.tokenizer import build_tokenizer
 

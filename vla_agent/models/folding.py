@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vla_agent.models.pointing_vlm import FilmBlock, Looked, PointingVLM
+from vla_agent.models.pointing_layers import FilmBlock
+from vla_agent.models.pointing_vlm import Looked, PointingVLM
 
 
 class Conv(NamedTuple):

@@ -32,69 +32,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 from transformers.utils import ModelOutput
 
-
-class PointingVLMConfig(PretrainedConfig):
-    """Sizes of a `PointingVLM`.
-
-    Args:
-        vocab_size: tokens of the tokenizer beside it.
-        hidden_size: C, width of text, slots and hidden tokens; ``num_attention_heads`` divides it.
-        stem_channels: (C4, C8) channels at a quarter and an eighth of the picture's size.
-        film_blocks: text-conditioned convolutions at an eighth of the size.
-        text_layers, fusion_layers, decoder_layers: transformer depths.
-        num_names: shapes and colours that the stem learns to tell apart.
-        num_views, num_roles, num_queries: V, R and Q.
-        move_kernel: cells along a side of the kernel that moves a candidate (odd); 0 for no moving.
-        image_size: (H, W), multiples of 8.
-        dropout: of the transformers.
-    """
-
-    model_type = "pointing_vlm"
-
-    def __init__(
-        self,
-        vocab_size: int = 512,
-        hidden_size: int = 128,
-        num_attention_heads: int = 4,
-        stem_channels: tuple[int, int] = (48, 96),
-        film_blocks: int = 2,
-        text_layers: int = 2,
-        fusion_layers: int = 2,
-        decoder_layers: int = 1,
-        num_names: tuple[int, int] = (9, 8),
-        num_views: int = 2,
-        num_roles: int = 2,
-        num_queries: int = 4,
-        move_kernel: int = 0,
-        image_size: tuple[int, int] = (96, 96),
-        max_text_length: int = 40,
-        dropout: float = 0.0,
-        pad_token_id: int = 0,
-        bos_token_id: int = 1,
-        eos_token_id: int = 2,
-        **kwargs: Any,
-    ) -> None:
-        self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.num_attention_heads = num_attention_heads
-        self.stem_channels = list(stem_channels)
-        self.film_blocks = film_blocks
-        self.text_layers = text_layers
-        self.fusion_layers = fusion_layers
-        self.decoder_layers = decoder_layers
-        self.num_names = list(num_names)
-        self.num_views = num_views
-        self.num_roles = num_roles
-        self.num_queries = num_queries
-        self.move_kernel = move_kernel
-        self.image_size = list(image_size)
-        self.max_text_length = max_text_length
-        self.dropout = dropout
-        super().__init__(pad_token_id=pad_token_id, bos_token_id=bos_token_id, eos_token_id=eos_token_id, **kwargs)
-        self.pad_token_id, self.bos_token_id, self.eos_token_id = pad_token_id, bos_token_id, eos_token_id
+from vla_agent.models.pointing_config import PointingVLMConfig
+from vla_agent.models.pointing_layers import ConvBlock, FilmBlock, Move, TextEncoder, transformer_layer
 
 
 @dataclass
@@ -150,107 +92,6 @@ class PointingOutput(ModelOutput):
     mix: Tensor | None = None
 
 
-class FilmBlock(nn.Module):
-    """Residual 3x3 convolution whose channels a text vector scales and shifts."""
-
-    def __init__(self, channels: int, text: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        self.film = nn.Linear(text, 2 * channels)
-
-    def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        scale, shift = self.film(text)[:, :, None, None].chunk(2, dim=1)
-        return x + F.relu(self.norm(self.conv(x)) * (1 + scale) + shift)
-
-
-class ConvBlock(nn.Module):
-    """Residual 3x3 convolution."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + F.relu(self.norm(self.conv(x)))
-
-
-class Move(nn.Module):
-    """One more candidate: that of a thing which the prompt names, moved by what the text says.
-
-    Nothing else goes in, so that it cannot learn to do without the thing.  The kernel is a Gaussian whose centre the
-    text gives: a free kernel settles on one cell before it has seen all directions, and then learns no more.
-    """
-
-    NAMED = 2  # the first queries ask for the things that the prompt names
-
-    def __init__(self, config: PointingVLMConfig) -> None:
-        super().__init__()
-        c, self.size = config.hidden_size, config.move_kernel
-        self.centre = nn.Linear(c, config.num_views * 2)
-        self.spread = nn.Parameter(torch.zeros(config.num_views))
-        self.of_named = nn.Linear(c, self.NAMED)
-        self.share = nn.Linear(c, config.num_roles)
-
-    def forward(self, asked: Tensor, kernel: Tensor, hint: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Asked (B, V, Q, h*w) log-probabilities, the text's `kernel`, hint (B, C), size (h, w).
-
-        Returns:
-            the moved candidate (B, V, 1, h*w), log-probabilities, and its share's logit in each role's map (B, R, 1).
-        """
-        b, v = asked.shape[:2]
-        weights = self.of_named(hint).float().log_softmax(-1)[:, None, :, None]  # (B, 1, NAMED, 1)
-        prob = (asked[:, :, : self.NAMED] + weights).logsumexp(2).exp().view(1, b * v, *size)
-        kernel = kernel.reshape(b * v, 1, self.size, self.size)
-        moved = F.conv2d(prob, kernel, padding=self.size // 2, groups=b * v).view(b, v, 1, -1)
-        moved = moved.clamp_min(1e-7)  # nothing is impossible; what is moved out of the picture is spread over it
-        return (moved / moved.sum(-1, keepdim=True)).log(), self.share(hint).float()[..., None]
-
-    def kernel(self, text: Tensor) -> Tensor:
-        """(B, C) -> (B, V, size, size): a Gaussian around where the text moves things to, cells right and down."""
-        reach = self.size // 2
-        taps = torch.arange(reach, -reach - 1, -1, device=text.device)  # a correlation: the tap -1 moves by 1
-        centre = self.centre(text).float().view(len(text), -1, 2).clamp(-reach, reach)
-        along = -(taps - centre[..., None]).square() / (
-            2 * self.spread.exp().square()[:, None, None]
-        )  # (B, V, 2, size)
-        return (along[:, :, 1, :, None] + along[:, :, 0, None, :]).flatten(2).softmax(-1)
-
-
-def _layer(config: PointingVLMConfig) -> nn.TransformerEncoderLayer:
-    return nn.TransformerEncoderLayer(
-        config.hidden_size,
-        config.num_attention_heads,
-        4 * config.hidden_size,
-        config.dropout,
-        activation="gelu",
-        batch_first=True,
-        norm_first=True,
-    )
-
-
-class TextEncoder(nn.Module):
-    """Token embedding, bidirectional transformer, and a summary by learned attention pooling."""
-
-    def __init__(self, config: PointingVLMConfig) -> None:
-        super().__init__()
-        c = config.hidden_size
-        self.embed = nn.Embedding(config.vocab_size, c, padding_idx=config.pad_token_id)
-        self.position = nn.Parameter(torch.randn(config.max_text_length, c) * 0.02)
-        self.layers = nn.ModuleList(_layer(config) for _ in range(config.text_layers))
-        self.pool = nn.Linear(c, 4)
-        self.out = nn.Linear(4 * c, c)
-
-    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L) ids and 1/0 mask -> tokens (B, L, C) and summary (B, C)."""
-        x = self.embed(ids) + self.position[: ids.shape[1]]
-        for layer in self.layers:
-            x = layer(x, src_key_padding_mask=mask == 0)
-        weights = self.pool(x).masked_fill((mask == 0)[..., None], -1e4).softmax(dim=1)  # (B, L, 4)
-        return x, self.out(torch.einsum("blk,blc->bkc", weights, x).flatten(1))
-
-
 class PointingVLM(PreTrainedModel):
     """See the module's head.  Loads and saves through ``AutoModelForImageTextToText``."""
 
@@ -299,7 +140,7 @@ class PointingVLM(PreTrainedModel):
         self.slot_kind = nn.Parameter(torch.randn(views * roles, c) * 0.02)
         self.grid = nn.Linear(c8, c)
         self.grid_kind = nn.Parameter(torch.randn(views * self.GRID**2, c) * 0.02)
-        self.fusion = nn.ModuleList(_layer(config) for _ in range(config.fusion_layers))
+        self.fusion = nn.ModuleList(transformer_layer(config) for _ in range(config.fusion_layers))
         self.fusion_norm = nn.LayerNorm(c)
         self.height = nn.Sequential(nn.Linear(views * roles * (c + 3), c), nn.GELU(), nn.Linear(c, roles))
         self.ground = nn.Sequential(nn.Linear(3, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 2))

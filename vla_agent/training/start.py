@@ -9,7 +9,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from vla_agent.errors import CheckpointError, RecipeError
 from vla_agent.models.backbone import Backbone
-from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
+from vla_agent.models.pointing_config import PointingVLMConfig
+from vla_agent.models.pointing_vlm import PointingVLM
 from vla_agent.training.recipe import BackboneSizes
 
 MOST_NEW = 0.5  # share of the parameters that may begin untrained

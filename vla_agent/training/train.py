@@ -25,7 +25,8 @@ from vla_agent.errors import RecipeError
 from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.heads import HeadConfig
-from vla_agent.models.pointing_vlm import PointingVLM, PointingVLMConfig
+from vla_agent.models.pointing_config import PointingVLMConfig
+from vla_agent.models.pointing_vlm import PointingVLM
 from vla_agent.models.vlm_backbone import VLMBackbone, VLMOptions
 from vla_agent.models.vlm_files import OPTIONS, open_vlm
 from vla_agent.parties import contract_of
