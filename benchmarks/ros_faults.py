@@ -93,12 +93,6 @@ def wilson(k: int, n: int, z: float = 1.96) -> list[float]:
     return [max(0.0, centre - half), min(1.0, centre + half)]
 
 
-def _moving(graph: Graph) -> None:
-    """Until the arm moves, with the supervisor reset where it has stopped."""
-    if not graph.set_in_motion():
-        raise RuntimeError(f"the graph does not move: {graph.processes.ended()}; {graph.diagnostics}")
-
-
 def _delay(graph: Graph, began: float, patience: int = 20) -> float:
     """Control periods from ``began`` (s) to the stop; infinite where there is none, or it does not last."""
     period = graph.robot.period
@@ -115,7 +109,7 @@ def _lasts(graph: Graph) -> bool:
 
 
 def _sensor(graph: Graph, fault: str) -> float:
-    _moving(graph)
+    graph.require_motion()
     period, jumped = graph.robot.period, graph.jumped_to
     graph.set("sim_robot_node", "fault", fault)
     # a frozen camera shows its last picture once before it shows it again
@@ -130,7 +124,7 @@ def _sensor(graph: Graph, fault: str) -> float:
 
 def _policy(graph: Graph, policy: Swing, fault: str) -> float:
     """From the control step after the last usable action to the first hold, which a latched stop must follow."""
-    _moving(graph)
+    graph.require_motion()
     policy.fault = fault
     graph.wait(lambda: graph.stopped is True, 60 * graph.robot.period / PACE + 5)
     policy.mend()
@@ -145,7 +139,7 @@ def _policy(graph: Graph, policy: Swing, fault: str) -> float:
 def _flood(graph: Graph) -> float:
     from std_msgs.msg import String
 
-    _moving(graph)
+    graph.require_motion()
     began = graph.time
     flood = threading.Thread(target=_say, args=(graph, [String(data=f"task {k}") for k in range(FLOOD)]))
     flood.start()
@@ -161,14 +155,14 @@ def _say(graph: Graph, texts: list[Any]) -> None:
 
 
 def _estop(graph: Graph) -> float:
-    _moving(graph)
+    graph.require_motion()
     began = graph.time
     graph.call("safety/estop")
     return _delay(graph, began)
 
 
 def _kill(graph: Graph, name: str) -> float:
-    _moving(graph)
+    graph.require_motion()
     began = graph.time
     graph.processes.kill(name)
     delay = _delay(graph, began)
@@ -178,7 +172,7 @@ def _kill(graph: Graph, name: str) -> float:
 
 def cut(graph: Graph, hosts: ros_network.Hosts) -> float:
     """Pull the cable between policy and robot; it is mended while the stop has to last."""
-    _moving(graph)
+    graph.require_motion()
     began = graph.time
     hosts.cut()
     delay = _delay(graph, began)
@@ -188,7 +182,7 @@ def cut(graph: Graph, hosts: ros_network.Hosts) -> float:
 
 def _kill_safety(graph: Graph) -> float:
     """0 where nothing reaches the robot after the kill."""
-    _moving(graph)
+    graph.require_motion()
     graph.processes.kill("safety_node")
     graph.pause(1)
     count = len(graph.targets)

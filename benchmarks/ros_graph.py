@@ -19,6 +19,8 @@ from vla_agent.robot import load_robot
 # For machines that are busy with something else: seconds to wait for anything, and simulated seconds in one second.
 PATIENCE = float(os.environ.get("VLA_AGENT_PATIENCE", "240"))
 PACE = float(os.environ.get("VLA_AGENT_PACE", "0.1"))
+# A ROS domain for this process alone; those over 101 share their ports with what Linux gives to anyone.
+DOMAIN = str(1 + os.getpid() % 101)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Graph:
         before: Mapping[str, Sequence[str]] | None = None,
         **values: Value,
     ) -> None:
-        os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 200)
+        os.environ["ROS_DOMAIN_ID"] = DOMAIN
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         defaults = {name: argument.default for name, argument in arguments_of("sim").items()}
         self.processes = Processes("sim", defaults | values, logs, without, PATIENCE, before or {})
@@ -197,6 +199,12 @@ class Graph:
             if self.wait(lambda: self.stopped is False and len(self.targets) > since + 10 and not self.rests(), 1.0):
                 return True
         return False
+
+    def require_motion(self) -> None:
+        """As `set_in_motion`; what all nodes tell is in the error where nothing moves."""
+        if not self.set_in_motion():
+            logs = "\n".join(f"--- {name}\n{self.processes.tail(name)}" for name in self.processes.names)
+            raise RuntimeError(f"nothing moves: {self.processes.ended()}; {self.diagnostics}\n{logs}")
 
     def rest(self) -> None:
         """Have the policy stop, as someone does who publishes an empty instruction."""

@@ -67,8 +67,7 @@ def _through_the_graph(limits: dict[tuple[str, int], int]) -> dict[tuple[str, in
     results = {}
     values: dict[str, Any] = {"real_time_factor": PACE, "policy": str(POLICY)}
     with tempfile.TemporaryDirectory() as folder, Graph(Path(folder), **values) as graph:
-        if not graph.wait(lambda: graph.stopped is False and graph.actions > 0):
-            raise RuntimeError(graph.processes.ended())
+        graph.require_motion()
         for (name, seed), limit in limits.items():
             graph.episode(seed, name)
             began = graph.time

@@ -34,8 +34,7 @@ def run() -> dict[str, Any]:
         tempfile.TemporaryDirectory() as folder,
         Graph(Path(folder), policy=str(POLICY), real_time_factor=1.0) as graph,
     ):
-        if not graph.wait(lambda: graph.stopped is False and graph.actions > WARM):
-            raise RuntimeError(f"nothing moves: {graph.processes.ended()}; {graph.diagnostics}")
+        graph.require_motion()
         period = graph.robot.period
         while sum(len(part) for part in intervals) * period < 60 * MINUTES:
             graph.episode(FIRST_SEED + seed)

@@ -92,8 +92,8 @@ def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, Swing().served() as server:
         graph = Graph(Path(folder), ("sim_robot_node",), policy=server.url, instruction="swing", real_time_factor=1.0)
         with graph, Sensors(graph) as sensors:
-            if not graph.wait(lambda: graph.stopped is False and graph.actions > WARM):
-                raise RuntimeError(f"nothing moves: {graph.processes.ended()}; {graph.diagnostics}")
+            graph.require_motion()
+            graph.wait(lambda: graph.actions > WARM)
             first, until = graph.actions, time.monotonic() + SECONDS
             graph.wait(lambda: time.monotonic() > until or graph.stopped is True, 2 * SECONDS)
             actions, arrivals, shown = graph.acted[first:], list(graph.arrivals), list(sensors.shown)

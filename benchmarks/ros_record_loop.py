@@ -67,7 +67,7 @@ def record(folder: Path) -> str:
             recorder = Processes("record", values, folder / "logs", ("camera_node",), PATIENCE)
             recorder.start()
             try:
-                _require(graph.wait(lambda: graph.stopped is not None and graph.actions > 0), "the graph does not move")
+                graph.require_motion()
                 graph.call("record/discard")  # until the recorder is there
                 instruction = graph.episode(SEED, TASK)
                 _require(*graph.call("record/start"))

@@ -62,8 +62,7 @@ def run() -> dict[str, Any]:
 
 def _end_moving(graph: Graph, name: str, number: signal.Signals, rng: np.random.Generator) -> str:
     """What went wrong, empty where nothing did."""
-    if not graph.set_in_motion():
-        raise RuntimeError(f"nothing moves: {graph.processes.ended()}; {graph.diagnostics}")
+    graph.require_motion()
     graph.pause(20 * rng.random())
     targets = len(graph.targets)
     code = _signal(graph, name, number)

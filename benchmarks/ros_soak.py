@@ -56,7 +56,7 @@ def _cycle(logs: Path) -> list[str]:
     from benchmarks.ros_graph import Graph
 
     with Graph(logs, policy=str(POLICY), real_time_factor=1.0) as graph:
-        moved = graph.wait(lambda: graph.actions > 10)
+        moved = graph.set_in_motion()
         return ([] if moved else ["a graph that does not move"]) + _stop(graph)
 
 
@@ -84,8 +84,7 @@ def _hour(logs: Path, wrong: list[str]) -> dict[str, list[float]]:
     from benchmarks.ros_graph import Graph
 
     with Graph(logs, policy=str(POLICY), real_time_factor=1.0) as graph:
-        if not graph.wait(lambda: graph.actions > 10):
-            raise RuntimeError(f"nothing moves: {graph.processes.ended()}")
+        graph.require_motion()
         watched = {name: psutil.Process(graph.processes.process(name).pid) for name in graph.processes.names}
         memory: dict[str, list[float]] = {name: [] for name in watched}
         began = time.monotonic()

@@ -26,8 +26,8 @@ def moves(graph: Graph, least: float = 0.05) -> bool:
 
 def test_the_shipped_policy_moves_the_arm_and_a_camera_that_stops_holds_it(tmp_path):
     with Graph(tmp_path, real_time_factor=PACE) as graph:
-        assert moves(graph), graph.processes.ended()
-        assert graph.stopped is False and graph.actions
+        graph.require_motion()
+        assert moves(graph) and graph.actions
         graph.set("sim_robot_node", "fault", "camera_stop")
         assert graph.wait(lambda: graph.stopped is True)
         assert graph.wait(graph.rests), "the robot was not told to hold"

@@ -15,7 +15,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("rosbags")
 pytest.importorskip("websockets")
 
-from benchmarks.ros_graph import PACE, PATIENCE  # noqa: E402
+from benchmarks.ros_graph import DOMAIN, PACE, PATIENCE  # noqa: E402
 from benchmarks.ros_policy import Demonstrated  # noqa: E402
 from sim.env import TabletopEnv  # noqa: E402
 from vla_agent.robot import load_robot  # noqa: E402
@@ -25,7 +25,7 @@ TASK, SEED = "press_button", 3
 
 def up(graph: str, logs: Path, *arguments: str) -> str:
     """Run ``vla-agent up`` to its end; what the nodes logged."""
-    env = dict(os.environ, ROS_DOMAIN_ID=str(1 + os.getpid() % 200))
+    env = dict(os.environ, ROS_DOMAIN_ID=DOMAIN)
     words = [sys.executable, "-m", "vla_agent", "up", graph, "--logs", str(logs), "--real_time_factor", str(PACE)]
     try:
         done = subprocess.run([*words, *arguments], env=env, capture_output=True, text=True, timeout=2 * PATIENCE)
