@@ -238,3 +238,36 @@ def test_the_controller_moves_the_end_effector_by_its_deltas_and_a_preview_chang
     for _ in range(10):
         joints = arm.command(action * 0, joints)
     assert np.allclose(arm.forward(joints)[0] - before, [0.1, 0, 0], atol=0.01)
+
+
+def test_what_a_preview_takes_over_from_the_one_before_is_what_it_would_compute():
+    """Chunks of eight actions, one step at a time; in between the arm lags behind, and once it rests."""
+    rng = np.random.default_rng(0)
+    actions = np.repeat(rng.uniform(-0.01, 0.01, (4, 7)), 8, axis=0)
+    kept = ArmController(ROBOT, "ee_delta")
+    kept.rest(HOME, 0.0)
+    measured, done = HOME, []
+    for k in range(24):
+        if k == 12:
+            kept.pause()
+        behind = measured - (0.05 if k == 18 else 0.0)
+        fresh = ArmController(ROBOT, "ee_delta")  # it has the same history, and has never looked ahead
+        fresh.rest(HOME, 0.0)
+        done.append((actions[k], behind))
+        for n, (action, joints) in enumerate(done):
+            if n == 12:
+                fresh.pause()
+            fresh.command(action, joints)
+        measured = kept.command(actions[k], behind)
+        ahead = actions[k + 1 : 8 * (k // 8 + 1)]
+        assert np.allclose(kept.preview(ahead), fresh.preview(ahead), atol=1e-6)
+
+
+def test_a_stop_before_the_first_joint_state_tells_the_robot_nothing_and_then_to_hold_where_it_is():
+    supervisor = Supervisor(ROBOT)
+    assert supervisor.stop("e-stop", "a test", 0.0) is None
+    assert supervisor.tick(0.1, 0.1) is None
+    elsewhere = HOME + 0.2
+    supervisor.measured(elsewhere, 0.5, 0.2, 0.2)
+    held = supervisor.tick(0.3, 0.3)
+    assert np.allclose(held.joints, elsewhere) and held.gripper == 0.5

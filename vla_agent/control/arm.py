@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sim.control import Controller
@@ -10,6 +12,8 @@ from vla_agent.control.model_arm import ModelController
 from vla_agent.control.shaping import Shaper
 from vla_agent.errors import RobotError
 from vla_agent.robot import Robot
+
+SAME = 1e-6  # rad: joints nearer than this are where they were foreseen
 
 MODES = {"ee_translation": "ee_delta", "joint_position": "joint_position"}
 
@@ -41,6 +45,15 @@ def controller_of(robot: Robot, mode: str) -> Controller | ModelController:
     return Controller(mode) if robot.kinematics == "package://sim" else ModelController(robot, mode)
 
 
+class Foreseen(NamedTuple):
+    """A previewed step: its action (A,), its joint target (J,) and the states that it leads to."""
+
+    action: np.ndarray
+    target: np.ndarray
+    controller: tuple[np.ndarray, ...]
+    shaper: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 class ArmController:
     """End-effector deltas (7,) or joint positions (J + 1,), each with the gripper last, to joint targets (J,) rad.
 
@@ -63,6 +76,7 @@ class ArmController:
             )
         self._shaper = Shaper(robot)
         self._starting = True
+        self._foreseen: list[Foreseen] = []
         self.gripper = 0.0
 
     def forward(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,12 +112,33 @@ class ArmController:
         return self._shaper.step(controller.joints)
 
     def preview(self, actions: np.ndarray) -> np.ndarray:
-        """(N, J) rad: the joint targets that ``actions`` (N, A) would give next; changes nothing."""
+        """(N, J) rad: the joint targets that ``actions`` (N, A) would give next; changes nothing.
+
+        What the preview before has computed of the same actions, from the same place, is not computed again.
+        """
         saved, shaped, gripper = self._controller.get_state(), self._shaper.get_state(), self.gripper
-        targets = np.empty((len(actions), len(shaped[0])))
-        for k, action in enumerate(actions):
-            targets[k] = self.command(action, self._shaper.position)
+        steps = self._still_foreseen(actions)
+        if steps:
+            self._controller.set_state(steps[-1].controller)
+            self._shaper.set_state(steps[-1].shaper)
+        for action in actions[len(steps) :]:
+            target = self.command(action, self._shaper.position)
+            steps.append(Foreseen(action, target, self._controller.get_state(), self._shaper.get_state()))
         self._controller.set_state(saved)
         self._shaper.set_state(shaped)
-        self.gripper = gripper
-        return targets
+        self.gripper, self._foreseen = gripper, steps
+        return np.array([step.target for step in steps]).reshape(len(steps), len(shaped[0]))
+
+    def _still_foreseen(self, actions: np.ndarray) -> list[Foreseen]:
+        """The steps of the preview before that ``actions`` begin with, where its first step led to where we are."""
+        if not self._foreseen:
+            return []
+        now, then = (self._controller.joints, *self._shaper.get_state()[:2]), self._foreseen[0]
+        if any(np.abs(a - b).max() > SAME for a, b in zip(now, (then.controller[0], *then.shaper[:2]), strict=True)):
+            return []
+        same = 0
+        for step, action in zip(self._foreseen[1:], actions, strict=False):
+            if not np.array_equal(step.action, action):
+                break
+            same += 1
+        return self._foreseen[1 : 1 + same]

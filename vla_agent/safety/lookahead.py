@@ -65,16 +65,16 @@ class LookAhead:
         self._model = spec.compile()
         self._data = mujoco.MjData(self._model)
         self._qpos = np.array([self._model.joint(name).qposadr[0] for name in robot.joint_names])
-        self._site = self._model.site(robot.end_effector).id
-        self._low, self._high = np.array(robot.workspace.low), np.array(robot.workspace.high)
+        self._joints, self._end = self._data.qpos, self._data.site_xpos[self._model.site(robot.end_effector).id]
+        self._low, self._high = robot.workspace.low, robot.workspace.high
 
     def check(self, joints: np.ndarray) -> str | None:
         """None where the robot may be at ``joints`` (J,) rad, else what it would touch or leave, in words."""
         model, data = self._model, self._data
-        data.qpos[self._qpos] = joints
+        self._joints[self._qpos] = joints
         mujoco.mj_kinematics(model, data)
-        position = data.site_xpos[self._site]
-        if (position < self._low).any() or (position > self._high).any():
+        position = self._end.tolist()  # three numbers are compared faster than an array
+        if not all(low <= x <= high for low, x, high in zip(self._low, position, self._high, strict=True)):
             where = ", ".join(f"{x:.3f}" for x in position)
             return f"the end effector would be at ({where}) m, outside its workspace"
         mujoco.mj_collision(model, data)

@@ -68,6 +68,7 @@ class Supervisor:
         self._lookahead = LookAhead(self.robot)
         self._steps = max(1, round(self.robot.lookahead.seconds / self.robot.period))
         self._measured: np.ndarray | None = None
+        self._placed = False  # whether the limits know where the arm is; before that it is told nothing
         self._measured_at = self._measured_stamp = -np.inf
         self._commanded_at = self._stamp = -np.inf
         self._held_at = -np.inf
@@ -90,7 +91,10 @@ class Supervisor:
                 k = int(np.argmax(np.abs(joints - self._measured) - allowed))
                 step = joints[k] - self._measured[k]
                 self.stop("joint state", f"{self.robot.joint_names[k]} jumped by {step:.3f} rad", now)
-        if self.mode == IDLE and self._measured is None:
+        if not self._placed:
+            self._limits.rest(joints)
+            self._placed = True
+        if self._measured is None:
             self._gripper = gripper
         self._measured, self._measured_at, self._measured_stamp = joints, now, stamp
 
@@ -151,8 +155,11 @@ class Supervisor:
 
     # -- stopping and starting -----------------------------------------------------------------------------------
 
-    def stop(self, kind: str, reason: str, now: float) -> Target:
-        """Stop and latch; the first reason is kept.  Returns the first target of the decelerating stop."""
+    def stop(self, kind: str, reason: str, now: float) -> Target | None:
+        """Stop and latch; the first reason is kept.  Returns the first target of the decelerating stop.
+
+        None before the first joint state: where the arm is to hold is not known yet.
+        """
         if self.mode != STOPPED:
             if self.mode == IDLE and self._measured is not None:
                 self._limits.rest(self._measured)
@@ -206,7 +213,9 @@ class Supervisor:
 
     # -- insides -------------------------------------------------------------------------------------------------
 
-    def _hold(self, now: float) -> Target:
+    def _hold(self, now: float) -> Target | None:
+        if not self._placed:
+            return None
         self._held_at = now
         joints = self._limits.decelerated()
         self._limits.accept(joints)
