@@ -77,7 +77,7 @@ class Graph:
 
     def __enter__(self) -> Graph:
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.executors import SingleThreadedExecutor  # that on events does not bear clients that come and go
         from rclpy.signals import SignalHandlerOptions
 
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
@@ -117,7 +117,7 @@ class Graph:
         node, spec = self.node, self.robot.controller
         node.create_subscription(Clock, "/clock", self._clock, 10)
         node.create_subscription(Bool, "safety/stopped", self._stopped, LATCHED)
-        node.create_subscription(JointTrajectory, spec.topic, self._target, 50)
+        node.create_subscription(JointTrajectory, spec.topics(hardware=False)[0], self._target, 50)
         node.create_subscription(JointState, self.robot.joint_states, self._state, SENSORS)
         node.create_subscription(JointTrajectory, "policy/action", self._action, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._status, 50)

@@ -20,26 +20,24 @@ TARGET = 15.0
 UNIT = "ms"
 BETTER = "lower"
 SECONDS = float(os.environ.get("VLA_AGENT_LATENCY_SECONDS", "60"))
-CAMERA_HZ, STATE_HZ, CLOCK_HZ = 30, 100, 300
+CAMERA_HZ, STATE_HZ, TICK_HZ = 30, 100, 300  # TICK_HZ: how often the robot looks what is due
 WARM = 40  # commands
 SLACK = 0.005  # s, by which a command may seem to come before its action: one thread listens to both
 
 
 class Sensors:
-    """Cameras, joint states and clock of a robot that is at once where it is told to be.
+    """Cameras and joint states of a robot that is at once where it is told to be, by the clock of the machine.
 
     ``shown``: of each pair of pictures, the stamp (s) and when it went out (s, `time.perf_counter`).
     """
 
     def __init__(self, graph: Any) -> None:
-        from rosgraph_msgs.msg import Clock
         from sensor_msgs.msg import Image, JointState
 
         from vla_agent.nodes.process import SENSORS
 
         node, robot = graph.node, graph.robot
         self._graph, self._robot = graph, robot
-        self._clock = node.create_publisher(Clock, "/clock", 10)
         self._joints = node.create_publisher(JointState, robot.joint_states, 10)
         self._cameras = [(node.create_publisher(Image, c.topic, SENSORS), c.frame) for c in robot.cameras]
         rng = np.random.default_rng(0)
@@ -57,21 +55,18 @@ class Sensors:
         self._thread.join()
 
     def _run(self) -> None:
-        from rosgraph_msgs.msg import Clock
-
         from vla_agent.nodes import messages
 
         began, k = time.perf_counter(), 0
         names = [*self._robot.joint_names, self._robot.gripper.joint]
         while not self._ended.is_set():
-            time.sleep(max(0.0, began + k / CLOCK_HZ - time.perf_counter()))
-            stamp = 1.0 + time.perf_counter() - began
-            self._clock.publish(Clock(clock=messages.stamp_of(stamp)))
-            if k % (CLOCK_HZ // STATE_HZ) == 0:
+            time.sleep(max(0.0, began + k / TICK_HZ - time.perf_counter()))
+            stamp = time.time()
+            if k % (TICK_HZ // STATE_HZ) == 0:
                 joints = self._graph.targets[-1][1] if self._graph.targets else np.array(self._robot.home)
                 positions = np.append(joints, self._robot.gripper.open)
                 self._joints.publish(messages.joint_state_message(names, positions, stamp, self._robot.base_frame))
-            if k % (CLOCK_HZ // CAMERA_HZ) == 0:
+            if k % (TICK_HZ // CAMERA_HZ) == 0:
                 self._show(stamp)
             k += 1
 
@@ -92,6 +87,8 @@ def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, Swing().served() as server:
         graph = Graph(Path(folder), ("sim_robot_node",), policy=server.url, instruction="swing", real_time_factor=1.0)
         with graph, Sensors(graph) as sensors:
+            for name in graph.processes.names:  # as on a robot: no node waits for /clock
+                graph.set(name, "use_sim_time", False)
             graph.require_motion()
             graph.wait(lambda: graph.actions > WARM)
             first, until = graph.actions, time.monotonic() + SECONDS

@@ -95,6 +95,18 @@ class Reporter:
             logger.error(message)
 
 
+def make_executor() -> Any:
+    """rclpy's executor on events where it has one: that on wait sets costs up to a millisecond a message.
+
+    It fails where another thread destroys what it waits for; a node's own threads do not touch ROS.
+    """
+    try:
+        from rclpy.experimental.events_executor import EventsExecutor
+    except ImportError:  # before Kilted
+        return SingleThreadedExecutor()
+    return EventsExecutor()
+
+
 def run(make: Callable[[], Any]) -> None:
     """Spin the node that ``make`` makes until SIGINT or SIGTERM; then ``node.final()``, and leave with exit code 0.
 
@@ -102,12 +114,14 @@ def run(make: Callable[[], Any]) -> None:
     Bad input (a `VlaAgentError`) is printed, exit code 2; a fault of the program leaves with 3.
     """
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    code, executor = 0, SingleThreadedExecutor()
+    code, executor = 0, make_executor()
     node: Any = None
     try:
         if not STOP.is_set():
             node = make()
             executor.add_node(node)
+        gc.collect()
+        gc.freeze()  # what was imported is not looked through again while the robot moves
         while not STOP.is_set() and rclpy.ok():
             executor.spin_once(timeout_sec=0.1)
     except VlaAgentError as error:
