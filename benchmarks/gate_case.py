@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.evaluations import POLICY, ROOT
 from vla_agent.gate import keys
 from vla_agent.gate.canonical import digest
+from vla_agent.gate.certificate import FORMAT
 from vla_agent.gate.hashes import policy_files, simulator_files
 from vla_agent.gate.runner import run_gate
 from vla_agent.gate.spec import hash_gate
@@ -47,7 +48,8 @@ class Case:
 
 def make(root: Path) -> Case:
     """The case below ``root``: the shipped policy's copy, with the smoke gate's evidence and certificate."""
-    kept = ROOT / "runs" / "bench" / f"case-{digest([policy_files(POLICY), simulator_files(), hash_gate(GATE)])[:12]}"
+    made_of = digest([policy_files(POLICY), simulator_files(), hash_gate(GATE), FORMAT])
+    kept = ROOT / "runs" / "bench" / f"case-{made_of[:12]}"
     if not (kept / "out" / "certificate.json").exists():
         shutil.rmtree(kept, ignore_errors=True)
         case = Case(kept)

@@ -1,17 +1,22 @@
-"""What must not reach hardware, against the function that the robot's nodes ask."""
+"""What must not reach hardware, against the function that the robot's nodes ask, and against the running nodes."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.gate_case import Case
 
 NAME = "gate-enforce"
-TITLE = "uncertified, failed, expired, revoked, tampered, other robot, camera, adapter, rate, slower machine: refused"
+TITLE = "uncertified, expired, tampered, other robot, adapter, rate, ...: refused by function, policy and safety node"
 TARGET = 1.0
 UNIT = "of the cases"
 BETTER = "higher"
+PATIENT = 2000.0  # ms of latency that the nodes' certificates allow: this machine may be busy
 
 
 def run() -> dict[str, Any]:
@@ -41,8 +46,8 @@ def run() -> dict[str, Any]:
         def ask(file: Path | None = case.certificate, robot: str = ROBOT, **other: Any) -> None:
             require_certificate(case.policy, file, robot, True, **(fits | other))
 
-        def resigned(**changed: Any) -> Path:
-            file = Path(folder) / "changed.json"
+        def resigned(name: str = "changed", **changed: Any) -> Path:
+            file = Path(folder) / f"{name}.json"
             write_certificate(file, sign({**certificate.payload, **changed}, private))
             return file
 
@@ -109,8 +114,9 @@ def run() -> dict[str, Any]:
                 outcome, right = "LET THROUGH", False
             except VlaAgentError as error:
                 outcome, right = error.what, key in str(error.key)
-            rows.append({"case": name, "right": right, "refused_because": outcome})
+            rows.append({"asked": "function", "case": name, "right": right, "refused_because": outcome})
         ask()
+        rows += _nodes(case, resigned, Path(folder) / "nodes")
     good = sum(bool(r["right"]) for r in rows)
     return {
         "value": good / len(rows),
@@ -118,7 +124,76 @@ def run() -> dict[str, Any]:
         "interval": list(clopper_pearson(good, len(rows))),
         "seeds": "none",
         "rows": rows,
-        "notes": "the library function `vla_agent.gate.enforce.require_certificate` with the shipped policy and a real "
-        "certificate of the smoke gate; what is certified was let through before and after. The nodes that call it are "
-        "not part of this measurement",
+        "notes": "the shipped policy and a real certificate of the smoke gate.  function: "
+        "`vla_agent.gate.enforce.require_certificate`; what is certified was let through before and after.  Nodes: "
+        "real processes with hardware:=true; the safety node gets its commands from a controller that this benchmark "
+        "plays, as behind a patched policy node; rows 'certified' must be let through.  A slower machine and another "
+        "way of execution are the policy node's to see",
     }
+
+
+def _nodes(case: Case, resigned: Callable[..., Path], folder: Path) -> list[dict[str, Any]]:
+    """The cases that need no other clock, against both nodes."""
+    from benchmarks.gate_nodes import ROBOT, policy_node, safety_node
+    from vla_agent.gate import keys
+    from vla_agent.robot import robot_folders
+
+    folder.mkdir()
+    changed = folder / "policy"
+    shutil.copytree(case.policy, changed)
+    (changed / "adapter_model.safetensors").write_bytes(b"x")
+    file = next(f / f"{ROBOT}.yaml" for f in robot_folders() if (f / f"{ROBOT}.yaml").is_file())
+    description = file.read_text(encoding="utf-8")
+    robots = {}
+    for name, before, after in (
+        ("camera", "name: wrist", "name: side"),
+        ("rate", "control_hz: 20", "control_hz: 40"),
+    ):
+        assert before in description
+        robots[name] = folder / f"{name}.yaml"
+        robots[name].write_text(description.replace(before, after), encoding="utf-8")
+    here: dict[str, Any] = {"robot": ROBOT, "latency": {"certified_ms": PATIENT, "measured_ms": 1.0}}
+    good = resigned("good", **here)
+    tampered = folder / "tampered.json"
+    tampered.write_bytes(good.read_bytes().replace(b'"certified_ms": ', b'"certified_ms": 1'))
+    withdrawn = folder / "keys"
+    shutil.copytree(case.keys, withdrawn)
+    revoked = resigned("revoked", **here, id="withdrawn")
+    keys.revoke("withdrawn", "a benchmark", withdrawn)
+    slow = {"certified_ms": 1.0, "measured_ms": 1.0}
+    both: dict[str, tuple[dict[str, Any], str]] = {
+        "certified": ({}, ""),
+        "uncertified": ({"certificate": ""}, "certificate"),
+        "failed the gate": ({"certificate": resigned("failed", **here, verdict="fail")}, "verdict"),
+        "expired": ({"certificate": resigned("expired", **here, expires="2026-01-02T00:00:00+00:00",
+                                             issued="2026-01-01T00:00:00+00:00")}, "expires"),
+        "revoked certificate": ({"certificate": revoked, "keys": withdrawn}, "id"),
+        "certificate changed": ({"certificate": tampered}, "signature.value"),
+        "other robot": ({"certificate": case.certificate}, "robot"),
+        "other camera": ({"robot": str(robots["camera"])}, "camera"),
+        "adapter added": ({"policy": changed}, "policy.adapter"),
+        "faster rate": ({"robot": str(robots["rate"])}, "control_hz"),
+    }  # fmt: skip
+    policy_alone: dict[str, tuple[dict[str, Any], str]] = {
+        "slower machine": ({"certificate": resigned("slow", robot=ROBOT, latency=slow)}, "latency"),
+        "other way of execution": ({"mode": "adaptive"}, "execution"),
+    }
+    usual = {"policy": case.policy, "certificate": good, "keys": case.keys}
+    rows = []
+    for node, ask, cases in (
+        ("safety node", safety_node, both),
+        ("policy node", policy_node, both | policy_alone),
+    ):
+        for k, (name, (values, key)) in enumerate(cases.items()):
+            passed, told = ask(folder / f"{node}-{k}", **(usual | values))  # type: ignore[operator]
+            right = passed if not key else not passed and key in told
+            outcome = "let through" if passed else _reason(told)
+            rows.append({"asked": node, "case": name, "right": right, "refused_because": outcome})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _reason(told: str) -> str:
+    """Of a status, or of the end of a node's log, what was refused."""
+    errors = [line for line in told.splitlines() if "[ERROR]" in line]
+    return errors[-1].split("]: ")[-1] if errors else told.removeprefix("not certified: ")

@@ -147,7 +147,7 @@ def shipped() -> Terms:
 def an_observation() -> tuple[dict[str, Any], np.ndarray]:
     """Noise in two pictures, a state, and actions (T, A) to take statistics of."""
     from sim.env import tabletop_contract
-    from vla_agent.speed.compiling import blank_observation
+    from vla_agent.execution.trial import blank_observation
 
     contract, rng = tabletop_contract((PIXELS, PIXELS)), np.random.default_rng(0)
     observation = blank_observation(contract)

@@ -11,6 +11,7 @@ from sim.env import tabletop_contract
 from vla_agent.cli import main
 from vla_agent.errors import OptionError
 from vla_agent.evaluation.execution import Execution
+from vla_agent.execution.trial import blank_observation
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.head import HeadConfig
 from vla_agent.models.pointing_config import PointingVLMConfig
@@ -21,7 +22,7 @@ from vla_agent.policy import VLAPolicy, load_policy
 from vla_agent.serving.session import share_weights
 from vla_agent.speed import profile as profiling
 from vla_agent.speed.accelerate import accelerate
-from vla_agent.speed.compiling import INSTRUCTIONS, blank_observation
+from vla_agent.speed.compiling import INSTRUCTIONS
 from vla_agent.speed.counting import Counter
 from vla_agent.speed.machine import Machine, measure
 from vla_agent.speed.parts import part, watched

@@ -93,6 +93,15 @@ class ControllerSpec(_Part):
     topic: str
     gripper_topic: str
 
+    def topics(self, hardware: bool) -> tuple[str, str]:
+        """Arm's and gripper's; without hardware both under ``sim/``, so that a simulated graph reaches no motor."""
+        arm, gripper = self.topic, self.gripper_topic
+        return (arm, gripper) if hardware else (_simulated(arm), _simulated(gripper))
+
+
+def _simulated(topic: str) -> str:
+    return f"/sim{topic}" if topic.startswith("/") else f"sim/{topic}"
+
 
 class CameraSpec(_Part):
     """A camera by the contract's name, its image topic and its frame."""
@@ -131,6 +140,10 @@ class Robot(_Part):
     @property
     def joint_names(self) -> tuple[str, ...]:
         return tuple(joint.name for joint in self.joints)
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        return tuple(camera.name for camera in self.cameras)
 
     @property
     def period(self) -> float:

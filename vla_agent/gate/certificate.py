@@ -21,13 +21,13 @@ from vla_agent.errors import CertificateError
 from vla_agent.gate.canonical import canonical, readable, write_aside
 from vla_agent.gate.keys import Key, fingerprint
 
-FORMAT = 1
+FORMAT = 2  # 2: with the way of execution
 ALGORITHM = "Ed25519"
 PARTS = ("payload", "signature")
 SIGNATURE = ("algorithm", "key", "value")
 PAYLOAD = (
-    *("format", "id", "issued", "expires", "robot", "policy", "contract", "simulator", "gate", "attempt", "latency"),
-    *("versions", "counts", "verdict", "evidence"),
+    *("format", "id", "issued", "expires", "robot", "policy", "contract", "simulator", "gate", "attempt"),
+    *("execution", "latency", "versions", "counts", "verdict", "evidence"),
 )
 
 

@@ -5,7 +5,7 @@ Imports neither torch nor the simulator's engine beyond what hashing files needs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -26,9 +26,10 @@ def require_certificate(
     robot_name: str,
     hardware: bool,
     *,
-    cameras: Mapping[str, tuple[int, int]] | None = None,
+    cameras: Mapping[str, tuple[int, int]] | Collection[str] | None = None,
     control_hz: float | None = None,
     latency_ms: float | None = None,
+    execution: str | None = None,
     keys: Path | None = None,
     now: datetime | None = None,
 ) -> Certificate | None:
@@ -42,9 +43,11 @@ def require_certificate(
         certificate_file: ``certificate.json``; None or empty where there is none.
         robot_name: as in the robot's description.
         hardware: whether real motors will move.
-        cameras: name -> (height, width) in pixels that the robot delivers to the policy.
+        cameras: name -> (height, width) in pixels that the robot delivers to the policy; or the names of all that it
+            has, where the sizes are looked at picture by picture.
         control_hz: rate at which the robot takes actions.
         latency_ms: 99th percentile of an inference on this machine, milliseconds.
+        execution: how chunks are executed, one of `vla_agent.execution.MODES`.
         keys: folder of the trusted keys and of the list of what was revoked (default: `keys_folder`).
         now: the time to judge validity by (default: the clock).
 
@@ -73,7 +76,10 @@ def require_certificate(
     for key, expected, found in changes(contract, own):
         raise _refused("the policy's contract is not the certified one", where, key, expected, found)
     if cameras is not None:
-        delivered = {name: list(size) for name, size in cameras.items()}
+        if isinstance(cameras, Mapping):
+            delivered = {name: list(size) for name, size in cameras.items()}
+        else:
+            delivered = {name: size for name, size in contract["cameras"].items() if name in cameras}
         for key, expected, found in changes(contract["cameras"], delivered):
             raise _refused("the robot's cameras are not the certified ones", file, f"cameras.{key}", expected, found)
     if control_hz is not None and control_hz != contract["control_hz"]:
@@ -84,6 +90,9 @@ def require_certificate(
         expected = f"at most {payload['latency']['certified_ms']:g} ms"
         remedy = "use a faster machine, or run the gate with this latency (delay_ms)"
         raise _refused(what, file, "latency", expected, f"{latency_ms:.1f} ms", remedy)
+    if execution is not None and execution != payload["execution"]:
+        what = "chunks are executed in another way than the certified one"
+        raise _refused(what, file, "execution", payload["execution"], execution)
     return certificate
 
 

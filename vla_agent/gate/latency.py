@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,7 @@ from sim.policies import Policy
 from sim.task import TaskFamily
 from vla_agent.evaluation.provenance import cpu_name
 from vla_agent.evaluation.workers import one_thread
-
-INFERENCES = 60
-WARM_UP = 5
+from vla_agent.execution.trial import inference_times
 
 
 def measure(policy: Policy, family: TaskFamily) -> dict[str, Any]:
@@ -23,15 +20,9 @@ def measure(policy: Policy, family: TaskFamily) -> dict[str, Any]:
     try:
         observation, info = env.reset(seed=0)
         with one_thread():
-            policy.reset(info["instruction"])
-            times = []
-            for _ in range(WARM_UP + INFERENCES):
-                begun = time.perf_counter()
-                policy.act(observation)
-                times.append(1000 * (time.perf_counter() - begun))
+            kept = inference_times(policy, observation, info["instruction"])
     finally:
         env.close()
-    kept = times[WARM_UP:]
     return {
         "median_ms": round(float(np.median(kept)), 3),
         "p99_ms": round(float(np.quantile(kept, 0.99)), 3),

@@ -129,7 +129,7 @@ def run_gate(
     told = ORACLE in gate.judged() and policy not in SCRIPTED and takes_truth(load(policy))
     untimed = tuple(d.cell for d in gate.checks.delays) if policy in SCRIPTED else ()  # they think in no time
     planner = Planner(gate, sequential_tests(gate, alpha), without=untimed + (() if told else (ORACLE,)))
-    execution = Execution(delay_ms=attempt.delay_ms)
+    execution = Execution(gate.execution, attempt.delay_ms)
     settings = {"run": attempt.run, "gate": attempt.gate} | execution.settings()
     store = Store(out, identity_of(head | {"summary": {"settings": settings}}), resume=True)
     setting = Setting(policy, planner.families, gate.split, load, execution)
@@ -243,6 +243,7 @@ def _payload(
         "simulator": simulator_files(),
         "gate": {"name": gate.name, "sha256": attempt.gate, "alpha": gate.alpha, "beta": gate.beta},
         "attempt": {"number": attempt.number, "alpha": alpha, "run": attempt.run, "entry": attempt.entry},
+        "execution": gate.execution,
         "latency": {"certified_ms": attempt.delay_ms, "measured_ms": attempt.measured.get("p99_ms", 0.0)},
         "versions": versions,
         "counts": counts_of(judged),

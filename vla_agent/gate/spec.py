@@ -114,6 +114,9 @@ class Gate(_Strict):
     delay_ms: float | None = Field(
         None, ge=0, description="latency that the policy is certified for; null: what is measured, rounded up"
     )
+    execution: Literal["open_loop", "ensemble", "adaptive", "realtime"] = Field(
+        "open_loop", description="how chunks are executed, here and then on the robot"
+    )
     checks: Checks
 
     def judged(self) -> dict[str, Check]:

@@ -7,7 +7,8 @@ parameters: policy (folder, or ws://HOST:PORT of a server), robot, mode (open_lo
   activates itself), tolerance and max_age (control periods), stalled_after (s), instruction (""), image_reliability,
   real_time_factor
 
-Configuring loads the policy and checks its contract against the robot.  Activating on hardware needs a certificate.
+Configuring loads the policy and checks its contract against the robot.  Activating on hardware needs a certificate for
+these files, this robot, this way of execution, and a latency that this machine keeps.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.control.arm import controller_of
-from vla_agent.errors import NodeError, ObservationError, VlaAgentError
+from vla_agent.errors import GateError, NodeError, ObservationError, VlaAgentError
+from vla_agent.execution.trial import blank_observation, inference_times
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.nodes import messages
 from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_qos, pace_of, robot_of, run
@@ -61,6 +63,7 @@ class PolicyNode(LifecycleNode):
         self._reporter = Reporter(self)
         self._guard = InstructionGuard()
         self._agent: Agent | None = None
+        self._latency_ms: float | None = None  # of an inference on this machine, 99th percentile; where it is hardware
         self._active = self._stopped = False
         self._inputs: list[Any] = []
         self._stop = self.create_publisher(String, "safety/stop", 10)
@@ -106,8 +109,12 @@ class PolicyNode(LifecycleNode):
 
             torch.set_num_threads(1)
         policy = load_any(folder)
-        self._contract = policy.contract
+        self._contract, self._execute = policy.contract, policy.execute
         self._robot.require(self._contract, folder)
+        self._latency_ms = None
+        if self._value("hardware"):
+            times = inference_times(policy, blank_observation(self._contract), "nothing")
+            self._latency_ms = float(np.quantile(times, 0.99))
         self._names = messages.action_names(self._contract)
         period = self._robot.period
         self._buffer = ObservationBuffer(
@@ -130,10 +137,8 @@ class PolicyNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Act on instructions from here on; on hardware only with a valid certificate."""
-        hardware, certificate = bool(self._value("hardware")), str(self._value("certificate"))
-        policy, rate = str(self._value("policy")), self._robot.control_hz
         try:
-            require_certificate(policy, certificate or None, self._robot.name, hardware, control_hz=rate)
+            self._require_certificate()
         except VlaAgentError as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
@@ -141,6 +146,27 @@ class PolicyNode(LifecycleNode):
         if self._agent is not None and self._value("instruction"):
             self._agent.instruct(str(self._value("instruction")))
         return super().on_activate(state)
+
+    def _require_certificate(self) -> None:
+        robot, hardware = self._robot, bool(self._value("hardware"))
+        require_certificate(
+            str(self._value("policy")),
+            str(self._value("certificate")),
+            robot.name,
+            hardware,
+            cameras=robot.camera_names,
+            control_hz=robot.control_hz,
+            latency_ms=self._latency_ms,
+            execution=str(self._value("mode")),
+        )
+        if hardware and int(self._value("execute")) not in (0, self._execute):
+            raise GateError(
+                "the policy is not executed as it was certified",
+                key="execute",
+                expected=f"0, or the policy's own {self._execute}",
+                found=self._value("execute"),
+                remedy="leave the parameter execute at 0",
+            )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End the stream of actions; the robot rests."""

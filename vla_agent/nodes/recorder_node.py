@@ -45,9 +45,10 @@ class RecorderNode(Node):
             "instruction": (String, LATCHED),
             "policy/action": (JointTrajectory, COMMANDS),
             "controller/joint_trajectory": (JointTrajectory, COMMANDS),
-            spec.topic: (arm, COMMANDS),
-            spec.gripper_topic: (Float64MultiArray, COMMANDS),
         }
+        for hardware in (True, False):  # whichever robot runs
+            topic, gripper_topic = spec.topics(hardware)
+            topics |= {topic: (arm, COMMANDS), gripper_topic: (Float64MultiArray, COMMANDS)}
         self._text = ""
         self._recorder = Recorder(output, {f"/{topic}": TYPES[kind] for topic, (kind, _) in topics.items()})
         self._reporter = Reporter(self)

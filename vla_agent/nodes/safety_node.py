@@ -1,15 +1,21 @@
 """safety_node: what the controller wants goes to the robot only through `safety.supervisor.Supervisor`.
 
 in:  controller/joint_trajectory, joint_states, safety/stop (String: anyone may stop), safety/deadman (Bool)
-out: what the robot takes (robot file, ``controller``), safety/stopped (Bool, latched), /diagnostics
+out: what the robot takes (robot file, ``controller``; without ``hardware`` under sim/), safety/stopped (Bool, latched),
+     /diagnostics
 services: safety/estop, safety/reset (Trigger)
-parameters: robot, real_time_factor, deadman (false)
+parameters: robot, real_time_factor, deadman (false), hardware (false), policy and certificate (of hardware)
+
+On hardware it asks for the certificate itself, whatever the policy node does: without a valid one for exactly the files
+of ``policy`` and for this robot nothing is passed on, and a reset is refused.  Once a second it looks whether the
+certificate has expired or was revoked, which stops the robot.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from datetime import datetime, timezone
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -18,7 +24,10 @@ from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from vla_agent.errors import ObservationError
+from vla_agent.errors import ObservationError, VlaAgentError
+from vla_agent.gate.certificate import Certificate, require_current
+from vla_agent.gate.enforce import require_certificate
+from vla_agent.gate.keys import keys_folder, revoked
 from vla_agent.nodes import messages
 from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, Steady, pace_of, robot_of, run
 from vla_agent.safety.supervisor import STOPPED, Command, Supervisor, Target
@@ -37,13 +46,19 @@ class SafetyNode(Node):
         self._supervisor = Supervisor(self._robot, deadman=bool(self.declare_parameter("deadman", False).value))
         self._names = [*self._robot.joint_names, self._robot.gripper.joint]
         self._reporter = Reporter(self)
+        self._hardware = bool(self.declare_parameter("hardware", False).value)
+        self._policy = str(self.declare_parameter("policy", "").value)
+        self._file = str(self.declare_parameter("certificate", "").value)
+        self._certificate: Certificate | None = None
+        self._refused = self._refusal()
         self._latencies: deque[float] = deque(maxlen=400)  # seconds from a command's arrival to its publication
         self._stopped = self.create_publisher(Bool, "safety/stopped", LATCHED)
         self._told: bool | None = None
         spec = self._robot.controller
         kind = JointTrajectory if spec.type == "joint_trajectory" else Float64MultiArray
-        self._arm = self.create_publisher(kind, spec.topic, COMMANDS)
-        self._gripper = self.create_publisher(Float64MultiArray, spec.gripper_topic, COMMANDS)
+        arm, gripper = spec.topics(self._hardware)
+        self._arm = self.create_publisher(kind, arm, COMMANDS)
+        self._gripper = self.create_publisher(Float64MultiArray, gripper, COMMANDS)
         self.create_subscription(JointTrajectory, "controller/joint_trajectory", self._command, COMMANDS)
         self.create_subscription(JointState, self._robot.joint_states, self._measured, SENSORS)
         self.create_subscription(String, "safety/stop", self._asked, 10)
@@ -53,13 +68,42 @@ class SafetyNode(Node):
         self._timer = self.create_timer(
             self._robot.period / TICKS / factor, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
+        if self._hardware:
+            self.create_timer(1.0, self._look_again, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._tell()
+
+    # -- certificate ---------------------------------------------------------------------------------------------
+
+    def _refusal(self) -> str:
+        """Why hardware may not be moved, empty where it may."""
+        if not self._hardware:
+            return ""
+        robot = self._robot
+        try:
+            self._certificate = require_certificate(
+                self._policy, self._file, robot.name, True, cameras=robot.camera_names, control_hz=robot.control_hz
+            )
+        except VlaAgentError as error:
+            self.get_logger().error(str(error))
+            return f"not certified: {error.what}: {error.key}"
+        return ""
+
+    def _look_again(self) -> None:
+        if self._certificate is None or self._supervisor.mode == STOPPED:
+            return
+        try:
+            require_current(self._certificate, revoked(keys_folder()), datetime.now(timezone.utc))
+        except VlaAgentError as error:
+            self._send(self._supervisor.stop("certificate", f"{error.what}: {error.key}", self._now()))
 
     # -- in ------------------------------------------------------------------------------------------------------
 
     def _command(self, message: JointTrajectory) -> None:
         began = time.perf_counter()
         now = self._now()
+        if self._refused:
+            self._supervisor.counts["refused without a certificate"] += 1
+            return
         try:
             rows = messages.trajectory_rows(message, self._names)
         except ObservationError as error:
@@ -104,7 +148,9 @@ class SafetyNode(Node):
         return response
 
     def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success, response.message = self._supervisor.reset(self._now())
+        self._refused = self._refusal()  # all of it: files may have been changed, or brought
+        done = (False, self._refused) if self._refused else self._supervisor.reset(self._now())
+        response.success, response.message = done
         self._tell()
         return response
 
@@ -113,8 +159,8 @@ class SafetyNode(Node):
     def _tick(self) -> None:
         self._send(self._supervisor.tick(self._now(), self._ros_time()))
         supervisor = self._supervisor
-        level = "error" if supervisor.mode == STOPPED else "ok"
-        message = f"stopped: {supervisor.reason}" if supervisor.mode == STOPPED else supervisor.mode
+        level = "error" if supervisor.mode == STOPPED or self._refused else "ok"
+        message = f"stopped: {supervisor.reason}" if supervisor.mode == STOPPED else self._refused or supervisor.mode
         self._reporter.report(level, message, **self._values())
 
     def _values(self) -> dict[str, object]:
@@ -136,7 +182,7 @@ class SafetyNode(Node):
         self._tell()
 
     def _tell(self) -> None:
-        stopped = self._supervisor.mode == STOPPED
+        stopped = self._supervisor.mode == STOPPED or bool(self._refused)
         if stopped != self._told:
             self._told = stopped
             self._stopped.publish(Bool(data=stopped))

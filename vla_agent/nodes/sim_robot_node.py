@@ -1,6 +1,6 @@
 """sim_robot_node: the simulated robot behind the topics that a real one has.
 
-in:  what the robot takes (robot file, ``controller``)
+in:  what the robot takes (robot file, ``controller``), under sim/
 out: the cameras' images, joint_states, /clock, instruction (String, latched: what the scene asks; see ``tell``)
 services: sim/reset, sim/success (Trigger).  A reset lays out the episode that the parameters ``task``, ``split`` and
   ``seed`` name and answers with its instruction; success answers ``success`` and, as message, the control steps.
@@ -61,11 +61,12 @@ class SimRobotNode(Node):
         self._cameras = {c.name: (self.create_publisher(Image, c.topic, qos), c.frame) for c in self._robot.cameras}
         self._instruction = self.create_publisher(String, "instruction", LATCHED)
         spec = self._robot.controller
+        arm, gripper = spec.topics(hardware=False)
         if spec.type == "joint_trajectory":
-            self.create_subscription(JointTrajectory, spec.topic, self._trajectory, COMMANDS)
+            self.create_subscription(JointTrajectory, arm, self._trajectory, COMMANDS)
         else:
-            self.create_subscription(Float64MultiArray, spec.topic, self._positions, COMMANDS)
-        self.create_subscription(Float64MultiArray, spec.gripper_topic, self._gripper, COMMANDS)
+            self.create_subscription(Float64MultiArray, arm, self._positions, COMMANDS)
+        self.create_subscription(Float64MultiArray, gripper, self._gripper, COMMANDS)
         self.create_service(Trigger, "sim/reset", self._reset)
         self.create_service(Trigger, "sim/success", self._success)
         self._tell()

@@ -76,7 +76,7 @@ GRAPHS: dict[str, tuple[Entry, ...]] = {
     ),
     "robot": (
         _CAMERA,
-        Entry("safety_node", ("robot", "deadman")),
+        Entry("safety_node", ("robot", "deadman", "policy", "certificate"), (("hardware", True),)),
         Entry("controller_node", ("robot",)),
         Entry("policy_node", tuple(a for a in _POLICY if a != "real_time_factor"), (("hardware", True),)),
     ),

@@ -9,14 +9,14 @@ On a CPU the weights are frozen into the code, laid out for its products: train 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch._inductor.config
 
+from vla_agent.execution.trial import blank_observation
+
 if TYPE_CHECKING:
-    from vla_agent.contract import Contract
     from vla_agent.policy import VLAPolicy
 
 # Of different lengths, so that what is compiled takes any length and no instruction makes the arm wait for a compiler.
@@ -62,13 +62,3 @@ def warm_up(policy: VLAPolicy) -> None:
 def device_of(policy: VLAPolicy) -> torch.device:
     """Where the policy computes."""
     return policy.state_normaliser.shift.device
-
-
-def blank_observation(contract: Contract) -> dict[str, Any]:
-    """An observation that fits the contract: grey pictures; a state at rest, within its ranges."""
-    images = {c.name: np.full((c.height, c.width, 3), 128, np.uint8) for c in contract.cameras}
-    state = np.zeros(contract.state_dim, np.float32)
-    for field, place in zip(contract.state, contract.slices(contract.state).values(), strict=True):
-        low, high = (-np.inf if field.low is None else field.low), (np.inf if field.high is None else field.high)
-        state[place] = np.clip(0.0, low, high)
-    return {"images": images, "state": state}

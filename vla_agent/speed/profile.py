@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from vla_agent.speed.compiling import INSTRUCTIONS, blank_observation, compile_policy, device_of
+from vla_agent.execution.trial import blank_observation
+from vla_agent.speed.compiling import INSTRUCTIONS, compile_policy, device_of
 from vla_agent.speed.counting import Counter, Work
 from vla_agent.speed.machine import Machine, measure, now
 from vla_agent.speed.parts import watched
