@@ -20,25 +20,29 @@ def run() -> dict[str, Any]:
     The ledger lies beside the evidence: the gate file fixes the seeds, so that an interrupted measurement which begins
     anew plays the same episodes with the same outcomes and is no second chance.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     from benchmarks.evaluations import POLICY, ROOT
     from vla_agent.evaluation.store import read_report
+    from vla_agent.gate import keys
     from vla_agent.gate.canonical import digest
+    from vla_agent.gate.certificate import FORMAT
     from vla_agent.gate.hashes import policy_files, simulator_files
     from vla_agent.gate.runner import run_gate
     from vla_agent.gate.spec import hash_gate, load_gate
 
     file = ROOT / "gates" / "tabletop.yaml"
-    out = ROOT / "runs" / "bench" / f"gate-{digest([policy_files(POLICY), simulator_files(), hash_gate(file)])[:12]}"
+    made_of = digest([policy_files(POLICY), simulator_files(), hash_gate(file), FORMAT])
+    out = ROOT / "runs" / "bench" / f"gate-{made_of[:12]}"
     if not (out / "certificate.json").exists():
         shutil.rmtree(out, ignore_errors=True)
+        own = ROOT / "runs" / "bench" / "keys"
+        if not (own / "benchmarks.key").exists():
+            keys.create("benchmarks", own)
         run_gate(
             os.path.relpath(POLICY),
             file,
             out,
             robot="sim",
-            private=Ed25519PrivateKey.generate(),
+            private=keys.load_private("benchmarks", own),
             ledger_file=out / "ledger.jsonl",
             workers=WORKERS,
             progress=_show,

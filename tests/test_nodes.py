@@ -19,6 +19,7 @@ from vla_agent.errors import NodeError, ObservationError, OptionError, ReportErr
 from vla_agent.nodes.processes import Processes, parameter
 from vla_agent.nodes.start import EXECUTABLES
 from vla_agent.nodes.table import ARGUMENTS, GRAPHS, arguments_of
+from vla_agent.robot import load_robot
 from vla_agent.runtime.camera import fit, pictures
 
 ROOT = Path(__file__).parent.parent
@@ -257,3 +258,11 @@ def test_pictures_are_cropped_to_the_centre_and_averaged():
     wide[:, 4:12] = 200
     assert (fit(wide, (4, 4)) == 200).all()
     assert fit(wide, (8, 16)).shape == (8, 16, 3)
+
+
+def test_without_hardware_commands_go_where_no_motor_listens():
+    spec = load_robot("panda").controller
+    assert spec.topics(hardware=True) == (spec.topic, spec.gripper_topic)
+    assert spec.topics(hardware=False) == (f"sim/{spec.topic}", f"sim/{spec.gripper_topic}")
+    absolute = spec.model_copy(update={"topic": "/arm/joint_trajectory"})
+    assert absolute.topics(hardware=False)[0] == "/sim/arm/joint_trajectory"
