@@ -65,6 +65,7 @@ class PolicyNode(LifecycleNode):
         self._agent: Agent | None = None
         self._latency_ms: float | None = None  # of an inference on this machine, 99th percentile; where it is hardware
         self._active = self._stopped = False
+        self._refused = ""  # why it could not be activated
         self._inputs: list[Any] = []
         self._stop = self.create_publisher(String, "safety/stop", 10)
         self._actions = self.create_publisher(JointTrajectory, "policy/action", COMMANDS)
@@ -141,7 +142,9 @@ class PolicyNode(LifecycleNode):
             self._require_certificate()
         except VlaAgentError as error:
             self.get_logger().error(str(error))
+            self._refused = f"not activated: {error.what}: {error.key}"
             return TransitionCallbackReturn.FAILURE
+        self._refused = ""
         self._active = True
         if self._agent is not None and self._value("instruction"):
             self._agent.instruct(str(self._value("instruction")))
@@ -239,7 +242,8 @@ class PolicyNode(LifecycleNode):
     def _tick(self) -> None:
         agent = self._agent
         if agent is None or not self._active or self._stopped or not agent.instruction:
-            self._report("ok", "stopped by the supervisor" if self._stopped else "idle")
+            calm = "stopped by the supervisor" if self._stopped else "idle"
+            self._report("error" if self._refused else "ok", self._refused or calm)
             return
         now = self.get_clock().now().nanoseconds * 1e-9
         decision = agent.tick(now)
