@@ -22,13 +22,14 @@ EVERY = 2  # control steps per frame
 
 @dataclass(frozen=True)
 class Clip:
-    """One episode to look at; data as base64."""
+    """One episode to look at; data as base64.  ``note``: what else is known of it, in words."""
 
     episode: int
     row: Mapping[str, Any]
     video: str
     strip: str
     poster: str
+    note: str = ""
 
 
 def choose(episodes: Sequence[Mapping[str, Any]], count: int = CLIPS) -> list[int]:

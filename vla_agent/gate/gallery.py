@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from vla_agent.evaluation.gallery import CLIPS, EVERY, SIZE, Clip, Item, clip_of
 from vla_agent.evaluation.player import Player
+from vla_agent.gate.divergence import comparable, demonstrate, first_divergence, told
 from vla_agent.gate.plan import CONTROL
 from vla_agent.gate.play import NOT_DONE, REFRAIN, play_again
 
@@ -61,5 +65,15 @@ def what(row: Mapping[str, Any]) -> str:
 def film_one(player: Player, item: Item) -> Clip:
     """One episode as a clip.  It shows the world; what the policy was shown may have been noisy or black."""
     index, row, actions = item
-    film = player.film(player.environment(row["task"]), SIZE, ("front",))
-    return clip_of(index, row, play_again(player, row, actions, (), EVERY, film).frames)
+    env = player.environment(row["task"])
+    take, path = player.film(env, SIZE, ("front",)), []
+
+    def film() -> dict[str, np.ndarray]:
+        path.append(env.world.state()[:3].copy())
+        return take()
+
+    clip = clip_of(index, row, play_again(player, row, actions, (), EVERY, film).frames)
+    if not comparable(row):
+        return clip
+    step = first_divergence(np.array(path), demonstrate(player, row))
+    return replace(clip, note=told(step, EVERY, env.contract.control_hz))
