@@ -180,12 +180,13 @@ def _nodes(case: Case, resigned: Callable[..., Path], folder: Path) -> list[dict
     }
     usual = {"policy": case.policy, "certificate": good, "keys": case.keys}
     rows = []
-    for node, ask, cases in (
+    nodes: list[tuple[str, Callable[..., tuple[bool, str]], dict[str, tuple[dict[str, Any], str]]]] = [
         ("safety node", safety_node, both),
         ("policy node", policy_node, both | policy_alone),
-    ):
+    ]
+    for node, ask, cases in nodes:
         for k, (name, (values, key)) in enumerate(cases.items()):
-            passed, told = ask(folder / f"{node}-{k}", **(usual | values))  # type: ignore[operator]
+            passed, told = ask(folder / f"{node}-{k}", **(usual | values))
             right = passed if not key else not passed and key in told
             outcome = "let through" if passed else _reason(told)
             rows.append({"asked": node, "case": name, "right": right, "refused_because": outcome})

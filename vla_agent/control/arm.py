@@ -13,7 +13,9 @@ from vla_agent.control.shaping import Shaper
 from vla_agent.errors import RobotError
 from vla_agent.robot import Robot
 
-SAME = 1e-6  # rad: joints nearer than this are where they were foreseen
+SAME = (
+    1e-6  # of each number of a state: nearer than this is as foreseen; far over rounding, far under what moves an arm
+)
 
 MODES = {"ee_translation": "ee_delta", "joint_position": "joint_position"}
 
@@ -133,8 +135,9 @@ class ArmController:
         """The steps of the preview before that ``actions`` begin with, where its first step led to where we are."""
         if not self._foreseen:
             return []
-        now, then = (self._controller.joints, *self._shaper.get_state()[:2]), self._foreseen[0]
-        if any(np.abs(a - b).max() > SAME for a, b in zip(now, (then.controller[0], *then.shaper[:2]), strict=True)):
+        now = (*self._controller.get_state(), *self._shaper.get_state())
+        then = (*self._foreseen[0].controller, *self._foreseen[0].shaper)
+        if any(np.abs(a - b).max() > SAME for a, b in zip(now, then, strict=True)):
             return []
         same = 0
         for step, action in zip(self._foreseen[1:], actions, strict=False):

@@ -13,9 +13,9 @@ import numpy as np
 
 from sim.policies import ExpertPolicy
 from sim.rollout import run_episode
-from sim.variation import VariedEnv
 from vla_agent.evaluation.player import Player
-from vla_agent.gate.plan import CONTROL, variation_of
+from vla_agent.gate.plan import CONTROL
+from vla_agent.gate.play import environment_of
 
 FAR = 0.05  # metres from the nearest point of the demonstration's path: more than any way around a grasp
 AXES = "axis."
@@ -38,10 +38,8 @@ def comparable(row: Mapping[str, Any]) -> bool:
 
 def demonstrate(player: Player, row: Mapping[str, Any]) -> np.ndarray:
     """(M, 3) m: the hand's way when the expert does the episode of a row."""
-    env, path = player.environment(row["task"]), []
-    variation = variation_of(row["control"])
-    varied = env if variation is None else VariedEnv(env, variation)
-    run_episode(varied, ExpertPolicy(), row["seed"], recorder=lambda world, _: path.append(world.state()[:3].copy()))
+    env, path = environment_of(player, row), []
+    run_episode(env, ExpertPolicy(), row["seed"], recorder=lambda world, _: path.append(world.state()[:3].copy()))
     return np.array(path)
 
 

@@ -69,6 +69,12 @@ def _went_to(events: Events, names: set[str]) -> bool:
     return bool(touched) and touched <= names
 
 
+def environment_of(player: Player, row: Mapping[str, Any]) -> Any:
+    """The environment of a row's task, with its variation where it has one."""
+    env, variation = player.environment(row["task"]), variation_of(row["control"])
+    return env if variation is None else VariedEnv(env, variation)
+
+
 def play_again(
     player: Player,
     row: Mapping[str, Any],
@@ -81,7 +87,5 @@ def play_again(
 
     ``film_every``, ``film``: as in `sim.rollout.run_episode`.
     """
-    env = player.environment(row["task"])
-    variation = variation_of(row["control"])
-    varied = env if variation is None else VariedEnv(env, variation)
-    return run_episode(varied, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)
+    env = environment_of(player, row)
+    return run_episode(env, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)
