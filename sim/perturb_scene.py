@@ -7,6 +7,7 @@ from math import hypot, pi
 
 import numpy as np
 
+from sim.languages import languages, translations
 from sim.predicates import SceneView
 from sim.scene import COLOURS, MAX_OBJECTS, OBJECT_REGION, SHAPES, Object
 from sim.task import TaskInstance
@@ -105,6 +106,13 @@ def paraphrase(task: TaskInstance, severity: int, rng: np.random.Generator) -> E
     if not wordings:
         return None
     return Effect(task, told=wordings[rng.integers(len(wordings))].format(**task.bindings))
+
+
+def language(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect | None:
+    """The instruction in German, Spanish or French; each severity is the same."""
+    chosen = str(rng.choice(languages()))
+    said = translations(task, chosen)
+    return Effect(task, told=said[rng.integers(len(said))], detail=chosen) if said else None
 
 
 def typo(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect | None:

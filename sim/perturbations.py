@@ -29,6 +29,7 @@ _AXES: dict[str, Function] = {
     "unseen_objects": perturb_scene.unseen_objects,
     "paraphrase": perturb_scene.paraphrase,
     "typo": perturb_scene.typo,
+    "language": perturb_scene.language,
     "physics": perturb_body.physics,
     "actuation": perturb_body.actuation,
 }

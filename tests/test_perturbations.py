@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sim.env import TabletopEnv
+from sim.languages import languages, translations
 from sim.perturbations import AXES, PROBES, find_effect
 from sim.policies import ExpertPolicy
 from sim.rollout import run_episode, state_hash
@@ -73,12 +74,32 @@ def test_a_higher_severity_moves_the_camera_farther_the_same_way(env):
 
 def test_words_change_without_the_scene():
     task = load_suite()["put_in_tray"].episode(SEED)
-    for name in ("paraphrase", "typo", "blank", "absent"):
+    for name in ("paraphrase", "typo", "language", "blank", "absent"):
         found = find_effect(Variation(name, 1), task, SEED)
         assert found is not None and found.task.scene == task.scene and found.told != task.instruction
     found = find_effect(Variation("swap"), task, SEED)
     assert found.task.scene == task.scene
     assert found.task.object_names != task.object_names and found.task.instruction != task.instruction
+
+
+def test_every_family_is_asked_for_in_every_language():
+    """Each wording says each slot; two tasks that differ in English differ in every language."""
+    for name, family in load_suite().items():
+        tasks = [family.episode(seed) for seed in range(SEED, SEED + 12)]
+        for code in languages():
+            said = [translations(task, code) for task in tasks]
+            assert all(len(set(s)) == 2 and not {"{", "}"} & set("".join(s)) for s in said), (name, code)
+            asked = {tuple(sorted(t.bindings.items())) for t in tasks}
+            assert len({tuple(s) for s in said}) == len(asked), (name, code)
+
+
+def test_objects_are_named_in_case_and_gender():
+    task = load_suite()["place_beside"].episode(SEED)
+    task = replace(task, bindings={"target": "red star", "direction": "in front of", "reference": "white mug"})
+    assert translations(task, "de")[0] == "stelle den roten Stern vor dem weißen Becher ab"
+    assert translations(task, "fr")[0] == "pose l'étoile rouge devant le mug blanc"
+    assert translations(task, "es")[0] == "pon la estrella roja delante de la taza blanca"
+    assert translations(replace(task, family="my_own"), "de") == []
 
 
 def test_added_objects_keep_the_words_unambiguous():
