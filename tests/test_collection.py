@@ -146,6 +146,25 @@ def test_the_expert_takes_over_where_the_policy_led(env):
     assert np.linalg.norm(moved) > 0.02
 
 
+def test_a_policy_that_thinks_long_leads_elsewhere(env):
+    """With a delay in the loop the expert takes over in another state; an episode draws one of the executions."""
+    from sim.policies import RandomPolicy
+    from sim.task import load_suite
+    from vla_agent.data.recording import record
+    from vla_agent.evaluation.execution import Execution
+
+    family = load_suite("tabletop")["press_button"]
+    ways = (Execution(), Execution("open_loop", 400.0))
+
+    def led(*executions):
+        episode = record(env, family, 1_000_003, 0.0, RandomPolicy(16), executions).episode
+        assert episode
+        return episode.columns[schema.STATE][0]
+
+    assert not np.array_equal(led(ways[0]), led(ways[1]))
+    assert any(np.array_equal(led(*ways), led(way, way)) for way in ways)
+
+
 def test_what_the_policy_solves_alone_is_cut_short_or_left_out(env):
     from sim.experts import Expert
     from sim.task import load_suite
@@ -225,6 +244,8 @@ def test_command_line(collected, tmp_path, capsys):
     assert "noise" in capsys.readouterr().err
     assert main(["collect", "--episodes", "0", "-o", str(tmp_path / "x")]) == 2
     assert main(["collect", "--episodes", "1", "--takeover", str(tmp_path / "none"), "-o", str(tmp_path / "x")]) == 2
+    for wrong in (["--takeover-delays-ms", "fast"], ["--takeover-delays-ms", "-1"], ["--takeover-execution", "later"]):
+        assert main(["collect", "--episodes", "1", *wrong, "-o", str(tmp_path / "x")]) == 2
     assert not (tmp_path / "x").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import product
 from pathlib import Path
 
 from rich.console import Console
@@ -12,12 +13,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from vla_agent.errors import DatasetError, OptionError
+from vla_agent.evaluation.execution import Execution
 
 EPILOG = """\
 examples:
   vla-agent collect --suite tabletop --episodes 50 -o datasets/try          five episodes of each of the ten tasks
   vla-agent collect --tasks push_to_zone --episodes 200 --workers 2 -o datasets/push
   vla-agent collect --episodes 500 --takeover runs/mine -o datasets/corrections
+  vla-agent collect --episodes 500 --takeover runs/mine --takeover-execution open_loop,realtime
+                    --takeover-delays-ms 0,50,200 -o datasets/corrections    from the states that a slow policy reaches
 
 The experts see the simulator's state and are disturbed now and then, so that recoveries are in the data; the recorded
 action is always the expert's answer, never the disturbance.  Episode k of a task uses seed S + k.  An episode in which
@@ -79,6 +83,18 @@ def add_parser(subparsers) -> None:  # noqa: ANN001 - argparse has no public nam
         metavar="POLICY",
         help="a policy's folder: it drives for 10 to 150 steps, then the expert takes over and is recorded (HG-DAgger)",
     )
+    add(
+        "--takeover-execution",
+        default="open_loop",
+        metavar="A,B",
+        help="how its chunks are executed, one drawn for each episode (docs/execution.md; default: %(default)s)",
+    )
+    add(
+        "--takeover-delays-ms",
+        default="0",
+        metavar="A,B",
+        help="how long it thinks while the world goes on, one drawn for each episode (default: %(default)s)",
+    )
     parser.set_defaults(run=run, storage="images")
 
 
@@ -91,8 +107,17 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     from vla_agent.data.collection import Recipe, collect
 
-    tasks = tuple(name.strip() for name in args.tasks.split(",") if name.strip())
-    recipe = Recipe(args.suite, tasks, args.seed, args.noise, args.image_size, args.storage, args.takeover)
+    recipe = Recipe(
+        args.suite,
+        _words(args.tasks),
+        args.seed,
+        args.noise,
+        args.image_size,
+        args.storage,
+        args.takeover,
+        _words(args.takeover_execution),
+        _delays(args.takeover_delays_ms),
+    )
     if args.resume and (args.out / "meta" / "info.json").exists():
         return _already(args.out, recipe, args.episodes)
     console = Console()
@@ -107,6 +132,28 @@ def run(args: argparse.Namespace) -> int:
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     console.print(f"wrote {args.out}: {args.episodes} episodes, {size / 1e6:.1f} MB; {view.rates()}")
     return 0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _delays(text: str) -> tuple[float, ...]:
+    """Milliseconds from the option's text.
+
+    Raises:
+        OptionError: not numbers.
+    """
+    try:
+        return tuple(float(word) for word in _words(text))
+    except ValueError as error:
+        raise OptionError(
+            "a delay is not a number",
+            key="--takeover-delays-ms",
+            expected="milliseconds with commas between them, such as 0,50,200",
+            found=text,
+            remedy="write numbers",
+        ) from error
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -134,6 +181,8 @@ def _check(args: argparse.Namespace) -> None:
             found="no folder",
             remedy="give the folder of a trained policy",
         )
+    for mode, delay in product(_words(args.takeover_execution) or ("",), _delays(args.takeover_delays_ms) or (-1.0,)):
+        Execution(mode, delay)  # refuses what makes no sense
 
 
 def _already(out: Path, recipe, episodes: int) -> int:  # noqa: ANN001
@@ -142,13 +191,15 @@ def _already(out: Path, recipe, episodes: int) -> int:  # noqa: ANN001
     Raises:
         DatasetError: it was collected with other options.
     """
+    import json
     from dataclasses import asdict
 
     from vla_agent.data.lerobot_reader import load
 
     dataset = load(out)
-    asked = {**asdict(recipe), "tasks": list(recipe.tasks), "episodes": episodes}
-    found = {**dataset.collection, "episodes": len(dataset.episodes)}
+    asked = {**json.loads(json.dumps(asdict(recipe))), "episodes": episodes}
+    earlier = {"takeover_execution": ["open_loop"], "takeover_delays_ms": [0.0]}  # not written before 0.2
+    found = {**earlier, **dataset.collection, "episodes": len(dataset.episodes)}
     changed = [
         f"{key}: {found.get(key)} in it, {value} asked" for key, value in asked.items() if found.get(key) != value
     ]

@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from vla_agent.data.episode import encode, save_part
 from vla_agent.data.lerobot_writer import refuse_existing, write_dataset
 from vla_agent.data.parts import Parts, Plan, spread
 from vla_agent.errors import DatasetError, SimulatorError
+from vla_agent.evaluation.execution import Execution
 
 ROBOT = "franka_panda_robotiq_2f85"
 BYTES_PER_EPISODE = 2**19  # first guess of an episode's size on disk, until some are there
@@ -41,6 +43,8 @@ class Recipe:
     image_size: int
     storage: str
     takeover: str | None = None  # a policy's folder
+    takeover_execution: tuple[str, ...] = ("open_loop",)  # an episode draws one of these,
+    takeover_delays_ms: tuple[float, ...] = (0.0,)  # and one of these
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,9 @@ def _work(recipe: Recipe, folder: str, task: str, seed: int) -> tuple[str, int, 
     from vla_agent.data.recording import record
 
     family = select(list(recipe.tasks), recipe.suite)[task]
-    attempt = record(_env(recipe.image_size), family, seed, recipe.noise, _policy(recipe.takeover, contract(recipe)))
+    policy = _policy(recipe.takeover, contract(recipe))
+    executions = [Execution(*drawn) for drawn in product(recipe.takeover_execution, recipe.takeover_delays_ms)]
+    attempt = record(_env(recipe.image_size), family, seed, recipe.noise, policy, executions)
     parts = Parts(Path(folder.removesuffix(".parts")))
     if attempt.episode is None:
         parts.note(task, seed, attempt.outcome)

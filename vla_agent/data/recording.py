@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from sim.drive import delayed, open_loop
 from sim.env import TabletopEnv
 from sim.experts import Expert
 from sim.task import TaskFamily
 from vla_agent.data import schema
 from vla_agent.data.episode import Episode
+from vla_agent.evaluation.execution import Execution
 
 AFTER_SUCCESS = 3  # frames kept after the goal is reached, so that the policy learns to let go and stay
 TAKEOVER_STEPS = (10, 150)  # the policy drives for this many control periods, uniformly drawn
@@ -28,7 +32,14 @@ class Attempt:
     episode: Episode | None = None
 
 
-def record(env: TabletopEnv, family: TaskFamily, seed: int, noise: float, policy: Any = None) -> Attempt:
+def record(
+    env: TabletopEnv,
+    family: TaskFamily,
+    seed: int,
+    noise: float,
+    policy: Any = None,
+    executions: Sequence[Execution] = (Execution(),),
+) -> Attempt:
     """Attempt one demonstration.
 
     The observation is taken *before* the action; the action recorded is the expert's label, while the world is stepped
@@ -44,10 +55,11 @@ def record(env: TabletopEnv, family: TaskFamily, seed: int, noise: float, policy
         seed: decides the scene, the instruction, the disturbances and the take-over.
         noise: 0 for none, 1 for the usual disturbances.
         policy: offers ``execute``, ``reset(instruction)`` and ``act(observation) -> (T, A)``.
+        executions: how its chunks are executed and how long it thinks; each episode draws one.
     """
     env.set_task(family)
     task, world = env.begin(seed), env.world
-    if policy is not None and not _drive(env, seed, policy):
+    if policy is not None and not _drive(env, seed, policy, executions):
         return Attempt("solved")
     expert = Expert(world, task, rng=np.random.default_rng([seed, _EXPERT]), noise=noise)
     rows: dict[str, list[np.ndarray]] = {}
@@ -79,7 +91,7 @@ def record(env: TabletopEnv, family: TaskFamily, seed: int, noise: float, policy
     return Attempt("recorded", Episode(task.instruction, columns, stacked, {"family": family.name, "seed": seed}))
 
 
-def _drive(env: TabletopEnv, seed: int, policy: Any) -> bool:
+def _drive(env: TabletopEnv, seed: int, policy: Any, executions: Sequence[Execution]) -> bool:
     """Let the policy drive for a random number of periods; False where it solves the task each time before that.
 
     Solved early, the episode starts anew, with a drive that ends before the success.
@@ -87,28 +99,33 @@ def _drive(env: TabletopEnv, seed: int, policy: Any) -> bool:
     rng = np.random.default_rng([seed, _TAKEOVER])
     takes_seed = "seed" in inspect.signature(policy.reset).parameters
     most = TAKEOVER_STEPS[1]
+    execution = executions[int(rng.integers(len(executions)))] if len(executions) > 1 else executions[0]
     for _ in range(2):
         if most < TAKEOVER_STEPS[0]:
             return False
         steps = int(rng.integers(TAKEOVER_STEPS[0], most + 1))
         task = env.begin(seed)
         policy.reset(task.instruction, **({"seed": seed} if takes_seed else {}))
-        solved = _solved_after(env, policy, steps)
+        solved = _solved_after(env, policy, steps, execution)
         if solved is None:
             return True
         most = solved - TAKEOVER_STEPS[0]
     return False
 
 
-def _solved_after(env: TabletopEnv, policy: Any, steps: int) -> int | None:
+def _solved_after(env: TabletopEnv, policy: Any, steps: int, execution: Execution) -> int | None:
     """Drive for ``steps`` periods: the period in which the goal was reached, or None."""
     world, task = env.world, env.task
-    done = 0
-    while done < steps:
-        chunk = policy.act({"images": world.render(), "state": world.state()})
-        for action in chunk[: min(policy.execute, steps - done)]:
-            world.step(action)
-            done += 1
-            if task.success(world):
-                return done
+
+    def look() -> dict[str, Any]:
+        return {"images": world.render(), "state": world.state()}
+
+    if execution.plain:
+        source = open_loop(policy, look, env.contract)
+    else:
+        source = delayed(policy, look, world.state, env.contract, *execution.executor(policy, env.contract))
+    for done, action in enumerate(islice(source, steps), 1):
+        world.step(action)
+        if task.success(world):
+            return done
     return None
