@@ -22,6 +22,7 @@ from vla_agent.training.recipe import load_recipe
 from vla_agent.training.start import fitting_backbone
 from vla_agent.training.tokenizer import build_tokenizer
 from vla_agent.training.train import train
+from vla_agent.training.train_head import Lags
 
 RECIPE = """\
 name: tiny
@@ -52,7 +53,7 @@ def recipe_file(tmp_path_factory):
 
 
 def test_training_gives_a_policy_that_acts(recipe_file, tmp_path):
-    folder = train(load_recipe(recipe_file), tmp_path / "run")
+    folder = train(load_recipe(recipe_file, ("train_head.picture_lag=4",)), tmp_path / "run")
     policy = load_policy(folder)
     policy.reset("put the red mug in the tray")
     images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in policy.contract.cameras}
@@ -119,6 +120,20 @@ def test_chunks_end_with_the_episode_and_before_a_disturbance(recipe_file):
     before = np.flatnonzero(demos.clean[:-1] & ~demos.clean[1:])
     _, valid = demos.chunks(before, 16)
     assert (valid.sum(axis=1) == 1).all()
+
+
+def test_the_picture_may_lag_behind_what_is_acted_from(recipe_file):
+    """The state is the picture's moved on by the actions since; the chunk begins there; never beyond what is clean."""
+    demos = load_demonstrations(load_recipe(recipe_file).data.demonstrations, 16)
+    frames = np.flatnonzero(demos.clean)
+    lags, index = Lags(demos, frames, 6), np.arange(len(frames))
+    later, state = lags.draw(index, np.random.default_rng(0))
+    lag = later - frames
+    assert set(lag) == set(range(7)) and 0.4 < (lag == 0).mean() < 0.8
+    assert (demos.episode[later] == demos.episode[frames]).all() and demos.clean[later].all()
+    moved = np.array([demos.action[f : f + n, :3].sum(axis=0) for f, n in zip(frames, lag, strict=True)])
+    np.testing.assert_allclose(state[:, :3], demos.state[frames][:, :3] + moved, atol=1e-5)
+    np.testing.assert_array_equal(state[lag == 0], demos.state[frames[lag == 0]])
 
 
 def test_pictures_of_demonstrations_are_those_of_the_dataset(recipe_file):

@@ -17,25 +17,28 @@ COLUMNS, VECTOR = ("1", "base", "matrix columns 1, 2"), ("rad per period", "base
 
 
 def future_state(contract: Contract, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
-    """The state (D,) after ``actions`` (K, A), as far as the contract's fields tell; the rest stays as it is.
+    """The state (..., D) after ``actions`` (..., K, A), as far as the contract's fields tell; the rest stays as it is.
 
     Translations and rotations per period are added up in the base frame; absolute joint positions become the last
     commanded.  The gripper stays as measured: around an object it never reaches what it is told.
     """
     later = np.array(state, np.float32)
-    if not len(actions):
+    periods = actions.shape[-2]
+    if not periods:
         return later
     there, told = contract.slices(contract.state), contract.slices(contract.action)
     seen, moves = _kinds(contract.state), _kinds(contract.action)
     if (seen.get("ee_position"), moves.get("ee_translation")) == (POSITION, TRANSLATION):
-        later[there["ee_position"]] += actions[:, told["ee_translation"]].sum(axis=0)
+        later[..., there["ee_position"]] += actions[..., told["ee_translation"]].sum(axis=-2)
     if (seen.get("ee_rotation"), moves.get("ee_rotation")) == (COLUMNS, VECTOR):
-        columns = later[there["ee_rotation"]].reshape(2, 3)
-        for vector in actions[:, told["ee_rotation"]]:
-            columns = Rotation.from_rotvec(vector).apply(columns)
-        later[there["ee_rotation"]] = columns.reshape(-1)
+        columns = later[..., there["ee_rotation"]]
+        turned = columns.reshape(-1, 2, 3)
+        for k in range(periods):
+            vectors = actions[..., k, told["ee_rotation"]].reshape(-1, 3)
+            turned = turned @ Rotation.from_rotvec(vectors).as_matrix().swapaxes(-1, -2)
+        later[..., there["ee_rotation"]] = turned.reshape(columns.shape)
     if "joint_position" in moves and seen.get("joint_position") == moves["joint_position"]:
-        later[there["joint_position"]] = actions[-1, told["joint_position"]]
+        later[..., there["joint_position"]] = actions[..., -1, told["joint_position"]]
     return later
 
 

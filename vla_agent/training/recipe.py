@@ -129,6 +129,9 @@ class TrainHead(Stage):
     state_dropout: float = Field(0.3, ge=0, le=1, description="share of samples whose state vector is hidden")
     located_noise: float = Field(0.004, ge=0, description="metres of noise on the backbone's positions")
     frame_stride: int = Field(1, ge=1, description="keep every n-th frame beyond the first ones")
+    picture_lag: int = Field(
+        0, ge=0, description="in half of the samples the picture is 1 to this many control periods older than the rest"
+    )
     keep_features: bool = Field(True, description="False: compute them anew in each step, where they are too large")
 
 

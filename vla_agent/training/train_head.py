@@ -18,6 +18,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from vla_agent.execution.future import future_state
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.vlm_backbone import VLMBackbone
 from vla_agent.policy import VLAPolicy
@@ -89,6 +90,7 @@ class HeadBatches:
         self.demos, self.frames = demos, frames
         chunk, self.valid = demos.chunks(frames, policy.contract.chunk_length)
         self.state = torch.from_numpy(demos.state[frames])
+        self.lags = Lags(demos, frames, settings.picture_lag) if settings.picture_lag else None
         self.chunk = policy.action_normaliser(torch.from_numpy(chunk)).clamp(-1.5, 1.5)
         self.early = np.flatnonzero(demos.frame[frames] < settings.early_frames)
 
@@ -97,12 +99,20 @@ class HeadBatches:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         index = draw_rows(self.early, len(self.state), s, rng)
         parts = self._parts(index)
-        given = conditions(self.policy, parts, self.state[index], s, generator)
-        valid = torch.from_numpy(self.valid[index])
-        loss = self.policy.head.loss(
-            *given, self.chunk[index], valid, draws=s.draws, generator=generator, mask=parts.get("mask")
-        )
+        state, chunk, valid = self._answers(index, rng)
+        given = conditions(self.policy, parts, state, s, generator)
+        loss = self.policy.head.loss(*given, chunk, valid, draws=s.draws, generator=generator, mask=parts.get("mask"))
         return {"denoise": loss}
+
+    def _answers(self, index: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """State (B, D), normalised chunk (B, T, A) and its valid steps (B, T) of the frames with these numbers."""
+        if self.lags is None:
+            return self.state[index], self.chunk[index], torch.from_numpy(self.valid[index])
+        contract = self.policy.contract
+        later, state = self.lags.draw(index, rng)
+        chunk, valid = self.demos.chunks(later, contract.chunk_length)
+        normalised = self.policy.action_normaliser(torch.from_numpy(chunk)).clamp(-1.5, 1.5)
+        return torch.from_numpy(state), normalised, torch.from_numpy(valid)
 
     def _parts(self, index: np.ndarray) -> dict[str, Tensor]:
         """What the backbone says of the frames with these numbers."""
@@ -111,6 +121,32 @@ class HeadBatches:
         backbone, frames = self.policy.backbone, self.frames[index]
         text: Any = backbone.encode_text([self.demos.instructions[task] for task in self.demos.task[frames]])
         return backbone.features(torch.from_numpy(self.demos.pictures(frames)), text)
+
+
+class Lags:
+    """Pictures older than the state that is acted from, as real-time chunking shows them to a policy that thinks long.
+
+    The state is the one that the picture's frame and the actions since lead to (`vla_agent.execution.future`), not the
+    measured one: that is what the policy will be given (VLASH: Tang et al. 2025).
+
+    Args:
+        frames: (n,) those whose pictures are used.  most: the longest lag in control periods.
+    """
+
+    def __init__(self, demos: Demonstrations, frames: np.ndarray, most: int) -> None:
+        self.frames = frames
+        steps = np.minimum(frames[:, None] + np.arange(most + 1), len(demos) - 1)
+        inside = (demos.episode[steps] == demos.episode[frames][:, None]) & demos.clean[steps]
+        inside &= frames[:, None] + np.arange(most + 1) < len(demos)
+        self.longest = np.logical_and.accumulate(inside, axis=1).sum(axis=1) - 1  # (n,) at least 0: frames are clean
+        action, state = demos.action[steps], demos.state[frames]
+        self.states = np.stack([future_state(demos.contract, state, action[:, :lag]) for lag in range(most + 1)])
+
+    def draw(self, index: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Frames (B,) whose chunks are the answers, and the states (B, D) that they begin in."""
+        lag = rng.integers(1, len(self.states), len(index)) * rng.integers(0, 2, len(index))
+        lag = np.minimum(lag, self.longest[index])
+        return self.frames[index] + lag, self.states[lag, index]
 
 
 def draw_rows(early: np.ndarray, count: int, settings: TrainHead, rng: np.random.Generator) -> np.ndarray:
