@@ -119,6 +119,15 @@ def test_the_chunk_after_the_frozen_rows_keeps_the_soft_mask():
     np.testing.assert_array_equal(weights, [*committed.weights()[2:], 0, 0])
 
 
+def test_a_new_chunk_fades_in_after_the_frozen_rows():
+    committed = commit(np.arange(6.0, dtype=np.float32)[:, None].repeat(A, 1), 8, 2)
+    chunk = committed.continued(np.full((8, A), 100, np.float32))
+    np.testing.assert_array_equal(chunk[:2, 0], [0, 1])
+    np.testing.assert_allclose(chunk[2:, 0], [2 + 0.2 * 98, 3 + 0.4 * 97, 4 + 0.6 * 96, 5 + 0.8 * 95, 100, 100], 1e-5)
+    late = commit(np.zeros((3, A), np.float32), 8, 5)  # nothing is left to fade from
+    np.testing.assert_array_equal(late.continued(np.full((8, A), 100, np.float32))[:, 0], [0] * 3 + [100] * 5)
+
+
 def test_the_state_moves_on_as_the_simulator_moves():
     """From rest to rest the rolled state is where the arm really gets; the gripper stays as it was measured."""
     env = TabletopEnv()
@@ -127,7 +136,8 @@ def test_the_state_moves_on_as_the_simulator_moves():
     actions = np.array([[0.004, -0.006, 0.005, 0.0, 0.02, 0.04, 0.0]] * 6, np.float32)
     for action in rest:
         observation, *_ = env.step(action)
-    expected = future_state(env.contract, observation["state"], actions)
+    rest_state = observation["state"]
+    expected = future_state(env.contract, rest_state, actions)
     for action in (*actions, *rest):
         observation, *_ = env.step(action)
     env.close()
@@ -135,6 +145,8 @@ def test_the_state_moves_on_as_the_simulator_moves():
     for name in ("ee_position", "ee_rotation", "gripper"):
         np.testing.assert_allclose(expected[place[name]], observation["state"][place[name]], atol=1e-3)
     np.testing.assert_array_equal(future_state(env.contract, expected, actions[:0]), expected)
+    both = future_state(env.contract, np.stack([rest_state, expected]), np.stack([actions, actions]))
+    np.testing.assert_allclose(both[0], expected, atol=1e-6)
 
 
 def test_what_the_contract_says_otherwise_is_not_rolled_on():

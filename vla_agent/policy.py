@@ -117,7 +117,7 @@ class VLAPolicy(nn.Module):
         with part("copy"):
             actions = self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
         if committed is not None:  # row 0 is of the observation's control step again
-            actions = np.concatenate([committed.frozen, actions])[: len(actions)]
+            actions = committed.continued(actions)
         return self.contract.check_chunk(actions)
 
     @property
