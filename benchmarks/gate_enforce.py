@@ -127,8 +127,8 @@ def run() -> dict[str, Any]:
         "notes": "the shipped policy and a real certificate of the smoke gate.  function: "
         "`vla_agent.gate.enforce.require_certificate`; what is certified was let through before and after.  Nodes: "
         "real processes with hardware:=true; the safety node gets its commands from a controller that this benchmark "
-        "plays, as behind a patched policy node; rows 'certified' must be let through.  A slower machine and another "
-        "way of execution are the policy node's to see",
+        "plays, as behind a patched policy node; rows 'certified' must be let through.  Another way of execution is "
+        "the policy node's to see",
     }
 
 
@@ -173,9 +173,9 @@ def _nodes(case: Case, resigned: Callable[..., Path], folder: Path) -> list[dict
         "other camera": ({"robot": str(robots["camera"])}, "camera"),
         "adapter added": ({"policy": changed}, "policy.adapter"),
         "faster rate": ({"robot": str(robots["rate"])}, "control_hz"),
+        "slower machine": ({"certificate": resigned("slow", robot=ROBOT, latency=slow)}, "latency"),
     }  # fmt: skip
     policy_alone: dict[str, tuple[dict[str, Any], str]] = {
-        "slower machine": ({"certificate": resigned("slow", robot=ROBOT, latency=slow)}, "latency"),
         "other way of execution": ({"mode": "adaptive"}, "execution"),
     }
     usual = {"policy": case.policy, "certificate": good, "keys": case.keys}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,6 +13,8 @@ pytest.importorskip("rclpy")
 
 from benchmarks.evaluations import POLICY  # noqa: E402
 from benchmarks.gate_nodes import ROBOT, policy_node, safety_node  # noqa: E402
+from vla_agent.errors import NodeError  # noqa: E402
+from vla_agent.execution.trial import p99_ms_apart  # noqa: E402
 from vla_agent.gate import keys  # noqa: E402
 from vla_agent.gate.certificate import FORMAT, PAYLOAD, sign, write_certificate  # noqa: E402
 from vla_agent.gate.hashes import contract_parts, policy_contract, policy_parts  # noqa: E402
@@ -54,6 +57,19 @@ def test_behind_a_patched_policy_node_the_safety_node_refuses_changed_weights(ce
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     passed, status = safety_node(tmp_path / "logs", policy, certificate, trusted)
     assert not passed and "policy.files.head.safetensors" in status, status
+
+
+def test_the_safety_node_times_the_policy_by_itself(certified, tmp_path):
+    policy, certificate, trusted = certified
+    payload = json.loads(certificate.read_text())["payload"] | {"latency": {"certified_ms": 1.0, "measured_ms": 1.0}}
+    write_certificate(tmp_path / "slow.json", sign(payload, keys.load_private("lab", trusted)))
+    passed, status = safety_node(tmp_path / "logs", policy, tmp_path / "slow.json", trusted)
+    assert not passed and "latency" in status, status
+
+
+def test_a_policy_that_cannot_be_timed_says_why(tmp_path):
+    with pytest.raises(NodeError, match="cannot be timed"):
+        p99_ms_apart(str(tmp_path / "none"), "open_loop", 10.0)
 
 
 def test_the_policy_node_is_activated_as_it_was_certified_alone(certified, tmp_path):

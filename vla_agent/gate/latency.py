@@ -14,13 +14,17 @@ from vla_agent.evaluation.workers import one_thread
 from vla_agent.execution.trial import inference_times
 
 
-def measure(policy: Policy, family: TaskFamily) -> dict[str, Any]:
-    """Milliseconds of one inference on one thread: ``median_ms``, ``p99_ms``, over ``n``; and the ``machine``."""
+def measure(policy: Policy, family: TaskFamily, execution: str) -> dict[str, Any]:
+    """Milliseconds of one inference on one thread: ``median_ms``, ``p99_ms``, over ``n``; and the ``machine``.
+
+    Args:
+        execution: how its chunks are executed.
+    """
     env = TabletopEnv(task=family)
     try:
         observation, info = env.reset(seed=0)
         with one_thread():
-            kept = inference_times(policy, observation, info["instruction"])
+            kept = inference_times(policy, observation, info["instruction"], execution)
     finally:
         env.close()
     return {

@@ -26,7 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.control.arm import controller_of
 from vla_agent.errors import GateError, NodeError, ObservationError, VlaAgentError
-from vla_agent.execution.trial import blank_observation, inference_times
+from vla_agent.execution.trial import p99_ms
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.nodes import messages
 from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_qos, pace_of, robot_of, run
@@ -112,10 +112,7 @@ class PolicyNode(LifecycleNode):
         policy = load_any(folder)
         self._contract, self._execute = policy.contract, policy.execute
         self._robot.require(self._contract, folder)
-        self._latency_ms = None
-        if self._value("hardware"):
-            times = inference_times(policy, blank_observation(self._contract), "nothing")
-            self._latency_ms = float(np.quantile(times, 0.99))
+        self._latency_ms = p99_ms(policy, str(self._value("mode"))) if self._value("hardware") else None
         self._names = messages.action_names(self._contract)
         period = self._robot.period
         self._buffer = ObservationBuffer(

@@ -7,7 +7,8 @@ services: safety/estop, safety/reset (Trigger)
 parameters: robot, real_time_factor, deadman (false), hardware (false), policy and certificate (of hardware)
 
 On hardware it asks for the certificate itself, whatever the policy node does: without a valid one for exactly the files
-of ``policy`` and for this robot nothing is passed on, and a reset is refused.  Once a second it looks whether the
+of ``policy``, this robot, and a latency that this machine keeps (the node times the policy itself, in a process apart,
+once) nothing is passed on, and a reset is refused.  Once a second it looks whether the
 certificate has expired or was revoked, which stops the robot.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from datetime import datetime, timezone
+from functools import partial
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -25,6 +27,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import ObservationError, VlaAgentError
+from vla_agent.execution.trial import p99_ms_apart
 from vla_agent.gate.certificate import Certificate, require_current
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.gate.keys import keys_folder, revoked
@@ -50,6 +53,7 @@ class SafetyNode(Node):
         self._policy = str(self.declare_parameter("policy", "").value)
         self._file = str(self.declare_parameter("certificate", "").value)
         self._certificate: Certificate | None = None
+        self._latency_ms = float("inf")  # of an inference on this machine, 99th percentile; not measured yet
         self._refused = self._refusal()
         self._latencies: deque[float] = deque(maxlen=400)  # seconds from a command's arrival to its publication
         self._stopped = self.create_publisher(Bool, "safety/stopped", LATCHED)
@@ -78,11 +82,23 @@ class SafetyNode(Node):
         """Why hardware may not be moved, empty where it may."""
         if not self._hardware:
             return ""
-        robot = self._robot
+        robot, self._certificate = self._robot, None
+        require = partial(
+            require_certificate,
+            self._policy,
+            self._file,
+            robot.name,
+            True,
+            cameras=robot.camera_names,
+            control_hz=robot.control_hz,
+        )
         try:
-            self._certificate = require_certificate(
-                self._policy, self._file, robot.name, True, cameras=robot.camera_names, control_hz=robot.control_hz
-            )
+            certificate = require()
+            assert certificate is not None  # it is None where nothing needs to be certified alone
+            allowed = float(certificate.payload["latency"]["certified_ms"])
+            if not self._latency_ms <= allowed:
+                self._latency_ms = p99_ms_apart(self._policy, str(certificate.payload["execution"]), allowed)
+            self._certificate = require(latency_ms=self._latency_ms)
         except VlaAgentError as error:
             self.get_logger().error(str(error))
             return f"not certified: {error.what}: {error.key}"
