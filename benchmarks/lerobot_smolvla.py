@@ -13,6 +13,8 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +26,25 @@ from vla_agent.peers.torchvision_names import declare_operators
 IMAGES = "observation.images."
 
 
-def main(source: Path, observation: Path, layers: int, instruction: str) -> None:
-    """``source``: the backbone as transformers 5 writes it; ``observation``: npz with images, state, actions."""
-    declare_operators()
-    torch.set_num_threads(1)
+@dataclass
+class Theirs:
+    """LeRobot's SmolVLA on the backbone of a folder, untrained, with its processors."""
+
+    config: Any
+    policy: Any
+    batch: Callable[[], Any]  # one observation as its processors make it
+    after: Callable[[Any], Any]
+
+
+def build(source: Path, held: dict[str, np.ndarray], layers: int, instruction: str) -> Theirs:
+    """``held``: images (V, H, W, 3) uint8, state (D,), actions (T, A) to take statistics of."""
     from lerobot.configs.types import FeatureType, PolicyFeature
     from lerobot.policies.factory import make_pre_post_processors
     from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
-    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy, resize_with_pad
+    from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
     from lerobot.policies.utils import prepare_observation_for_inference
 
-    held = dict(np.load(observation))
-    images, actions = held["images"], held["actions"]  # (V, H, W, 3) uint8, (T, A)
+    images, actions = held["images"], held["actions"]
     seen = {f"{IMAGES}{i}": image for i, image in enumerate(images)} | {"observation.state": held["state"]}
     shapes = {k: v.transpose(2, 0, 1).shape if v.ndim == 3 else v.shape for k, v in seen.items()}
     kinds = {k: FeatureType.VISUAL if k.startswith(IMAGES) else FeatureType.STATE for k in seen}
@@ -55,6 +64,20 @@ def main(source: Path, observation: Path, layers: int, instruction: str) -> None
     def batch() -> Any:
         fresh = {k: v.copy() for k, v in seen.items()}
         return before(prepare_observation_for_inference(fresh, torch.device("cpu"), instruction))
+
+    return Theirs(config, policy, batch, after)
+
+
+def main(source: Path, observation: Path, layers: int, instruction: str) -> None:
+    """``source``: the backbone as transformers 5 writes it; ``observation``: npz with images, state, actions."""
+    declare_operators()
+    torch.set_num_threads(1)
+    from lerobot.policies.smolvla.modeling_smolvla import resize_with_pad
+
+    held = dict(np.load(observation))
+    images = held["images"]
+    built = build(source, held, layers, instruction)
+    config, policy, batch, after = built.config, built.policy, built.batch, built.after
 
     model = policy.model.vlm_with_expert
     parts = {"vision": model.get_vlm_model().vision_model, "connector": model.get_vlm_model().connector}
