@@ -17,6 +17,7 @@ from vla_agent.finetuning.attach import attach
 from vla_agent.finetuning.folder import load_adapted, load_merge, save_adapter
 from vla_agent.finetuning.merging import Merge, merged_state
 from vla_agent.finetuning.parts import PARTS, part_of
+from vla_agent.finetuning.quantised import quantise_frozen
 from vla_agent.finetuning.recipe import METHODS, Adapter, load_finetune, make_finetune
 from vla_agent.finetuning.tune import finetune
 from vla_agent.policy import load_policy
@@ -263,6 +264,27 @@ def test_a_pretrained_vision_language_model_is_finetuned_too_and_checkpointing_c
     finetune(recipe(good, *small, "train.checkpointing=true"), tmp_path / "twice")
     last = [json.loads((tmp_path / n / "tune.jsonl").read_text().splitlines()[-1]) for n in ("run", "twice")]
     assert last[0]["denoise"] == pytest.approx(last[1]["denoise"], rel=1e-5)
+
+
+def test_adapters_are_trained_on_a_frozen_base_of_8_bits(vlm_policy, good, tmp_path):
+    """QLoRA: nearly the same loss, trained adapters, and what is saved is merged into the base as it lies on disk."""
+    pytest.importorskip("torchao")
+    small = ("adapter.vision=2", "adapter.language=2", "adapter.head=2", "train.samples=8", f"base={vlm_policy}")
+    attached = attach(load_policy(vlm_policy), recipe(good, *small).adapter)
+    quantise_frozen(attached.policy, "int8")
+    kinds = {n: type(p).__name__ for n, p in attached.policy.named_parameters() if n.endswith("weight")}
+    whole = [n for n, kind in kinds.items() if kind == "Parameter"]
+    assert len(whole) < len(kinds) and all(kinds[n] == "Parameter" for n in attached.trained() if n in kinds)
+    merged = load_policy(finetune(recipe(good, *small, "train.base_weights=int8"), tmp_path / "run"))
+    assert same_bits(merged, load_policy(tmp_path / "run/adapter"))
+    before = load_policy(vlm_policy).state_dict()
+    assert {part_of(k) for k, v in merged.state_dict().items() if not torch.equal(v, before[k])} == set(PARTS)
+    finetune(recipe(good, *small), tmp_path / "wide")
+    last = [json.loads((tmp_path / n / "tune.jsonl").read_text().splitlines()[-1]) for n in ("run", "wide")]
+    assert last[0]["denoise"] != last[1]["denoise"]
+    assert last[0]["denoise"] == pytest.approx(last[1]["denoise"], rel=0.02)
+    with pytest.raises(RecipeError, match="too small for quantised"):
+        finetune(recipe(good, "train.base_weights=int8"), tmp_path / "nano")
 
 
 def test_mixed_precision_trains_and_keeps_fp32_weights(good, tmp_path):

@@ -64,6 +64,14 @@ def require_fit(recipe: FineTune, policy: VLAPolicy, processes: Processes) -> No
             policy.head.config.kind,
             f"--set robust.{robust[0]}=0",
         )
+    if t.base_weights != "float32" and small:
+        raise refuse(
+            "this backbone is too small for quantised base weights: most of it are convolutions",
+            "train.base_weights",
+            "float32, or a policy on a pretrained vision-language model",
+            t.base_weights,
+            "--set train.base_weights=float32",
+        )
     if t.checkpointing and not getattr(policy.backbone.model, "supports_gradient_checkpointing", False):
         raise refuse(
             "this backbone has no gradient checkpointing",

@@ -18,6 +18,7 @@ from vla_agent.finetuning.batches import Drawing, Tuning
 from vla_agent.finetuning.fitting import require_fit
 from vla_agent.finetuning.folder import base_hash, load_adapted, save_adapter
 from vla_agent.finetuning.memory import advice, recompute_activations, require_space
+from vla_agent.finetuning.quantised import quantise_frozen
 from vla_agent.finetuning.recipe import FineTune
 from vla_agent.finetuning.trackers import open_trackers
 from vla_agent.folder import find_folder
@@ -115,6 +116,8 @@ def _train(
     recipe: FineTune, folder: Path, resume: bool, tuning: Tuning, drawing: Drawing, processes: Processes
 ) -> None:
     tuning.to_device(processes.device)
+    if recipe.train.base_weights != "float32":
+        quantise_frozen(tuning.policy, recipe.train.base_weights)
     model = processes.prepare(tuning)
     trackers = open_trackers(recipe, recipe.train.trackers if processes.main else ())
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -32,12 +33,22 @@ def check_kind(kind: str) -> None:
         )
 
 
-def quantise(policy: VLAPolicy, kind: str) -> None:
+def worth_it(module: nn.Module, name: str) -> bool:
+    """Whether a module's weights are quantised: those of linear layers that are not small."""
+    inside_attention = isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear)
+    return isinstance(module, nn.Linear) and not inside_attention and module.weight.numel() >= LEAST
+
+
+def quantise(
+    policy: VLAPolicy, kind: str, which: Callable[[nn.Module, str], bool] = worth_it, key: str = "--quantise"
+) -> None:
     """Replace the weights of the linear layers in place; convolutions, embeddings and attention's inner weights stay.
 
     Args:
         kind: ``int8``: one scale a row, symmetric; ``int4``: groups of a row, on a GPU alone.  Products are in the type
             of the activations.
+        which: of a module and its name, whether its weights are quantised.
+        key: the option or setting that asked for it, for errors.
 
     Raises:
         OptionError: no such kind, torchao is missing, or this machine cannot do it.
@@ -48,7 +59,7 @@ def quantise(policy: VLAPolicy, kind: str) -> None:
     except ImportError as error:
         raise OptionError(
             "quantised weights need a package that is not installed",
-            key="--quantise",
+            key=key,
             expected="torchao",
             found=str(error),
             remedy="pip install 'vla_agent[quantise]'",
@@ -57,15 +68,11 @@ def quantise(policy: VLAPolicy, kind: str) -> None:
     if kind == "int4" and device.type != "cuda":
         raise OptionError(
             "4-bit weights need a GPU",
-            key="--quantise",
+            key=key,
             expected="a policy on a CUDA device",
             found=f"the policy is on {device}",
             remedy="use int8 here",
         )
     config = Int8WeightOnlyConfig() if kind == "int8" else Int4WeightOnlyConfig()
-    quantize_(policy, config, filter_fn=_worth_it)
+    quantize_(policy, config, filter_fn=which)
 
-
-def _worth_it(module: nn.Module, name: str) -> bool:
-    inside_attention = isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear)
-    return isinstance(module, nn.Linear) and not inside_attention and module.weight.numel() >= LEAST
