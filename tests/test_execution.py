@@ -13,6 +13,7 @@ from vla_agent.execution import MODES, ChunkExecutor, delay_steps, hold
 from vla_agent.execution.future import future_state
 from vla_agent.execution.realtime import commit
 from vla_agent.execution.runner import AsyncRunner
+from vla_agent.execution.seam import fade_in
 from vla_agent.execution.worker import InferenceStalled, InferenceWorker
 
 T, A = 6, 2
@@ -119,13 +120,27 @@ def test_the_chunk_after_the_frozen_rows_keeps_the_soft_mask():
     np.testing.assert_array_equal(weights, [*committed.weights()[2:], 0, 0])
 
 
-def test_a_new_chunk_fades_in_after_the_frozen_rows():
-    committed = commit(np.arange(6.0, dtype=np.float32)[:, None].repeat(A, 1), 8, 2)
-    chunk = committed.continued(np.full((8, A), 100, np.float32))
-    np.testing.assert_array_equal(chunk[:2, 0], [0, 1])
-    np.testing.assert_allclose(chunk[2:, 0], [2 + 0.2 * 98, 3 + 0.4 * 97, 4 + 0.6 * 96, 5 + 0.8 * 95, 100, 100], 1e-5)
-    late = commit(np.zeros((3, A), np.float32), 8, 5)  # nothing is left to fade from
-    np.testing.assert_array_equal(late.continued(np.full((8, A), 100, np.float32))[:, 0], [0] * 3 + [100] * 5)
+def test_a_new_chunk_fades_in_and_leads_to_the_same_place():
+    contract = tabletop_contract()
+    a, t = contract.action_dim, contract.chunk_length
+    present = np.tile(np.linspace(0, 1, 8, dtype=np.float32)[:, None], (1, a))
+    committed, new = commit(present, t, 3), np.full((t, a), -1, np.float32)
+    chunk = fade_in(contract, committed, new)
+    np.testing.assert_array_equal(chunk[:3], present[:3])
+    np.testing.assert_allclose(chunk[3, :6], -1 + 2 / 3 * (present[3, 0] + 1), rtol=1e-5)
+    np.testing.assert_allclose(chunk[4, :6], -1 + 1 / 3 * (present[4, 0] + 1), rtol=1e-5)
+    np.testing.assert_allclose(chunk[3:, :6].sum(axis=0), 3 - t, rtol=1e-5)  # the same way
+    assert (chunk[9:] == -1).all() and (chunk[3:, 6] == -1).all()  # what comes behind, and the gripper, as they were
+    late = fade_in(contract, commit(present[:3], t, 5), new)  # nothing is left to fade from
+    assert (late[:3] == present[:3]).all() and (late[3:] == -1).all()
+
+
+def test_absolute_motions_fade_in_and_give_nothing_back():
+    contract = tabletop_contract(control="joint_position")
+    a, t = contract.action_dim, contract.chunk_length
+    chunk = fade_in(contract, commit(np.zeros((8, a), np.float32), t, 2), np.ones((t, a), np.float32))
+    np.testing.assert_allclose(chunk[2:4, 0], [1 / 3, 2 / 3], rtol=1e-6)
+    assert (chunk[4:, 0] == 1).all() and (chunk[2:, 7] == 1).all()
 
 
 def test_the_state_moves_on_as_the_simulator_moves():

@@ -23,6 +23,7 @@ from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError, OptionError
 from vla_agent.execution.future import future_state
 from vla_agent.execution.realtime import Committed
+from vla_agent.execution.seam import fade_in
 from vla_agent.folder import find_folder
 from vla_agent.hashing import hash_file
 from vla_agent.models.backbone import Backbone, stack_images
@@ -117,7 +118,7 @@ class VLAPolicy(nn.Module):
         with part("copy"):
             actions = self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
         if committed is not None:  # row 0 is of the observation's control step again
-            actions = committed.continued(actions)
+            actions = fade_in(self.contract, committed, actions)
         return self.contract.check_chunk(actions)
 
     @property

@@ -6,7 +6,7 @@ The next chunk is computed while the present one runs, and is guided towards wha
     weight                  1   frozen   1 ... 0  soft    0  free
 
 A policy here computes the rows after the frozen ones, for the state that the frozen ones lead to (`future`).  Guidance
-alone leaves a step where the new rows begin: the first of them fade in over what the present chunk still has.
+alone leaves a jump where the new rows begin, which `seam` takes out.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-FADE = 4  # rows over which a new chunk fades in
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,6 @@ class Committed:
         row = np.arange(len(self.actions)) + self.delay
         inside = np.minimum(row, len(self.actions) - 1)
         return self.actions[inside], np.where(row < self.decided, self.weights()[inside], 0.0).astype(np.float32)
-
-    def continued(self, rows: np.ndarray) -> np.ndarray:
-        """The whole chunk (T, A), where ``rows`` (T, A) have been computed for the state after the frozen ones."""
-        target = self.after_delay()[0]
-        left = min(self.decided - self.delay, FADE)
-        old = np.maximum(1 - np.arange(1, len(rows) + 1, dtype=np.float32) / (left + 1), 0)[:, None]
-        return np.concatenate([self.frozen, old * target + (1 - old) * rows])[: len(rows)]
 
 
 def commit(ahead: np.ndarray | None, chunk_length: int, delay: int) -> Committed | None:

@@ -75,4 +75,3 @@ def quantise(
         )
     config = Int8WeightOnlyConfig() if kind == "int8" else Int4WeightOnlyConfig()
     quantize_(policy, config, filter_fn=which)
-
