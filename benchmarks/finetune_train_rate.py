@@ -106,9 +106,8 @@ def step_of(policy: Any, observation: dict[str, Any], batch: int, way: str) -> S
     """The step on ``batch`` copies of an observation; ``way``: "kept" or "each step"."""
     import torch
 
-    from vla_agent.models.backbone import stack_images
-
-    images = stack_images(observation["images"], policy.contract.camera_names).repeat(batch, 1, 1, 1, 1)
+    views = [torch.from_numpy(observation["images"][name]) for name in policy.contract.camera_names]
+    images = torch.stack(views)[None].repeat(batch, 1, 1, 1, 1)
     state = torch.from_numpy(np.asarray(observation["state"], np.float32)).repeat(batch, 1)
     text = policy.backbone.encode_text([INSTRUCTION] * batch)
     chunk = torch.randn(batch, policy.contract.chunk_length, policy.contract.action_dim)

@@ -69,7 +69,7 @@ def test_the_safety_node_times_the_policy_by_itself(certified, tmp_path):
 
 def test_a_policy_that_cannot_be_timed_says_why(tmp_path):
     with pytest.raises(NodeError, match="cannot be timed"):
-        p99_ms_apart(str(tmp_path / "none"), "open_loop", 10.0)
+        p99_ms_apart(str(tmp_path / "none"), 10.0)
 
 
 def test_the_policy_node_is_activated_as_it_was_certified_alone(certified, tmp_path):

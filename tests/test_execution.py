@@ -104,20 +104,11 @@ def test_realtime_commits_what_is_left_of_the_present_chunk():
     assert executor.action(5)[0] == 52
 
 
-def test_soft_mask_of_real_time_chunking():
-    weights = commit(np.zeros((5, A), np.float32), 8, 2).weights()
-    assert weights[:2].tolist() == [1, 1] and weights[5:].tolist() == [0, 0, 0]
-    share = np.array([3, 2, 1]) / 4
-    np.testing.assert_allclose(weights[2:5], share * np.expm1(share) / (np.e - 1), rtol=1e-6)
+def test_no_more_is_frozen_than_is_decided():
+    committed = commit(np.arange(5.0, dtype=np.float32)[:, None].repeat(A, 1), 8, 2)
+    assert committed.frozen[:, 0].tolist() == [0, 1] and committed.left[:, 0].tolist() == [2, 3, 4]
     assert commit(np.zeros((2, A), np.float32), 8, 6).delay == 2
     assert commit(None, 8, 2) is None
-
-
-def test_the_chunk_after_the_frozen_rows_keeps_the_soft_mask():
-    committed = commit(np.arange(5.0, dtype=np.float32)[:, None].repeat(A, 1), 8, 2)
-    target, weights = committed.after_delay()
-    np.testing.assert_array_equal(target[:, 0], [2, 3, 4, 4, 4, 4, 4, 4])
-    np.testing.assert_array_equal(weights, [*committed.weights()[2:], 0, 0])
 
 
 def test_a_new_chunk_fades_in_and_leads_to_the_same_place():

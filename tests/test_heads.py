@@ -9,7 +9,6 @@ import torch
 from sim.env import tabletop_contract
 from vla_agent.errors import CheckpointError, OptionError
 from vla_agent.models.heads import HeadConfig, build_head
-from vla_agent.models.inpainting import sample_guided
 from vla_agent.training.recipe import HeadSizes
 
 SMALL = {"width": 32, "depth": 1, "heads": 2, "serve_steps": 10}
@@ -126,12 +125,6 @@ def test_the_null_condition_learns():
     torch.nn.init.normal_(model.tokens_out.weight)
     model.loss(*inputs(64), torch.zeros(64, T, A), torch.ones(64, T)).backward()
     assert model.null_feature.grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize("name", ["tokens", "regression"])
-def test_heads_without_noise_cannot_be_guided_towards_a_beginning(name):
-    with pytest.raises(OptionError, match="flow"):
-        sample_guided(head(name), *inputs(), torch.zeros(2, T, A), torch.ones(T))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ from vla_agent.folder import find_folder
 from vla_agent.hashing import hash_file
 from vla_agent.models.backbone import Backbone, stack_images
 from vla_agent.models.heads import HeadConfig, build_head
-from vla_agent.models.inpainting import sample_guided
 from vla_agent.models.normaliser import Normaliser
 from vla_agent.models.truth import Truth
 from vla_agent.models.vlm_backbone import VLMBackbone
@@ -85,13 +84,13 @@ class VLAPolicy(nn.Module):
         """One observation -> chunk (T, A) float32 in the contract's units.
 
         Args:
-            committed: what is already decided about this chunk; it is then guided to continue it (real-time chunking).
+            committed: what is already decided about this chunk, which then continues it (real-time chunking).
             truth: where target and goal are, taken in place of where the backbone finds them (simulation only).
 
         Raises:
             ObservationError: the observation does not fit the contract.
             CheckpointError: `reset` was not called.
-            OptionError: ``committed`` with a head that cannot be guided, ``truth`` where `takes_places` is False.
+            OptionError: ``truth`` where `takes_places` is False.
         """
         if self._text is None:
             raise CheckpointError("the policy has no instruction", key="reset", remedy="call reset(instruction) first")
@@ -109,12 +108,7 @@ class VLAPolicy(nn.Module):
             parts = {**parts, **{name: told.to(device) for name, told in self._told(truth).items()}}
         geometry = self.backbone.geometry_of(parts, state[:, :3])
         condition, mask = (parts["hidden"], self.state_normaliser(state), geometry), parts.get("mask")
-        if committed is None:
-            chunk = self.head.sample(*condition, generator=self._generator, mask=mask)
-        else:
-            rows, weights = (torch.from_numpy(x).to(device) for x in committed.after_delay())
-            target = self.action_normaliser(rows)[None].clamp(-1.5, 1.5)
-            chunk = sample_guided(self.head, *condition, target, weights, self._generator, mask)
+        chunk = self.head.sample(*condition, generator=self._generator, mask=mask)
         with part("copy"):
             actions = self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
         if committed is not None:  # row 0 is of the observation's control step again

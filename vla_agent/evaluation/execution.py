@@ -82,14 +82,14 @@ class Execution:
         """The policy as it is to be computed, changed in place.
 
         Raises:
-            OptionError: it is not computed here, this machine cannot do it, or real-time chunking takes no guidance.
+            OptionError: it is not computed here, this machine cannot do it, or cannot continue chunks.
         """
         policy = accelerate(policy, self.compiled, self.quantise)
-        self.require_guidable(policy)
+        self.require_continuing(policy)
         return policy
 
-    def require_guidable(self, policy: Any) -> None:
-        """Raise where the mode guides the policy's sampling and the policy takes no guidance.
+    def require_continuing(self, policy: Any) -> None:
+        """Raise where chunks are to continue those before and the policy takes nothing to continue.
 
         Raises:
             OptionError: ``act`` has no argument ``committed``.

@@ -38,8 +38,8 @@ class ChunkExecutor:
     open_loop   of the newest chunk                         ``execute`` steps after the last look
     ensemble    mean of all chunks, the oldest first (ACT)  at every step
     adaptive    mean by likeness to the newest (CogACT)     at every step
-    realtime    of the newest chunk, which was guided to    ``execute`` steps after the last look
-                continue the one before (RTC)
+    realtime    of the newest chunk, which continues the    ``execute`` steps after the last look
+                one before (real-time chunking)
     ==========  ==========================================  ==================================
 
     Args:

@@ -1,12 +1,14 @@
-"""Real-time chunking: Black, Galliker and Levine 2025, "Real-Time Execution of Action Chunking Flow Policies".
+"""Real-time chunking: the next chunk is computed while the present one runs, and continues it.
 
-The next chunk is computed while the present one runs, and is guided towards what will have been executed by then::
+After Black, Galliker and Levine 2025, "Real-Time Execution of Action Chunking Flow Policies", and VLASH (Tang et al.
+2025).  The rows that run before the next chunk comes are frozen; it is computed for the state that they lead to
+(`future`), and fades in where it takes over (`seam`)::
 
     row of the next chunk   0 ........ delay ........ decided ........ T
-    weight                  1   frozen   1 ... 0  soft    0  free
+                              frozen         seam          free
 
-A policy here computes the rows after the frozen ones, for the state that the frozen ones lead to (`future`).  Guidance
-alone leaves a jump where the new rows begin, which `seam` takes out.
+Guided sampling towards the rows that are decided, as in the first of the two, is not here: it doubled the latency, and
+showed no gain beside the two others (docs/execution.md).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ class Committed:
     """What is already decided about the chunk that is about to be computed.
 
     Args:
-        actions: (T, A) in the contract's units; rows from ``decided`` on repeat the last and weigh nothing.
+        actions: (T, A) in the contract's units; rows from ``decided`` on repeat the last.
         decided: rows that the present chunk still has.
         delay: rows that will surely have run before the next chunk comes; at most ``decided``.
     """
@@ -30,23 +32,15 @@ class Committed:
     decided: int
     delay: int
 
-    def weights(self) -> np.ndarray:
-        """(T,) float32, the paper's soft mask: 1 on frozen rows, 0 on free ones, falling between."""
-        row = np.arange(len(self.actions), dtype=np.float32)
-        share = (self.decided - row) / (self.decided - self.delay + 1)
-        soft = share * np.expm1(share) / np.expm1(1.0)
-        return np.where(row < self.delay, 1.0, np.where(row < self.decided, soft, 0.0)).astype(np.float32)
-
     @property
     def frozen(self) -> np.ndarray:
         """(delay, A): the rows that run before the chunk comes."""
         return self.actions[: self.delay]
 
-    def after_delay(self) -> tuple[np.ndarray, np.ndarray]:
-        """Target (T, A) and weights (T,) of a chunk whose first row is the first that is not frozen."""
-        row = np.arange(len(self.actions)) + self.delay
-        inside = np.minimum(row, len(self.actions) - 1)
-        return self.actions[inside], np.where(row < self.decided, self.weights()[inside], 0.0).astype(np.float32)
+    @property
+    def left(self) -> np.ndarray:
+        """(decided - delay, A): what the present chunk would do behind them."""
+        return self.actions[self.delay : self.decided]
 
 
 def commit(ahead: np.ndarray | None, chunk_length: int, delay: int) -> Committed | None:

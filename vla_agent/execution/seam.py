@@ -27,8 +27,8 @@ def fade_in(contract: Contract, committed: Committed, rows: np.ndarray) -> np.nd
 
     Where nothing of the present chunk is left behind the frozen rows, ``rows`` stay as they are.
     """
-    left = min(committed.decided - committed.delay, FADE)
-    old = committed.after_delay()[0][:left]
+    old = committed.left[:FADE]
+    left = len(old)
     weight = 1 - np.arange(1, left + 1, dtype=np.float32)[:, None] / (left + 1)
     faded = np.array(rows, np.float32)
     for field, place in zip(contract.action, contract.slices(contract.action).values(), strict=True):

@@ -1,6 +1,6 @@
 """To try a policy with: an observation of nothing, and how long a chunk takes on this machine.
 
-``python -m vla_agent.execution.trial POLICY MODE`` prints the 99th percentile in milliseconds, on one thread.
+``python -m vla_agent.execution.trial POLICY`` prints the 99th percentile in milliseconds, on one thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy as np
 
 from vla_agent.contract import Contract
 from vla_agent.errors import NodeError
-from vla_agent.execution.realtime import commit
 
 WARM_UP = 5
 TRIES = 3  # something else may be starting on the machine; a slow machine is slow each time
@@ -37,33 +36,24 @@ def blank_observation(contract: Contract) -> dict[str, Any]:
     return {"images": images, "state": state}
 
 
-def inference_times(
-    policy: Any, observation: Mapping[str, Any], instruction: str, mode: str = "open_loop", count: int = 60
-) -> list[float]:
-    """Milliseconds of each of ``count`` inferences from the same observation, after a few to warm up.
-
-    Args:
-        mode: how chunks are executed; real-time chunking guides the sampling, which takes longer.
-    """
+def inference_times(policy: Any, observation: Mapping[str, Any], instruction: str, count: int = 60) -> list[float]:
+    """Milliseconds of each of ``count`` inferences from the same observation, after a few to warm up."""
     policy.reset(instruction)
     taken = []
-    more: dict[str, Any] = {}
     with _one_at_a_time():
         for _ in range(WARM_UP + count):
             begun = time.perf_counter()
-            chunk = policy.act(observation, **more)
-            if mode == "realtime":
-                more = {"committed": commit(chunk, len(chunk), len(chunk) // 4)}
+            policy.act(observation)
             taken.append(1000 * (time.perf_counter() - begun))
     return taken[WARM_UP:]
 
 
-def p99_ms(policy: Any, mode: str) -> float:
+def p99_ms(policy: Any) -> float:
     """The 99th percentile of an inference's milliseconds, from an observation of nothing."""
-    return float(np.quantile(inference_times(policy, blank_observation(policy.contract), "nothing", mode), 0.99))
+    return float(np.quantile(inference_times(policy, blank_observation(policy.contract), "nothing"), 0.99))
 
 
-def p99_ms_apart(policy: str, mode: str, enough: float) -> float:
+def p99_ms_apart(policy: str, enough: float) -> float:
     """`p99_ms` of a policy's folder, measured in a process of its own: by who does not trust who runs the policy.
 
     Args:
@@ -74,7 +64,7 @@ def p99_ms_apart(policy: str, mode: str, enough: float) -> float:
     """
     best = np.inf
     for _ in range(TRIES):
-        command = [sys.executable, "-m", "vla_agent.execution.trial", policy, mode]
+        command = [sys.executable, "-m", "vla_agent.execution.trial", policy]
         try:
             said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
             best = min(best, float(said.split()[-1]))
@@ -107,7 +97,7 @@ def main() -> None:
     from vla_agent.serving.remote import load_any
 
     torch.set_num_threads(1)
-    print(p99_ms(load_any(sys.argv[1]), sys.argv[2]))
+    print(p99_ms(load_any(sys.argv[1])))
 
 
 if __name__ == "__main__":

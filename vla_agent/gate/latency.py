@@ -14,17 +14,13 @@ from vla_agent.evaluation.workers import one_thread
 from vla_agent.execution.trial import inference_times
 
 
-def measure(policy: Policy, family: TaskFamily, execution: str) -> dict[str, Any]:
-    """Milliseconds of one inference on one thread: ``median_ms``, ``p99_ms``, over ``n``; and the ``machine``.
-
-    Args:
-        execution: how its chunks are executed.
-    """
+def measure(policy: Policy, family: TaskFamily) -> dict[str, Any]:
+    """Milliseconds of one inference on one thread: ``median_ms``, ``p99_ms``, over ``n``; and the ``machine``."""
     env = TabletopEnv(task=family)
     try:
         observation, info = env.reset(seed=0)
         with one_thread():
-            kept = inference_times(policy, observation, info["instruction"], execution)
+            kept = inference_times(policy, observation, info["instruction"])
     finally:
         env.close()
     return {

@@ -174,7 +174,7 @@ def _latency(policy: str, gate: Gate, load: Callable[[str], Policy], learned: bo
     if not learned:
         return 0.0, {}
     family = next(iter(Planner(gate, {}).families.values()))
-    measured = latency.measure(load(policy), family, gate.execution)
+    measured = latency.measure(load(policy), family)
     period = 1000.0 / tabletop_contract().control_hz
     return gate.delay_ms if gate.delay_ms is not None else period * math.ceil(measured["p99_ms"] / period), measured
 

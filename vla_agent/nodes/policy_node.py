@@ -112,7 +112,7 @@ class PolicyNode(LifecycleNode):
         policy = load_any(folder)
         self._contract, self._execute = policy.contract, policy.execute
         self._robot.require(self._contract, folder)
-        self._latency_ms = p99_ms(policy, str(self._value("mode"))) if self._value("hardware") else None
+        self._latency_ms = p99_ms(policy) if self._value("hardware") else None
         self._names = messages.action_names(self._contract)
         period = self._robot.period
         self._buffer = ObservationBuffer(

@@ -97,7 +97,7 @@ class SafetyNode(Node):
             assert certificate is not None  # it is None where nothing needs to be certified alone
             allowed = float(certificate.payload["latency"]["certified_ms"])
             if not self._latency_ms <= allowed:
-                self._latency_ms = p99_ms_apart(self._policy, str(certificate.payload["execution"]), allowed)
+                self._latency_ms = p99_ms_apart(self._policy, allowed)
             self._certificate = require(latency_ms=self._latency_ms)
         except VlaAgentError as error:
             self.get_logger().error(str(error))

@@ -65,7 +65,7 @@ class RemotePolicy:
 
         Raises:
             ObservationError: the observation does not fit the contract.
-            OptionError: ``committed`` for a policy that cannot be guided.
+            OptionError: ``committed`` for a policy that cannot continue chunks.
             ServingError: no server, no answer in time, or none that can be meant.
             ContractError: the answer is no chunk.
         """
@@ -73,19 +73,19 @@ class RemotePolicy:
         images = {name: np.ascontiguousarray(observation["images"][name]) for name in self.contract.camera_names}
         message = {"images": images, "state": np.asarray(observation["state"], np.float32)} | self._episode
         if committed is not None:
-            self._require_guidable()
+            self._require_continuing()
             decided = {"decided": int(committed.decided), "delay": int(committed.delay)}
             message["committed"] = {"actions": np.asarray(committed.actions, np.float32)} | decided
         reply = self._connection.ask(message)
         self._episode = {}
         return chunk_of(reply, self.contract, self._connection.url)
 
-    def _require_guidable(self) -> None:
-        if not self.metadata.guidable:
+    def _require_continuing(self) -> None:
+        if not self.metadata.realtime:
             raise OptionError(
                 "this policy cannot be executed in real time",
                 key="--execution",
-                expected="a server whose metadata says guidable",
+                expected="a server whose metadata says realtime",
                 found=f"{self.metadata.policy} at {self._connection.url}",
                 remedy="use open_loop, ensemble or adaptive",
             )

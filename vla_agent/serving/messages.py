@@ -2,7 +2,7 @@
 
 metadata (the server's first message)::
 
-    protocol 1, policy (name), contract (plain), contract_hash, execute, guidable, files (name -> SHA-256)
+    protocol 1, policy (name), contract (plain), contract_hash, execute, realtime, files (name -> SHA-256)
 
 request: an observation, in one of two forms, and what belongs to it::
 
@@ -105,7 +105,7 @@ class Metadata:
     policy: str
     contract: Contract
     execute: int
-    guidable: bool
+    realtime: bool
     files: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Metadata:
             "contract": self.contract.to_dict(),
             "contract_hash": self.contract.hash,
             "execute": self.execute,
-            "guidable": self.guidable,
+            "realtime": self.realtime,
             "files": dict(self.files),
         }
 
@@ -150,7 +150,7 @@ class Metadata:
         if not isinstance(files, dict):
             raise _says(server, "files", "name -> SHA-256", type(files).__name__)
         named = {str(name): str(digest) for name, digest in files.items()}
-        return cls(str(data.get("policy", "")), contract, execute, bool(data.get("guidable")), named)
+        return cls(str(data.get("policy", "")), contract, execute, bool(data.get("realtime")), named)
 
 
 def _says(server: str, key: str, expected: object, found: object) -> ServingError:

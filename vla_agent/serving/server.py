@@ -24,7 +24,7 @@ from websockets.http11 import Response
 from vla_agent.errors import OptionError, ServingError, VlaAgentError
 from vla_agent.serving.limits import Limits
 from vla_agent.serving.messages import Metadata, Request, read_request
-from vla_agent.serving.session import Session, Waiting, guidable
+from vla_agent.serving.session import Session, Waiting, takes_committed
 from vla_agent.serving.tokens import MAKE, knows
 from vla_agent.serving.wire import pack, unpack
 
@@ -71,7 +71,7 @@ class PolicyServer:
         self._policy, self._host, self.port, self._token = policy, host, port, token
         self._limits = limits or Limits()
         self._contract = policy.contract
-        metadata = Metadata(name, self._contract, policy.execute, guidable(policy), files or {})
+        metadata = Metadata(name, self._contract, policy.execute, takes_committed(policy), files or {})
         self._hello = pack(metadata.to_dict())
         self._thinking = ThreadPoolExecutor(1, "policy", prepare)
         self._began: float | None = None  # of the inference under way

@@ -35,21 +35,21 @@ class Session:
         self._shared, self._contract = policy, contract
         self._policy: Any = None  # made in the thread that computes
         self._seeds = "seed" in inspect.signature(policy.reset).parameters
-        self._guidable = guidable(policy)
+        self._continues = takes_committed(policy)
         self._prompt: str | None = None
 
     def infer(self, request: Request) -> np.ndarray:
         """The chunk (T, A) for one request; an episode begins with ``reset`` and with another instruction.
 
         Raises:
-            ServingError: there is no instruction, or guidance for a policy that takes none.
+            ServingError: there is no instruction, or something to continue for a policy that cannot.
             Exception: whatever the policy raises.
         """
-        if request.committed is not None and not self._guidable:
+        if request.committed is not None and not self._continues:
             raise ServingError(
-                "this policy cannot be guided",
+                "this policy cannot continue a chunk",
                 key="committed",
-                expected="no committed actions: the metadata says guidable false",
+                expected="no committed actions: the metadata says realtime false",
                 found="committed actions",
                 remedy="execute its chunks open loop or by an ensemble",
             )
@@ -71,8 +71,8 @@ class Session:
         return self._contract.check_chunk(self._policy.act(request.observation, **more))
 
 
-def guidable(policy: Any) -> bool:
-    """Whether real-time chunking can guide it: ``act`` takes ``committed``."""
+def takes_committed(policy: Any) -> bool:
+    """Whether it can be executed in real time: ``act`` takes ``committed``."""
     return "committed" in inspect.signature(policy.act).parameters
 
 
