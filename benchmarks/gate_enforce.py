@@ -153,6 +153,7 @@ def _nodes(case: Case, resigned: Callable[..., Path], folder: Path) -> list[dict
         robots[name] = folder / f"{name}.yaml"
         robots[name].write_text(description.replace(before, after), encoding="utf-8")
     here: dict[str, Any] = {"robot": ROBOT, "latency": {"certified_ms": PATIENT, "measured_ms": 1.0}}
+    here["execution"] = "realtime"  # as the policy node executes chunks where nothing else is said
     good = resigned("good", **here)
     tampered = folder / "tampered.json"
     tampered.write_bytes(good.read_bytes().replace(b'"certified_ms": ', b'"certified_ms": 1'))
@@ -173,10 +174,10 @@ def _nodes(case: Case, resigned: Callable[..., Path], folder: Path) -> list[dict
         "other camera": ({"robot": str(robots["camera"])}, "camera"),
         "adapter added": ({"policy": changed}, "policy.adapter"),
         "faster rate": ({"robot": str(robots["rate"])}, "control_hz"),
-        "slower machine": ({"certificate": resigned("slow", robot=ROBOT, latency=slow)}, "latency"),
+        "slower machine": ({"certificate": resigned("slow", **here | {"latency": slow})}, "latency"),
     }  # fmt: skip
     policy_alone: dict[str, tuple[dict[str, Any], str]] = {
-        "other way of execution": ({"mode": "adaptive"}, "execution"),
+        "other way of execution": ({"mode": "open_loop"}, "execution"),
     }
     usual = {"policy": case.policy, "certificate": good, "keys": case.keys}
     rows = []

@@ -35,7 +35,7 @@ def certified(tmp_path) -> tuple[Path, Path, Path]:
         "robot": ROBOT,
         "policy": {"name": "policy", **policy_parts(policy)},
         "contract": contract_parts(policy_contract(policy)),
-        "execution": "open_loop",
+        "execution": "realtime",
         "latency": {"certified_ms": 10_000.0, "measured_ms": 1.0},
         "verdict": "pass",
     }

@@ -47,7 +47,7 @@ class PolicyNode(LifecycleNode):
         self._qos = image_qos(self)
         defaults: dict[str, Any] = {
             "policy": "policies/tabletop-nano",
-            "mode": "open_loop",
+            "mode": "realtime",
             "execute": 0,
             "seed": 0,
             "certificate": "",
