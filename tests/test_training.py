@@ -56,6 +56,8 @@ def test_training_gives_a_policy_that_acts(recipe_file, tmp_path):
     folder = train(load_recipe(recipe_file, ("train_head.picture_lag=4",)), tmp_path / "run")
     policy = load_policy(folder)
     policy.reset("put the red mug in the tray")
+    said = json.loads((folder / "training.json").read_text())["parameters"]
+    assert said["trained"] == said["in_all"] == said["backbone"] + said["head"]
     images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in policy.contract.cameras}
     chunk = policy.act({"images": images, "state": np.zeros(policy.contract.state_dim, np.float32)})
     assert chunk.shape == (policy.contract.chunk_length, policy.contract.action_dim)

@@ -87,7 +87,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
         acting = HeadBatches(policy, demos, frames, features, recipe.train_head)
         stage("head", policy if learning else policy.head, acting.losses, recipe.train_head)
     policy.save(folder / "policy")
-    _describe(recipe, demos, counts, folder, begun)
+    _describe(recipe, demos, policy, folder, begun)
     console.print(f"policy: {folder / 'policy'}    next: vla-agent eval {folder / 'policy'}")
     return folder / "policy"
 
@@ -198,9 +198,9 @@ def claim(recipe: Strict, folder: Path) -> None:
     aside.replace(folder / "recipe.yaml")
 
 
-def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], folder: Path, begun: float) -> None:
+def _describe(recipe: Recipe, demos: Demonstrations, trained: VLAPolicy, folder: Path, begun: float) -> None:
     """Leave recipe, data hashes, versions, cost and curve beside the weights."""
-    policy = folder / "policy"
+    policy, counts = folder / "policy", trained.parameter_counts()
     shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")
     seconds = {}
     for name in STAGES:
@@ -210,7 +210,7 @@ def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], fol
             shutil.copy(log, policy / log.name)
     backbone = load_policy(policy).backbone
     description: dict[str, Any] = {
-        "parameters": {**counts, "trained": sum(counts.values()), "in_all": sum(counts.values())},
+        "parameters": {**counts, "trained": _trained(recipe, trained), "in_all": sum(counts.values())},
         "seconds": {**seconds, "this_run": round(time.time() - begun, 1)},
         "data": {"frames": len(demos), "episodes": int(demos.episode.max()) + 1, "sha256": demos.hashes},
         "versions": {p: version(p) for p in ("torch", "transformers", "diffusers", "numpy", "mujoco")},
@@ -222,6 +222,14 @@ def _describe(recipe: Recipe, demos: Demonstrations, counts: dict[str, int], fol
         description["target_located_within_2cm_on_training_frames"] = within
     (policy / "training.json").write_text(json.dumps(description, indent=2) + "\n")
     draw_curve([folder / f"{name}.jsonl" for name in STAGES], policy / "curve.png")
+
+
+def _trained(recipe: Recipe, policy: VLAPolicy) -> int:
+    """How many parameters the recipe's stages train: a backbone that no stage trains stays as it was."""
+    small = isinstance(policy.backbone, Backbone)
+    stages = recipe.pretrain.samples + recipe.name_stem.samples if small else recipe.train_head.samples
+    learning = [p for p in policy.backbone.parameters() if p.requires_grad] if stages else []
+    return sum(p.numel() for p in [*learning, *(policy.head.parameters() if recipe.train_head.samples else ())])
 
 
 def _some_frames(demos: Demonstrations, count: int = 512) -> np.ndarray:
