@@ -106,7 +106,8 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     cards = [card("success", checks["success"])]
     for kind, name in (("family.", "worst family"), ("axis.", "worst perturbation")):
-        found = [n for n, c in checks.items() if n.startswith(kind) and c["n"]]
+        played = [n for n, c in checks.items() if n.startswith(kind) and c["n"]]
+        found = [n for n in played if checks[n]["threshold"] is not None] or played  # what is judged comes first
         if found:
             worst = min(found, key=lambda n: (checks[n]["rate"], n))
             cards.append(card(name, checks[worst], condition(worst)))
