@@ -29,7 +29,8 @@ def draw(result: Mapping[str, Any], file: Path) -> None:
         above = [100 * row["high"] - s for s, row in zip(success, rows, strict=True)]
         axes.errorbar(delays, success, [below, above], marker="o", capsize=3, label=mode.replace("_", " "))
     axes.set(xlabel="inference delay (ms)", ylabel="success (%)", ylim=(0, 100))
-    axes.set_title(f"{rows[0]['n']} episodes or more a point, the same seeds; 95 % intervals", fontsize=9)
+    fewest = min(row["n"] for row in result["rows"])
+    axes.set_title(f"{fewest} episodes a point or more, the same seeds; 95 % intervals", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     figure.tight_layout()
