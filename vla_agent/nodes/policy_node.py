@@ -2,10 +2,10 @@
 
 in:  the cameras' images, joint_states, instruction (String; empty: stop), safety/stopped
 out: policy/action (JointTrajectory, see controller_node), safety/stop (String: why the robot has to stop), /diagnostics
-parameters: policy (folder, or ws://HOST:PORT of a server), robot, mode (open_loop, ensemble, adaptive, realtime),
-  execute (0: what the policy says), seed, certificate (file), hardware (false), autostart (true: configures and
-  activates itself), tolerance and max_age (control periods), stalled_after (s), instruction (""), image_reliability,
-  real_time_factor
+parameters: policy (folder, or ws://HOST:PORT of a server), robot, mode (open_loop, ensemble, adaptive, realtime;
+  empty: realtime where the policy can continue a chunk, else open_loop), execute (0: what the policy says), seed,
+  certificate (file), hardware (false), autostart (true: configures and activates itself), tolerance and max_age
+  (control periods), stalled_after (s), instruction (""), image_reliability, real_time_factor
 
 Configuring loads the policy and checks its contract against the robot.  Activating on hardware needs a certificate for
 these files, this robot, this way of execution, and a latency that this machine keeps.
@@ -33,6 +33,7 @@ from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_
 from vla_agent.runtime.agent import Agent
 from vla_agent.runtime.instructions import InstructionGuard
 from vla_agent.runtime.observations import ObservationBuffer
+from vla_agent.serving.session import takes_committed
 
 TICKS = 8  # a control period
 
@@ -47,7 +48,7 @@ class PolicyNode(LifecycleNode):
         self._qos = image_qos(self)
         defaults: dict[str, Any] = {
             "policy": "policies/tabletop-nano",
-            "mode": "realtime",
+            "mode": "",
             "execute": 0,
             "seed": 0,
             "certificate": "",
@@ -112,6 +113,7 @@ class PolicyNode(LifecycleNode):
         policy = load_any(folder)
         self._contract, self._execute = policy.contract, policy.execute
         self._robot.require(self._contract, folder)
+        self._mode = str(self._value("mode")) or ("realtime" if takes_committed(policy) else "open_loop")
         self._latency_ms = p99_ms(policy) if self._value("hardware") else None
         self._names = messages.action_names(self._contract)
         period = self._robot.period
@@ -126,7 +128,7 @@ class PolicyNode(LifecycleNode):
             policy,
             self._contract,
             self._buffer,
-            mode=str(self._value("mode")),
+            mode=self._mode,
             execute=int(self._value("execute")) or policy.execute,
             seed=int(self._value("seed")),
             stalled_after=float(self._value("stalled_after")) / self._factor,
@@ -157,7 +159,7 @@ class PolicyNode(LifecycleNode):
             cameras=robot.camera_names,
             control_hz=robot.control_hz,
             latency_ms=self._latency_ms,
-            execution=str(self._value("mode")),
+            execution=self._mode,
         )
         if hardware and int(self._value("execute")) not in (0, self._execute):
             raise GateError(

@@ -36,7 +36,10 @@ class Entry:
 ARGUMENTS: dict[str, Argument] = {
     "robot": Argument("panda", "robot file: a name of config/robots, or a path"),
     "policy": Argument("policies/tabletop-nano", "policy folder, or ws://HOST:PORT of `vla-agent serve`"),
-    "mode": Argument("realtime", "how chunks are executed: open_loop, ensemble, adaptive, realtime"),
+    "mode": Argument(
+        "",
+        "how chunks are executed: open_loop, ensemble, adaptive, realtime; empty: realtime where the policy can do it",
+    ),
     "task": Argument("put_in_tray", "task family of the simulated scene"),
     "seed": Argument(0, "episode of the task, and of the policy's noise"),
     "instruction": Argument("", "first instruction; in simulation the scene tells its own"),

@@ -73,6 +73,8 @@ class Session:
 
 def takes_committed(policy: Any) -> bool:
     """Whether it can be executed in real time: ``act`` takes ``committed``."""
+    if (metadata := getattr(policy, "metadata", None)) is not None:  # of a server's
+        return bool(metadata.realtime)
     return "committed" in inspect.signature(policy.act).parameters
 
 
