@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -109,11 +110,11 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         family.wordings_of(split)
         self.family, self.split = family, split
 
-    def begin(self, seed: int) -> TaskInstance:
-        """Lay out the episode of a seed and return its task, without rendering."""
+    def begin(self, seed: int, vary: Callable[[World], None] | None = None) -> TaskInstance:
+        """Lay out the episode of a seed and return its task, without rendering; ``vary`` as in `World.reset`."""
         self._task = self.family.episode(seed, self.split)
         self._steps = 0
-        self.world.reset(self._task.scene)
+        self.world.reset(self._task.scene, vary)
         return self._task
 
     def reset(

@@ -13,6 +13,7 @@ import numpy as np
 
 from sim.objects import MASS, MAX_PARTS, meshes, shape_of
 from sim.scene import MAX_OBJECTS, SHAPES
+from sim.textures import add_textures
 from vla_agent.errors import SimulatorError
 
 ASSETS = Path(__file__).parent / "assets"
@@ -72,6 +73,7 @@ def build_model() -> mujoco.MjModel:
     """Compile the tabletop with empty object slots ``slot0``, ``slot1``, ..."""
     spec = _load("tabletop.xml")
     _add_meshes(spec)
+    add_textures(spec)
     for name in ("tray", "cabinet", "drawer"):
         _draw_as_one(spec, name)
     for shape in meshes():  # keeps the meshes in the model, with their convex hulls; never seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import mujoco
@@ -10,14 +11,17 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from sim.task import TaskInstance
+from sim.textures import PATTERNS, PLAIN, material
 from sim.variation import Effect
 from sim.world import World
+from vla_agent.errors import OptionError
 
 LIGHT = (0.15, 0.30, 0.50)  # share by which brightness, and half of it by which colour, may change
 LAMP = (0.2, 0.5, 0.9)  # change of the lamp's direction, per component
 CAMERA_SHIFT = (0.01, 0.02, 0.04)  # metres
 CAMERA_TURN = (1.0, 2.0, 4.0)  # degrees, each axis; and of the field of view
 TABLE = (0.08, 0.18, 0.35)  # change of the table's colour, per channel
+REPEATS = (2.0, 12.0)  # tiles of a pattern along a metre
 HUE = (0.02, 0.03, 0.045)  # of the colour circle; neighbouring colour names are 0.08 apart
 BRIGHTNESS = (0.10, 0.20, 0.30)
 NOISE = (6.0, 12.0, 24.0)  # standard deviation, of 255
@@ -70,21 +74,27 @@ def camera(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effec
 
 
 def background(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect:
-    """Colour of the table, and a shade of the fixtures."""
+    """Colour of the table, a pattern on it (one table in seven stays plain), and a shade of the fixtures."""
     table, shade = rng.uniform(-1, 1, 3), rng.uniform(-1, 1, 3)
     amount = TABLE[severity - 1]
+    pattern = str(rng.choice([PLAIN, *PATTERNS]))
+    repeats = np.exp(rng.uniform(*np.log(REPEATS)))
 
     def vary(world: World) -> None:
         model = world.model
         index = model.geom("table").id
         world.alter("geom_rgba", (index, slice(3)), np.clip(model.geom_rgba[index, :3] + amount * table, 0, 1))
+        if pattern != PLAIN:
+            worn = model.material(material(pattern, severity)).id
+            world.alter("mat_texrepeat", worn, repeats)
+            world.alter("geom_matid", index, worn)
         for body in ("tray", "cabinet", "drawer"):
             first, count = model.body(body).geomadr[0], model.body(body).geomnum[0]
             geoms = slice(first, first + count)
             colours = np.clip(model.geom_rgba[geoms, :3] + 0.3 * amount * shade, 0, 1)
             world.alter("geom_rgba", (geoms, slice(3)), colours)
 
-    return Effect(task, vary, detail=f"table colour {(amount * table).round(2).tolist()}")
+    return Effect(task, vary, detail=f"table {pattern}, colour {(amount * table).round(2).tolist()}")
 
 
 def object_look(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect:
@@ -148,3 +158,49 @@ def sensor(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effec
             world.picture_filter = _Drops(np.random.default_rng(seed), DROPPED[severity - 1])
 
     return Effect(task, vary, detail=kind)
+
+
+# What changes how a scene looks and nothing else in it: with these a training's pictures can be varied.
+LOOKS = {
+    "lighting": lighting,
+    "camera": camera,
+    "background": background,
+    "object_look": object_look,
+    "sensor": sensor,
+}
+LOOK_SHARE = 0.5  # probability of each named look, in an episode or picture of a training
+
+
+def randomised(task: TaskInstance, looks: Sequence[str], rng: np.random.Generator) -> Callable[[World], None]:
+    """Domain randomisation (Tobin et al. 2017): each of these looks or not, at a severity of 1 to 3; for `World.reset`.
+
+    Raises:
+        OptionError: there is no such look.
+    """
+    require_looks(looks)
+    drawn = [(LOOKS[name], int(rng.integers(1, 4))) for name in looks if rng.random() < LOOK_SHARE]
+    effects = [look(task, severity, rng) for look, severity in drawn]
+
+    def vary(world: World) -> None:
+        for effect in effects:
+            if effect.vary is not None:
+                effect.vary(world)
+
+    return vary
+
+
+def require_looks(looks: Sequence[str]) -> None:
+    """Check names given by a user.
+
+    Raises:
+        OptionError: there is no such look.
+    """
+    unknown = [name for name in looks if name not in LOOKS]
+    if unknown:
+        raise OptionError(
+            "pictures cannot be varied so",
+            key="--vary",
+            expected=", ".join(LOOKS),
+            found=unknown[0],
+            remedy="name some of these, with commas between them",
+        )

@@ -17,15 +17,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sim.experts import Expert
 from sim.objects import half_extents, stackable_top
+from sim.perturb_look import LOOKS, randomised, require_looks
 from sim.question_items import QUESTIONS, Item, View, asked_by, goal_words
 from sim.scene import COLOURS, MAX_OBJECTS, SHAPES, Object, Scene, Start
 from sim.task import TaskInstance, load_suite
@@ -59,14 +61,17 @@ class Picture:
     named_points: np.ndarray  # (V, MAX_OBJECTS, 3) float32: u, v, inside of their centres, NaN where there is none
 
 
-def sample_pictures(world: World, rng: np.random.Generator) -> Picture:
-    """A scene of any family (training wordings and pairs), the arm somewhere, and about six items."""
+def sample_pictures(world: World, rng: np.random.Generator, looks: Sequence[str] = ()) -> Picture:
+    """A scene of any family (training wordings and pairs), the arm somewhere, and about six items.
+
+    ``looks`` are varied as `sim.perturb_look.randomised` says.
+    """
     families = list(load_suite("tabletop").values())
     family = families[rng.integers(len(families))]
     task = family.sample(rng, "seen")
     scene = _rearranged(task.scene, rng)
     start, lifted = _pose(scene, rng)
-    world.reset(replace(scene, start=start))
+    world.reset(replace(scene, start=start), randomised(task, looks, rng) if looks else None)
     held = lifted if lifted and _hold(world, lifted, rng) else None
     view = View(world, held)
     items = [_instruction(world, t, held) for t in _instances(scene, task, rng)]
@@ -209,13 +214,13 @@ def _asked(item: Item) -> np.ndarray:
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
-def write_shard(world: World, folder: Path, number: int, seeds: range) -> int:
+def write_shard(world: World, folder: Path, number: int, seeds: range, looks: Sequence[str] = ()) -> int:
     """Render and write one shard, aside first; returns its number of items."""
     images = np.empty((len(seeds), len(VIEWS), *world.image_size, 3), np.uint8)
     picture, points, located, asked, lines, named, named_points = [], [], [], [], [], [], []
     nothing = np.full((2, 3), np.nan, np.float32)
     for row, seed in enumerate(seeds):
-        p = sample_pictures(world, np.random.default_rng(seed))
+        p = sample_pictures(world, np.random.default_rng(seed), looks)
         images[row] = [p.images[view] for view in VIEWS]
         picture += [row] * len(p.items)
         points.append(p.points)
@@ -247,29 +252,44 @@ def write_shard(world: World, folder: Path, number: int, seeds: range) -> int:
 _world: World | None = None
 
 
-def _work(job: tuple[Path, int, range, tuple[int, int]]) -> tuple[int, int]:
+def _work(job: tuple[Path, int, range, tuple[str, ...], tuple[int, int]]) -> tuple[int, int]:
     """One shard in a worker process."""
     global _world
-    folder, number, seeds, size = job
+    folder, number, seeds, looks, size = job
     if _world is None:
         _world = World(size)
-    return len(seeds), write_shard(_world, folder, number, seeds)
+    return len(seeds), write_shard(_world, folder, number, seeds, looks)
 
 
-def write(folder: Path, scenes: int, seed: int, workers: int = 1, image_size: tuple[int, int] = (96, 96)) -> int:
+def write(
+    folder: Path,
+    scenes: int,
+    seed: int,
+    workers: int = 1,
+    image_size: tuple[int, int] = (96, 96),
+    looks: tuple[str, ...] = (),
+) -> int:
     """Write ``scenes`` pictures of the seeds from ``seed`` on; returns the number of scenes rendered now.
 
     Raises:
-        OptionError: a senseless number.
-        DatasetError: the folder holds other pictures (other seeds, size or version).
+        OptionError: a senseless number, or no such look.
+        DatasetError: the folder holds other pictures (other seeds, size, looks or version).
     """
     for name, value, least in (("scenes", scenes, 1), ("workers", workers, 1), ("seed", seed, 0)):
         if value < least:
             raise OptionError(
                 "a number is too small", key=f"--{name}", expected=f"at least {least}", found=value, remedy="raise it"
             )
+    require_looks(looks)
     folder.mkdir(parents=True, exist_ok=True)
-    meta = {"version": VERSION, "scenes": scenes, "seed": seed, "image_size": list(image_size), "shard": SHARD}
+    meta: dict[str, Any] = {
+        "version": VERSION,
+        "scenes": scenes,
+        "seed": seed,
+        "image_size": list(image_size),
+        "shard": SHARD,
+    }
+    meta |= {"vary": list(looks)} if looks else {}
     file = folder / "meta.json"
     if file.exists():
         try:
@@ -285,7 +305,7 @@ def write(folder: Path, scenes: int, seed: int, workers: int = 1, image_size: tu
         aside.write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
         os.replace(aside, file)
     jobs = [
-        (folder, k, range(seed + k * SHARD, seed + min((k + 1) * SHARD, scenes)), image_size)
+        (folder, k, range(seed + k * SHARD, seed + min((k + 1) * SHARD, scenes)), looks, image_size)
         for k in range(-(-scenes // SHARD))
         if not (folder / f"shard-{k:05d}.npz").exists()
     ]
@@ -313,10 +333,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=2_000_000, help="first seed, default %(default)s")
     parser.add_argument("--workers", type=int, default=2, help="processes, default %(default)s")
     parser.add_argument("--size", type=int, default=96, help="height and width in pixels, default %(default)s")
+    parser.add_argument(
+        "--vary", default="", metavar="A,B", help=f"vary the look of each picture: some of {', '.join(LOOKS)}"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args(argv)
+    looks = tuple(name.strip() for name in args.vary.split(",") if name.strip())
     try:
-        write(args.out, args.scenes, args.seed, args.workers, (args.size, args.size))
+        write(args.out, args.scenes, args.seed, args.workers, (args.size, args.size), looks)
     except VlaAgentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

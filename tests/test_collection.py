@@ -191,6 +191,20 @@ def test_what_the_policy_solves_alone_is_cut_short_or_left_out(env):
     assert outcomes == {"recorded", "solved"}
 
 
+def test_looks_are_varied_and_what_is_done_stays(env):
+    from sim.task import load_suite
+    from vla_agent.data.recording import record
+
+    family = load_suite("tabletop")["press_button"]
+    plain = record(env, family, 1_000_003, noise=0.0).episode
+    one, two = (record(env, family, 1_000_003, 0.0, looks=("lighting", "background")).episode for _ in range(2))
+    assert plain and one and two
+    np.testing.assert_array_equal(one.columns[schema.ACTION], plain.columns[schema.ACTION])
+    for camera, pictures in plain.images.items():
+        np.testing.assert_array_equal(one.images[camera], two.images[camera])
+        assert (one.images[camera] != pictures).any()
+
+
 def test_two_workers_give_the_same_bytes(collected, tmp_path):
     assert collect(RECIPE, tmp_path / "two", 4, workers=2).complete
     assert load(tmp_path / "two").hash == load(collected).hash

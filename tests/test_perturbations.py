@@ -9,10 +9,12 @@ import pytest
 
 from sim.env import TabletopEnv
 from sim.languages import languages, translations
+from sim.perturb_look import LOOKS, randomised
 from sim.perturbations import AXES, PROBES, find_effect
 from sim.policies import ExpertPolicy
 from sim.rollout import run_episode, state_hash
 from sim.task import load_suite
+from sim.textures import PATTERNS, SIZE
 from sim.variation import Variation, VariedEnv
 from vla_agent.errors import OptionError
 
@@ -70,6 +72,45 @@ def test_a_higher_severity_moves_the_camera_farther_the_same_way(env):
     lengths = np.linalg.norm(shifts, axis=1)
     assert lengths[0] < lengths[1] < lengths[2]
     assert np.allclose(shifts / lengths[:, None], shifts[0] / lengths[0])
+
+
+def test_a_pattern_lies_on_the_table_and_stands_out_more_with_each_severity(env):
+    """Beside the colour: the same table without its pattern is another picture, the more the higher the severity."""
+    table = env.world.model.geom("table").id
+    differences = []
+    for severity in (1, 2, 3):
+        _, _ = begun(env, Variation("background", severity))
+        assert env.world.model.geom_matid[table] >= 0, "the seed draws a pattern"
+        patterned = env.world.render()["front"].astype(int)
+        env.world.alter("geom_matid", table, -1)
+        differences.append(np.abs(patterned - env.world.render()["front"]).mean())
+    assert 1 < differences[0] < differences[1] < differences[2]
+    env.begin(SEED)
+    assert env.world.model.geom_matid[table] == -1
+
+
+def test_every_pattern_repeats_without_a_seam():
+    """Across the edge of a tile the brightness changes no more than inside it."""
+    for name, brightness in PATTERNS.items():
+        assert brightness.shape == (SIZE, SIZE) and brightness.min() >= 0 and brightness.max() <= 1, name
+        for axis in (0, 1):
+            steps = np.abs(np.diff(brightness, axis=axis, append=brightness.take([0], axis=axis)))
+            assert steps.take([-1], axis=axis).mean() <= steps.mean(axis=1 - axis).max() + 1e-9, name
+
+
+def test_looks_of_a_training_change_the_pictures_alone(env):
+    def begun_with(*looks, stream=0):
+        task = env.family.episode(SEED)
+        env.begin(SEED, randomised(task, looks, np.random.default_rng(stream)))
+        return state_hash(env.world), env.world.render()["front"].tobytes()
+
+    plain = begun_with()
+    drawn = {begun_with(*LOOKS, stream=k) for k in range(4)}
+    assert {state for state, _ in drawn} == {plain[0]}
+    assert len({picture for _, picture in drawn}) == 4
+    assert begun_with(*LOOKS, stream=1) == begun_with(*LOOKS, stream=1)
+    with pytest.raises(OptionError, match="lighting"):
+        randomised(env.family.episode(SEED), ["unseen_objects"], np.random.default_rng(0))
 
 
 def test_words_change_without_the_scene():

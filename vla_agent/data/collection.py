@@ -45,6 +45,7 @@ class Recipe:
     takeover: str | None = None  # a policy's folder
     takeover_execution: tuple[str, ...] = ("open_loop",)  # an episode draws one of these,
     takeover_delays_ms: tuple[float, ...] = (0.0,)  # and one of these
+    vary: tuple[str, ...] = ()  # looks, as in `sim.perturb_look.LOOKS`
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _work(recipe: Recipe, folder: str, task: str, seed: int) -> tuple[str, int, 
     family = select(list(recipe.tasks), recipe.suite)[task]
     policy = _policy(recipe.takeover, contract(recipe))
     executions = [Execution(*drawn) for drawn in product(recipe.takeover_execution, recipe.takeover_delays_ms)]
-    attempt = record(_env(recipe.image_size), family, seed, recipe.noise, policy, executions)
+    attempt = record(_env(recipe.image_size), family, seed, recipe.noise, policy, executions, recipe.vary)
     parts = Parts(Path(folder.removesuffix(".parts")))
     if attempt.episode is None:
         parts.note(task, seed, attempt.outcome)

@@ -13,14 +13,15 @@ import numpy as np
 from sim.drive import delayed, open_loop
 from sim.env import TabletopEnv
 from sim.experts import Expert
-from sim.task import TaskFamily
+from sim.perturb_look import randomised
+from sim.task import TaskFamily, TaskInstance
 from vla_agent.data import schema
 from vla_agent.data.episode import Episode
 from vla_agent.evaluation.execution import Execution
 
 AFTER_SUCCESS = 3  # frames kept after the goal is reached, so that the policy learns to let go and stay
 TAKEOVER_STEPS = (10, 150)  # the policy drives for this many control periods, uniformly drawn
-_EXPERT, _TAKEOVER = 201, 202  # streams of the episode's randomness beside the scene's own
+_EXPERT, _TAKEOVER, _LOOKS = 201, 202, 203  # streams of the episode's randomness beside the scene's own
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def record(
     noise: float,
     policy: Any = None,
     executions: Sequence[Execution] = (Execution(),),
+    looks: Sequence[str] = (),
 ) -> Attempt:
     """Attempt one demonstration.
 
@@ -56,10 +58,11 @@ def record(
         noise: 0 for none, 1 for the usual disturbances.
         policy: offers ``execute``, ``reset(instruction)`` and ``act(observation) -> (T, A)``.
         executions: how its chunks are executed and how long it thinks; each episode draws one.
+        looks: what is varied of the pictures (`sim.perturb_look.randomised`).
     """
     env.set_task(family)
-    task, world = env.begin(seed), env.world
-    if policy is not None and not _drive(env, seed, policy, executions):
+    task, world = _begin(env, seed, looks), env.world
+    if policy is not None and not _drive(env, seed, policy, executions, looks):
         return Attempt("solved")
     expert = Expert(world, task, rng=np.random.default_rng([seed, _EXPERT]), noise=noise)
     rows: dict[str, list[np.ndarray]] = {}
@@ -91,7 +94,15 @@ def record(
     return Attempt("recorded", Episode(task.instruction, columns, stacked, {"family": family.name, "seed": seed}))
 
 
-def _drive(env: TabletopEnv, seed: int, policy: Any, executions: Sequence[Execution]) -> bool:
+def _begin(env: TabletopEnv, seed: int, looks: Sequence[str]) -> TaskInstance:
+    """Lay out the episode; the same seed and looks give the same one."""
+    if not looks:
+        return env.begin(seed)
+    task = env.family.episode(seed, env.split)
+    return env.begin(seed, randomised(task, looks, np.random.default_rng([seed, _LOOKS])))
+
+
+def _drive(env: TabletopEnv, seed: int, policy: Any, executions: Sequence[Execution], looks: Sequence[str]) -> bool:
     """Let the policy drive for a random number of periods; False where it solves the task each time before that.
 
     Solved early, the episode starts anew, with a drive that ends before the success.
@@ -104,7 +115,7 @@ def _drive(env: TabletopEnv, seed: int, policy: Any, executions: Sequence[Execut
         if most < TAKEOVER_STEPS[0]:
             return False
         steps = int(rng.integers(TAKEOVER_STEPS[0], most + 1))
-        task = env.begin(seed)
+        task = _begin(env, seed, looks)
         policy.reset(task.instruction, **({"seed": seed} if takes_seed else {}))
         solved = _solved_after(env, policy, steps, execution)
         if solved is None:
