@@ -1,5 +1,7 @@
 """What makes a chunk faster changes nothing but rounding, and says so where it changes more."""
 
+import sys
+from argparse import Namespace
 from contextlib import nullcontext
 
 import numpy as np
@@ -189,6 +191,31 @@ def test_a_compiled_policy_acts_as_before_also_in_copies(monkeypatch, vlm):
     np.testing.assert_allclose(chunk(own), plain[1], atol=1e-5)
 
 
+def test_in_openvino_a_policy_acts_as_before_also_in_copies_and_for_any_instruction():
+    policy = pointing()
+    plain = [chunk(policy, text) for text in INSTRUCTIONS]
+    accelerate(policy, openvino=True)
+    own = share_weights(policy)
+    for acting in (policy, own):
+        for text, expected in zip(INSTRUCTIONS, plain, strict=True):
+            np.testing.assert_allclose(chunk(acting, text), expected, atol=1e-5)
+    kept = chunk(policy, INSTRUCTIONS[0])
+    chunk(own, INSTRUCTIONS[2])  # a copy computes in room of its own
+    np.testing.assert_array_equal(chunk(policy, INSTRUCTIONS[0]), kept)
+
+
+def test_what_openvino_cannot_run_is_refused(vlm, monkeypatch):
+    with pytest.raises(OptionError, match="PointingVLM"):
+        accelerate(vlm, openvino=True)
+    policy = pointing()
+    policy.compiled = True
+    with pytest.raises(OptionError, match="choose one"):
+        accelerate(policy, openvino=True)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(OptionError, match="pip install"):
+        accelerate(pointing(), openvino=True)
+
+
 def test_where_nothing_compiles_the_policy_stays_as_it_was(monkeypatch):
     def no_compiler(function, mode):
         def fails(*_):
@@ -232,8 +259,8 @@ def test_what_cannot_be_quantised_is_refused():
 
 
 def test_a_report_says_how_the_policy_was_computed():
-    chosen = Execution(compiled=True, quantise="int8").settings()
-    assert chosen == {"compiled": True, "weights": "int8"}
+    chosen = Execution(compiled=True, quantise="int8", openvino=True).settings()
+    assert chosen == {"compiled": True, "weights": "int8", "openvino": True}
     assert Execution().settings() == {}
     assert Execution.identity({}) != Execution.identity(chosen) == Execution.identity(dict(chosen))
 
@@ -244,8 +271,9 @@ def test_a_served_policy_with_other_weights_is_not_the_certified_one(tmp_path, m
     from vla_agent.cli.serve import _load
 
     pointing().save(tmp_path / "p")
-    name, files = _load(str(tmp_path / "p"), 1, False, "")[1:3]
-    other_name, other = _load(str(tmp_path / "p"), 1, False, "int8")[1:3]
+    options = {"threads": 1, "compiled": False, "openvino": False}
+    name, files = _load(str(tmp_path / "p"), Namespace(**options, quantise=""))[1:3]
+    other_name, other = _load(str(tmp_path / "p"), Namespace(**options, quantise="int8"))[1:3]
     assert files.items() < other.items() and "int8" in other_name and "int8" not in name
 
 

@@ -63,6 +63,7 @@ class VLAPolicy(nn.Module):
         self.action_normaliser = Normaliser(contract.action_dim)
         self.compiled = False  # see `vla_agent.speed.compiling`
         self.quantised = ""  # see `vla_agent.speed.quantising`
+        self.engine: Any = None  # in place of backbone and head when it acts; see `vla_agent.speed.openvino`
         self._text: Any = None  # what the backbone made of the instruction
         self._generator = torch.Generator()
 
@@ -103,12 +104,12 @@ class VLAPolicy(nn.Module):
             begin = seen if committed is None else future_state(self.contract, seen, committed.frozen)
             state = torch.from_numpy(begin)[None].to(device)
             images = stack_images(observation["images"], self.contract.camera_names)
-        parts = self.backbone.features(images, self._text)
+        parts = (self.engine or self.backbone).features(images, self._text)
         if truth is not None:
             parts = {**parts, **{name: told.to(device) for name, told in self._told(truth).items()}}
         geometry = self.backbone.geometry_of(parts, state[:, :3])
         condition, mask = (parts["hidden"], self.state_normaliser(state), geometry), parts.get("mask")
-        chunk = self.head.sample(*condition, generator=self._generator, mask=mask)
+        chunk = (self.engine or self.head).sample(*condition, generator=self._generator, mask=mask)
         with part("copy"):
             actions = self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
         if committed is not None:  # row 0 is of the observation's control step again
@@ -178,6 +179,7 @@ def load_policy(
     backbone: Backbone | VLMBackbone | None = None,
     compiled: bool = False,
     quantise: str = "",
+    openvino: bool = False,
 ) -> VLAPolicy:
     """Load a policy folder, or a Hugging Face hub id of one; with ``backbone`` in place of the folder's own.
 
@@ -186,14 +188,15 @@ def load_policy(
     Args:
         compiled: through ``torch.compile``: faster chunks after a minute of compilation (`vla_agent.speed.compiling`).
         quantise: ``int8`` or ``int4`` weights (`vla_agent.speed.quantising`); empty: as they were trained.
+        openvino: through OpenVINO on a CPU (`vla_agent.speed.openvino`).
 
     Raises:
         CheckpointError: the folder is missing, incomplete, damaged, or its statistics are unusable.
         ContractError: its contract cannot be read.
-        OptionError: this machine cannot quantise so.
+        OptionError: this machine cannot compute so.
     """
-    if compiled or quantise:
-        return accelerate(load_policy(path, backbone), compiled, quantise)
+    if compiled or quantise or openvino:
+        return accelerate(load_policy(path, backbone), compiled, quantise, openvino)
     folder = find_folder(path)
     file = folder / "policy.json"
     if (folder / "adapter.json").is_file() and not file.exists():

@@ -21,12 +21,12 @@ POLICY is a folder that `vla-agent train` wrote, with any backbone, or a hub id 
 EPILOG = """\
 examples:
   vla-agent profile policies/tabletop-nano
-  vla-agent profile policies/tabletop-nano --compile --chunks 200
+  vla-agent profile policies/tabletop-nano --openvino --chunks 200
   vla-agent profile runs/mine/policy --device cuda --compile      # with CUDA graphs
   vla-agent profile policies/tabletop-nano --quantise int8
 
 Times are medians; other work on the machine makes them longer.
-next: `vla-agent serve POLICY --compile`, `vla-agent eval POLICY --compile`
+next: `vla-agent serve POLICY --openvino`, `vla-agent eval POLICY --openvino`
 """
 
 
@@ -58,10 +58,14 @@ def run(args: argparse.Namespace) -> int:
         raise _senseless("--device", "cpu, or cuda where torch finds a GPU", args.device)
     torch.set_num_threads(args.threads)
     policy = accelerate(load_policy(args.policy).to(args.device), quantise=args.quantise)
-    rows, machine = profile(policy, args.chunks, args.compiled)
+    rows, machine = profile(policy, args.chunks, args.compiled, args.openvino)
     _print(rows)
     where = f"{args.threads} thread{'s' * (args.threads > 1)}" if args.device == "cpu" else torch.cuda.get_device_name()
-    how = ", compiled" * policy.compiled + f", weights as {args.quantise}" * bool(args.quantise)
+    how = (
+        ", compiled" * policy.compiled
+        + ", in OpenVINO" * args.openvino
+        + f", weights as {args.quantise}" * bool(args.quantise)
+    )
     peaks = f"{machine.flops / 1e9:.1f} GFLOP/s in a matrix product, {machine.bandwidth / 1e9:.1f} GB/s in a copy"
     print(f"\n{where}{how}; this machine: {peaks}")
     return 0

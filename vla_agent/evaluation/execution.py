@@ -23,6 +23,7 @@ class Execution:
         renamed: pairs (the policy's name of a camera, the simulator's name of it).
         compiled: the policy runs through ``torch.compile``.
         quantise: its weights are ``int8`` or ``int4``; empty: as they were trained.
+        openvino: it runs through OpenVINO.
 
     Raises:
         OptionError: no such mode or weights, or a senseless delay.
@@ -33,6 +34,7 @@ class Execution:
     renamed: tuple[tuple[str, str], ...] = ()
     compiled: bool = False
     quantise: str = ""
+    openvino: bool = False
 
     def __post_init__(self) -> None:
         wrong: tuple[str, str, object] | None = None
@@ -61,13 +63,14 @@ class Execution:
         named: dict[str, Any] = {"execution": self.mode, "delay_ms": self.delay_ms}
         settings: dict[str, Any] = {} if self.plain else named
         chosen = {"renamed_cameras": dict(self.renamed), "compiled": self.compiled, "weights": self.quantise}
+        chosen |= {"openvino": self.openvino}
         return settings | {key: value for key, value in chosen.items() if value}
 
     @staticmethod
     def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
         """What the settings of a report say about its execution, with the defaults where they say nothing."""
         default: dict[str, Any] = {"execution": "open_loop", "delay_ms": 0.0, "renamed_cameras": {}}
-        default |= {"compiled": False, "weights": ""}
+        default |= {"compiled": False, "weights": "", "openvino": False}
         return {key: settings.get(key, value) for key, value in default.items()}
 
     def executor(self, policy: Any, contract: Contract) -> tuple[ChunkExecutor, int]:
@@ -84,7 +87,7 @@ class Execution:
         Raises:
             OptionError: it is not computed here, this machine cannot do it, or cannot continue chunks.
         """
-        policy = accelerate(policy, self.compiled, self.quantise)
+        policy = accelerate(policy, self.compiled, self.quantise, self.openvino)
         self.require_continuing(policy)
         return policy
 

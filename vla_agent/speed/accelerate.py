@@ -9,18 +9,18 @@ from vla_agent.errors import OptionError
 KINDS = ("int8", "int4")  # of weights
 
 
-def accelerate(policy: Any, compiled: bool = False, quantise: str = "") -> Any:
-    """The policy, changed in place: first its weights, then the compilation.
+def accelerate(policy: Any, compiled: bool = False, quantise: str = "", openvino: bool = False) -> Any:
+    """The policy, changed in place: first its weights, then the compilation or OpenVINO's graphs.
 
     Raises:
         OptionError: the policy is not computed here, or this machine cannot do it.
     """
-    if not (compiled or quantise):
+    if not (compiled or quantise or openvino):
         return policy
     if not hasattr(policy, "backbone"):
         raise OptionError(
             "this policy is not computed here",
-            key="--quantise" if quantise else "--compile",
+            key="--quantise" if quantise else "--compile" if compiled else "--openvino",
             expected="a policy folder or hub id",
             found=type(policy).__name__,
             remedy="give the option to `vla-agent serve` where it is computed",
@@ -34,4 +34,8 @@ def accelerate(policy: Any, compiled: bool = False, quantise: str = "") -> Any:
         from vla_agent.speed.compiling import compile_policy
 
         compile_policy(policy)
+    if openvino:
+        from vla_agent.speed.openvino import build_engine
+
+        policy.engine = build_engine(policy)
     return policy

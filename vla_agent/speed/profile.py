@@ -6,6 +6,7 @@ vision           pictures -> image tokens, or points and what lies under them
 language         the transformer over image tokens and instruction
 head: condition  keys, values and modulation, once an observation
 head: denoising  one row for all steps; ``runs`` says how many (other heads: ``tokens``, ``one pass``)
+In OpenVINO ``vision`` holds ``language``, and ``head: denoising`` the condition.
 rest             checks, normalisation, and what lies between the parts
 """
 
@@ -18,7 +19,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from vla_agent.execution.trial import blank_observation
-from vla_agent.speed.compiling import INSTRUCTIONS, compile_policy, device_of
+from vla_agent.speed.accelerate import accelerate
+from vla_agent.speed.compiling import INSTRUCTIONS, device_of
 from vla_agent.speed.counting import Counter, Work
 from vla_agent.speed.machine import Machine, measure, now
 from vla_agent.speed.parts import watched
@@ -58,11 +60,13 @@ class _Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + now(self._device) - begun
 
 
-def profile(policy: VLAPolicy, chunks: int = 50, compiled: bool = False) -> tuple[list[Row], Machine]:
+def profile(
+    policy: VLAPolicy, chunks: int = 50, compiled: bool = False, openvino: bool = False
+) -> tuple[list[Row], Machine]:
     """Rows of the parts, ``chunk`` last, and the machine's peaks, measured in the same run.
 
     Args:
-        compiled: compile the policy in place, after its work has been counted.
+        compiled, openvino: change the policy in place (`vla_agent.speed.accelerate`), after its work has been counted.
     """
     device = device_of(policy)
     observation = blank_observation(policy.contract)
@@ -72,8 +76,7 @@ def profile(policy: VLAPolicy, chunks: int = 50, compiled: bool = False) -> tupl
     with watched(counter):
         policy.reset(INSTRUCTIONS[1])
         policy.act(observation)
-    if compiled:
-        compile_policy(policy)
+    accelerate(policy, compiled, openvino=openvino)
     times: list[dict[str, float]] = []
     whole: list[float] = []
     for i in range(WARM + chunks):
