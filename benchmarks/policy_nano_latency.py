@@ -53,10 +53,10 @@ def run() -> dict[str, Any]:
         "interval": [float(low), float(high)],
         "seeds": "0",
         "rows": rows,
-        "notes": f"interleaved: as it is {np.median(times[PLAIN]):.1f} ms, {torchs} {np.median(times[COMPILED]):.1f} ms; "
+        "notes": f"in turns: as it is {np.median(times[PLAIN]):.1f} ms, {torchs} {np.median(times[COMPILED]):.1f} ms; "
         f"ratios to as it is: OpenVINO {ratios[OPENVINO]:.2f}, compiled {ratios[COMPILED]:.2f}; p99 in OpenVINO "
-        f"{np.quantile(times[OPENVINO], 0.99):.1f} ms; chunks differ from those as it is by {apart[OPENVINO]:.1e} (OpenVINO) and "
-        f"{apart[COMPILED]:.1e} (compiled) at most; {policies[PLAIN].head.config.serve_steps} denoising steps; "
+        f"{np.quantile(times[OPENVINO], 0.99):.1f} ms; chunks differ from those as it is by {apart[OPENVINO]:.1e} "
+        f"(OpenVINO) and {apart[COMPILED]:.1e} (compiled) at most; {policies[PLAIN].head.config.serve_steps} steps; "
         f"{machine.flops / 1e9:.1f} GFLOP/s in a matrix product, {machine.bandwidth / 1e9:.1f} GB/s in a copy",
     }
 

@@ -50,6 +50,23 @@ def test_the_table_names_executables_and_parameters_that_exist():
             assert set(entry.arguments) <= set(ARGUMENTS)
 
 
+def test_a_promoted_process_begins_ordinary_threads_and_children():
+    """Where the system allows it at all; a process of its own, so that the tests' own stays as it is."""
+    code = """
+import os, subprocess, sys, threading
+from vla_agent.nodes.priority import promote
+kinds = []
+def note(): kinds.append(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK)
+running = threading.Event(); earlier = threading.Thread(target=lambda: (running.wait(), note())); earlier.start()
+allowed = promote(); note(); running.set(); earlier.join()
+later = threading.Thread(target=note); later.start(); later.join()
+child = subprocess.check_output([sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"])
+print(allowed, kinds == [os.SCHED_FIFO, os.SCHED_FIFO, os.SCHED_OTHER], int(child) == os.SCHED_OTHER)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert said in (["True"] * 3, ["False", "False", "True"])
+
+
 def test_each_graph_has_its_launch_file():
     for graph in GRAPHS:
         tree = ast.parse((ROOT / "launch" / f"{graph}.launch.py").read_text())

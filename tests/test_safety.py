@@ -208,6 +208,20 @@ def test_lookahead_sees_table_and_workspace():
     assert ahead.path(HOME, down) is not None
 
 
+def test_lookahead_looks_at_a_place_of_the_path_before_once(monkeypatch):
+    """A plan that moves on by one row costs one row; what is forbidden is found however often it comes."""
+    ahead, looked = LookAhead(ROBOT), []
+    check = ahead.check
+    monkeypatch.setattr(ahead, "check", lambda joints: looked.append(joints) or check(joints))
+    way = np.linspace(HOME, HOME + [0.2, 0, 0, 0, 0, 0, 0], 12)
+    assert ahead.path(way[0], way[1:10]) is None
+    first = len(looked)
+    assert ahead.path(way[1], way[2:11]) is None
+    assert (first, len(looked) - first) == (18, 2)
+    down = np.linspace(HOME, HOME + [0, 0.9, 0, 0, 0, 0, 0], 40)
+    assert ahead.path(HOME, down) == ahead.path(HOME, down) is not None
+
+
 def test_the_shaper_keeps_every_limit_and_arrives():
     rng = np.random.default_rng(0)
     shaper, limits = Shaper(ROBOT), StreamLimits(ROBOT)

@@ -89,4 +89,4 @@ class ControllerNode(Node):
 
 def main() -> None:
     """Run the node; see `nodes.start`."""
-    run(ControllerNode)
+    run(ControllerNode, prompt=True)

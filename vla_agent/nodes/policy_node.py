@@ -285,4 +285,4 @@ class PolicyNode(LifecycleNode):
 
 def main() -> None:
     """Run the node; see `nodes.start`."""
-    run(PolicyNode)
+    run(PolicyNode, prompt=True)

@@ -18,6 +18,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.signals import SignalHandlerOptions
 
 from vla_agent.errors import VlaAgentError
+from vla_agent.nodes.priority import promote
 from vla_agent.nodes.start import STOP
 from vla_agent.robot import Robot, load_robot
 
@@ -107,11 +108,13 @@ def make_executor() -> Any:
     return EventsExecutor()
 
 
-def run(make: Callable[[], Any]) -> None:
+def run(make: Callable[[], Any], prompt: bool = False) -> None:
     """Spin the node that ``make`` makes until SIGINT or SIGTERM; then ``node.final()``, and leave with exit code 0.
 
     rclpy's own signal handling would end the context before a last message can be published; `start` has set its own.
     Bad input (a `VlaAgentError`) is printed, exit code 2; a fault of the program leaves with 3.
+
+    ``prompt``: its work is short and must not wait (`nodes.priority`), unless its parameter ``real_time`` says false.
     """
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     code, executor = 0, make_executor()
@@ -120,6 +123,9 @@ def run(make: Callable[[], Any]) -> None:
         if not STOP.is_set():
             node = make()
             executor.add_node(node)
+            if prompt and bool(node.declare_parameter("real_time", True).value):
+                allowed = promote()
+                node.get_logger().info("real-time scheduling" if allowed else "ordinary scheduling: not allowed more")
         gc.collect()
         gc.freeze()  # what was imported is not looked through again while the robot moves
         while not STOP.is_set() and rclpy.ok():

@@ -219,4 +219,4 @@ class SafetyNode(Node):
 
 def main() -> None:
     """Run the node; see `nodes.start`."""
-    run(SafetyNode)
+    run(SafetyNode, prompt=True)

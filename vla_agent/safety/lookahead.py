@@ -67,6 +67,7 @@ class LookAhead:
         self._qpos = np.array([self._model.joint(name).qposadr[0] for name in robot.joint_names])
         self._joints, self._end = self._data.qpos, self._data.site_xpos[self._model.site(robot.end_effector).id]
         self._low, self._high = robot.workspace.low, robot.workspace.high
+        self._seen: set[bytes] = set()  # places of the last path, all of them allowed
 
     def check(self, joints: np.ndarray) -> str | None:
         """None where the robot may be at ``joints`` (J,) rad, else what it would touch or leave, in words."""
@@ -84,13 +85,18 @@ class LookAhead:
         return None
 
     def path(self, start: np.ndarray, targets: np.ndarray) -> str | None:
-        """The same for the way from ``start`` (J,) through ``targets`` (N, J), with one point between any two."""
-        previous = start
+        """The same for the way from ``start`` (J,) through ``targets`` (N, J), with one point between any two.
+
+        Places that the path before held, to the bit, are not looked at again: a plan's rows come once each period.
+        """
+        previous, before, self._seen = start, self._seen, set()
         for k, target in enumerate(targets):
             for joints in ((previous + target) / 2, target):
-                wrong = self.check(joints)
+                place = joints.tobytes()
+                wrong = None if place in before else self.check(joints)
                 if wrong:
                     return f"{wrong} {'now' if k == 0 else f'within {k + 1} periods'}"
+                self._seen.add(place)
             previous = target
         return None
 

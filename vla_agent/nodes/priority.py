@@ -1,0 +1,29 @@
+"""Nodes whose work is short and must not wait are scheduled before all ordinary programs, where the system allows it.
+
+Linux allows it to root, or to users with ``rtprio`` in /etc/security/limits.d (docs/ros2.md).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+LEVEL = 20  # of SCHED_FIFO's 1 to 99; below the kernel's own threads
+
+
+def promote() -> bool:
+    """Schedule every thread that this process has now first in, first out; whether the system allowed it.
+
+    Threads and processes begun later, such as one that computes a policy, are ordinary ones.
+    """
+    if not hasattr(os, "SCHED_FIFO"):  # not Linux
+        return False
+    kind = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    try:
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setscheduler(int(thread.name), kind, os.sched_param(LEVEL))
+    except ProcessLookupError:  # a thread has ended meanwhile
+        return promote()
+    except OSError:
+        return False
+    return True
