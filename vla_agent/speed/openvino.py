@@ -13,7 +13,9 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vla_agent.errors import OptionError
@@ -61,12 +63,18 @@ class Graph:
     """A compiled graph; copies share the code and have room of their own for what is computed."""
 
     def __init__(self, compiled: Any) -> None:
+        import openvino
+
         self._compiled = compiled
         self._request = compiled.create_infer_request()
+        self._inputs = [np.zeros(tuple(x.shape), x.element_type.to_dtype()) for x in compiled.inputs]
+        for k, room in enumerate(self._inputs):
+            self._request.set_input_tensor(k, openvino.Tensor(room, shared_memory=True))
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        found = self._request.infer([x.numpy() for x in inputs])
-        return [torch.from_numpy(array.copy()) for array in found.values()]  # the next call writes over them
+        for room, x in zip(self._inputs, inputs, strict=True):
+            room[:] = x.numpy()
+        return [torch.from_numpy(found) for found in self._request.infer().values()]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
         return Graph(self._compiled)
@@ -75,13 +83,13 @@ class Graph:
 class Engine:
     """In the place of backbone and head when a policy acts: the same arguments and results."""
 
-    def __init__(self, perceive: Graph, denoise: Graph, chunk_shape: tuple[int, int]) -> None:
-        self._perceive, self._denoise, self._shape = perceive, denoise, chunk_shape
+    def __init__(self, perceive: Graph, denoise: Graph, chunk_shape: tuple[int, int], words: int) -> None:
+        self._perceive, self._denoise, self._shape, self._words = perceive, denoise, chunk_shape, words
 
     def features(self, images: Tensor, text: TextFeatures) -> dict[str, Tensor]:
         """See `Backbone.features`, for one prompt."""
         with part("vision"):
-            found = self._perceive(images, text.tokens, text.summary, text.mask)
+            found = self._perceive(images, *_padded(text, self._words))
         return dict(zip(_PERCEIVED, found, strict=True))
 
     def sample(
@@ -112,13 +120,13 @@ def build_engine(policy: VLAPolicy) -> Engine:
     assert isinstance(images, Tensor), "a PointingVLM's pictures have one size"
     with torch.no_grad():
         text = backbone.encode_text([TRACED_WITH])
-        seen = (images, text.tokens, text.summary, text.mask)
-        perceive = _compile(_Perceive(backbone), seen, free={1: 1, 3: 1})
+        words = backbone.model.config.max_text_length
+        perceive = _compile(_Perceive(backbone), (images, *_padded(text, words)))
         hidden = torch.zeros(1, backbone(images, text).hidden.shape[1], backbone.feature_dim)
         state, geometry = torch.zeros(1, contract.state_dim), torch.zeros(1, backbone.geometry_dim)
         noise = torch.zeros(1, contract.chunk_length, contract.action_dim)
-        denoise = _compile(_Denoise(head), (hidden, state, geometry, noise), free={})
-    return Engine(perceive, denoise, (contract.chunk_length, contract.action_dim))
+        denoise = _compile(_Denoise(head), (hidden, state, geometry, noise))
+    return Engine(perceive, denoise, (contract.chunk_length, contract.action_dim), words)
 
 
 def _require(policy: VLAPolicy) -> None:
@@ -143,8 +151,14 @@ def _require(policy: VLAPolicy) -> None:
         raise refuse("no other change of how it is computed", found, "choose one of them")
 
 
-def _compile(module: nn.Module, example: Sequence[Tensor], free: dict[int, int]) -> Graph:
-    """The module as a graph for inputs of the example's shapes; ``free``: input -> its dimension of any length."""
+def _padded(text: TextFeatures, words: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens (B, words, C), summary (B, C), mask (B, words): a graph of one shape is faster than one for any."""
+    more = words - text.mask.shape[1]
+    return F.pad(text.tokens, (0, 0, 0, more)), text.summary, F.pad(text.mask, (0, more))
+
+
+def _compile(module: nn.Module, example: Sequence[Tensor]) -> Graph:
+    """The module as a graph for inputs of the example's shapes."""
     import openvino
 
     with warnings.catch_warnings():
@@ -152,8 +166,7 @@ def _compile(module: nn.Module, example: Sequence[Tensor], free: dict[int, int])
         module = copy.deepcopy(module)  # one copy of a tracer's marks, not the policy's
         model = openvino.convert_model(module.eval(), example_input=tuple(x.clone() for x in example))
     for k, x in enumerate(example):
-        shape = [-1 if free.get(k) == axis else size for axis, size in enumerate(x.shape)]
-        model.inputs[k].get_node().set_partial_shape(openvino.PartialShape(shape))
+        model.inputs[k].get_node().set_partial_shape(openvino.PartialShape(list(x.shape)))
     model.validate_nodes_and_infer_types()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
