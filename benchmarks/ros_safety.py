@@ -32,6 +32,7 @@ def run() -> dict[str, Any]:
 
     from benchmarks.ros_graph import Graph
     from vla_agent.nodes import messages
+    from vla_agent.nodes.priority import promote
     from vla_agent.nodes.process import COMMANDS
 
     with tempfile.TemporaryDirectory() as folder:
@@ -45,6 +46,7 @@ def run() -> dict[str, Any]:
             sent: list[int] = []  # ns
             back: list[int] = []
             listener = _Listener(robot.controller.topics(hardware=False)[0], back)
+            promote()  # this process publishes as the controller node does
             if not graph.wait(lambda: publisher.get_subscription_count() and listener.connected):
                 raise RuntimeError("the safety node is not found")
             centre = graph.states[-1][1]

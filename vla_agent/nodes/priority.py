@@ -1,14 +1,34 @@
 """Nodes whose work is short and must not wait are scheduled before all ordinary programs, where the system allows it.
 
-Linux allows it to root, or to users with ``rtprio`` in /etc/security/limits.d (docs/ros2.md).
+Linux allows it to root, or to users with ``rtprio`` in /etc/security/limits.d; who may write to /dev/cpu_dma_latency keeps
+the processors awake (docs/ros2.md).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
+AWAKE = Path("/dev/cpu_dma_latency")  # Linux's power management: how long a processor may take to wake
 LEVEL = 20  # of SCHED_FIFO's 1 to 99; below the kernel's own threads
+
+
+_awake: list[int] = []  # what is written there counts as long as the file is open
+
+
+def stay_awake() -> bool:
+    """Keep the processors from sleeping deeper than they wake from at once, as long as this process lives.
+
+    Returns whether the system allowed it.
+    """
+    try:
+        file = os.open(AWAKE, os.O_WRONLY)
+        os.write(file, (0).to_bytes(4, sys.byteorder))  # microseconds
+    except OSError:
+        return False
+    _awake.append(file)
+    return True
 
 
 def promote() -> bool:

@@ -18,7 +18,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.signals import SignalHandlerOptions
 
 from vla_agent.errors import VlaAgentError
-from vla_agent.nodes.priority import promote
+from vla_agent.nodes.priority import promote, stay_awake
 from vla_agent.nodes.start import STOP
 from vla_agent.robot import Robot, load_robot
 
@@ -124,8 +124,9 @@ def run(make: Callable[[], Any], prompt: bool = False) -> None:
             node = make()
             executor.add_node(node)
             if prompt and bool(node.declare_parameter("real_time", True).value):
-                allowed = promote()
-                node.get_logger().info("real-time scheduling" if allowed else "ordinary scheduling: not allowed more")
+                scheduling = "real-time" if promote() else "ordinary (more is not allowed)"
+                sleep = "stay awake" if stay_awake() else "may sleep"
+                node.get_logger().info(f"scheduling: {scheduling}; processors {sleep}")
         gc.collect()
         gc.freeze()  # what was imported is not looked through again while the robot moves
         while not STOP.is_set() and rclpy.ok():
