@@ -1,7 +1,7 @@
 """Nodes whose work is short and must not wait are scheduled before all ordinary programs, where the system allows it.
 
-Linux allows it to root, or to users with ``rtprio`` in /etc/security/limits.d; who may write to /dev/cpu_dma_latency keeps
-the processors awake (docs/ros2.md).
+Linux allows it to root, or to users with ``rtprio`` in /etc/security/limits.d.  Who may write to /dev/cpu_dma_latency
+keeps the processors awake, too (docs/ros2.md).
 """
 
 from __future__ import annotations
