@@ -39,8 +39,8 @@ class Graph:
 
     ``targets``: (time, positions (J,)) that reached the robot; ``states``: (time, positions (J,)) measured; times in
     seconds of the simulation.  ``stopped``: the supervisor's latched state and when it changed.  ``acted``: what the
-    policy node told.  ``arrivals``: of each target, seconds of `time.perf_counter`.  ``diagnostics``: node -> the
-    message and values of its newest status.
+    policy node told.  ``arrivals`` and ``written``: of each target, seconds of `time.perf_counter` when it came and of
+    `time.time` when the safety node wrote it.  ``diagnostics``: node -> the message and values of its newest status.
 
     Args:
         logs: folder of the nodes' logs.
@@ -65,6 +65,7 @@ class Graph:
         self.targets: list[tuple[float, np.ndarray]] = []
         self.states: list[tuple[float, np.ndarray]] = []
         self.arrivals: list[float] = []
+        self.written: list[float] = []
         self.acted: list[Acted] = []
         self.diagnostics: dict[str, dict[str, str]] = {}
         self.stopped: bool | None = None
@@ -132,8 +133,9 @@ class Graph:
     def _stopped(self, message: Any) -> None:
         self.stopped, self.stopped_at = message.data, self.time
 
-    def _target(self, message: Any) -> None:
+    def _target(self, message: Any, info: Any) -> None:
         self.arrivals.append(time.perf_counter())
+        self.written.append(1e-9 * info["source_timestamp"])
         self.targets.append((self.time, np.array(message.points[0].positions)))
 
     def _state(self, message: Any) -> None:

@@ -41,11 +41,11 @@ def run() -> dict[str, Any]:
             seed += 1
             told, first = _told(graph), graph.actions
             graph.wait(partial(_acted, graph, first + WARM))
-            commands = len(graph.arrivals)
+            commands = len(graph.written)
             graph.pause(EPISODE / period)
             stops += bool(graph.stopped)
             if not graph.stopped:  # a stop goes on in its own time
-                intervals.append(np.diff(graph.arrivals[commands:]))
+                intervals.append(np.diff(graph.written[commands:]))
             graph.rest()  # the policy node tells at once that it is idle, and its counts
             missed += missing([a.stamp for a in graph.acted[first:]], period)
             reported += _told(graph) - told
@@ -61,7 +61,7 @@ def run() -> dict[str, Any]:
         "seeds": f"{FIRST_SEED} to {FIRST_SEED + seed - 1}",
         "rows": quantile_rows(away),
         "passed": p99 <= TARGET and not unreported,
-        "notes": f"{MINUTES:g} minutes of control; intervals between commands at the robot; {missed} periods missed, "
+        "notes": f"{MINUTES:g} minutes of control; intervals between the commands that are written to the robot; {missed} periods missed, "
         f"{reported} told of on /diagnostics, {unreported} not; {stops} stops by the supervisor in {seed} scenes",
     }
 

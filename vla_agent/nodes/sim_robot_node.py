@@ -161,4 +161,4 @@ class SimRobotNode(Node):
 
 def main() -> None:
     """Run the node; see `nodes.start`."""
-    run(SimRobotNode)
+    run(SimRobotNode, prompt=True)  # as hardware, it waits for no program
