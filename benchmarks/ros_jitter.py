@@ -61,8 +61,9 @@ def run() -> dict[str, Any]:
         "seeds": f"{FIRST_SEED} to {FIRST_SEED + seed - 1}",
         "rows": quantile_rows(away),
         "passed": p99 <= TARGET and not unreported,
-        "notes": f"{MINUTES:g} minutes of control; intervals between the commands that are written to the robot; {missed} "
-        f"periods missed, {reported} told of on /diagnostics, {unreported} not; {stops} stops by the supervisor in {seed} scenes",
+        "notes": f"{MINUTES:g} minutes of control; intervals between the commands that are written to the robot; "
+        f"{missed} periods missed, {reported} told of on /diagnostics, {unreported} not; {stops} stops by the "
+        f"supervisor in {seed} scenes",
     }
 
 
