@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_agent.control.arm import ArmController
 from vla_agent.errors import ObservationError
 from vla_agent.nodes import messages
-from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, robot_of, run
+from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, make_prompt, robot_of, run
 
 EE_DELTA = [f"{part}.{k}" for part in ("ee_translation", "ee_rotation") for k in range(3)] + ["gripper"]
 
@@ -26,6 +26,7 @@ class ControllerNode(Node):
 
     def __init__(self) -> None:
         super().__init__("controller_node")
+        make_prompt(self)
         self._robot = robot_of(self)
         mode = str(self.declare_parameter("mode", "ee_delta").value)
         self._arm = ArmController(self._robot, mode)
@@ -89,4 +90,4 @@ class ControllerNode(Node):
 
 def main() -> None:
     """Run the node; see `nodes.start`."""
-    run(ControllerNode, prompt=True)
+    run(ControllerNode)

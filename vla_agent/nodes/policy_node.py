@@ -5,7 +5,8 @@ out: policy/action (JointTrajectory, see controller_node), safety/stop (String: 
 parameters: policy (folder, or ws://HOST:PORT of a server), robot, mode (open_loop, ensemble, adaptive, realtime;
   empty: realtime where the policy can continue a chunk, else open_loop), execute (0: what the policy says), seed,
   certificate (file), hardware (false), autostart (true: configures and activates itself), tolerance and max_age
-  (control periods), stalled_after (s), instruction (""), image_reliability, real_time_factor
+  (control periods), stalled_after (s), instruction (""), image_reliability, real_time_factor,
+  openvino (false: PyTorch computes the policy)
 
 Configuring loads the policy and checks its contract against the robot.  Activating on hardware needs a certificate for
 these files, this robot, this way of execution, and a latency that this machine keeps.
@@ -29,11 +30,13 @@ from vla_agent.errors import GateError, NodeError, ObservationError, VlaAgentErr
 from vla_agent.execution.trial import p99_ms
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.nodes import messages
-from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_qos, pace_of, robot_of, run
+from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_qos, make_prompt, pace_of, robot_of, run
 from vla_agent.runtime.agent import Agent
 from vla_agent.runtime.instructions import InstructionGuard
+from vla_agent.runtime.metronome import Metronome
 from vla_agent.runtime.observations import ObservationBuffer
 from vla_agent.serving.session import takes_committed
+from vla_agent.speed.accelerate import accelerate
 
 TICKS = 8  # a control period
 
@@ -43,6 +46,7 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("policy_node")
+        make_prompt(self)
         self._robot = robot_of(self)
         self._factor = pace_of(self)
         self._qos = image_qos(self)
@@ -57,6 +61,7 @@ class PolicyNode(LifecycleNode):
             "max_age": 2.25,
             "stalled_after": 2.0,
             "instruction": "",
+            "openvino": False,
         }
         for name, default in defaults.items():
             self.declare_parameter(name, default)
@@ -101,6 +106,8 @@ class PolicyNode(LifecycleNode):
         ]
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(robot.period / TICKS / self._factor, self._tick, clock=steady)
+        self._once = self.create_timer(1.0, self._again, clock=steady)  # at the moment that a step waits for
+        self._once.cancel()
         return TransitionCallbackReturn.SUCCESS
 
     def _load(self, folder: str) -> None:
@@ -110,7 +117,7 @@ class PolicyNode(LifecycleNode):
             import torch
 
             torch.set_num_threads(1)
-        policy = load_any(folder)
+        policy = accelerate(load_any(folder), openvino=bool(self._value("openvino")))
         self._contract, self._execute = policy.contract, policy.execute
         self._robot.require(self._contract, folder)
         self._mode = str(self._value("mode")) or ("realtime" if takes_committed(policy) else "open_loop")
@@ -133,6 +140,7 @@ class PolicyNode(LifecycleNode):
             seed=int(self._value("seed")),
             stalled_after=float(self._value("stalled_after")) / self._factor,
             pace=self._factor,
+            metronome=Metronome(period / self._factor),
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -194,6 +202,7 @@ class PolicyNode(LifecycleNode):
         self._inputs.clear()
         if self._agent is not None:
             self._timer.cancel()
+            self._once.cancel()
             self._agent.close()
             self._agent = None
 
@@ -247,7 +256,10 @@ class PolicyNode(LifecycleNode):
         now = self.get_clock().now().nanoseconds * 1e-9
         decision = agent.tick(now)
         if decision is None:
-            if not agent.moving:
+            if agent.early > 0:
+                self._once.timer_period_ns = 1 + round(agent.early * 1e9)
+                self._once.reset()
+            elif not agent.moving:
                 blind = agent.problem(now)
                 self._report("warn" if blind else "ok", f"waiting: {blind}" if blind else "thinking")
             return
@@ -258,6 +270,10 @@ class PolicyNode(LifecycleNode):
         assert decision.actions is not None
         self._actions.publish(messages.trajectory(self._names, decision.actions, decision.stamp, self._robot.period))
         self._report("ok", "acting")
+
+    def _again(self) -> None:
+        self._once.cancel()
+        self._tick()
 
     def _ask_to_stop(self, why: str) -> None:
         self._stop.publish(String(data=why))
@@ -285,4 +301,4 @@ class PolicyNode(LifecycleNode):
 
 def main() -> None:
     """Run the node; see `nodes.start`."""
-    run(PolicyNode, prompt=True)
+    run(PolicyNode)

@@ -47,6 +47,17 @@ def pace_of(node: Any) -> float:
     return factor
 
 
+def make_prompt(node: Any) -> None:
+    """What this process does so far must not wait (`nodes.priority`), unless the parameter ``real_time`` says false.
+
+    To be called when the node has just been made: threads that it begins later are ordinary ones.
+    """
+    if bool(node.declare_parameter("real_time", True).value):
+        scheduling = "real-time" if promote() else "ordinary (more is not allowed)"
+        sleep = "stay awake" if stay_awake() else "may sleep"
+        node.get_logger().info(f"scheduling: {scheduling}; processors {sleep}")
+
+
 def image_qos(node: Any) -> QoSProfile:
     """Parameter ``image_reliability``: ``best_effort`` (takes what any camera offers) or ``reliable``."""
     reliable = str(node.declare_parameter("image_reliability", "best_effort").value) == "reliable"
@@ -108,13 +119,11 @@ def make_executor() -> Any:
     return EventsExecutor()
 
 
-def run(make: Callable[[], Any], prompt: bool = False) -> None:
+def run(make: Callable[[], Any]) -> None:
     """Spin the node that ``make`` makes until SIGINT or SIGTERM; then ``node.final()``, and leave with exit code 0.
 
     rclpy's own signal handling would end the context before a last message can be published; `start` has set its own.
     Bad input (a `VlaAgentError`) is printed, exit code 2; a fault of the program leaves with 3.
-
-    ``prompt``: its work is short and must not wait (`nodes.priority`), unless its parameter ``real_time`` says false.
     """
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     code, executor = 0, make_executor()
@@ -123,10 +132,6 @@ def run(make: Callable[[], Any], prompt: bool = False) -> None:
         if not STOP.is_set():
             node = make()
             executor.add_node(node)
-            if prompt and bool(node.declare_parameter("real_time", True).value):
-                scheduling = "real-time" if promote() else "ordinary (more is not allowed)"
-                sleep = "stay awake" if stay_awake() else "may sleep"
-                node.get_logger().info(f"scheduling: {scheduling}; processors {sleep}")
         gc.collect()
         gc.freeze()  # what was imported is not looked through again while the robot moves
         while not STOP.is_set() and rclpy.ok():
@@ -154,4 +159,16 @@ def run(make: Callable[[], Any], prompt: bool = False) -> None:
     os._exit(code)  # a policy that still thinks in its thread would abort an ordinary exit
 
 
-__all__ = ["COMMANDS", "LATCHED", "SENSORS", "Node", "Reporter", "Steady", "image_qos", "pace_of", "robot_of", "run"]
+__all__ = [
+    "COMMANDS",
+    "LATCHED",
+    "SENSORS",
+    "Node",
+    "Reporter",
+    "Steady",
+    "image_qos",
+    "make_prompt",
+    "pace_of",
+    "robot_of",
+    "run",
+]

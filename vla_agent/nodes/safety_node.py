@@ -32,7 +32,18 @@ from vla_agent.gate.certificate import Certificate, require_current
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.gate.keys import keys_folder, revoked
 from vla_agent.nodes import messages
-from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, Steady, pace_of, robot_of, run
+from vla_agent.nodes.process import (
+    COMMANDS,
+    LATCHED,
+    SENSORS,
+    Node,
+    Reporter,
+    Steady,
+    make_prompt,
+    pace_of,
+    robot_of,
+    run,
+)
 from vla_agent.safety.supervisor import STOPPED, Command, Supervisor, Target
 
 TICKS = 8  # a control period
@@ -43,6 +54,7 @@ class SafetyNode(Node):
 
     def __init__(self) -> None:
         super().__init__("safety_node")
+        make_prompt(self)
         self._robot = robot_of(self)
         factor = pace_of(self)
         self._now = Steady(factor)
@@ -219,4 +231,4 @@ class SafetyNode(Node):
 
 def main() -> None:
     """Run the node; see `nodes.start`."""
-    run(SafetyNode, prompt=True)
+    run(SafetyNode)

@@ -25,7 +25,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import ObservationError, VlaAgentError
 from vla_agent.nodes import messages
-from vla_agent.nodes.process import COMMANDS, LATCHED, Node, Reporter, image_qos, pace_of, robot_of, run
+from vla_agent.nodes.process import COMMANDS, LATCHED, Node, Reporter, image_qos, make_prompt, pace_of, robot_of, run
 from vla_agent.runtime.sim_robot import Reading, SimRobot
 
 TICKS = 5  # messages on /clock a control period
@@ -38,6 +38,7 @@ class SimRobotNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim_robot_node")
+        make_prompt(self)  # as hardware, it waits for no program
         self._robot = robot_of(self)
         factor = pace_of(self)
         qos = image_qos(self)
@@ -161,4 +162,4 @@ class SimRobotNode(Node):
 
 def main() -> None:
     """Run the node; see `nodes.start`."""
-    run(SimRobotNode, prompt=True)  # as hardware, it waits for no program
+    run(SimRobotNode)

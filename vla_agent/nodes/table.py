@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, Argument] = {
         "",
         "how chunks are executed: open_loop, ensemble, adaptive, realtime; empty: realtime where the policy can do it",
     ),
+    "openvino": Argument(False, "compute the policy in OpenVINO: faster on a CPU (extra openvino)"),
     "task": Argument("put_in_tray", "task family of the simulated scene"),
     "seed": Argument(0, "episode of the task, and of the policy's noise"),
     "instruction": Argument("", "first instruction; in simulation the scene tells its own"),
@@ -56,7 +57,17 @@ ARGUMENTS: dict[str, Argument] = {
     "image_reliability": Argument("best_effort", "QoS of the images: best_effort or reliable"),
 }
 
-_POLICY = ("robot", "policy", "mode", "seed", "instruction", "real_time_factor", "certificate", "image_reliability")
+_POLICY = (
+    "robot",
+    "policy",
+    "mode",
+    "seed",
+    "instruction",
+    "real_time_factor",
+    "certificate",
+    "image_reliability",
+    "openvino",
+)
 _SIM_TIME = (("use_sim_time", True),)
 _SIMULATED = (
     Entry("sim_robot_node", ("robot", "task", "seed", "real_time_factor", "image_reliability")),
