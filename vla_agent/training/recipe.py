@@ -150,6 +150,9 @@ class Recipe(Strict):
     pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
     train_head: TrainHead
     start_from: str = Field("", description="a policy folder whose weights are the starting point")
+    keep_start: float = Field(
+        0.0, ge=0, lt=1, description="with start_from: share of its weights in the result (WiSE-FT); 0: none"
+    )
     fresh_head: bool = Field(False, description="with start_from: the head begins untrained all the same")
 
 

@@ -22,6 +22,7 @@ from torch import nn
 from transformers import ViTImageProcessorPil
 
 from vla_agent.errors import RecipeError
+from vla_agent.finetuning.wise import interpolate
 from vla_agent.folder import find_folder
 from vla_agent.models.backbone import Backbone
 from vla_agent.models.heads import HeadConfig
@@ -58,6 +59,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
     demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
     questions = load_questions(recipe.data.questions) if recipe.data.questions else None
     policy = build(recipe, demos, questions)
+    start = {k: v.clone() for k, v in policy.state_dict().items()} if recipe.keep_start else {}
     claim(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
     counts = policy.parameter_counts()
     console.print(
@@ -86,6 +88,8 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
         features = compute_features(policy.backbone, demos, frames, folder / "features") if keep else None
         acting = HeadBatches(policy, demos, frames, features, recipe.train_head)
         stage("head", policy if learning else policy.head, acting.losses, recipe.train_head)
+    if recipe.keep_start:
+        policy.load_state_dict(interpolate(start, policy.state_dict(), 1 - recipe.keep_start))
     policy.save(folder / "policy")
     _describe(recipe, demos, policy, folder, begun)
     console.print(f"policy: {folder / 'policy'}    next: vla-agent eval {folder / 'policy'}")
