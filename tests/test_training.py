@@ -194,16 +194,17 @@ def test_a_share_of_the_weights_to_start_from_is_kept(recipe_file, tmp_path):
     """The result lies between start and trained weights, where the recipe says."""
     stages = ("train_head.samples=64", "train_head.batch=32", "pretrain.samples=0", "name_stem.samples=0")
     first = train(load_recipe(recipe_file, stages), tmp_path / "first")
-    more = (*stages, f"start_from={first}", "seed=5")
+    far = ("train_head.learning_rate=0.03", "train_head.warmup_steps=0", "train_head.ema=0")  # weights are saved in bf16
+    more = (*stages, *far, f"start_from={first}", "seed=5")
     heads = [load_policy(first).head]
     for share in ("0", "0.25"):
         heads.append(
             load_policy(train(load_recipe(recipe_file, (*more, f"keep_start={share}")), tmp_path / share)).head
         )
     start, trained, kept = (torch.cat([p.flatten() for p in head.parameters()]) for head in heads)
-    moved = (trained - start).abs() > 1e-3
-    assert moved.any()
-    torch.testing.assert_close(kept[moved], (0.25 * start + 0.75 * trained)[moved], rtol=0.02, atol=1e-4)
+    between = 0.25 * start + 0.75 * trained
+    off = {name: float((kept - other).norm()) for name, other in zip("bst", (between, start, trained), strict=True)}
+    assert off["b"] < 0.1 * off["s"] and off["b"] < 0.3 * off["t"]
 
 
 def test_queries_learn_what_the_prompt_names():
