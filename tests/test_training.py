@@ -194,7 +194,11 @@ def test_a_share_of_the_weights_to_start_from_is_kept(recipe_file, tmp_path):
     """The result lies between start and trained weights, where the recipe says."""
     stages = ("train_head.samples=64", "train_head.batch=32", "pretrain.samples=0", "name_stem.samples=0")
     first = train(load_recipe(recipe_file, stages), tmp_path / "first")
-    far = ("train_head.learning_rate=0.03", "train_head.warmup_steps=0", "train_head.ema=0")  # weights are saved in bf16
+    far = (
+        "train_head.learning_rate=0.03",
+        "train_head.warmup_steps=0",
+        "train_head.ema=0",
+    )  # bf16 is coarse
     more = (*stages, *far, f"start_from={first}", "seed=5")
     heads = [load_policy(first).head]
     for share in ("0", "0.25"):
