@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ros_graph import DOMAIN, PATIENCE
+from vla_agent.nodes.priority import LEVEL
 from vla_agent.nodes.processes import Processes
 from vla_agent.nodes.table import Value, arguments_of
 from vla_agent.robot import load_robot
@@ -40,14 +42,17 @@ def safety_node(
     keys: Path,
     robot: str = ROBOT,
     then: Callable[[], None] | None = None,
+    silence: float = 0.0,
 ) -> tuple[bool, str]:
     """Whether a safety node on hardware passes on what a patched policy node would have it pass on, and its status.
 
     The commands come from this process: that of a controller that rests, at the robot's home.  ``then`` is called once
-    they are let through, and the status is that of the stop which has to follow.
+    they are let through, and the status is that of the stop which has to follow.  Before that, commands stay away for
+    ``silence`` seconds: a stop for that, or because this process was late, is reset.
     """
     from diagnostic_msgs.msg import DiagnosticArray
     from sensor_msgs.msg import JointState
+    from std_srvs.srv import Trigger
     from trajectory_msgs.msg import JointTrajectory
 
     from vla_agent.nodes import messages
@@ -72,24 +77,75 @@ def safety_node(
         node.create_subscription(JointTrajectory, spec.controller.topics(hardware=True)[0], arrived, 50)
         joints = node.create_publisher(JointState, spec.joint_states, SENSORS)
         commands = node.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
-        deadline, told = time.monotonic() + PATIENCE, 0
-        while time.monotonic() < deadline:
-            now = time.time()
-            joints.publish(messages.joint_state_message(names, rows[0], now, spec.base_frame))
-            told += bool(seen.status) and joints.get_subscription_count() > 0
-            if told > FIRST:  # a command before any joint state stops the supervisor, certified or not
-                commands.publish(messages.trajectory(names, rows, now, spec.period))
-            spin(spec.period)
-            if seen.targets > 2 and seen.status == "running":
-                if then is None:
-                    return True, seen.status
-                then()
-                then = _nothing
-            if then is _nothing and seen.status.startswith("stopped"):
-                return False, seen.status
-            if int(seen.counts.get("refused without a certificate", 0)) > REFUSED and "not certified" in seen.status:
-                return seen.targets > 0, seen.status
+        reset = node.create_client(Trigger, "safety/reset")
+        stream = _Stream(
+            lambda now: joints.publish(messages.joint_state_message(names, rows[0], now, spec.base_frame)),
+            lambda now: commands.publish(messages.trajectory(names, rows, now, spec.period)),
+            lambda: bool(seen.status) and joints.get_subscription_count() > 0,
+            spec.period,
+        )
+        deadline = time.monotonic() + PATIENCE
+        with stream:
+            while time.monotonic() < deadline:
+                spin(spec.period)
+                if then is not _nothing and seen.status.startswith("stopped: command: none for"):
+                    seen.status, stream.told = "", 0
+                    reset.call_async(Trigger.Request())
+                if seen.targets > 2 and seen.status == "running":
+                    if silence and "stop: command" not in seen.counts:
+                        stream.silent_until = time.monotonic() + silence
+                        continue
+                    if then is None:
+                        return True, seen.status
+                    then()
+                    then = _nothing
+                if then is _nothing and seen.status.startswith("stopped"):
+                    return False, seen.status
+                if (
+                    int(seen.counts.get("refused without a certificate", 0)) > REFUSED
+                    and "not certified" in seen.status
+                ):
+                    return seen.targets > 0, seen.status
     raise RuntimeError(f"the safety node neither passes commands on nor refuses them: {seen}")
+
+
+class _Stream(threading.Thread):
+    """Tells a joint state each period, and after the first of them a command, too, while somebody ``listens``.
+
+    Scheduled as the controller node is, where the system allows it.  ``told``: joint states since the beginning; a
+    command before any joint state stops the supervisor, certified or not.  ``silent_until``: no command before that
+    time of `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        state: Callable[[float], None],
+        command: Callable[[float], None],
+        listens: Callable[[], bool],
+        period: float,
+    ) -> None:
+        super().__init__(daemon=True)
+        self._state, self._command, self._listens, self._period = state, command, listens, period
+        self._done = threading.Event()
+        self.told, self.silent_until = 0, 0.0
+
+    def __enter__(self) -> _Stream:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+
+    def run(self) -> None:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LEVEL))
+        while not self._done.wait(self._period - time.monotonic() % self._period):
+            now = time.time()
+            self._state(now)
+            self.told += self._listens()
+            if self.told > FIRST and time.monotonic() > self.silent_until:
+                self._command(now)
 
 
 def _nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,10 @@ def certified(tmp_path) -> tuple[Path, Path, Path]:
 
 
 def test_the_safety_node_passes_on_what_is_certified_until_it_is_revoked(certified, tmp_path):
+    """Also after a reset, at which it looks at all files again."""
     policy, certificate, trusted = certified
-    passed, status = safety_node(
-        tmp_path / "logs", policy, certificate, trusted, then=lambda: keys.revoke("a", "a test", trusted)
-    )
+    revoke = partial(keys.revoke, "a", "a test", trusted)
+    passed, status = safety_node(tmp_path / "logs", policy, certificate, trusted, then=revoke, silence=0.5)
     assert not passed and status.startswith("stopped: certificate: "), status
 
 

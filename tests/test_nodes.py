@@ -85,6 +85,12 @@ def test_nothing_but_the_safety_node_commands_the_robot():
         assert ("hardware", True) in next(e for e in GRAPHS["robot"] if e.executable == node).fixed
 
 
+def test_in_an_evaluation_one_node_alone_gives_instructions():
+    """The scene's own would set the arm in motion before the first episode is laid out."""
+    robot = next(e for e in GRAPHS["evaluate"] if e.executable == "sim_robot_node")
+    assert ("tell", False) in robot.fixed
+
+
 def test_up_takes_the_tables_arguments():
     options = parse(["up", "sim", "--task", "stack", "--seed", "3", "--deadman"])
     assert (options.graph, options.task, options.seed, options.deadman) == ("sim", "stack", 3, True)

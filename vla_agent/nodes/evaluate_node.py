@@ -1,7 +1,7 @@
 """evaluate_node: episodes of the simulated robot through the graph, on the seeds of `vla-agent eval`, to graph.json.
 
 in:  /clock, safety/stopped
-out: instruction (String; empty between episodes), /diagnostics
+out: instruction (String, latched; empty between episodes), /diagnostics
 calls: sim/reset, sim/success, safety/reset, and the parameters task and seed of sim_robot_node
 parameters: tasks (names of families, separated by commas; empty: all of the suite), episodes (of each), seed (of the
   first), results (folder), report (report.json of `vla-agent eval` to compare with, or empty)
@@ -29,6 +29,7 @@ from vla_agent.runtime.graph_report import GraphEpisode, write
 
 PATIENCE = 300.0  # seconds of the wall for anything that another node has to do
 PAUSE = 10  # control periods without an instruction between episodes: the robot comes to rest
+LAID = 2  # control periods after a reset in which no picture of the scene before it is under way any more
 
 
 class EvaluateNode(Node):
@@ -48,7 +49,7 @@ class EvaluateNode(Node):
         self._stopped: bool | None = None
         self._episodes: list[GraphEpisode] = []
         self.failed: BaseException | None = None
-        self._publisher = self.create_publisher(String, "instruction", 10)
+        self._publisher = self.create_publisher(String, "instruction", LATCHED)
         self.create_subscription(Bool, "safety/stopped", self._stopping, LATCHED)
         self._triggers: dict[str, Any] = {
             n: self.create_client(Trigger, n) for n in ("sim/reset", "sim/success", "safety/reset")
@@ -99,8 +100,10 @@ class EvaluateNode(Node):
         laid, instruction = self._call("sim/reset")
         if not laid:
             raise NodeError("the simulated robot cannot lay out an episode", key=f"{task} {seed}", found=instruction)
+        self._pause(LAID)
+        self._publisher.publish(String(data=instruction))
         success, steps = False, 0
-        while not success and steps < limit and not self._stopped:
+        while not success and steps < LAID + limit and not self._stopped:
             self._pause(2)
             success, text = self._call("sim/success")
             steps = int(text)

@@ -176,8 +176,9 @@ class SafetyNode(Node):
         return response
 
     def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        now = self._now()  # looking at the files takes longer than a joint state stays fresh
         self._refused = self._refusal()  # all of it: files may have been changed, or brought
-        done = (False, self._refused) if self._refused else self._supervisor.reset(self._now())
+        done = (False, self._refused) if self._refused else self._supervisor.reset(now)
         response.success, response.message = done
         self._tell()
         return response

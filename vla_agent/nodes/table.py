@@ -5,7 +5,7 @@ Plain data: importing it needs neither ROS nor torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Value = str | int | float | bool
 
@@ -84,7 +84,8 @@ GRAPHS: dict[str, tuple[Entry, ...]] = {
         Entry("replay_node", ("robot", "bag", "real_time_factor"), _SIM_TIME, completes=True),
     ),
     "evaluate": (
-        *_SIMULATED,
+        replace(_SIMULATED[0], fixed=(("tell", False),)),  # evaluate_node alone says what is to be done, and when
+        *_SIMULATED[1:],
         Entry("policy_node", _POLICY, _SIM_TIME),
         Entry("evaluate_node", ("robot", "tasks", "episodes", "seed", "results", "report"), _SIM_TIME, completes=True),
     ),
