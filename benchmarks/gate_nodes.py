@@ -139,7 +139,7 @@ class _Stream(threading.Thread):
 
     def run(self) -> None:
         with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LEVEL))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LEVEL - 1))
         while not self._done.wait(self._period - time.monotonic() % self._period):
             now = time.time()
             self._state(now)

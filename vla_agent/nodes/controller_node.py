@@ -26,7 +26,7 @@ class ControllerNode(Node):
 
     def __init__(self) -> None:
         super().__init__("controller_node")
-        make_prompt(self)
+        make_prompt(self, before=1)
         self._robot = robot_of(self)
         mode = str(self.declare_parameter("mode", "ee_delta").value)
         self._arm = ArmController(self._robot, mode)

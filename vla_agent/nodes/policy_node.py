@@ -46,7 +46,7 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("policy_node")
-        make_prompt(self)
+        make_prompt(self, before=2)
         self._robot = robot_of(self)
         self._factor = pace_of(self)
         self._qos = image_qos(self)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 AWAKE = Path("/dev/cpu_dma_latency")  # Linux's power management: how long a processor may take to wake
-LEVEL = 20  # of SCHED_FIFO's 1 to 99; below the kernel's own threads
+LEVEL = 20  # of SCHED_FIFO's 1 to 99, of what is nearest to the robot; below the kernel's own threads
 
 
 _awake: list[int] = []  # what is written there counts as long as the file is open
@@ -31,7 +31,7 @@ def stay_awake() -> bool:
     return True
 
 
-def promote() -> bool:
+def promote(level: int = LEVEL) -> bool:
     """Schedule every thread that this process has now first in, first out; whether the system allowed it.
 
     Threads and processes begun later, such as one that computes a policy, are ordinary ones.
@@ -41,9 +41,9 @@ def promote() -> bool:
     kind = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
     try:
         for thread in Path("/proc/self/task").iterdir():
-            os.sched_setscheduler(int(thread.name), kind, os.sched_param(LEVEL))
+            os.sched_setscheduler(int(thread.name), kind, os.sched_param(level))
     except ProcessLookupError:  # a thread has ended meanwhile
-        return promote()
+        return promote(level)
     except OSError:
         return False
     return True

@@ -18,7 +18,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.signals import SignalHandlerOptions
 
 from vla_agent.errors import VlaAgentError
-from vla_agent.nodes.priority import promote, stay_awake
+from vla_agent.nodes.priority import LEVEL, promote, stay_awake
 from vla_agent.nodes.start import STOP
 from vla_agent.robot import Robot, load_robot
 
@@ -47,13 +47,14 @@ def pace_of(node: Any) -> float:
     return factor
 
 
-def make_prompt(node: Any) -> None:
+def make_prompt(node: Any, before: int = 0) -> None:
     """What this process does so far must not wait (`nodes.priority`), unless the parameter ``real_time`` says false.
 
+    It waits for the ``before`` nodes that come between it and the robot alone: what is nearest to the robot goes first.
     To be called when the node has just been made: threads that it begins later are ordinary ones.
     """
     if bool(node.declare_parameter("real_time", True).value):
-        scheduling = "real-time" if promote() else "ordinary (more is not allowed)"
+        scheduling = "real-time" if promote(LEVEL - before) else "ordinary (more is not allowed)"
         sleep = "stay awake" if stay_awake() else "may sleep"
         node.get_logger().info(f"scheduling: {scheduling}; processors {sleep}")
 
@@ -83,8 +84,10 @@ class Reporter:
         self._last: tuple[str, str] | None = None
         self._at = 0.0
 
-    def report(self, level: str, message: str, **values: object) -> None:
-        """``level``: ok, warn or error."""
+    def report(
+        self, level: str, message: str, more: Callable[[], dict[str, object]] = dict, /, **values: object
+    ) -> None:
+        """``level``: ok, warn or error; ``more``: further values, asked for only where they are published."""
         now = time.monotonic()
         if (level, message) == self._last and now - self._at < 1.0:
             return
@@ -92,7 +95,7 @@ class Reporter:
             self._log(level, message)
         self._last, self._at = (level, message), now
         status = DiagnosticStatus(level=LEVELS[level], name=self._node.get_name(), message=message)
-        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in (values | more()).items()]
         array = DiagnosticArray(status=[status])
         array.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(array)

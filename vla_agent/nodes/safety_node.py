@@ -190,7 +190,7 @@ class SafetyNode(Node):
         supervisor = self._supervisor
         level = "error" if supervisor.mode == STOPPED or self._refused else "ok"
         message = f"stopped: {supervisor.reason}" if supervisor.mode == STOPPED else self._refused or supervisor.mode
-        self._reporter.report(level, message, **self._values())
+        self._reporter.report(level, message, self._values)
 
     def _values(self) -> dict[str, object]:
         values: dict[str, object] = dict(sorted(self._supervisor.counts.items()))
@@ -227,7 +227,7 @@ class SafetyNode(Node):
     def final(self) -> None:
         """Before the process ends: the robot is told to rest, whoever wanted what."""
         self._send(self._supervisor.final())
-        self._reporter.report("warn", "ended; the robot was told to hold", **self._values())
+        self._reporter.report("warn", "ended; the robot was told to hold", self._values)
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ class SimRobotNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim_robot_node")
-        make_prompt(self)  # as hardware, it waits for no program
+        make_prompt(self, before=3)  # as hardware, it waits for no program
         self._robot = robot_of(self)
         factor = pace_of(self)
         qos = image_qos(self)
