@@ -26,6 +26,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, relia
 COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 SENSORS = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
 LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
+SWITCH = 0.0002  # seconds after which another thread, such as one that thinks, gives Python away to who waits
 
 
 def robot_of(node: Any) -> Robot:
@@ -57,6 +58,7 @@ def make_prompt(node: Any, before: int = 0) -> None:
         scheduling = "real-time" if promote(LEVEL - before) else "ordinary (more is not allowed)"
         sleep = "stay awake" if stay_awake() else "may sleep"
         node.get_logger().info(f"scheduling: {scheduling}; processors {sleep}")
+        sys.setswitchinterval(SWITCH)
 
 
 def image_qos(node: Any) -> QoSProfile:
