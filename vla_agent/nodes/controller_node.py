@@ -3,12 +3,18 @@
 in:  policy/action (JointTrajectory; joint_names: the action's components; the first point is for now, the others are
      what comes next; no point ends the stream), joint_states, safety/stopped
 out: controller/joint_trajectory (joints and gripper; first point for now, then the plan), /diagnostics
-parameters: robot, mode (ee_delta or joint_position)
+parameters: robot, mode (ee_delta or joint_position), real_time_factor
+
+Where commands come in step with the control rate, early ones wait for the moment by which most were ready
+(`runtime.metronome`).
 """
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
+from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from trajectory_msgs.msg import JointTrajectory
@@ -16,7 +22,8 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_agent.control.arm import ArmController
 from vla_agent.errors import ObservationError
 from vla_agent.nodes import messages
-from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, make_prompt, robot_of, run
+from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, make_prompt, pace_of, robot_of, run
+from vla_agent.runtime.metronome import Metronome
 
 EE_DELTA = [f"{part}.{k}" for part in ("ee_translation", "ee_rotation") for k in range(3)] + ["gripper"]
 
@@ -39,6 +46,11 @@ class ControllerNode(Node):
         self._gripper = 0.0
         self._last: float | None = None  # stamp of the last command; None: begin anew
         self._stopped = False
+        self._metronome = Metronome(self._robot.period / pace_of(self))
+        self._first = 0.0  # stamp of the stream's first command
+        self._waiting: JointTrajectory | None = None  # a command that is early
+        self._once = self.create_timer(1.0, self._release, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._once.cancel()
         self._reporter = Reporter(self)
         self._publisher = self.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
         self.create_subscription(JointTrajectory, "policy/action", self._action, COMMANDS)
@@ -55,7 +67,7 @@ class ControllerNode(Node):
         self._measured, self._gripper = positions[:-1], self._robot.gripper.fraction(positions[-1])
 
     def _stop(self, message: Bool) -> None:
-        self._stopped, self._last = message.data, None
+        self._stopped, self._last, self._waiting = message.data, None, None
 
     def _action(self, message: JointTrajectory) -> None:
         try:
@@ -63,6 +75,7 @@ class ControllerNode(Node):
         except ObservationError as error:
             self._reporter.report("error", f"{error.what}: {error.found}")
             return
+        self._release()
         stamp, period = messages.seconds(message.header.stamp), self._robot.period
         if not len(actions):
             self._last = None
@@ -77,6 +90,8 @@ class ControllerNode(Node):
             return
         if self._last is None:
             self._arm.rest(self._measured, self._gripper)
+            self._metronome.clear()
+            self._first = stamp
         elif stamp - self._last > 1.5 * period:
             self._arm.pause()
         self._last = stamp
@@ -84,8 +99,25 @@ class ControllerNode(Node):
         plan = self._arm.preview(actions[1 : self._horizon])
         gripper = self._robot.gripper.position(self._arm.gripper)
         rows = np.column_stack([np.vstack([joints[None], plan]), np.full(1 + len(plan), gripper)])
-        self._publisher.publish(messages.trajectory(self._names, rows, stamp, period))
+        self._waiting = messages.trajectory(self._names, rows, stamp, period)
+        early = self._metronome.wait(round((stamp - self._first) / period), time.monotonic())
+        if early > 0:
+            self._once.timer_period_ns = 1 + round(early * 1e9)
+            self._once.reset()
+        else:
+            self._release()
         self._reporter.report("ok", "following the policy")
+
+    def _release(self) -> None:
+        """Publish the command that waits, if one does."""
+        self._once.cancel()
+        if self._waiting is not None:
+            self._publisher.publish(self._waiting)
+            self._waiting = None
+
+    def final(self) -> None:
+        """Before the process ends."""
+        self._release()
 
 
 def main() -> None:

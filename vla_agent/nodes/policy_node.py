@@ -33,7 +33,6 @@ from vla_agent.nodes import messages
 from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_qos, make_prompt, pace_of, robot_of, run
 from vla_agent.runtime.agent import Agent
 from vla_agent.runtime.instructions import InstructionGuard
-from vla_agent.runtime.metronome import Metronome
 from vla_agent.runtime.observations import ObservationBuffer
 from vla_agent.serving.session import takes_committed
 from vla_agent.speed.accelerate import accelerate
@@ -106,8 +105,6 @@ class PolicyNode(LifecycleNode):
         ]
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(robot.period / TICKS / self._factor, self._tick, clock=steady)
-        self._once = self.create_timer(1.0, self._again, clock=steady)  # at the moment that a step waits for
-        self._once.cancel()
         return TransitionCallbackReturn.SUCCESS
 
     def _load(self, folder: str) -> None:
@@ -140,7 +137,6 @@ class PolicyNode(LifecycleNode):
             seed=int(self._value("seed")),
             stalled_after=float(self._value("stalled_after")) / self._factor,
             pace=self._factor,
-            metronome=Metronome(period / self._factor),
         )
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -202,7 +198,6 @@ class PolicyNode(LifecycleNode):
         self._inputs.clear()
         if self._agent is not None:
             self._timer.cancel()
-            self._once.cancel()
             self._agent.close()
             self._agent = None
 
@@ -256,10 +251,7 @@ class PolicyNode(LifecycleNode):
         now = self.get_clock().now().nanoseconds * 1e-9
         decision = agent.tick(now)
         if decision is None:
-            if agent.early > 0:
-                self._once.timer_period_ns = 1 + round(agent.early * 1e9)
-                self._once.reset()
-            elif not agent.moving:
+            if not agent.moving:
                 blind = agent.problem(now)
                 self._report("warn" if blind else "ok", f"waiting: {blind}" if blind else "thinking")
             return
@@ -270,10 +262,6 @@ class PolicyNode(LifecycleNode):
         assert decision.actions is not None
         self._actions.publish(messages.trajectory(self._names, decision.actions, decision.stamp, self._robot.period))
         self._report("ok", "acting")
-
-    def _again(self) -> None:
-        self._once.cancel()
-        self._tick()
 
     def _ask_to_stop(self, why: str) -> None:
         self._stop.publish(String(data=why))

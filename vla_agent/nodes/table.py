@@ -72,7 +72,7 @@ _SIM_TIME = (("use_sim_time", True),)
 _SIMULATED = (
     Entry("sim_robot_node", ("robot", "task", "seed", "real_time_factor", "image_reliability")),
     Entry("safety_node", ("robot", "real_time_factor", "deadman"), _SIM_TIME),
-    Entry("controller_node", ("robot",), _SIM_TIME),
+    Entry("controller_node", ("robot", "real_time_factor"), _SIM_TIME),
 )
 _CAMERA = Entry("camera_node", ("robot", "sources", "image_reliability"))
 

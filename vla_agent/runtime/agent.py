@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ from vla_agent.execution.executor import ChunkExecutor
 from vla_agent.execution.hold import hold
 from vla_agent.execution.runner import AsyncRunner
 from vla_agent.execution.worker import InferenceWorker
-from vla_agent.runtime.metronome import Metronome
 from vla_agent.runtime.observations import ObservationBuffer
 
 PLAN = 10  # actions that are told ahead, for the supervisor's look-ahead
@@ -52,7 +50,6 @@ class Agent:
         hold_at_most: control steps in a row without an action before a stop is asked for.
         wait: see above, in control periods.
         pace: control seconds that pass in one second of the wall.
-        metronome: evens out when steps are decided, or None: each as soon as it can be.
     """
 
     def __init__(
@@ -67,15 +64,12 @@ class Agent:
         hold_at_most: int = 10,
         wait: float = 0.5,
         pace: float = 1.0,
-        metronome: Metronome | None = None,
     ) -> None:
         self._contract, self._buffer, self._seed = contract, buffer, seed
         self._worker = InferenceWorker(policy, stalled_after)
         executor = ChunkExecutor(mode, contract.chunk_length, execute)
         self._runner = AsyncRunner(self._worker, executor, contract.control_hz * pace)
         self._period, self._wait, self._hold_at_most = 1.0 / contract.control_hz, wait, hold_at_most
-        self._metronome = metronome
-        self.early = 0.0  # seconds of the wall that the metronome lets the coming step wait
         self.instruction = ""
         self.missed = self.held = 0  # control steps skipped, and held for want of an action
         self._begin()
@@ -97,8 +91,6 @@ class Agent:
         self._step = 0
         self._previous: np.ndarray | None = None
         self._holds = 0
-        if self._metronome is not None:
-            self._metronome.clear()
 
     @property
     def moving(self) -> bool:
@@ -115,7 +107,6 @@ class Agent:
 
         Raises nothing: whatever is wrong is a `Decision` with ``stop``, or, before the first action, None.
         """
-        self.early = 0.0
         if not self.instruction:
             return None
         newest = self._buffer.newest()
@@ -131,10 +122,6 @@ class Agent:
         current = newest is not None and newest > began - 0.25 * self._period
         if not current and now < began + self._wait * self._period:
             return None
-        if self._metronome is not None:
-            self.early = self._metronome.wait(self._step, time.monotonic())
-            if self.early > 0:
-                return None
         skipped = int((now - began) / self._period)
         self._step += skipped
         self.missed += skipped if self.moving else 0
