@@ -25,6 +25,7 @@ NEEDED = ("value", "n", "interval", "seeds")
 OPTIONAL = ("rows", "notes", "passed")
 DECLARED = ("NAME", "TITLE", "TARGET", "UNIT", "BETTER", "run")
 PACKAGES = ("mujoco", "numpy", "torch", "transformers", "diffusers", "gymnasium", "av", "pyarrow")
+VECTORS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "asimd", "sve")  # of cpuinfo's flags
 
 
 def names() -> list[str]:
@@ -136,14 +137,21 @@ def read(name: str) -> dict[str, Any] | None:
 
 
 def hardware() -> dict[str, Any]:
-    """What the number was measured on: processor, cores, memory, GPU."""
-    processor = platform.processor() or platform.machine()
+    """What the number was measured on: processor and its vector instructions, cores, memory, GPU."""
+    told: dict[str, str] = {}
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = models[0] if models else processor
+    if cpuinfo.exists():  # one block a core; they are alike
+        lines = (line.partition(":") for line in reversed(cpuinfo.read_text().splitlines()))
+        told = {key.strip(): value.strip() for key, _, value in lines}
+    flags = told.get("flags", told.get("Features", "")).split()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"processor": processor, "cores": os.cpu_count(), "memory_gib": round(memory, 1), "gpu": _gpu()}
+    return {
+        "processor": told.get("model name") or platform.processor() or platform.machine(),
+        "vectors": " ".join(flag for flag in VECTORS if flag in flags),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "gpu": _gpu(),
+    }
 
 
 def versions() -> dict[str, str]:
