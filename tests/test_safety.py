@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -163,6 +165,28 @@ def test_a_stream_that_ends_properly_is_no_fault(line):
     assert line.supervisor.tick(line.now, line.now) is None and line.supervisor.mode == IDLE
 
 
+@pytest.mark.parametrize("often", [1, 2, 7])
+def test_joint_states_that_stay_wrong_neither_keep_the_stop_back_nor_hurry_it(line, often):
+    """However often they come in a period: the robot is told every target of the stop, one a period, from the first."""
+    line.run(HOME - 0.3, 6)  # in the middle of a motion
+    supervisor, nan, began = line.supervisor, np.full(7, np.nan), line.now
+    told = []
+    for k in range(1, 12 * 8 * often):
+        now = began + k * T / (8 * often)
+        if k % 8 == 1:
+            told.append((now, supervisor.measured(nan, 0.0, now, now)))
+        told.append((now, supervisor.tick(now, now)))
+    sent = [(now, target.joints) for now, target in told if target is not None]
+    assert sent[0][0] - began < 0.2 * T and len(sent) == 12
+    assert np.diff([now for now, _ in sent]) == pytest.approx(T, rel=0.2)
+    before, limit = line.joints, ROBOT.limits("acceleration")
+    speed = first = (sent[0][1] - before) / T
+    for (_, a), (_, b) in pairwise(sent):
+        speed, old = (b - a) / T, speed
+        assert (np.abs(speed - old) / T <= limit * 1.001).all()
+    assert np.abs(first).max() > 0 and np.abs(speed).max() == 0
+
+
 def test_without_the_deadman_switch_nothing_moves_and_letting_go_stops():
     line = Line(deadman=True)
     line.state()
@@ -171,7 +195,7 @@ def test_without_the_deadman_switch_nothing_moves_and_letting_go_stops():
     line = Line(deadman=True)
     line.supervisor.pressed(0.0)
     line.run(TARGET, 3)
-    line.supervisor.released(line.now)
+    assert line.supervisor.released(line.now) is not None
     assert line.supervisor.mode == STOPPED
 
 

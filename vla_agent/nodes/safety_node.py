@@ -154,11 +154,8 @@ class SafetyNode(Node):
         except ObservationError as error:
             self._send(self._supervisor.stop("joint state", f"{error.what}: {error.key}", now))
             return
-        before = self._supervisor.mode
         stamp = messages.seconds(message.header.stamp)
-        self._supervisor.measured(positions[:-1], self._fraction(positions[-1]), stamp, now)
-        if before != STOPPED and self._supervisor.mode == STOPPED:
-            self._tick()
+        self._send(self._supervisor.measured(positions[:-1], self._fraction(positions[-1]), stamp, now))
 
     def _asked(self, message: String) -> None:
         if self._supervisor.mode != STOPPED:
@@ -168,7 +165,7 @@ class SafetyNode(Node):
         if message.data:
             self._supervisor.pressed(self._now())
         else:
-            self._supervisor.released(self._now())
+            self._send(self._supervisor.released(self._now()))
 
     def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._send(self._supervisor.stop("e-stop", "the service safety/estop was called", self._now()))

@@ -78,35 +78,40 @@ class Supervisor:
 
     # -- inputs --------------------------------------------------------------------------------------------------
 
-    def measured(self, joints: np.ndarray, gripper: float, stamp: float, now: float) -> None:
-        """A joint state: positions (J,) rad, gripper (0 open to 1 closed), stamp in seconds."""
+    def measured(self, joints: np.ndarray, gripper: float, stamp: float, now: float) -> Target | None:
+        """A joint state: positions (J,) rad, gripper (0 open to 1 closed), stamp in seconds.
+
+        Returns what the robot is to be told where the joint state is a reason to stop.
+        """
         joints = np.asarray(joints, dtype=np.float64)
         if joints.shape != self._limits.position.shape or not np.isfinite(joints).all() or not np.isfinite(gripper):
-            self.stop("joint state", f"not {len(self.robot.joints)} finite positions and a gripper", now)
-            return
+            return self.stop("joint state", f"not {len(self.robot.joints)} finite positions and a gripper", now)
+        target = None
         if self.mode == RUNNING and self._measured is not None:
             elapsed = max(now - self._measured_at, stamp - self._measured_stamp, self.robot.period)
             allowed = self.robot.limits("velocity") * elapsed + self.timing.jump
             if (np.abs(joints - self._measured) > allowed).any():
                 k = int(np.argmax(np.abs(joints - self._measured) - allowed))
                 step = joints[k] - self._measured[k]
-                self.stop("joint state", f"{self.robot.joint_names[k]} jumped by {step:.3f} rad", now)
+                target = self.stop("joint state", f"{self.robot.joint_names[k]} jumped by {step:.3f} rad", now)
         if not self._placed:
             self._limits.rest(joints)
             self._placed = True
         if self._measured is None:
             self._gripper = gripper
         self._measured, self._measured_at, self._measured_stamp = joints, now, stamp
+        return target
 
     def pressed(self, now: float) -> None:
         """The deadman switch is pressed."""
         self._pressed_at = now
 
-    def released(self, now: float) -> None:
-        """The deadman switch was let go."""
+    def released(self, now: float) -> Target | None:
+        """The deadman switch was let go.  Returns what the robot is to be told where that stops it."""
         self._pressed_at = -np.inf
         if self.deadman and self.mode == RUNNING:
-            self.stop("deadman", "the switch was let go", now)
+            return self.stop("deadman", "the switch was let go", now)
+        return None
 
     def command(self, command: Command, age: float, now: float) -> Target | None:
         """What the robot is told in place of ``command``: the same, a stop, or None (nothing while idle or stopped).
@@ -158,13 +163,15 @@ class Supervisor:
     def stop(self, kind: str, reason: str, now: float) -> Target | None:
         """Stop and latch; the first reason is kept.  Returns the first target of the decelerating stop.
 
-        None before the first joint state: where the arm is to hold is not known yet.
+        None before the first joint state: where the arm is to hold is not known yet; and while stopped, where this
+        period's target has been told: reasons may come more often than the arm can brake.
         """
-        if self.mode != STOPPED:
-            if self.mode == IDLE and self._measured is not None:
-                self._limits.rest(self._measured)
-            self.mode, self.reason = STOPPED, f"{kind}: {reason}"
-            self.counts[f"stop: {kind}"] += 1
+        if self.mode == STOPPED:
+            return self._due(now)
+        if self.mode == IDLE and self._measured is not None:
+            self._limits.rest(self._measured)
+        self.mode, self.reason = STOPPED, f"{kind}: {reason}"
+        self.counts[f"stop: {kind}"] += 1
         return self._hold(now)
 
     def reset(self, now: float) -> tuple[bool, str]:
@@ -198,9 +205,7 @@ class Supervisor:
             if self.deadman and now - self._pressed_at > self.timing.deadman:
                 return self.stop("deadman", "the switch is silent", now)
         self._clock = (now, clock)
-        if self.mode == STOPPED and now - self._held_at >= self.robot.period * 0.99:
-            return self._hold(now)
-        return None
+        return self._due(now) if self.mode == STOPPED else None
 
     def final(self) -> Target | None:
         """The last target before this program ends: the end of the shortest stop; None where nothing is known."""
@@ -212,6 +217,10 @@ class Supervisor:
         return Target(limits.stop_path(limits.position, limits.velocity, self._steps)[-1], self._gripper)
 
     # -- insides -------------------------------------------------------------------------------------------------
+
+    def _due(self, now: float) -> Target | None:
+        """The stop's next target, once a period."""
+        return self._hold(now) if now - self._held_at >= self.robot.period * 0.99 else None
 
     def _hold(self, now: float) -> Target | None:
         if not self._placed:
