@@ -25,7 +25,16 @@ NEEDED = ("value", "n", "interval", "seeds")
 OPTIONAL = ("rows", "notes", "passed")
 DECLARED = ("NAME", "TITLE", "TARGET", "UNIT", "BETTER", "run")
 PACKAGES = ("mujoco", "numpy", "torch", "transformers", "diffusers", "gymnasium", "av", "pyarrow")
-VECTORS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "asimd", "sve")  # of cpuinfo's flags
+VECTORS = (
+    "avx2",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_bf16",
+    "asimd",
+    "sve",
+)  # of cpuinfo's flags
 
 
 def names() -> list[str]:

@@ -204,9 +204,42 @@ def test_in_openvino_a_policy_acts_as_before_also_in_copies_and_for_any_instruct
     np.testing.assert_array_equal(chunk(policy, INSTRUCTIONS[0]), kept)
 
 
-def test_what_openvino_cannot_run_is_refused(vlm, monkeypatch):
-    with pytest.raises(OptionError, match="PointingVLM"):
-        accelerate(vlm, openvino=True)
+@pytest.mark.parametrize("family", ["smolvlm", "paligemma", "qwen3_vl", "gemma3"])
+def test_in_openvino_a_pretrained_model_acts_as_before_also_in_copies_and_for_any_instruction(family, tmp_path):
+    torch.manual_seed(0)
+    policy = fitted(open_vlm(save_small_vlm(family, tmp_path), VLMOptions(layer=1)))
+    plain = [chunk(policy, text) for text in INSTRUCTIONS]
+    accelerate(policy, openvino=True)
+    own = share_weights(policy)
+    for acting in (policy, own):
+        for text, expected in zip(INSTRUCTIONS, plain, strict=True):
+            np.testing.assert_allclose(chunk(acting, text), expected, atol=1e-5)
+
+
+def test_bf16_products_are_nearly_the_same_and_say_so():
+    policy = pointing()
+    expected = chunk(policy)
+    try:
+        accelerate(policy, openvino=True, quantise="bf16")
+    except OptionError as error:
+        pytest.skip(str(error))  # this processor has none
+    assert policy.quantised == "bf16"
+    found = chunk(policy)
+    assert not np.array_equal(found, expected)
+    assert np.abs(found - expected).max() < 0.2 * np.abs(expected).max()
+
+
+def test_bf16_products_are_refused_where_there_are_none(monkeypatch):
+    import openvino
+
+    with pytest.raises(OptionError, match="add --openvino"):
+        accelerate(pointing(), quantise="bf16")
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(OptionError, match="multiplies in bf16"):
+        accelerate(pointing(), openvino=True, quantise="bf16")
+
+
+def test_what_openvino_cannot_run_is_refused(monkeypatch):
     policy = pointing()
     policy.compiled = True
     with pytest.raises(OptionError, match="choose one"):

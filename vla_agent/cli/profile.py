@@ -57,14 +57,15 @@ def run(args: argparse.Namespace) -> int:
     if args.device != "cpu" and not (args.device == "cuda" and torch.cuda.is_available()):
         raise _senseless("--device", "cpu, or cuda where torch finds a GPU", args.device)
     torch.set_num_threads(args.threads)
-    policy = accelerate(load_policy(args.policy).to(args.device), quantise=args.quantise)
-    rows, machine = profile(policy, args.chunks, args.compiled, args.openvino)
+    products = args.quantise if args.quantise == "bf16" else ""  # the others are counted as the weights that they are
+    policy = accelerate(load_policy(args.policy).to(args.device), quantise="" if products else args.quantise)
+    rows, machine = profile(policy, args.chunks, args.compiled, args.openvino, products)
     _print(rows)
     where = f"{args.threads} thread{'s' * (args.threads > 1)}" if args.device == "cpu" else torch.cuda.get_device_name()
     how = (
         ", compiled" * policy.compiled
         + ", in OpenVINO" * args.openvino
-        + f", weights as {args.quantise}" * bool(args.quantise)
+        + f", {'products' if products else 'weights'} as {args.quantise}" * bool(args.quantise)
     )
     peaks = f"{machine.flops / 1e9:.1f} GFLOP/s in a matrix product, {machine.bandwidth / 1e9:.1f} GB/s in a copy"
     print(f"\n{where}{how}; this machine: {peaks}")

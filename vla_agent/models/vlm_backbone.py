@@ -251,8 +251,24 @@ class VLMBackbone(nn.Module):
         if "sliding_attention" in (getattr(text, "layer_types", None) or ()):
             near = start[:, -n:, None] - start[:, None] < text.sliding_window  # by position: padding takes no place
             mask = {"full_attention": allowed, "sliding_attention": allowed & near[:, None]}
+        return self.read(new.embeds, mask, position, **({} if cache is None else {"cache": cache}), **extra)
+
+    def read(
+        self,
+        embeds: Tensor,
+        mask: Tensor | dict[str, Tensor],
+        position: Tensor,
+        cache: DynamicCache | None = None,
+        **extra: Any,
+    ) -> Tensor:
+        """The language model alone: embeddings (B, n, C) -> last hidden state (B, n, C).
+
+        Args:
+            mask: (B, 1, n, N) bool, or one for each kind of layer.  position: (B, n), or (3, B, n).
+            cache: keys and values of the N - n tokens before.  extra: further arguments of the model.
+        """
         return self.language(
-            inputs_embeds=new.embeds.to(self.model.dtype),
+            inputs_embeds=embeds.to(self.model.dtype),
             attention_mask=mask,
             position_ids=position,
             past_key_values=cache,

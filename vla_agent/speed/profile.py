@@ -6,7 +6,7 @@ vision           pictures -> image tokens, or points and what lies under them
 language         the transformer over image tokens and instruction
 head: condition  keys, values and modulation, once an observation
 head: denoising  one row for all steps; ``runs`` says how many (other heads: ``tokens``, ``one pass``)
-In OpenVINO ``vision`` holds ``language``, and ``head: denoising`` the condition.
+In OpenVINO ``vision`` holds the small backbone's ``language``, and ``head: denoising`` the condition.
 rest             checks, normalisation, and what lies between the parts
 """
 
@@ -61,12 +61,13 @@ class _Clock:
 
 
 def profile(
-    policy: VLAPolicy, chunks: int = 50, compiled: bool = False, openvino: bool = False
+    policy: VLAPolicy, chunks: int = 50, compiled: bool = False, openvino: bool = False, quantise: str = ""
 ) -> tuple[list[Row], Machine]:
     """Rows of the parts, ``chunk`` last, and the machine's peaks, measured in the same run.
 
     Args:
-        compiled, openvino: change the policy in place (`vla_agent.speed.accelerate`), after its work has been counted.
+        compiled, openvino, quantise: change the policy in place (`vla_agent.speed.accelerate`), after its work has been
+            counted.
     """
     device = device_of(policy)
     observation = blank_observation(policy.contract)
@@ -76,7 +77,7 @@ def profile(
     with watched(counter):
         policy.reset(INSTRUCTIONS[1])
         policy.act(observation)
-    accelerate(policy, compiled, openvino=openvino)
+    accelerate(policy, compiled, quantise, openvino)
     times: list[dict[str, float]] = []
     whole: list[float] = []
     for i in range(WARM + chunks):

@@ -29,7 +29,7 @@ def check_kind(kind: str) -> None:
             key="--quantise",
             expected=", ".join(KINDS),
             found=kind,
-            remedy="int8 runs everywhere, int4 on a GPU",
+            remedy="int8 runs everywhere, int4 on a GPU, bf16 in OpenVINO on processors that have it",
         )
 
 
@@ -54,6 +54,14 @@ def quantise(
         OptionError: no such kind, torchao is missing, or this machine cannot do it.
     """
     check_kind(kind)
+    if kind == "bf16":
+        raise OptionError(
+            "bf16 products are OpenVINO's",
+            key=key,
+            expected="--openvino beside it",
+            found=kind,
+            remedy="add --openvino, or name int8",
+        )
     try:
         from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
     except ImportError as error:
