@@ -1,10 +1,10 @@
 """Times chunks of LeRobot's SmolVLA.  Runs in LeRobot's environment, as a child of `policy_vs_smolvla`.
 
-Each line that comes in is a JSON object: ``image`` (side that the vision tower sees), ``chunk``, ``steps``, ``tokens``
-(a file for the image tokens, or empty); the line that goes out says the processor's seconds of one observation to one
+Each line that comes in is a JSON object: ``image`` (side that the vision tower sees), ``chunk``, ``steps``, ``weights``
+(float32 or bfloat16), ``tokens`` (a file for the image tokens, or empty); the line that goes out says the processor's seconds of one observation to one
 chunk, as LeRobot's own inference goes: its processors, its policy, its processors.
 
-SmolVLA's layers, expert and processors are LeRobot's defaults; the backbone's weights come from the folder, in float32.
+SmolVLA's layers, expert and processors are LeRobot's defaults; the backbone's weights come from the folder.
 """
 
 from __future__ import annotations
@@ -36,8 +36,13 @@ class Theirs:
     after: Callable[[Any], Any]
 
 
-def build(source: Path, held: dict[str, np.ndarray], layers: int, instruction: str) -> Theirs:
-    """``held``: images (V, H, W, 3) uint8, state (D,), actions (T, A) to take statistics of."""
+def build(
+    source: Path, held: dict[str, np.ndarray], layers: int, instruction: str, weights: str = "float32"
+) -> Theirs:
+    """``held``: images (V, H, W, 3) uint8, state (D,), actions (T, A) to take statistics of.
+
+    ``weights``: float32, or bfloat16, in which LeRobot loads the backbone (its own parts are float32).
+    """
     from lerobot.configs.types import FeatureType, PolicyFeature
     from lerobot.policies.factory import make_pre_post_processors
     from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
@@ -51,12 +56,13 @@ def build(source: Path, held: dict[str, np.ndarray], layers: int, instruction: s
     config = SmolVLAConfig(
         input_features={k: PolicyFeature(kinds[k], shapes[k]) for k in seen},
         output_features={"action": PolicyFeature(FeatureType.ACTION, actions.shape[1:])},
-        vlm_model_name=str(_readable(source)),
+        vlm_model_name=str(_readable(source, weights)),
         load_vlm_weights=True,
         num_vlm_layers=layers,
         device="cpu",
     )
-    policy = SmolVLAPolicy(config).float().eval()
+    policy = SmolVLAPolicy(config).eval()
+    policy = policy.float() if weights == "float32" else policy
     numbers = {"observation.state": held["state"][None], "action": actions}
     stats = {k: {"mean": v.mean(0), "std": v.std(0) + 1} for k, v in numbers.items()}
     before, after = make_pre_post_processors(config, dataset_stats=stats)
@@ -76,9 +82,8 @@ def main(source: Path, observation: Path, layers: int, instruction: str) -> None
 
     held = dict(np.load(observation))
     images = held["images"]
-    built = build(source, held, layers, instruction)
-    config, policy, batch, after = built.config, built.policy, built.batch, built.after
-
+    builds = {weights: build(source, held, layers, instruction, weights) for weights in ("float32", "bfloat16")}
+    policy, batch = builds["bfloat16"].policy, builds["bfloat16"].batch
     model = policy.model.vlm_with_expert
     parts = {"vision": model.get_vlm_model().vision_model, "connector": model.get_vlm_model().connector}
     parts |= {"language layers": model.get_vlm_model().text_model.layers, "expert": model.lm_expert}
@@ -89,13 +94,15 @@ def main(source: Path, observation: Path, layers: int, instruction: str) -> None
     print(json.dumps(said), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
+        built = builds[asked["weights"]]
+        config, policy, batch, after = built.config, built.policy, built.batch, built.after
         config.resize_imgs_with_padding = (asked["image"], asked["image"])
         config.chunk_size, config.n_action_steps = asked["chunk"], asked["chunk"]
         config.num_steps = asked["steps"]
         if asked["tokens"]:
             pixels = torch.from_numpy(images).movedim(-1, 1).float() / 255
             with torch.inference_mode():
-                told = model.embed_image(resize_with_pad(pixels, asked["image"], asked["image"], 0) * 2 - 1)
+                told = policy.model.vlm_with_expert.embed_image(resize_with_pad(pixels, asked["image"], asked["image"], 0) * 2 - 1)
             np.save(asked["tokens"], told.numpy())
         began = time.process_time()
         with torch.inference_mode():
@@ -104,11 +111,11 @@ def main(source: Path, observation: Path, layers: int, instruction: str) -> None
         print(json.dumps({"seconds": seconds, "shape": chunk.shape}), flush=True)
 
 
-def _readable(source: Path) -> Path:
-    """The folder with tokenizer and processors as LeRobot's transformers (4) wants them."""
+def _readable(source: Path, weights: str) -> Path:
+    """A folder of the same weights with tokenizer and processors as LeRobot's transformers (4) wants them."""
     from transformers import PreTrainedTokenizerFast, SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor
 
-    folder = source.with_name(source.name + "-4")
+    folder = source.with_name(f"{source.name}-4-{weights}")
     folder.mkdir()
     shutil.copy(source / "config.json", folder)
     (folder / "model.safetensors").symlink_to(source / "model.safetensors")

@@ -38,16 +38,25 @@ def test_a_row_says_what_is_equal_and_what_is_not():
     assert said["vision px"] == "512 against 256" and said["image tokens"] == "128 against 32"
     assert said["chunk"] == "50 against 16" and said["steps"] == "10" and said["language layers"] == "16"
     assert said["weights"] == "float32 against int8" and said["expert or head, M"] == "35.1 against 14.0"
+    assert said["computed by"] == "PyTorch"
 
 
-def test_the_value_is_at_equal_terms_and_the_last_row_follows_our_recipe():
-    first = comparison.TERMS[0]
-    assert (first.theirs.image, first.theirs.chunk, first.theirs.steps) == (
-        first.ours.image,
-        first.ours.chunk,
-        first.ours.steps,
-    )
-    assert not first.ours.quantise and not first.ours.compiled and first.ours.layers == 16
+def test_the_value_takes_the_faster_precision_of_each_in_every_round():
+    terms = comparison.TERMS[:3]
+    half, whole, torch_alone = terms
+    taken = {half.theirs: [3.0, 2.0], whole.theirs: [2.0, 4.0], half.ours: [1.0, 1.0], whole.ours: [2.0, 0.5]}
+    taken[torch_alone.ours] = [0.1, 0.1]  # not in OpenVINO
+    rows = [row(t, taken[t.theirs], taken[t.ours], policy(), SAID) for t in terms]
+    said = comparison.fastest(terms, taken, rows)
+    assert said["ratio"] == pytest.approx((2 / 1 + 2 / 0.5) / 2) and said["LeRobot, ms"] == 2000
+    assert said["weights"] == "bfloat16 against bfloat16" and said["computed by"] == "PyTorch against OpenVINO"
+
+
+def test_all_rows_have_the_same_backbone_pictures_and_steps_and_the_last_follows_our_recipe():
+    for terms in comparison.TERMS:
+        theirs, ours = terms.theirs, terms.ours
+        assert (theirs.image, theirs.chunk, theirs.steps) == (ours.image, ours.chunk, ours.steps) and ours.layers == 16
+    assert {t.ours.quantise for t in comparison.TERMS if t.ours.openvino} == {"bf16", ""}
     shipped = comparison.shipped()
     assert shipped.theirs == Theirs(512, 50, 10)  # SmolVLA's defaults
     assert shipped.ours == Ours(256, 16, 6, 15)  # policies/smolvlm-256m.yaml
