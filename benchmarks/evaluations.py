@@ -27,6 +27,7 @@ def report(
     """The report of the shipped policy, ``episodes`` a family; kept in ``runs/bench`` under the checkpoint's hash."""
     digest = hash_file(POLICY / "policy.json")[:12]
     weights = f"-{execution.quantise}" if execution and execution.quantise else ""
+    weights += "-openvino" if execution and execution.openvino else ""
     out = Path(os.path.relpath(ROOT / "runs" / "bench" / f"{digest}-{split}-{controls}{weights}"))
     console = Console()
 

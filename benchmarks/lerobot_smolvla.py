@@ -1,8 +1,8 @@
 """Times chunks of LeRobot's SmolVLA.  Runs in LeRobot's environment, as a child of `policy_vs_smolvla`.
 
 Each line that comes in is a JSON object: ``image`` (side that the vision tower sees), ``chunk``, ``steps``, ``weights``
-(float32 or bfloat16), ``tokens`` (a file for the image tokens, or empty); the line that goes out says the processor's seconds of one observation to one
-chunk, as LeRobot's own inference goes: its processors, its policy, its processors.
+(float32 or bfloat16), ``tokens`` (a file for the image tokens, or empty); the line that goes out says the processor's
+seconds of one observation to one chunk, as LeRobot's own inference goes: its processors, its policy, its processors.
 
 SmolVLA's layers, expert and processors are LeRobot's defaults; the backbone's weights come from the folder.
 """
@@ -36,9 +36,7 @@ class Theirs:
     after: Callable[[Any], Any]
 
 
-def build(
-    source: Path, held: dict[str, np.ndarray], layers: int, instruction: str, weights: str = "float32"
-) -> Theirs:
+def build(source: Path, held: dict[str, np.ndarray], layers: int, instruction: str, weights: str = "float32") -> Theirs:
     """``held``: images (V, H, W, 3) uint8, state (D,), actions (T, A) to take statistics of.
 
     ``weights``: float32, or bfloat16, in which LeRobot loads the backbone (its own parts are float32).
@@ -102,7 +100,9 @@ def main(source: Path, observation: Path, layers: int, instruction: str) -> None
         if asked["tokens"]:
             pixels = torch.from_numpy(images).movedim(-1, 1).float() / 255
             with torch.inference_mode():
-                told = policy.model.vlm_with_expert.embed_image(resize_with_pad(pixels, asked["image"], asked["image"], 0) * 2 - 1)
+                told = policy.model.vlm_with_expert.embed_image(
+                    resize_with_pad(pixels, asked["image"], asked["image"], 0) * 2 - 1
+                )
             np.save(asked["tokens"], told.numpy())
         began = time.process_time()
         with torch.inference_mode():

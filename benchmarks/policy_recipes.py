@@ -92,9 +92,7 @@ def run(recipes: tuple[str, ...] = RECIPES, sizes: dict[str, tuple[str, dict[str
     }
 
 
-def walk(
-    recipe: str, settings: list[str], folder: Path, model: tuple[str, dict[str, Any]] | None
-) -> dict[str, Any]:
+def walk(recipe: str, settings: list[str], folder: Path, model: tuple[str, dict[str, Any]] | None) -> dict[str, Any]:
     """One row: what a recipe took, and what went wrong."""
     row: dict[str, Any] = {"recipe": recipe, "parameters": 0, "trained": 0, "train s": 0.0, "MiB": 0.0, "chunk ms": 0.0}
     try:

@@ -1,5 +1,6 @@
 """What makes a chunk faster changes nothing but rounding, and says so where it changes more."""
 
+import copy
 import sys
 from argparse import Namespace
 from contextlib import nullcontext
@@ -216,17 +217,18 @@ def test_in_openvino_a_pretrained_model_acts_as_before_also_in_copies_and_for_an
             np.testing.assert_allclose(chunk(acting, text), expected, atol=1e-5)
 
 
-def test_bf16_products_are_nearly_the_same_and_say_so():
-    policy = pointing()
-    expected = chunk(policy)
-    try:
-        accelerate(policy, openvino=True, quantise="bf16")
-    except OptionError as error:
-        pytest.skip(str(error))  # this processor has none
-    assert policy.quantised == "bf16"
-    found = chunk(policy)
-    assert not np.array_equal(found, expected)
-    assert np.abs(found - expected).max() < 0.2 * np.abs(expected).max()
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_smaller_products_in_openvino_are_nearly_the_same_and_say_so(kind, vlm):
+    for policy in (pointing(), copy.deepcopy(vlm)):
+        expected = chunk(policy)
+        try:
+            accelerate(policy, openvino=True, quantise=kind)
+        except OptionError as error:
+            pytest.skip(str(error))  # this processor has none
+        assert policy.quantised == kind
+        found = chunk(policy)
+        assert not np.array_equal(found, expected)
+        assert np.abs(found - expected).max() < 0.2 * np.abs(expected).max()
 
 
 def test_bf16_products_are_refused_where_there_are_none(monkeypatch):

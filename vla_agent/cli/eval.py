@@ -102,7 +102,7 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
         "--quantise",
         default="",
         metavar="KIND",
-        help="weights as int8, or int4 on a GPU; products as bf16, with --openvino (default: as they were trained)",
+        help="weights as int8, or int4 on a GPU; with --openvino products as bf16 or int8 (default: as trained)",
     )
 
 

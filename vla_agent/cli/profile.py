@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.device != "cpu" and not (args.device == "cuda" and torch.cuda.is_available()):
         raise _senseless("--device", "cpu, or cuda where torch finds a GPU", args.device)
     torch.set_num_threads(args.threads)
-    products = args.quantise if args.quantise == "bf16" else ""  # the others are counted as the weights that they are
+    products = args.quantise if args.openvino else ""  # the others are counted as the weights that they are
     policy = accelerate(load_policy(args.policy).to(args.device), quantise="" if products else args.quantise)
     rows, machine = profile(policy, args.chunks, args.compiled, args.openvino, products)
     _print(rows)

@@ -6,7 +6,7 @@ from typing import Any
 
 from vla_agent.errors import OptionError
 
-KINDS = ("int8", "int4", "bf16")  # of weights; bf16: of products, in OpenVINO
+KINDS = ("int8", "int4", "bf16")  # of weights, or of products in OpenVINO, which has no int4
 
 
 def accelerate(policy: Any, compiled: bool = False, quantise: str = "", openvino: bool = False) -> Any:
@@ -25,7 +25,8 @@ def accelerate(policy: Any, compiled: bool = False, quantise: str = "", openvino
             found=type(policy).__name__,
             remedy="give the option to `vla-agent serve` where it is computed",
         )
-    if quantise and not (openvino and quantise == "bf16"):
+    there = quantise if openvino and quantise in ("bf16", "int8") else ""
+    if quantise and not there:
         from vla_agent.speed.quantising import quantise as apply
 
         apply(policy, quantise)
@@ -37,7 +38,6 @@ def accelerate(policy: Any, compiled: bool = False, quantise: str = "", openvino
     if openvino:
         from vla_agent.speed.openvino import build_engine
 
-        precision = "bf16" if quantise == "bf16" else ""
-        policy.engine = build_engine(policy, precision)
-        policy.quantised = policy.quantised or precision
+        policy.engine = build_engine(policy, there)
+        policy.quantised = there
     return policy

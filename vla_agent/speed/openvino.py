@@ -11,7 +11,8 @@ A pretrained vision-language model:
     sequence, mask, positions --read--> hidden                               the language model, for any length
     hidden, state, mask, noise --denoise--> chunk
 
-Products are in fp32, so that chunks differ from PyTorch's by rounding alone, or in bf16 where that is asked for.
+Products are in fp32, so that chunks differ from PyTorch's by rounding alone; where that is asked for, in bf16, or in
+int8: weights with one scale a row, what they are multiplied with rounded as it comes, :data:`GROUP` numbers to a scale.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from vla_agent.models.families import Vision
 from vla_agent.models.head import DiffusionHead
 from vla_agent.models.vlm_backbone import VLMBackbone
 from vla_agent.speed.parts import part
+from vla_agent.speed.quantising import LEAST
 
 if TYPE_CHECKING:
     from vla_agent.policy import VLAPolicy
 
 TRACED_WITH = ("put the red mug in the tray", "open the drawer")  # of different lengths: any length must do
-PRECISIONS = {"": "f32", "bf16": "bf16"}  # `vla_agent.speed.accelerate.KINDS` -> of OpenVINO's products
+GROUP = 64
 _PERCEIVED = ("hidden", "points", "seen", "located")
 
 
@@ -200,7 +202,7 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
     """The graphs of a policy as it is now, in some ten seconds; later changes of its weights do not reach them.
 
     Args:
-        precision: of the products: empty for fp32, or ``bf16``.
+        precision: of the products: empty for fp32; ``bf16``; or ``int8``, and the rest in bf16 where there is that.
 
     Raises:
         OptionError: OpenVINO is not installed, the policy is of another kind, on a GPU or quantised, or the processor
@@ -209,7 +211,6 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
     _require(policy, precision)
     head, contract, backbone = policy.head, policy.contract, policy.backbone
     images = stack_images(blank_observation(contract)["images"], contract.camera_names)
-    hint = PRECISIONS[precision]
     noise = torch.zeros(1, contract.chunk_length, contract.action_dim)
     state = torch.zeros(1, contract.state_dim)
     look: Callable[[Any, Any], dict[str, Tensor]]
@@ -218,7 +219,7 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
         if isinstance(backbone, Backbone):
             assert isinstance(images, Tensor), "a PointingVLM's pictures have one size"
             words = backbone.model.config.max_text_length
-            look = _Perceiving(_compile(_Perceive(backbone), [(images, *_padded(texts[0], words))], hint), words)
+            look = _Perceiving(_compile(_Perceive(backbone), [(images, *_padded(texts[0], words))], precision), words)
             hidden = torch.zeros(1, backbone(images, texts[0]).hidden.shape[1], backbone.feature_dim)
             conditions = [(hidden, torch.zeros(1, backbone.geometry_dim))]
         else:
@@ -226,20 +227,20 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
             read = _Watched(backbone.read)
             _replace(backbone, read=read)
             conditions = [tuple(look(images, text)[name] for name in ("hidden", "mask")) for text in texts]
-            _put_into_graphs(backbone, images, read, hint)
+            _put_into_graphs(backbone, images, read, precision)
         examples = [(hidden, state, given, noise) for hidden, given in conditions]
-        denoise = _compile(_Denoise(head), examples, hint)
+        denoise = _compile(_Denoise(head), examples, precision)
     return Engine(look, denoise, (contract.chunk_length, contract.action_dim))
 
 
-def _put_into_graphs(backbone: VLMBackbone, images: Any, read: _Watched, hint: str) -> None:
+def _put_into_graphs(backbone: VLMBackbone, images: Any, read: _Watched, precision: str) -> None:
     """Vision tower and language model run as graphs from here on; the latter where it reads a sequence in one go."""
     views = list(images.unbind(1)) if isinstance(images, Tensor) else images
     pixels = torch.cat([backbone.pixels(view) for view in views])
     _replace(backbone, read=read.watched)
     if all(isinstance(x, Tensor) for inputs in read.seen for x in inputs):
-        _replace(backbone, read=_Reading(_compile(_Read(backbone), read.seen, hint)))
-    _replace(backbone, see=_Seeing(_compile(_See(backbone), [(pixels,)], hint)))
+        _replace(backbone, read=_Reading(_compile(_Read(backbone), read.seen, precision)))
+    _replace(backbone, see=_Seeing(_compile(_See(backbone), [(pixels,)], precision)))
 
 
 def _replace(backbone: VLMBackbone, **methods: Any) -> None:
@@ -255,7 +256,7 @@ def _require(policy: VLAPolicy, precision: str) -> None:
         )
 
     try:
-        import openvino
+        import openvino  # noqa: F401
     except ImportError as error:
         raise refuse("the package openvino", str(error), "pip install 'vla_agent[openvino]'") from error
     if not isinstance(policy.head, DiffusionHead) or policy.head.config.objective != "flow":
@@ -266,8 +267,8 @@ def _require(policy: VLAPolicy, precision: str) -> None:
     if policy.quantised or policy.compiled:
         found = f"--quantise {policy.quantised}" if policy.quantised else "--compile"
         raise refuse("no other change of how it is computed", found, "choose one of them")
-    if precision and precision.upper() not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise refuse(f"a processor that multiplies in {precision}", "one that does not", "leave --quantise out")
+    if precision == "bf16" and not has_bf16():
+        raise refuse("a processor that multiplies in bf16", "one that does not", "leave --quantise out")
 
 
 def _padded(text: TextFeatures, words: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -276,7 +277,14 @@ def _padded(text: TextFeatures, words: int) -> tuple[Tensor, Tensor, Tensor]:
     return F.pad(text.tokens, (0, 0, 0, more)), text.summary, F.pad(text.mask, (0, more))
 
 
-def _compile(module: nn.Module, examples: Sequence[Sequence[Tensor]], hint: str) -> Graph:
+def has_bf16() -> bool:
+    """Whether OpenVINO multiplies in bf16 on this processor."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _compile(module: nn.Module, examples: Sequence[Sequence[Tensor]], precision: str) -> Graph:
     """The module as a graph for inputs of the examples' shapes; where these differ, of any size."""
     import openvino
 
@@ -288,9 +296,29 @@ def _compile(module: nn.Module, examples: Sequence[Sequence[Tensor]], hint: str)
         sizes = [found[0] if len(set(found)) == 1 else -1 for found in zip(*(x.shape for x in same), strict=True)]
         model.inputs[k].get_node().set_partial_shape(openvino.PartialShape(sizes))
     model.validate_nodes_and_infer_types()
+    if precision == "int8":
+        _quantise(model)
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision and has_bf16() else "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP if precision == "int8" else 0,
     }
     return Graph(openvino.Core().compile_model(model, "CPU", settings))
+
+
+def _quantise(model: Any) -> None:
+    """Put int8 weights, symmetric with a scale a row, in the place of those of the graph's products that are large."""
+    from openvino import opset13 as ops
+
+    for node in model.get_ordered_ops():
+        held = node.input_value(1).get_node() if node.get_type_name() == "MatMul" else None
+        if held is None or held.get_type_name() != "Constant" or held.get_element_type().get_type_name() != "f32":
+            continue
+        weight = held.get_data()
+        if weight.ndim != 2 or weight.size < LEAST:
+            continue
+        across = 1 if node.get_attributes()["transpose_b"] else 0
+        scale = np.maximum(np.abs(weight).max(across, keepdims=True), 1e-12).astype(np.float32) / 127
+        rounded = ops.constant(np.round(weight / scale).astype(np.int8))
+        node.input(1).replace_source_output((ops.convert(rounded, "f32") * ops.constant(scale)).output(0))
