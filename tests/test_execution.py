@@ -289,5 +289,6 @@ def test_runner_drives_without_waiting_for_the_policy():
                 break
             time.sleep(0.005)
         assert action[0] == 1 + 2 and runner.expected_delay >= 1
+        assert len(runner.seconds) == 1 and runner.late == 0
         assert runner.step(3, look)[0] == 1 + 3 and len(looked) == 2  # the next look, while rows are left
         policy.gate.release(2)

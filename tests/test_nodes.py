@@ -162,6 +162,7 @@ def test_a_recorded_episode_can_be_read_again_and_a_discarded_one_leaves_nothing
         recorder.begin("  ")
     recorder.begin("stack the cubes")
     recorder.write("/instruction", 5, data)
+    assert recorder.bytes == len(data) and recorder.slowest > 0 and recorder.free > 0
     path = recorder.end("success")
     with rosbag2.Reader(path) as reader:
         assert [(c.topic, t, bytes(raw)) for c, t, raw in reader.messages()] == [("/instruction", 5, bytes(data))]
@@ -242,6 +243,22 @@ def test_a_graph_is_complete_when_the_node_that_completes_it_ends_well(tmp_path)
     ends_with(2)
     assert not processes.complete and processes.ended() == {"replay_node": 2}
     processes.stop()
+
+
+def test_figures_are_rates_and_quantiles(monkeypatch):
+    from vla_agent.runtime import figures
+
+    now = [5.0]
+    monkeypatch.setattr(figures.time, "monotonic", lambda: now[0])
+    rate = figures.Rate()
+    now[0] = 7.0
+    assert rate(40) == "20.0"
+    now[0] = 7.1
+    assert rate(41) == "20.0", "a status that comes soon after another tells the same rate"
+    now[0] = 8.0
+    assert rate(41) == "1.0"
+    assert figures.quantiles("age", []) == {}
+    assert figures.quantiles("age", [0.001, 0.002, 0.003]) == {"age p50 ms": "2.00", "age p99 ms": "2.98"}
 
 
 def test_a_full_disk_is_refused(tmp_path):

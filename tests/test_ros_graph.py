@@ -28,6 +28,7 @@ def test_the_shipped_policy_moves_the_arm_and_a_camera_that_stops_holds_it(tmp_p
     with Graph(tmp_path, real_time_factor=PACE) as graph:
         graph.require_motion()
         assert moves(graph) and graph.actions
+        assert {"inference p99 ms", "late_chunks"} < graph.diagnostics["policy_node"].keys()
         graph.set("sim_robot_node", "fault", "camera_stop")
         assert graph.wait(lambda: graph.stopped is True)
         assert graph.wait(graph.rests), "the robot was not told to hold"
@@ -85,6 +86,10 @@ def test_the_emergency_stop_nan_and_silence_hold_and_sigterm_says_goodbye(tmp_pa
             assert graph.stopped, "commands alone must not resume"
             done = graph.wait(lambda: graph.call("safety/reset")[0])
             assert done and graph.wait(lambda: graph.stopped is False)
+            assert graph.wait(lambda: graph.diagnostics["safety_node"]["message"] == "idle")
+            told = graph.diagnostics["safety_node"]
+            assert word in told["last stop"] and {"commands Hz", "camera to command p99 ms"} < told.keys()
+            assert "commands Hz" in graph.diagnostics["controller_node"]
         hand.start()
         targets = len(graph.targets)
         safety = graph.processes.process("safety_node")

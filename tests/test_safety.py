@@ -147,6 +147,7 @@ def test_motion_resumes_only_after_a_reset(line):
     assert not line.supervisor.reset(line.now)[0], "still braking"
     assert line.holds()
     assert line.supervisor.reset(line.now)[0] and line.supervisor.mode == IDLE
+    assert line.supervisor.last_stop == "e-stop: pressed", "it is told also after the reset"
     line.shaper.rest(line.joints)
     line.run(TARGET, 5)
 

@@ -12,7 +12,8 @@ from vla_agent.execution.delay import delay_steps
 from vla_agent.execution.executor import ChunkExecutor
 from vla_agent.execution.worker import InferenceWorker
 
-REMEMBERED = 10  # inferences whose longest duration is the expected delay, as in real-time chunking
+MEASURED = 200  # inferences whose durations are kept
+REMEMBERED = 10  # of them, those whose longest duration is the expected delay, as in real-time chunking
 
 
 class AsyncRunner:
@@ -26,7 +27,9 @@ class AsyncRunner:
 
     def __init__(self, worker: InferenceWorker, executor: ChunkExecutor, control_hz: float) -> None:
         self.worker, self.executor, self.control_hz = worker, executor, control_hz
-        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self.seconds: deque[float] = deque(maxlen=MEASURED)  # that inferences took
+        self.late = 0  # chunks that came when all of their control steps were over
+        self._recent: deque[float] = deque(maxlen=REMEMBERED)
 
     def reset(self, instruction: str, **options: Any) -> None:
         """Begin an episode with control step 0."""
@@ -36,7 +39,7 @@ class AsyncRunner:
     @property
     def expected_delay(self) -> int:
         """Control steps that the next inference may take: the longest of the last ones, 1 before the first."""
-        return max(1, delay_steps(1000 * max(self._seconds, default=0.0), self.control_hz))
+        return max(1, delay_steps(1000 * max(self._recent, default=0.0), self.control_hz))
 
     def step(self, step: int, look: Callable[[], Mapping[str, Any]]) -> np.ndarray | None:
         """The action (A,) of control step ``step``, at once; None: hold.
@@ -50,7 +53,9 @@ class AsyncRunner:
         """
         answer = self.worker.poll()
         if answer is not None:
-            self._seconds.append(answer.seconds)
+            self.seconds.append(answer.seconds)
+            self._recent.append(answer.seconds)
+            self.late += step - answer.step >= len(answer.chunk)
             self.executor.add(answer.chunk, answer.step)
         if self.executor.due(step):
             self.worker.submit(look(), step, self.executor.request(step, self.expected_delay))

@@ -12,6 +12,7 @@ Where commands come in step with the control rate, early ones wait for the momen
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -23,6 +24,7 @@ from vla_agent.control.arm import ArmController
 from vla_agent.errors import ObservationError
 from vla_agent.nodes import messages
 from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, make_prompt, pace_of, robot_of, run
+from vla_agent.runtime.figures import Rate
 from vla_agent.runtime.metronome import Metronome
 
 EE_DELTA = [f"{part}.{k}" for part in ("ee_translation", "ee_rotation") for k in range(3)] + ["gripper"]
@@ -51,6 +53,8 @@ class ControllerNode(Node):
         self._waiting: JointTrajectory | None = None  # a command that is early
         self._once = self.create_timer(1.0, self._release, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._once.cancel()
+        self._counts: Counter[str] = Counter()
+        self._rate = Rate()
         self._reporter = Reporter(self)
         self._publisher = self.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
         self.create_subscription(JointTrajectory, "policy/action", self._action, COMMANDS)
@@ -62,7 +66,7 @@ class ControllerNode(Node):
             positions = messages.joint_positions(message, self._names)
         except ObservationError as error:
             self._measured = None
-            self._reporter.report("error", f"{error.what}: {error.key}")
+            self._report("error", f"{error.what}: {error.key}")
             return
         self._measured, self._gripper = positions[:-1], self._robot.gripper.fraction(positions[-1])
 
@@ -73,7 +77,8 @@ class ControllerNode(Node):
         try:
             actions = messages.trajectory_rows(message, self._actions)
         except ObservationError as error:
-            self._reporter.report("error", f"{error.what}: {error.found}")
+            self._counts["refused: other joints"] += 1
+            self._report("error", f"{error.what}: {error.found}")
             return
         self._release()
         stamp, period = messages.seconds(message.header.stamp), self._robot.period
@@ -82,7 +87,9 @@ class ControllerNode(Node):
             self._publisher.publish(messages.trajectory(self._names, np.empty((0, len(self._names))), stamp, period))
             return
         if self._stopped or self._measured is None:
-            self._reporter.report("warn", "stopped" if self._stopped else "no joint state yet")
+            why = "stopped" if self._stopped else "no joint state yet"
+            self._counts[f"refused: {why}"] += 1
+            self._report("warn", why)
             return
         if not np.isfinite(actions).all():  # passed on as it is: the supervisor refuses it, and says why
             rows = np.full((1, len(self._names)), np.nan)
@@ -106,7 +113,14 @@ class ControllerNode(Node):
             self._once.reset()
         else:
             self._release()
-        self._reporter.report("ok", "following the policy")
+        self._report("ok", "following the policy")
+
+    def _report(self, level: str, message: str) -> None:
+        self._reporter.report(level, message, self._values)
+
+    def _values(self) -> dict[str, object]:
+        values: dict[str, object] = dict(self._counts)
+        return values | {"commands Hz": self._rate(self._counts["commands"])}
 
     def _release(self) -> None:
         """Publish the command that waits, if one does."""
@@ -114,6 +128,7 @@ class ControllerNode(Node):
         if self._waiting is not None:
             self._publisher.publish(self._waiting)
             self._waiting = None
+            self._counts["commands"] += 1
 
     def final(self) -> None:
         """Before the process ends."""

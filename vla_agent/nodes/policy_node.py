@@ -268,10 +268,13 @@ class PolicyNode(LifecycleNode):
         self._report("error", why)
 
     def _report(self, level: str, message: str) -> None:
+        self._reporter.report(level, message, self._values)
+
+    def _values(self) -> dict[str, object]:
         agent = self._agent
-        counts = {"missed_steps": agent.missed, "held_steps": agent.held} if agent else {}
-        delay = {"delay_steps": agent.expected_delay} if agent and agent.moving else {}
-        self._reporter.report(level, message, **counts, **delay)
+        if agent is None:
+            return {}
+        return agent.figures() | ({"delay_steps": agent.expected_delay} if agent.moving else {})
 
     def _end(self) -> None:
         """An empty trajectory ends the stream: the supervisor has the robot rest, without a fault."""

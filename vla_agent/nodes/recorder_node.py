@@ -91,7 +91,14 @@ class RecorderNode(Node):
 
     def _report(self) -> None:
         state = "recording" if self._recorder.recording else "waiting for record/start"
-        self._reporter.report("ok", state, messages=self._recorder.messages, instruction=self._text)
+        self._reporter.report("ok", state, self._values)
+
+    def _values(self) -> dict[str, object]:
+        recorder = self._recorder
+        values: dict[str, object] = {"messages": recorder.messages, "written MB": f"{recorder.bytes / 1e6:.1f}"}
+        values |= {"slowest write ms": f"{1e3 * recorder.slowest:.1f}", "free GB": f"{recorder.free / 1e9:.1f}"}
+        recorder.slowest = 0.0
+        return values | {"instruction": self._text}
 
     def final(self) -> None:
         """Before the process ends: an episode without an outcome is thrown away."""

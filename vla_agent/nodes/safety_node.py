@@ -44,7 +44,8 @@ from vla_agent.nodes.process import (
     robot_of,
     run,
 )
-from vla_agent.safety.supervisor import STOPPED, Command, Supervisor, Target
+from vla_agent.runtime.figures import Rate, quantiles
+from vla_agent.safety.supervisor import RUNNING, STOPPED, Command, Supervisor, Target
 
 TICKS = 8  # a control period
 
@@ -68,6 +69,8 @@ class SafetyNode(Node):
         self._latency_ms = float("inf")  # of an inference on this machine, 99th percentile; not measured yet
         self._refused = self._refusal()
         self._latencies: deque[float] = deque(maxlen=400)  # seconds from a command's arrival to its publication
+        self._ages: deque[float] = deque(maxlen=400)  # likewise from the stamp of a command that was let through
+        self._rate = Rate()
         self._stopped = self.create_publisher(Bool, "safety/stopped", LATCHED)
         self._told: bool | None = None
         spec = self._robot.controller
@@ -146,6 +149,8 @@ class SafetyNode(Node):
         command = Command(rows[0, :-1], fraction, stamp, rows[1:, :-1])
         self._send(self._supervisor.command(command, self._ros_time() - stamp, now))
         self._latencies.append(time.perf_counter() - began)
+        if self._supervisor.mode == RUNNING:
+            self._ages.append(self._ros_time() - stamp)
 
     def _measured(self, message: JointState) -> None:
         now = self._now()
@@ -190,11 +195,10 @@ class SafetyNode(Node):
         self._reporter.report(level, message, self._values)
 
     def _values(self) -> dict[str, object]:
-        values: dict[str, object] = dict(sorted(self._supervisor.counts.items()))
-        if self._latencies:
-            p50, p99 = np.percentile(np.array(self._latencies) * 1e3, [50, 99])
-            values |= {"latency p50 ms": f"{p50:.2f}", "latency p99 ms": f"{p99:.2f}"}
-        return values
+        counts = self._supervisor.counts
+        values: dict[str, object] = dict(sorted(counts.items()))
+        values |= {"last stop": self._supervisor.last_stop, "commands Hz": self._rate(counts["commands"])}
+        return values | quantiles("latency", self._latencies) | quantiles("camera to command", self._ages)
 
     def _send(self, target: Target | None) -> None:
         if target is not None:

@@ -14,6 +14,7 @@ from vla_agent.execution.executor import ChunkExecutor
 from vla_agent.execution.hold import hold
 from vla_agent.execution.runner import AsyncRunner
 from vla_agent.execution.worker import InferenceWorker
+from vla_agent.runtime.figures import quantiles
 from vla_agent.runtime.observations import ObservationBuffer
 
 PLAN = 10  # actions that are told ahead, for the supervisor's look-ahead
@@ -101,6 +102,13 @@ class Agent:
     def expected_delay(self) -> int:
         """Control steps that an inference takes."""
         return self._runner.expected_delay
+
+    def figures(self) -> dict[str, object]:
+        """Counts and durations for /diagnostics."""
+        runner = self._runner
+        counts: dict[str, object] = {"missed_steps": self.missed, "held_steps": self.held, "late_chunks": runner.late}
+        counts["dropped_observations"] = runner.worker.dropped
+        return counts | quantiles("inference", runner.seconds)
 
     def tick(self, now: float) -> Decision | None:
         """To be called several times a period; ``now`` in seconds of the clock of the stamps.  None: not yet.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ class Recorder:
         self._folder, self._topics, self._free = folder, dict(topics), free
         self._writer: Any = None
         self._connections: dict[str, Any] = {}
-        self.messages = 0
+        self.messages = self.bytes = 0  # of this episode
+        self.slowest = 0.0  # seconds that a message took to be written; who reads it may set it back
         folder.mkdir(parents=True, exist_ok=True)
         numbers = [int(p.name[8:]) for p in folder.glob("episode-*") if p.name[8:].isdigit()]
         self._number = max(numbers, default=-1) + 1
@@ -63,7 +65,8 @@ class Recorder:
         if not instruction.strip():
             raise NodeError("there is no instruction", key="instruction", remedy="publish one on the topic instruction")
         self._require_space()
-        self._name, self._instruction, self.messages = f"episode-{self._number:04d}", instruction.strip(), 0
+        self._name, self._instruction = f"episode-{self._number:04d}", instruction.strip()
+        self.messages = self.bytes = 0
         self._aside = self._folder / f".{self._name}.partial"
         shutil.rmtree(self._aside, ignore_errors=True)
         writer = Writer(self._aside, version=9, storage_plugin=StoragePlugin.MCAP)
@@ -87,8 +90,11 @@ class Recorder:
             except NodeError:
                 self.discard()
                 raise
+        began = time.monotonic()
         self._writer.write(self._connections[topic], nanoseconds, data)
+        self.slowest = max(self.slowest, time.monotonic() - began)
         self.messages += 1
+        self.bytes += len(data)
 
     def end(self, outcome: str) -> Path:
         """Finish the episode with its outcome, ``success`` or ``failure``; returns the bag's folder.
@@ -115,8 +121,13 @@ class Recorder:
             self._writer = None
             shutil.rmtree(self._aside, ignore_errors=True)
 
+    @property
+    def free(self) -> int:
+        """Free bytes of the disk that is recorded to."""
+        return shutil.disk_usage(self._folder).free
+
     def _require_space(self) -> None:
-        free = shutil.disk_usage(self._folder).free
+        free = self.free
         if free < self._free:
             raise NodeError(
                 "the disk is full",

@@ -63,6 +63,7 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self.mode, self.reason = IDLE, ""
+        self.last_stop = ""  # its reason, also after the reset
         self.counts: Counter[str] = Counter()
         self._limits = StreamLimits(self.robot)
         self._lookahead = LookAhead(self.robot)
@@ -171,6 +172,7 @@ class Supervisor:
         if self.mode == IDLE and self._measured is not None:
             self._limits.rest(self._measured)
         self.mode, self.reason = STOPPED, f"{kind}: {reason}"
+        self.last_stop = self.reason
         self.counts[f"stop: {kind}"] += 1
         return self._hold(now)
 

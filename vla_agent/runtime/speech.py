@@ -1,0 +1,195 @@
+"""Spoken instructions: sound from a microphone or a file, cut into utterances, and what was said in them.
+
+Sound is float32 (N,), -1 to 1, 16 kHz, one channel.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from vla_agent.errors import NodeError
+
+RATE = 16_000  # samples a second
+FRAME = RATE // 50  # samples whose level is measured together
+RETRY = 1.0  # seconds between two attempts to open a microphone
+TOKENS = 64  # that one utterance may be written in
+SILENCE = -120.0  # dB, the least level that is told
+ALSA = Path("/usr/share/alsa/alsa.conf")  # PyAV's own copy of ALSA looks for it where it was built
+
+
+# -- from a microphone or a file -------------------------------------------------------------------------------------
+
+
+def sounds(source: str) -> Iterator[np.ndarray | str]:
+    """Blocks of sound, or, where there is none, why, in words.
+
+    ``source``: an audio file, played once in its own time; else an ALSA device (`default`, `plughw:1`), for ever,
+    opened again when it is lost.
+    """
+    is_file = Path(source).is_file()
+    if ALSA.is_file():
+        os.environ.setdefault("ALSA_CONFIG_PATH", str(ALSA))
+    while True:
+        try:
+            with av.open(source, format=None if is_file else "alsa") as container:
+                began, count = time.monotonic(), 0
+                for block in _resampled(container):
+                    count += len(block)
+                    if is_file:
+                        time.sleep(max(0.0, began + count / RATE - time.monotonic()))
+                    yield block
+        except (av.error.FFmpegError, OSError, IndexError) as error:
+            yield f"cannot be read: {error}"
+        else:
+            yield "ended"
+        if is_file:
+            return
+        time.sleep(RETRY)
+
+
+def _resampled(container: av.container.InputContainer) -> Iterator[np.ndarray]:
+    resampler = av.AudioResampler(format="fltp", rate=RATE)
+    for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None: what is left
+        yield from (part.to_ndarray().mean(0) for part in resampler.resample(frame))
+
+
+# -- utterances ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Where an utterance begins and ends: levels in dB of full scale, times in seconds."""
+
+    start: float = -35.0  # a level above this begins one
+    stop: float = -45.0  # one ends when the level has stayed below this
+    pause: float = 0.7  # for so long
+    before: float = 0.3  # sound that is kept from before the beginning
+    shortest: float = 0.15  # of what is louder than `stop`; less is a click
+    longest: float = 15.0  # more is noise: it is dropped, and nothing begins until it is quiet
+
+
+class Utterances:
+    """Cuts sound into utterances by its level.  ``level``: dB of the last 20 ms; ``dropped``: too short or too long."""
+
+    def __init__(self, cutting: Cutting) -> None:
+        self._cutting = cutting
+        self._rest = np.empty(0, np.float32)
+        self._before: deque[np.ndarray] = deque(maxlen=self._frames(cutting.before))
+        self._parts: list[np.ndarray] = []  # of the utterance; empty: none has begun
+        self._loud = self._quiet = 0  # frames: louder than `stop` in the utterance, and quieter since
+        self._noise = False  # what has begun is too long
+        self.level, self.dropped = SILENCE, 0
+
+    @staticmethod
+    def _frames(seconds: float) -> int:
+        return round(seconds * RATE / FRAME)
+
+    def add(self, sound: np.ndarray) -> list[np.ndarray]:
+        """Sound (N,) of any length -> the utterances that end in it."""
+        sound = np.concatenate([self._rest, sound])
+        whole = len(sound) // FRAME * FRAME
+        self._rest = sound[whole:]
+        ended = [self._frame(frame) for frame in sound[:whole].reshape(-1, FRAME)]
+        return [utterance for utterance in ended if utterance is not None]
+
+    def end(self) -> list[np.ndarray]:
+        """The sound ends here: the utterance that has begun, if there is one."""
+        utterance = self._end() if self._parts else None
+        return [] if utterance is None else [utterance]
+
+    def _frame(self, frame: np.ndarray) -> np.ndarray | None:
+        cutting = self._cutting
+        self.level = max(SILENCE, 10 * float(np.log10(np.mean(np.square(frame, dtype=np.float64)) + 1e-12)))
+        if not self._parts:
+            if self.level <= cutting.start:
+                self._before.append(frame)
+                return None
+            self._parts = list(self._before)
+            self._before.clear()
+        quiet = self.level < cutting.stop
+        self._loud += not quiet
+        self._quiet = self._quiet + 1 if quiet else 0
+        self._noise = self._noise or len(self._parts) >= self._frames(cutting.longest)
+        if not self._noise:
+            self._parts.append(frame)
+        return self._end() if self._quiet >= self._frames(cutting.pause) else None
+
+    def _end(self) -> np.ndarray | None:
+        parts, wrong = self._parts, self._noise or self._loud < self._frames(self._cutting.shortest)
+        self._parts, self._loud, self._quiet, self._noise = [], 0, 0, False
+        self.dropped += wrong
+        return None if wrong else np.concatenate(parts)
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+
+class Recogniser:
+    """A speech-recognition model of Hugging Face, such as Whisper: its safetensors weights, on the CPU.
+
+    Args:
+        source: hub id, or a folder.
+
+    Raises:
+        NodeError: it cannot be loaded.
+    """
+
+    def __init__(self, source: str) -> None:
+        import torch
+        from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
+
+        torch.set_num_threads(1)  # the other processors are the robot's
+        try:
+            self._processor: Any = AutoProcessor.from_pretrained(source, trust_remote_code=False)
+            model, loading = AutoModelForSpeechSeq2Seq.from_pretrained(
+                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
+            if loading["missing_keys"]:
+                raise ValueError(f"no weights for {', '.join(sorted(loading['missing_keys'])[:3])}")
+            self._model: Any = model.eval()
+            self(np.zeros(RATE, np.float32))  # now rather than at the first utterance
+        except Exception as error:  # whatever a folder's files make transformers raise
+            raise _cannot(source, error) from error
+
+    def __call__(self, utterance: np.ndarray) -> str:
+        """What was said in the sound (N,), as the model writes it."""
+        import torch
+
+        inputs = self._processor(utterance, sampling_rate=RATE, return_tensors="pt", return_attention_mask=True)
+        with torch.inference_mode():
+            tokens = self._model.generate(**inputs, max_new_tokens=TOKENS)
+        return str(self._processor.batch_decode(tokens, skip_special_tokens=True)[0])
+
+
+def _cannot(source: str, error: Exception) -> NodeError:
+    return NodeError(
+        "the speech model cannot be loaded",
+        key=source,
+        expected="a model for speech recognition with its processor and safetensors weights",
+        found=str(error).split("\n")[0],
+        remedy="name a hub id such as openai/whisper-tiny.en, or a folder that has one; its first use needs a network",
+    )
+
+
+def words(heard: str) -> str:
+    """What a model wrote -> an instruction as one types it.
+
+    Empty where there are no words, as in ``(music)`` and ``...``; ``stop`` where nothing else is said, however often.
+    """
+    text = re.sub(r"\[[^\]]*\]|\([^)]*\)", " ", heard)
+    text = " ".join(text.split()).strip(" .,!?;:-").lower()
+    said = set(re.findall(r"\w+", text))
+    if not said:
+        return ""
+    return "stop" if said == {"stop"} else text
