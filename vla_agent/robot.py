@@ -47,11 +47,16 @@ class Joint(_Part):
 
 
 class Gripper(_Part):
-    """The joint that measures the gripper, and its positions when open and when closed."""
+    """The joint that measures the gripper, and its positions when open and when closed.
+
+    ``max_effort``: of that joint, in the unit of the joint state's effort: N m where it turns, N where it slides.  More
+    stops the robot, and so does a joint state without effort; None: the force is not supervised.
+    """
 
     joint: str
     open: float
     closed: float
+    max_effort: PositiveFloat | None = None
 
     def fraction(self, position: float) -> float:
         """Joint position -> 0 open to 1 closed, clipped."""

@@ -155,7 +155,18 @@ class SafetyNode(Node):
             self._send(self._supervisor.stop("joint state", f"{error.what}: {error.key}", now))
             return
         stamp = messages.seconds(message.header.stamp)
-        self._send(self._supervisor.measured(positions[:-1], self._fraction(positions[-1]), stamp, now))
+        gripper, effort = self._fraction(positions[-1]), self._effort(message)
+        self._send(self._supervisor.measured(positions[:-1], gripper, stamp, now, effort))
+
+    def _effort(self, message: JointState) -> float | None:
+        """Of the gripper's joint, where the supervisor asks for it and the message has it."""
+        gripper = self._robot.gripper
+        if gripper.max_effort is None:
+            return None
+        try:
+            return float(messages.joint_positions(message, [gripper.joint], "effort")[0])
+        except ObservationError:
+            return None
 
     def _asked(self, message: String) -> None:
         if self._supervisor.mode != STOPPED:

@@ -75,13 +75,18 @@ class Supervisor:
         self._pressed_at = -np.inf
         self._clock: tuple[float, float] | None = None
         self._gripper = 0.0
+        self._strain = ""  # what is wrong with the gripper's effort
 
     # -- inputs --------------------------------------------------------------------------------------------------
 
-    def measured(self, joints: np.ndarray, gripper: float, stamp: float, now: float) -> Target | None:
+    def measured(
+        self, joints: np.ndarray, gripper: float, stamp: float, now: float, effort: float | None = None
+    ) -> Target | None:
         """A joint state: positions (J,) rad, gripper (0 open to 1 closed), stamp in seconds.
 
-        Returns what the robot is to be told where the joint state is a reason to stop.
+        ``effort``: of the gripper's joint, in the robot file's unit; None where the joint state has none.
+        Returns what the robot is to be told where the joint state is a reason to stop.  A gripper that presses too hard
+        is held where it is measured.
         """
         joints = np.asarray(joints, dtype=np.float64)
         if joints.shape != self._limits.position.shape or not np.isfinite(joints).all() or not np.isfinite(gripper):
@@ -100,6 +105,10 @@ class Supervisor:
         if self._measured is None:
             self._gripper = gripper
         self._measured, self._measured_at, self._measured_stamp = joints, now, stamp
+        self._strain = self._strain_of(effort)
+        if self._strain:
+            self._gripper = min(max(gripper, 0.0), 1.0)
+            target = self.stop("gripper force", self._strain, now) or target
         return target
 
     def pressed(self, now: float) -> None:
@@ -180,6 +189,8 @@ class Supervisor:
             return True, f"not stopped, {self.mode}"
         if now - self._measured_at > self.timing.stale * self.robot.period:
             return False, "no fresh joint state"
+        if self._strain:
+            return False, f"gripper force: {self._strain}"
         if np.abs(self._limits.velocity).max() > 0:
             return False, "still braking"
         if self.deadman and now - self._pressed_at > self.timing.deadman:
@@ -229,6 +240,15 @@ class Supervisor:
         joints = self._limits.decelerated()
         self._limits.accept(joints)
         return Target(joints, self._gripper)
+
+    def _strain_of(self, effort: float | None) -> str:
+        """What is wrong with the effort of the gripper's joint, in words; empty where nothing is."""
+        most = self.robot.gripper.max_effort
+        if most is None:
+            return ""
+        if effort is None or np.isnan(effort):
+            return "no effort in the joint states"
+        return f"effort {effort:.2f} over {most:.2f}" if abs(effort) > most else ""
 
     def _rollout(self, command: Command) -> np.ndarray:
         """(N, J): the command, what is planned after it within the horizon, and the shortest stop to fill it up."""
