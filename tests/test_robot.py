@@ -35,6 +35,7 @@ def test_the_panda_is_the_simulated_one():
         ("position: [-1.7628, 1.7628]", "position: [1.7628, -1.7628]", "joints.1"),
         ("home: [0.0, ", "home: [", "file"),
         ("max_effort: 3.0", "max_effort: 0.0", "gripper.max_effort"),
+        ("type: joint_trajectory", "type: wheels", "controller.type"),
         ("joint_states: joint_states", "joint_states: joint_states\nspeed: 3", "speed"),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_reset_needs_a_fresh_joint_state(line):
 
 
 def test_a_stream_that_ends_properly_is_no_fault(line):
-    line.supervisor.end()
+    assert line.supervisor.end() is not None
     line.k += 20
     assert line.supervisor.tick(line.now, line.now) is None and line.supervisor.mode == IDLE
 
@@ -335,6 +335,29 @@ def test_before_anything_moves_joint_states_without_effort_stop_and_where_no_lim
         supervisor = Supervisor(free)
         supervisor.measured(HOME, 0.0, 0.0, 0.0, effort)
         assert supervisor.command(Command(HOME, 0.0, 0.0, np.empty((0, 7))), 0.0, 0.0) is not None
+
+
+def test_every_target_says_where_the_arm_is_commanded_before_it(line):
+    """So that a velocity can be made of it, and it is none where the arm is to rest."""
+    before = line.joints
+    line.run(TARGET, 1)
+    line.k += 1
+    line.state()
+    line.command(sent := line.shaper.step(TARGET))
+    assert np.array_equal(line.supervisor.final().start, line.supervisor.final().joints)
+    stopped = line.supervisor.stop("e-stop", "a test", line.now)
+    assert np.array_equal(stopped.start, sent) and not np.array_equal(stopped.joints, sent)
+    for _ in range(20):
+        line.k += 1
+        stopped, before = line.supervisor.tick(line.now, line.now), stopped
+        assert np.array_equal(stopped.start, before.joints)
+    assert np.array_equal(stopped.start, stopped.joints)
+    other = Line()
+    other.run(TARGET, 4)
+    ended = other.supervisor.end()
+    assert np.array_equal(ended.start, other.joints) and np.array_equal(ended.joints, other.joints)
+    assert other.supervisor.end() is None and other.supervisor.mode == IDLE
+    assert np.array_equal(other.supervisor.final().joints, other.joints), "it has been told to rest there"
 
 
 def test_a_stop_before_the_first_joint_state_tells_the_robot_nothing_and_then_to_hold_where_it_is():

@@ -92,9 +92,12 @@ class LookAheadSpec(_Part):
 
 
 class ControllerSpec(_Part):
-    """What the robot takes: a JointTrajectory of one point, or a Float64MultiArray of positions."""
+    """What the robot takes, see `nodes.outputs`; the gripper always takes a Float64MultiArray of its position.
 
-    type: Literal["joint_trajectory", "forward_position"]
+    ``topic``: of ``follow_joint_trajectory`` the action's name.
+    """
+
+    type: Literal["joint_trajectory", "forward_position", "twist", "pose", "follow_joint_trajectory"]
     topic: str
     gripper_topic: str
 

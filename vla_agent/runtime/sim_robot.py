@@ -23,6 +23,7 @@ FAULTS = (
     "gripper_force",
     "clock_jump",
 )
+TAKES = ("joint_trajectory", "forward_position")
 GRIPPER_JOINT = "right_driver_joint"
 EXCESSIVE = 10.0  # N m at the gripper's joint, of the fault gripper_force; its actuator gives at most 2.5
 
@@ -62,7 +63,7 @@ class SimRobot:
 
     Raises:
         TaskError: no such task family.
-        RobotError: the robot is not the simulated one.
+        RobotError: the robot is not the simulated one, or takes something that it does not.
     """
 
     def __init__(self, robot: Robot, task: str, image_size: tuple[int, int], seed: int = 0) -> None:
@@ -73,6 +74,14 @@ class SimRobot:
                 expected=", ".join(ARM_JOINTS),
                 found=f"{', '.join(robot.joint_names)} ({robot.name})",
                 remedy="simulate the panda; for a robot of your own run the graph `robot`",
+            )
+        if robot.controller.type not in TAKES:
+            raise RobotError(
+                "the simulated robot does not take this",
+                key="controller: type",
+                expected=", ".join(TAKES),
+                found=robot.controller.type,
+                remedy="simulate with one of these; for a robot of your own run the graph `robot`",
             )
         self._env = TabletopEnv(task=task, image_size=image_size, control="joint_position")
         self._robot = robot

@@ -33,10 +33,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Target:
-    """What the robot is told: joint positions (J,) rad and gripper (0 open to 1 closed)."""
+    """What the robot is told: joint positions (J,) rad and gripper (0 open to 1 closed).
+
+    ``start``: (J,) rad, where the arm is commanded before; the same as ``joints`` where it is to rest.
+    """
 
     joints: np.ndarray
     gripper: float
+    start: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -160,12 +164,18 @@ class Supervisor:
         self.mode, self._stamp, self._commanded_at = RUNNING, command.stamp, now
         self._gripper = command.gripper
         self.counts["commands"] += 1
-        return Target(command.joints.copy(), self._gripper)
+        return Target(command.joints.copy(), self._gripper, start)
 
-    def end(self) -> None:
-        """The stream of commands ends properly: the robot rests at its last target, and may be started again."""
-        if self.mode == RUNNING:
-            self.mode = IDLE
+    def end(self) -> Target | None:
+        """The stream of commands ends properly: the robot rests at its last target, and may be started again.
+
+        Returns that target, once.
+        """
+        if self.mode != RUNNING:
+            return None
+        self.mode = IDLE
+        self._limits.rest(self._limits.position)
+        return self._rest(self._limits.position)
 
     # -- stopping and starting -----------------------------------------------------------------------------------
 
@@ -223,9 +233,9 @@ class Supervisor:
         if self._measured is None:
             return None
         if self.mode == IDLE and not np.isfinite(self._commanded_at):
-            return Target(self._measured.copy(), self._gripper)
+            return self._rest(self._measured)
         limits = self._limits
-        return Target(limits.stop_path(limits.position, limits.velocity, self._steps)[-1], self._gripper)
+        return self._rest(limits.stop_path(limits.position, limits.velocity, self._steps)[-1])
 
     # -- insides -------------------------------------------------------------------------------------------------
 
@@ -237,9 +247,12 @@ class Supervisor:
         if not self._placed:
             return None
         self._held_at = now
-        joints = self._limits.decelerated()
+        start, joints = self._limits.position, self._limits.decelerated()
         self._limits.accept(joints)
-        return Target(joints, self._gripper)
+        return Target(joints, self._gripper, start)
+
+    def _rest(self, joints: np.ndarray) -> Target:
+        return Target(joints.copy(), self._gripper, joints.copy())
 
     def _strain_of(self, effort: float | None) -> str:
         """What is wrong with the effort of the gripper's joint, in words; empty where nothing is."""
