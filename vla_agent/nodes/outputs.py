@@ -127,7 +127,7 @@ class FollowJointTrajectory:
 
     def __init__(self, node: Any, robot: Robot, name: str) -> None:
         self._action, self._output, self._node, self._name = _follow_joint_trajectory(), JointPoint(robot), node, name
-        self._client = ActionClient(node, self._action, name)
+        self._client: Any = ActionClient(node, self._action, name)
 
     def goal(self, target: Target, time: float) -> Any:
         """The goal of an approved target; ``time``: of its stamp, seconds."""
