@@ -60,7 +60,7 @@ def safety_node(
 
     spec, seen = load_robot(robot), Seen()
     names = [*spec.joint_names, spec.gripper.joint]
-    rows = np.append(np.array(spec.home), spec.gripper.open)[None]
+    rows, efforts = np.append(np.array(spec.home), spec.gripper.open)[None], np.zeros(len(names))
 
     def status(message: Any) -> None:
         for one in message.status:
@@ -79,7 +79,7 @@ def safety_node(
         commands = node.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
         reset = node.create_client(Trigger, "safety/reset")
         stream = _Stream(
-            lambda now: joints.publish(messages.joint_state_message(names, rows[0], now, spec.base_frame)),
+            lambda now: joints.publish(messages.joint_state_message(names, rows[0], now, spec.base_frame, efforts)),
             lambda now: commands.publish(messages.trajectory(names, rows, now, spec.period)),
             lambda: bool(seen.status) and joints.get_subscription_count() > 0,
             spec.period,

@@ -65,7 +65,8 @@ class Sensors:
             if k % (TICK_HZ // STATE_HZ) == 0:
                 joints = self._graph.targets[-1][1] if self._graph.targets else np.array(self._robot.home)
                 positions = np.append(joints, self._robot.gripper.open)
-                self._joints.publish(messages.joint_state_message(names, positions, stamp, self._robot.base_frame))
+                frame, efforts = self._robot.base_frame, np.zeros(len(names))
+                self._joints.publish(messages.joint_state_message(names, positions, stamp, frame, efforts))
             if k % (TICK_HZ // CAMERA_HZ) == 0:
                 self._show(stamp)
             k += 1

@@ -13,6 +13,7 @@ from sim.env import tabletop_contract
 from vla_agent.contract import Camera
 from vla_agent.errors import RobotError
 from vla_agent.robot import load_robot
+from vla_agent.runtime.sim_robot import SimRobot
 
 PANDA = Path(__file__).parent.parent / "config" / "robots" / "panda.yaml"
 
@@ -33,6 +34,8 @@ def test_the_panda_is_the_simulated_one():
         ("jerk: 3750", "jerk: .inf", "joints.1.jerk"),
         ("position: [-1.7628, 1.7628]", "position: [1.7628, -1.7628]", "joints.1"),
         ("home: [0.0, ", "home: [", "file"),
+        ("max_effort: 3.0", "max_effort: 0.0", "gripper.max_effort"),
+        ("type: joint_trajectory", "type: wheels", "controller.type"),
         ("joint_states: joint_states", "joint_states: joint_states\nspeed: 3", "speed"),
     ],
 )
@@ -52,6 +55,21 @@ def test_all_problems_are_named_at_once(tmp_path):
     with pytest.raises(RobotError) as caught:
         load_robot(file)
     assert "joints.1.jerk" in str(caught.value) and "control_hz" in str(caught.value)
+
+
+def test_the_simulated_gripper_presses_less_than_what_stops_the_robot_and_its_fault_presses_more():
+    robot = load_robot("panda")
+    simulated = SimRobot(robot, "put_in_tray", (16, 16))
+    efforts = []
+    for closed in (1.0, 0.0, 1.0):
+        simulated.close_gripper(closed)
+        for _ in range(8):
+            simulated.step()
+            efforts.append(simulated.read().efforts)
+    assert np.shape(efforts) == (24, 8) and 0.1 < np.abs(efforts)[:, -1].max() <= 2.5 < robot.gripper.max_effort
+    simulated.disturb(fault="gripper_force")
+    assert simulated.read().efforts[-1] > robot.gripper.max_effort
+    simulated.close()
 
 
 def test_an_unknown_robot_is_refused():

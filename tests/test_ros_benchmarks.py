@@ -59,6 +59,7 @@ def test_every_fault_of_the_table_is_injected():
         "joints_stop",
         "joints_jump",
         "joints_nan",
+        "gripper_force",
     }
     killed = {"policy_node killed", "controller_node killed", "safety_node killed"}
     others = {"clock_jump", "instruction flood", "e-stop"}

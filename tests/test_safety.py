@@ -31,8 +31,8 @@ class Line:
     def now(self) -> float:
         return self.k * T
 
-    def state(self, joints: np.ndarray | None = None) -> None:
-        self.supervisor.measured(self.joints if joints is None else joints, 0.0, self.now, self.now)
+    def state(self, joints: np.ndarray | None = None, effort: float | None = 0.0) -> None:
+        self.supervisor.measured(self.joints if joints is None else joints, 0.0, self.now, self.now, effort)
 
     def command(self, joints: np.ndarray, gripper: float = 0.0, age: float = 0.0, plan: np.ndarray | None = None):
         rows = np.empty((0, 7)) if plan is None else plan
@@ -96,6 +96,10 @@ FAULTS = {
     "a NaN plan": (lambda line: line.command(line.shaper.step(TARGET), plan=np.full((2, 7), np.nan)), "NaN"),
     "joint state NaN": (lambda line: line.state(np.full(7, np.nan)), "joint state"),
     "joint state jump": (lambda line: line.state(line.joints + 0.5), "jumped"),
+    "joint state with too much force": (lambda line: line.state(effort=3.01), "gripper force: effort 3.01 over 3.00"),
+    "joint state with endless force": (lambda line: line.state(effort=-np.inf), "gripper force: effort -inf"),
+    "joint state without force": (lambda line: line.state(effort=None), "no effort"),
+    "joint state with a NaN force": (lambda line: line.state(effort=np.nan), "no effort"),
     "e-stop": (lambda line: line.supervisor.stop("e-stop", "pressed", line.now), "e-stop"),
 }  # fmt: skip
 
@@ -117,7 +121,7 @@ def test_silence_stops_within_two_periods(line, silent):
     for tick in range(1, 17):  # eight times a period
         now = last + tick * T / 8
         if tick % 8 == 0 and silent == "commands":
-            line.supervisor.measured(line.joints, 0.0, now, now)
+            line.supervisor.measured(line.joints, 0.0, now, now, 0.0)
         if tick == 8 and silent == "joint states":
             line.supervisor.command(Command(line.shaper.step(TARGET), 0.0, now, np.empty((0, 7))), 0.0, now)
         if line.supervisor.tick(now, now) is not None:
@@ -161,7 +165,7 @@ def test_a_reset_needs_a_fresh_joint_state(line):
 
 
 def test_a_stream_that_ends_properly_is_no_fault(line):
-    line.supervisor.end()
+    assert line.supervisor.end() is not None
     line.k += 20
     assert line.supervisor.tick(line.now, line.now) is None and line.supervisor.mode == IDLE
 
@@ -302,11 +306,66 @@ def test_what_a_preview_takes_over_from_the_one_before_is_what_it_would_compute(
         assert np.allclose(kept.preview(ahead), fresh.preview(ahead), atol=1e-6)
 
 
+def test_a_gripper_that_presses_too_hard_is_held_where_it_is_until_it_presses_less():
+    line = Line()
+    line.run(TARGET, 3)
+    line.k += 1
+    line.state()
+    assert line.command(line.shaper.step(TARGET), gripper=1.0).gripper == 1.0
+    most = ROBOT.gripper.max_effort
+    assert line.supervisor.measured(line.joints, 0.4, line.now, line.now, most) is None, "the limit itself is allowed"
+    held = line.supervisor.measured(line.joints, 0.4, line.now, line.now, -most - 0.01)
+    assert held.gripper == 0.4 and line.supervisor.reason == "gripper force: effort -3.01 over 3.00"
+    for effort, word in ((most + 1, "effort 4.00 over"), (None, "no effort"), (np.nan, "no effort")):
+        for _ in range(30):  # it has braked, and its joint states are fresh
+            line.k += 1
+            line.supervisor.tick(line.now, line.now)
+        line.supervisor.measured(line.joints, 0.4, line.now, line.now, effort)
+        done, why = line.supervisor.reset(line.now)
+        assert not done and word in why, why
+    line.state()
+    assert line.supervisor.reset(line.now)[0]
+
+
+def test_before_anything_moves_joint_states_without_effort_stop_and_where_no_limit_is_set_they_do_not():
+    line = Line()
+    line.state(effort=None)
+    assert line.command(HOME) is None and line.supervisor.reason == "gripper force: no effort in the joint states"
+    free = ROBOT.model_copy(update={"gripper": ROBOT.gripper.model_copy(update={"max_effort": None})})
+    for effort in (None, np.nan, 1e9):
+        supervisor = Supervisor(free)
+        supervisor.measured(HOME, 0.0, 0.0, 0.0, effort)
+        assert supervisor.command(Command(HOME, 0.0, 0.0, np.empty((0, 7))), 0.0, 0.0) is not None
+
+
+def test_every_target_says_where_the_arm_is_commanded_before_it(line):
+    """So that a velocity can be made of it, and it is none where the arm is to rest."""
+    before = line.joints
+    line.run(TARGET, 1)
+    line.k += 1
+    line.state()
+    line.command(sent := line.shaper.step(TARGET))
+    assert np.array_equal(line.supervisor.final().start, line.supervisor.final().joints)
+    stopped = line.supervisor.stop("e-stop", "a test", line.now)
+    assert np.array_equal(stopped.start, sent) and not np.array_equal(stopped.joints, sent)
+    for _ in range(20):
+        line.k += 1
+        stopped, before = line.supervisor.tick(line.now, line.now), stopped
+        assert np.array_equal(stopped.start, before.joints)
+    assert np.array_equal(stopped.start, stopped.joints)
+    other = Line()
+    other.run(TARGET, 4)
+    ended = other.supervisor.end()
+    assert np.array_equal(ended.start, other.joints) and np.array_equal(ended.joints, other.joints)
+    assert other.supervisor.end() is None and other.supervisor.mode == IDLE
+    assert np.array_equal(other.supervisor.final().joints, other.joints), "it has been told to rest there"
+
+
 def test_a_stop_before_the_first_joint_state_tells_the_robot_nothing_and_then_to_hold_where_it_is():
     supervisor = Supervisor(ROBOT)
     assert supervisor.stop("e-stop", "a test", 0.0) is None
     assert supervisor.tick(0.1, 0.1) is None
     elsewhere = HOME + 0.2
-    supervisor.measured(elsewhere, 0.5, 0.2, 0.2)
+    supervisor.measured(elsewhere, 0.5, 0.2, 0.2, 0.0)
     held = supervisor.tick(0.3, 0.3)
     assert np.allclose(held.joints, elsewhere) and held.gripper == 0.5

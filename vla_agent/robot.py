@@ -47,11 +47,16 @@ class Joint(_Part):
 
 
 class Gripper(_Part):
-    """The joint that measures the gripper, and its positions when open and when closed."""
+    """The joint that measures the gripper, and its positions when open and when closed.
+
+    ``max_effort``: of that joint, in the unit of the joint state's effort: N m where it turns, N where it slides.  More
+    stops the robot, and so does a joint state without effort; None: the force is not supervised.
+    """
 
     joint: str
     open: float
     closed: float
+    max_effort: PositiveFloat | None = None
 
     def fraction(self, position: float) -> float:
         """Joint position -> 0 open to 1 closed, clipped."""
@@ -87,9 +92,12 @@ class LookAheadSpec(_Part):
 
 
 class ControllerSpec(_Part):
-    """What the robot takes: a JointTrajectory of one point, or a Float64MultiArray of positions."""
+    """What the robot takes, see `nodes.outputs`; the gripper always takes a Float64MultiArray of its position.
 
-    type: Literal["joint_trajectory", "forward_position"]
+    ``topic``: of ``follow_joint_trajectory`` the action's name.
+    """
+
+    type: Literal["joint_trajectory", "forward_position", "twist", "pose", "follow_joint_trajectory"]
     topic: str
     gripper_topic: str
 

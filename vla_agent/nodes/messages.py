@@ -82,10 +82,14 @@ def trajectory_rows(message: JointTrajectory, names: Sequence[str]) -> np.ndarra
     return np.array([p.positions for p in message.points], dtype=np.float64).reshape(-1, len(names))[:, order]
 
 
-def joint_state_message(names: Sequence[str], positions: np.ndarray, time: float, frame: str) -> JointState:
-    """JointState of positions alone."""
+def joint_state_message(
+    names: Sequence[str], positions: np.ndarray, time: float, frame: str, efforts: np.ndarray | None = None
+) -> JointState:
+    """JointState of positions, and of efforts where they are given."""
     message = JointState(name=list(names), position=array.array("d", np.asarray(positions, dtype=np.float64)))
     message.header.stamp, message.header.frame_id = stamp_of(time), frame
+    if efforts is not None:
+        message.effort = array.array("d", np.asarray(efforts, dtype=np.float64))
     return message
 
 

@@ -32,6 +32,7 @@ from vla_agent.gate.certificate import Certificate, require_current
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.gate.keys import keys_folder, revoked
 from vla_agent.nodes import messages
+from vla_agent.nodes.outputs import output_of
 from vla_agent.nodes.process import (
     COMMANDS,
     LATCHED,
@@ -73,10 +74,8 @@ class SafetyNode(Node):
         self._rate = Rate()
         self._stopped = self.create_publisher(Bool, "safety/stopped", LATCHED)
         self._told: bool | None = None
-        spec = self._robot.controller
-        kind = JointTrajectory if spec.type == "joint_trajectory" else Float64MultiArray
-        arm, gripper = spec.topics(self._hardware)
-        self._arm = self.create_publisher(kind, arm, COMMANDS)
+        arm, gripper = self._robot.controller.topics(self._hardware)
+        self._arm = output_of(self, self._robot, arm)
         self._gripper = self.create_publisher(Float64MultiArray, gripper, COMMANDS)
         self.create_subscription(JointTrajectory, "controller/joint_trajectory", self._command, COMMANDS)
         self.create_subscription(JointState, self._robot.joint_states, self._measured, SENSORS)
@@ -141,8 +140,7 @@ class SafetyNode(Node):
             self._send(self._supervisor.stop("command", f"{error.what}: {error.found}", now))
             return
         if not len(rows):
-            self._supervisor.end()
-            self._tell()
+            self._send(self._supervisor.end())
             return
         stamp = messages.seconds(message.header.stamp)
         fraction = self._fraction(rows[0, -1])
@@ -160,7 +158,18 @@ class SafetyNode(Node):
             self._send(self._supervisor.stop("joint state", f"{error.what}: {error.key}", now))
             return
         stamp = messages.seconds(message.header.stamp)
-        self._send(self._supervisor.measured(positions[:-1], self._fraction(positions[-1]), stamp, now))
+        gripper, effort = self._fraction(positions[-1]), self._effort(message)
+        self._send(self._supervisor.measured(positions[:-1], gripper, stamp, now, effort))
+
+    def _effort(self, message: JointState) -> float | None:
+        """Of the gripper's joint, where the supervisor asks for it and the message has it."""
+        gripper = self._robot.gripper
+        if gripper.max_effort is None:
+            return None
+        try:
+            return float(messages.joint_positions(message, [gripper.joint], "effort")[0])
+        except ObservationError:
+            return None
 
     def _asked(self, message: String) -> None:
         if self._supervisor.mode != STOPPED:
@@ -202,12 +211,7 @@ class SafetyNode(Node):
 
     def _send(self, target: Target | None) -> None:
         if target is not None:
-            time_now = self._ros_time()
-            if self._robot.controller.type == "joint_trajectory":
-                names, period = self._robot.joint_names, self._robot.period
-                self._arm.publish(messages.trajectory(names, target.joints[None], time_now, period))
-            else:
-                self._arm.publish(messages.numbers(target.joints))
+            self._arm(target, self._ros_time())
             self._gripper.publish(messages.numbers(np.array([self._robot.gripper.position(target.gripper)])))
         self._tell()
 

@@ -1,7 +1,8 @@
 """sim_robot_node: the simulated robot behind the topics that a real one has.
 
 in:  what the robot takes (robot file, ``controller``), under sim/
-out: the cameras' images, joint_states, /clock, instruction (String, latched: what the scene asks; see ``tell``)
+out: the cameras' images, joint_states (positions, efforts in N m), /clock, instruction (String, latched: what the scene
+     asks; see ``tell``)
 services: sim/reset, sim/success (Trigger).  A reset lays out the episode that the parameters ``task``, ``split`` and
   ``seed`` name and answers with its instruction; success answers ``success`` and, as message, the control steps.
 parameters (all can be set while it runs): task, split, seed, tell (true: publish the instruction at a reset),
@@ -115,7 +116,8 @@ class SimRobotNode(Node):
     def _publish(self, time: float, reading: Reading) -> None:
         if reading.joints is not None:
             positions = np.append(reading.joints, self._robot.gripper.position(reading.gripper))
-            self._joints.publish(messages.joint_state_message(self._names, positions, time, self._robot.base_frame))
+            frame = self._robot.base_frame
+            self._joints.publish(messages.joint_state_message(self._names, positions, time, frame, reading.efforts))
         for name, pixels in reading.images.items():
             publisher, frame = self._cameras[name]
             message = messages.image_message(pixels, time, frame)

@@ -20,8 +20,12 @@ FAULTS = (
     "joints_stop",
     "joints_jump",
     "joints_nan",
+    "gripper_force",
     "clock_jump",
 )
+TAKES = ("joint_trajectory", "forward_position")
+GRIPPER_JOINT = "right_driver_joint"
+EXCESSIVE = 10.0  # N m at the gripper's joint, of the fault gripper_force; its actuator gives at most 2.5
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Reading:
     """One control period's messages; what was lost is missing."""
 
     joints: np.ndarray | None  # (J,) rad
+    efforts: np.ndarray  # (J + 1,) N m, of the actuators; the gripper's joint last
     gripper: float  # 0 open to 1 closed
     images: dict[str, np.ndarray]  # camera -> (H, W, 3) uint8 RGB
     encoding: str = "rgb8"
@@ -58,7 +63,7 @@ class SimRobot:
 
     Raises:
         TaskError: no such task family.
-        RobotError: the robot is not the simulated one.
+        RobotError: the robot is not the simulated one, or takes something that it does not.
     """
 
     def __init__(self, robot: Robot, task: str, image_size: tuple[int, int], seed: int = 0) -> None:
@@ -69,6 +74,14 @@ class SimRobot:
                 expected=", ".join(ARM_JOINTS),
                 found=f"{', '.join(robot.joint_names)} ({robot.name})",
                 remedy="simulate the panda; for a robot of your own run the graph `robot`",
+            )
+        if robot.controller.type not in TAKES:
+            raise RobotError(
+                "the simulated robot does not take this",
+                key="controller: type",
+                expected=", ".join(TAKES),
+                found=robot.controller.type,
+                remedy="simulate with one of these; for a robot of your own run the graph `robot`",
             )
         self._env = TabletopEnv(task=task, image_size=image_size, control="joint_position")
         self._robot = robot
@@ -121,10 +134,17 @@ class SimRobot:
         world = self._env.world
         return np.array([world.data.joint(name).qpos[0] for name in self._robot.joint_names])
 
+    @property
+    def efforts(self) -> np.ndarray:
+        """(J + 1,) N m, what the actuators give at the arm's joints and at the gripper's."""
+        data = self._env.world.data
+        return np.array([data.joint(name).qfrc_actuator[0] for name in (*self._robot.joint_names, GRIPPER_JOINT)])
+
     def read(self) -> Reading:
         """What the sensors send now, disturbed."""
         disturbance, rng = self.disturbance, self._rng
         joints: np.ndarray | None = self.joints + disturbance.joint_noise * rng.standard_normal(self._target.shape)
+        efforts = self.efforts
         images = {n: self._noisy(p) for n, p in self._env.world.render().items() if rng.random() >= disturbance.drop}
         first, encoding = next(c.name for c in self._robot.cameras), "rgb8"
         if disturbance.fault == "camera_stop":
@@ -142,9 +162,11 @@ class SimRobot:
             joints = joints + 0.5
         elif disturbance.fault == "joints_nan" and joints is not None:
             joints = np.full_like(joints, np.nan)
+        elif disturbance.fault == "gripper_force":
+            efforts[-1] = EXCESSIVE
         if rng.random() < disturbance.drop:
             joints = None
-        return Reading(joints, self._env.world.gripper, images, encoding)
+        return Reading(joints, efforts, self._env.world.gripper, images, encoding)
 
     def _noisy(self, pixels: np.ndarray) -> np.ndarray:
         if not self.disturbance.image_noise:

@@ -33,10 +33,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Target:
-    """What the robot is told: joint positions (J,) rad and gripper (0 open to 1 closed)."""
+    """What the robot is told: joint positions (J,) rad and gripper (0 open to 1 closed).
+
+    ``start``: (J,) rad, where the arm is commanded before; the same as ``joints`` where it is to rest.
+    """
 
     joints: np.ndarray
     gripper: float
+    start: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,18 @@ class Supervisor:
         self._pressed_at = -np.inf
         self._clock: tuple[float, float] | None = None
         self._gripper = 0.0
+        self._strain = ""  # what is wrong with the gripper's effort
 
     # -- inputs --------------------------------------------------------------------------------------------------
 
-    def measured(self, joints: np.ndarray, gripper: float, stamp: float, now: float) -> Target | None:
+    def measured(
+        self, joints: np.ndarray, gripper: float, stamp: float, now: float, effort: float | None = None
+    ) -> Target | None:
         """A joint state: positions (J,) rad, gripper (0 open to 1 closed), stamp in seconds.
 
-        Returns what the robot is to be told where the joint state is a reason to stop.
+        ``effort``: of the gripper's joint, in the robot file's unit; None where the joint state has none.
+        Returns what the robot is to be told where the joint state is a reason to stop.  A gripper that presses too hard
+        is held where it is measured.
         """
         joints = np.asarray(joints, dtype=np.float64)
         if joints.shape != self._limits.position.shape or not np.isfinite(joints).all() or not np.isfinite(gripper):
@@ -101,6 +110,10 @@ class Supervisor:
         if self._measured is None:
             self._gripper = gripper
         self._measured, self._measured_at, self._measured_stamp = joints, now, stamp
+        self._strain = self._strain_of(effort)
+        if self._strain:
+            self._gripper = min(max(gripper, 0.0), 1.0)
+            target = self.stop("gripper force", self._strain, now) or target
         return target
 
     def pressed(self, now: float) -> None:
@@ -152,12 +165,18 @@ class Supervisor:
         self.mode, self._stamp, self._commanded_at = RUNNING, command.stamp, now
         self._gripper = command.gripper
         self.counts["commands"] += 1
-        return Target(command.joints.copy(), self._gripper)
+        return Target(command.joints.copy(), self._gripper, start)
 
-    def end(self) -> None:
-        """The stream of commands ends properly: the robot rests at its last target, and may be started again."""
-        if self.mode == RUNNING:
-            self.mode = IDLE
+    def end(self) -> Target | None:
+        """The stream of commands ends properly: the robot rests at its last target, and may be started again.
+
+        Returns that target, once.
+        """
+        if self.mode != RUNNING:
+            return None
+        self.mode = IDLE
+        self._limits.rest(self._limits.position)
+        return self._rest(self._limits.position)
 
     # -- stopping and starting -----------------------------------------------------------------------------------
 
@@ -182,6 +201,8 @@ class Supervisor:
             return True, f"not stopped, {self.mode}"
         if now - self._measured_at > self.timing.stale * self.robot.period:
             return False, "no fresh joint state"
+        if self._strain:
+            return False, f"gripper force: {self._strain}"
         if np.abs(self._limits.velocity).max() > 0:
             return False, "still braking"
         if self.deadman and now - self._pressed_at > self.timing.deadman:
@@ -214,9 +235,9 @@ class Supervisor:
         if self._measured is None:
             return None
         if self.mode == IDLE and not np.isfinite(self._commanded_at):
-            return Target(self._measured.copy(), self._gripper)
+            return self._rest(self._measured)
         limits = self._limits
-        return Target(limits.stop_path(limits.position, limits.velocity, self._steps)[-1], self._gripper)
+        return self._rest(limits.stop_path(limits.position, limits.velocity, self._steps)[-1])
 
     # -- insides -------------------------------------------------------------------------------------------------
 
@@ -228,9 +249,21 @@ class Supervisor:
         if not self._placed:
             return None
         self._held_at = now
-        joints = self._limits.decelerated()
+        start, joints = self._limits.position, self._limits.decelerated()
         self._limits.accept(joints)
-        return Target(joints, self._gripper)
+        return Target(joints, self._gripper, start)
+
+    def _rest(self, joints: np.ndarray) -> Target:
+        return Target(joints.copy(), self._gripper, joints.copy())
+
+    def _strain_of(self, effort: float | None) -> str:
+        """What is wrong with the effort of the gripper's joint, in words; empty where nothing is."""
+        most = self.robot.gripper.max_effort
+        if most is None:
+            return ""
+        if effort is None or np.isnan(effort):
+            return "no effort in the joint states"
+        return f"effort {effort:.2f} over {most:.2f}" if abs(effort) > most else ""
 
     def _rollout(self, command: Command) -> np.ndarray:
         """(N, J): the command, what is planned after it within the horizon, and the shortest stop to fill it up."""
