@@ -13,6 +13,7 @@ parameters (at the start): robot, real_time_factor, image_size ([96, 96] height,
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
@@ -61,7 +62,7 @@ class SimRobotNode(Node):
         self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10)
         self._joints = self.create_publisher(JointState, self._robot.joint_states, 10)
         self._writers = {c.name: messages.TRANSPORTS[c.transport] for c in self._robot.cameras}
-        self._cameras = {
+        self._cameras: dict[str, tuple[Any, str]] = {
             c.name: (self.create_publisher(self._writers[c.name].message, c.image_topic, qos), c.frame)
             for c in self._robot.cameras
         }
