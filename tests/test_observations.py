@@ -67,6 +67,16 @@ def test_what_is_missing_or_stale_is_named(buffer, skip):
         buffer.observe(5 * T)
 
 
+def test_a_known_cause_is_told_with_what_is_missing_or_stale(buffer):
+    buffer.explain("front", "likely cause: a dark room")
+    with pytest.raises(ObservationError, match="front has not been heard of; likely cause: a dark room"):
+        buffer.observe(T)
+    feed(buffer, 1)
+    assert buffer.observe(T).stamp == T
+    with pytest.raises(ObservationError, match=r"front is .* old; .* allowed; likely cause: a dark room"):
+        buffer.observe(5 * T)
+
+
 def test_pictures_out_of_step_are_refused(buffer):
     buffer.add_state(HOME, 0.0, T)
     buffer.add_image("front", picture(0), T)

@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -112,11 +123,44 @@ def _simulated(topic: str) -> str:
 
 
 class CameraSpec(_Part):
-    """A camera by the contract's name, its image topic and its frame."""
+    """A camera by the contract's name, its image topic and its frame.
+
+    ``transport``: pictures come as Image on ``topic``, or as CompressedImage on ``topic``/compressed.  The rest is for
+    the camera_node: ``calibration`` is a camera_info file (`runtime.calibration`), its path from the robot's file on;
+    ``rectify`` takes the lens's distortion out; ``crop`` is (left, top, width, height) in pixels of the source, or of
+    its rectified picture.
+    """
 
     name: str
     topic: str
     frame: str
+    transport: Literal["raw", "compressed"] = "raw"
+    calibration: str | None = None
+    rectify: bool = False
+    crop: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt] | None = None
+
+    @field_validator("calibration")
+    @classmethod
+    def _beside(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path is None or path.startswith("package://") or not info.context:
+            return path
+        return str(info.context["folder"] / path)
+
+    @model_validator(mode="after")
+    def _calibrated(self) -> CameraSpec:
+        if self.rectify and self.calibration is None:
+            raise ValueError(f"{self.name} cannot be rectified without a calibration")
+        return self
+
+    @property
+    def image_topic(self) -> str:
+        """Where the pictures come, by the transport."""
+        return f"{self.topic}/compressed" if self.transport == "compressed" else self.topic
+
+    @property
+    def info_topic(self) -> str:
+        """Where its calibration is told: ``camera_info`` beside the image topic."""
+        return "/".join([*self.topic.split("/")[:-1], "camera_info"])
 
 
 class Robot(_Part):
@@ -143,6 +187,9 @@ class Robot(_Part):
             raise ValueError(f"home has {len(self.home)} positions for {len(self.joints)} joints")
         if len(set(self.joint_names)) != len(self.joints):
             raise ValueError("two joints have the same name")
+        told = [camera.info_topic for camera in self.cameras if camera.calibration is not None]
+        if len(set(told)) != len(told):
+            raise ValueError(f"two calibrated cameras share a topic, give each its namespace: {', '.join(told)}")
         return self
 
     @property
@@ -271,7 +318,7 @@ def load_robot(name: str | PathLike[str]) -> Robot:
             remedy="name a robot of config/robots, or give the path of a file",
         ) from error
     try:
-        return Robot.model_validate(data)
+        return Robot.model_validate(data, context={"folder": path.parent})
     except ValidationError as error:
         problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
         raise RobotError(

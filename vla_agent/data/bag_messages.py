@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.mapping import FieldSource
-from vla_agent.data.media import decode_png
 from vla_agent.errors import ObservationError
-from vla_agent.runtime.reading import image_pixels, joint_positions
+from vla_agent.runtime.reading import compressed_pixels, image_pixels, joint_positions
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 JOINTS, TRAJECTORY = "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory"
@@ -100,15 +99,4 @@ def picture(message: Any, kind: str) -> np.ndarray:
     Raises:
         ObservationError: an encoding that is not read, or a damaged picture.
     """
-    if kind == IMAGE:
-        return image_pixels(message)
-    try:
-        return decode_png(bytes(message.data))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ObservationError(
-            "a compressed picture cannot be decoded",
-            key="data",
-            expected="JPEG or PNG",
-            found=f"{message.format}: {error}",
-            remedy="check the camera's driver",
-        ) from error
+    return image_pixels(message) if kind == IMAGE else compressed_pixels(message)

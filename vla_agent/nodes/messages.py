@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import array
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
+from PIL import Image as Picture
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_agent.contract import Contract
 from vla_agent.errors import ObservationError
+from vla_agent.runtime.calibration import Calibration
+from vla_agent.runtime.reading import compressed_pixels as compressed_pixels
 from vla_agent.runtime.reading import image_pixels as image_pixels
 from vla_agent.runtime.reading import joint_positions as joint_positions
+
+QUALITY = 95  # of JPEG, colours in full resolution: what a policy was trained on was hardly ever compressed
 
 
 def decode(data: bytes, type_name: str) -> JointState | JointTrajectory:
@@ -48,6 +56,45 @@ def image_message(pixels: np.ndarray, time: float, frame: str) -> Image:
     data = array.array("B")  # any other way to fill it is a hundred times slower
     data.frombytes(np.ascontiguousarray(pixels).data)
     message.data = data
+    return message
+
+
+def compressed_message(pixels: np.ndarray, time: float, frame: str) -> CompressedImage:
+    """(H, W, 3) uint8 RGB -> CompressedImage, JPEG."""
+    file = io.BytesIO()
+    Picture.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=QUALITY, subsampling=0)
+    message = CompressedImage(format="jpeg", data=array.array("B", file.getvalue()))
+    message.header.stamp, message.header.frame_id = stamp_of(time), frame
+    return message
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How pictures travel: the message, and how it is made of (H, W, 3) uint8 RGB, stamp (s) and frame, and read."""
+
+    message: type
+    write: Callable[[np.ndarray, float, str], Any]
+    read: Callable[[Any], np.ndarray]
+
+
+TRANSPORTS = {  # by `robot.CameraSpec.transport`
+    "raw": Transport(Image, image_message, image_pixels),
+    "compressed": Transport(CompressedImage, compressed_message, compressed_pixels),
+}
+
+
+def info_message(calibration: Calibration, time: float, frame: str) -> CameraInfo:
+    """The calibration of the picture with this stamp (s) and frame."""
+    message = CameraInfo(
+        width=calibration.width,
+        height=calibration.height,
+        distortion_model=calibration.model,
+        d=array.array("d", calibration.coefficients),
+        k=calibration.camera.ravel(),
+        r=calibration.rotation.ravel(),
+        p=calibration.projection.ravel(),
+    )
+    message.header.stamp, message.header.frame_id = stamp_of(time), frame
     return message
 
 

@@ -1,6 +1,7 @@
 """policy_node (lifecycle): pictures, joint states and an instruction in, actions out at the contract's rate.
 
-in:  the cameras' images, joint_states, instruction (String; empty: stop), safety/stopped
+in:  the cameras' images (Image, or CompressedImage where the robot file says so), joint_states, instruction (String;
+  empty: stop), safety/stopped
 out: policy/action (JointTrajectory, see controller_node), safety/stop (String: why the robot has to stop), /diagnostics
 parameters: policy (folder, or ws://HOST:PORT of a server), robot, mode (open_loop, ensemble, adaptive, realtime;
   empty: realtime where the policy can continue a chunk, else open_loop), execute (0: what the policy says), seed,
@@ -15,13 +16,15 @@ these files, this robot, this way of execution, and a latency that this machine 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from sensor_msgs.msg import Image, JointState
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
@@ -30,8 +33,21 @@ from vla_agent.errors import GateError, NodeError, ObservationError, VlaAgentErr
 from vla_agent.execution.trial import p99_ms
 from vla_agent.gate.enforce import require_certificate
 from vla_agent.nodes import messages
-from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Reporter, image_qos, make_prompt, pace_of, robot_of, run
+from vla_agent.nodes.process import (
+    COMMANDS,
+    LATCHED,
+    SENSORS,
+    Reporter,
+    Steady,
+    image_qos,
+    listen,
+    make_prompt,
+    pace_of,
+    robot_of,
+    run,
+)
 from vla_agent.runtime.agent import Agent
+from vla_agent.runtime.arrivals import Arrivals
 from vla_agent.runtime.instructions import InstructionGuard
 from vla_agent.runtime.observations import ObservationBuffer
 from vla_agent.serving.session import takes_committed
@@ -72,6 +88,7 @@ class PolicyNode(LifecycleNode):
         self._active = self._stopped = False
         self._refused = ""  # why it could not be activated
         self._inputs: list[Any] = []
+        self._pictures: dict[str, Any] = {}  # the cameras' subscriptions
         self._stop = self.create_publisher(String, "safety/stop", 10)
         self._actions = self.create_publisher(JointTrajectory, "policy/action", COMMANDS)
         if self.autostart:
@@ -93,19 +110,28 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
         robot = self._robot
+        self._warning = ""  # pictures that come too seldom, and why
         for camera in robot.cameras:
             if camera.name in self._contract.camera_names:
-                take = partial(self._image, camera.name)
-                self._inputs.append(self.create_subscription(Image, camera.topic, take, self._qos))
+                transport = messages.TRANSPORTS[camera.transport]
+                take = partial(self._image, camera.name, transport.read)
+                subscription = self._listen(camera.name, transport.message, camera.image_topic, take, self._qos)
+                self._pictures[camera.name] = subscription
         self._inputs += [
-            self.create_subscription(JointState, robot.joint_states, self._state, SENSORS),
+            *self._pictures.values(),
+            self._listen("joint_states", JointState, robot.joint_states, self._state, SENSORS),
             self.create_subscription(String, "instruction", self._instruct, LATCHED),
             self.create_subscription(String, "instruction", self._instruct, 10),  # of publishers that do not latch
             self.create_subscription(Bool, "safety/stopped", self._stopping, LATCHED),
         ]
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(robot.period / TICKS / self._factor, self._tick, clock=steady)
+        self._stock = self.create_timer(1.0 / self._factor, self._take_stock, clock=steady)
         return TransitionCallbackReturn.SUCCESS
+
+    def _listen(self, name: str, kind: type, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> Any:
+        arrivals = self._arrivals
+        return listen(self, kind, topic, take, qos, partial(arrivals.lose, name), partial(arrivals.mismatch, name))
 
     def _load(self, folder: str) -> None:
         from vla_agent.serving.remote import is_remote, load_any
@@ -127,6 +153,13 @@ class PolicyNode(LifecycleNode):
             controller_of(self._robot, "ee_delta").kinematics.forward,
             float(self._value("tolerance")) * period,
             float(self._value("max_age")) * period,
+        )
+        self._arrivals = Arrivals(
+            {c.name: c.hz or self._contract.control_hz for c in self._contract.cameras}
+            | {"joint_states": self._robot.control_hz},
+            float(self._value("max_age")) * period,
+            self._qos.reliability == ReliabilityPolicy.RELIABLE,
+            Steady(self._factor),
         )
         self._agent = Agent(
             policy,
@@ -196,31 +229,59 @@ class PolicyNode(LifecycleNode):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs.clear()
+        self._pictures.clear()
         if self._agent is not None:
             self._timer.cancel()
+            self._stock.cancel()
             self._agent.close()
             self._agent = None
 
     # -- in ------------------------------------------------------------------------------------------------------
 
-    def _image(self, name: str, message: Image) -> None:
+    def _image(self, name: str, read: Callable[[Any], np.ndarray], message: Any) -> None:
+        stamp = self._count(name, message, len(message.data))
         try:
-            pixels = messages.image_pixels(message)
+            pixels = read(message)
         except ObservationError as error:
-            self._buffer.refuse(name, f"cannot be read: {error.key} {error.found}")
+            self._refuse(name, f"cannot be read: {error.key} {error.found}")
             return
-        self._buffer.add_image(name, pixels, messages.seconds(message.header.stamp))
+        self._buffer.add_image(name, pixels, stamp)
         self._tick()  # what was waited for may be complete now
 
     def _state(self, message: JointState) -> None:
+        stamp = self._count("joint_states", message)
         names = [*self._robot.joint_names, self._robot.gripper.joint]
         try:
             positions = messages.joint_positions(message, names)
         except ObservationError as error:
-            self._buffer.refuse("joint_states", f"lack {error.key}")
+            self._refuse("joint_states", f"lack {error.key}")
             return
         gripper = self._robot.gripper.fraction(positions[-1])
-        self._buffer.add_state(positions[:-1], gripper, messages.seconds(message.header.stamp))
+        self._buffer.add_state(positions[:-1], gripper, stamp)
+
+    def _count(self, name: str, message: Any, size: int = 0) -> float:
+        """Count a message; seconds of its stamp."""
+        stamp = messages.seconds(message.header.stamp)
+        self._arrivals.came(name, self.get_clock().now().nanoseconds * 1e-9 - stamp, size)
+        return stamp
+
+    def _refuse(self, name: str, problem: str) -> None:
+        self._arrivals.refuse(name)
+        self._buffer.refuse(name, problem)
+
+    def _take_stock(self) -> None:
+        """Once a second of control time: rates, and why pictures do not come."""
+        arrivals, warnings = self._arrivals, []
+        arrivals.count()
+        for name, subscription in self._pictures.items():
+            slow = arrivals.slow(name)
+            publishers = self.get_publishers_info_by_topic(subscription.topic_name) if slow else []
+            arrivals.offer(name, [publisher.node_name for publisher in publishers])
+            cause = arrivals.likely(name)
+            self._buffer.explain(name, cause)
+            if slow and cause:
+                warnings.append(f"{name} comes too seldom: {cause}")
+        self._warning = "; ".join(warnings)
 
     def _instruct(self, message: String) -> None:
         if self._agent is None or not self._active:
@@ -268,13 +329,16 @@ class PolicyNode(LifecycleNode):
         self._report("error", why)
 
     def _report(self, level: str, message: str) -> None:
+        if level == "ok" and self._warning:
+            level, message = "warn", f"{message}; {self._warning}"
         self._reporter.report(level, message, self._values)
 
     def _values(self) -> dict[str, object]:
         agent = self._agent
         if agent is None:
             return {}
-        return agent.figures() | ({"delay_steps": agent.expected_delay} if agent.moving else {})
+        delay = {"delay_steps": agent.expected_delay} if agent.moving else {}
+        return agent.figures() | self._arrivals.values() | delay
 
     def _end(self) -> None:
         """An empty trajectory ends the stream: the supervisor has the robot rest, without a fault."""

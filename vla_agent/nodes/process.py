@@ -14,7 +14,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from vla_agent.errors import VlaAgentError
@@ -22,10 +22,16 @@ from vla_agent.nodes.priority import LEVEL, promote, stay_awake
 from vla_agent.nodes.start import STOP
 from vla_agent.robot import Robot, load_robot
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # before Iron
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 SENSORS = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
 LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
+REMEDIES = {"RELIABILITY": "set image_reliability:=best_effort here, or have it publish reliably"}
 SWITCH = 0.0002  # seconds after which another thread, such as one that thinks, gives Python away to who waits
 
 
@@ -65,6 +71,35 @@ def image_qos(node: Any) -> QoSProfile:
     """Parameter ``image_reliability``: ``best_effort`` (takes what any camera offers) or ``reliable``."""
     reliable = str(node.declare_parameter("image_reliability", "best_effort").value) == "reliable"
     return QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT)
+
+
+def listen(
+    node: Any,
+    kind: type,
+    topic: str,
+    take: Callable[[Any], None],
+    qos: QoSProfile,
+    lost: Callable[[int], None],
+    unfit: Callable[[str, str], None],
+) -> Any:
+    """A subscription of ``node`` that tells what it does not get.
+
+    Args:
+        lost: called with the number of messages that the middleware has lost, where it counts them.
+        unfit: called with the policy, such as RELIABILITY, in which a publisher's QoS does not fit, and the remedy.
+    """
+
+    def tell(event: Any) -> None:
+        policy = QoSPolicyKind(event.last_policy_kind).name
+        unfit(policy, REMEDIES.get(policy, "have it offer what is asked for here"))
+
+    events = SubscriptionEventCallbacks(
+        message_lost=lambda event: lost(event.total_count_change), incompatible_qos=tell
+    )
+    try:
+        return node.create_subscription(kind, topic, take, qos, event_callbacks=events)
+    except UnsupportedEventTypeError:
+        return node.create_subscription(kind, topic, take, qos)
 
 
 class Steady:
@@ -172,6 +207,7 @@ __all__ = [
     "Reporter",
     "Steady",
     "image_qos",
+    "listen",
     "make_prompt",
     "pace_of",
     "robot_of",

@@ -12,17 +12,19 @@ from functools import partial
 from pathlib import Path
 
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import NodeError
+from vla_agent.nodes.messages import TRANSPORTS
 from vla_agent.nodes.process import COMMANDS, LATCHED, SENSORS, Node, Reporter, image_qos, robot_of, run
 from vla_agent.runtime.recorder import Recorder
 
 TYPES = {
     Image: "sensor_msgs/msg/Image",
+    CompressedImage: "sensor_msgs/msg/CompressedImage",
     JointState: "sensor_msgs/msg/JointState",
     String: "std_msgs/msg/String",
     Float64MultiArray: "std_msgs/msg/Float64MultiArray",
@@ -39,7 +41,7 @@ class RecorderNode(Node):
         output = Path(str(self.declare_parameter("output", "recordings").value))
         spec = robot.controller
         arm = JointTrajectory if spec.type == "joint_trajectory" else Float64MultiArray
-        topics = {camera.topic: (Image, images) for camera in robot.cameras}
+        topics = {c.image_topic: (TRANSPORTS[c.transport].message, images) for c in robot.cameras}
         topics |= {
             robot.joint_states: (JointState, SENSORS),
             "instruction": (String, LATCHED),

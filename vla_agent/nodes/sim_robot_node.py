@@ -1,8 +1,8 @@
 """sim_robot_node: the simulated robot behind the topics that a real one has.
 
 in:  what the robot takes (robot file, ``controller``), under sim/
-out: the cameras' images, joint_states (positions, efforts in N m), /clock, instruction (String, latched: what the scene
-     asks; see ``tell``)
+out: the cameras' images (Image, or CompressedImage where the robot file says so), joint_states (positions, efforts in
+  N m), /clock, instruction (String, latched: what the scene asks; see ``tell``)
 services: sim/reset, sim/success (Trigger).  A reset lays out the episode that the parameters ``task``, ``split`` and
   ``seed`` name and answers with its instruction; success answers ``success`` and, as message, the control steps.
 parameters (all can be set while it runs): task, split, seed, tell (true: publish the instruction at a reset),
@@ -13,6 +13,7 @@ parameters (at the start): robot, real_time_factor, image_size ([96, 96] height,
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
@@ -60,7 +61,11 @@ class SimRobotNode(Node):
         self._reporter = Reporter(self)
         self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10)
         self._joints = self.create_publisher(JointState, self._robot.joint_states, 10)
-        self._cameras = {c.name: (self.create_publisher(Image, c.topic, qos), c.frame) for c in self._robot.cameras}
+        self._writers = {c.name: messages.TRANSPORTS[c.transport] for c in self._robot.cameras}
+        self._cameras: dict[str, tuple[Any, str]] = {
+            c.name: (self.create_publisher(self._writers[c.name].message, c.image_topic, qos), c.frame)
+            for c in self._robot.cameras
+        }
         self._instruction = self.create_publisher(String, "instruction", LATCHED)
         spec = self._robot.controller
         arm, gripper = spec.topics(hardware=False)
@@ -120,8 +125,11 @@ class SimRobotNode(Node):
             self._joints.publish(messages.joint_state_message(self._names, positions, time, frame, reading.efforts))
         for name, pixels in reading.images.items():
             publisher, frame = self._cameras[name]
-            message = messages.image_message(pixels, time, frame)
-            message.encoding = reading.encoding
+            message = self._writers[name].write(pixels, time, frame)
+            if isinstance(message, Image):
+                message.encoding = reading.encoding
+            elif reading.encoding != "rgb8":  # what is compressed has none: it comes damaged
+                message.data = message.data[:8]
             publisher.publish(message)
 
     # -- services and parameters ---------------------------------------------------------------------------------

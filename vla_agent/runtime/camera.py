@@ -1,7 +1,8 @@
-"""Pictures from a camera, a stream, a video or an image file, cropped and resized to what a policy wants."""
+"""Pictures from a camera, a stream, a video, an image file or a folder of them; a part of them in a policy's size."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,18 +12,35 @@ import numpy as np
 from PIL import Image
 
 RETRY = 1.0  # seconds between two attempts to open a source
+STILLS = (".png", ".jpg", ".jpeg", ".bmp")
+Window = tuple[int, int, int, int]  # left, top, width, height in pixels
+
+
+def window(shape: tuple[int, int], size: tuple[int, int], crop: Window | None = None) -> Window:
+    """Of a picture of ``shape`` (H, W), the largest centred part of ``crop`` that has the shape of ``size``."""
+    left, top, wide, high = crop or (0, 0, shape[1], shape[0])
+    height, width = size
+    scale = min(high / height, wide / width)
+    part = round(height * scale), round(width * scale)
+    return left + (wide - part[1]) // 2, top + (high - part[0]) // 2, part[1], part[0]
+
+
+def cut(pixels: np.ndarray, part: Window, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3): that part of it, averaged down, or interpolated, to the size."""
+    left, top, wide, high = part
+    height, width = size
+    pixels = np.ascontiguousarray(pixels[top : top + high, left : left + wide])
+    if (high, wide) == (height, width):
+        return pixels
+    down = high > height or wide > width
+    return np.asarray(
+        Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX if down else Image.Resampling.BILINEAR)
+    )
 
 
 def fit(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) uint8 -> (height, width, 3): the largest centred part of that shape, averaged down to the size."""
-    height, width = size
-    if pixels.shape[:2] == (height, width):
-        return np.ascontiguousarray(pixels)
-    scale = min(pixels.shape[0] / height, pixels.shape[1] / width)
-    part = round(height * scale), round(width * scale)
-    top, left = (pixels.shape[0] - part[0]) // 2, (pixels.shape[1] - part[1]) // 2
-    cut = Image.fromarray(np.ascontiguousarray(pixels[top : top + part[0], left : left + part[1]]))
-    return np.asarray(cut.resize((width, height), Image.Resampling.BOX if scale > 1 else Image.Resampling.BILINEAR))
+    return cut(pixels, window(pixels.shape[:2], size), size)
 
 
 def open_source(source: str) -> tuple[av.container.InputContainer, bool]:
@@ -43,8 +61,10 @@ def pictures(source: str, rate: float) -> Iterator[np.ndarray | str]:
     """Pictures (H, W, 3) uint8 RGB for ever, or, where there is none, why, in words, about once in :data:`RETRY` s.
 
     A live source is opened again when it is lost.  A file is played in its own time and from the start again when it
-    ends; a single image comes ``rate`` times a second.
+    ends; a single image comes ``rate`` times a second, as do the images of a folder, by name, again and again.
     """
+    while os.path.isdir(source) and not source.isdigit():
+        yield from _folder(Path(source), rate)
     while True:
         try:
             container, is_file = open_source(source)
@@ -75,4 +95,23 @@ def pictures(source: str, rate: float) -> Iterator[np.ndarray | str]:
 
 
 def _still(source: str) -> bool:
-    return Path(source).suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp")
+    return Path(source).suffix.lower() in STILLS
+
+
+def _folder(folder: Path, rate: float) -> Iterator[np.ndarray | str]:
+    """The folder's images once, or why one of them, or all, cannot be shown."""
+    try:
+        files = sorted(file for file in folder.iterdir() if _still(file.name))
+        trouble = "" if files else f"has no images ({', '.join(STILLS)})"
+    except OSError as error:
+        files, trouble = [], f"cannot be opened: {error}"
+    if trouble:
+        yield trouble
+        time.sleep(RETRY)
+    began = time.monotonic()
+    for count, file in enumerate(files, 1):
+        try:
+            yield np.asarray(Image.open(file).convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            yield f"cannot show {file.name}: {error}"
+        time.sleep(max(0.0, began + count / rate - time.monotonic()))

@@ -58,10 +58,11 @@ class ObservationBuffer:
         self._still: dict[str, np.ndarray] = {}  # camera -> joints when its picture last changed
         self._travel: dict[str, float] = {}  # camera -> rad moved since, by the time of its newest picture
         self._problems: dict[str, str] = {}
+        self._causes: dict[str, str] = {}
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything that came."""
         self._images = {name: deque(maxlen=KEPT) for name in self._contract.camera_names}
         self._states.clear()
         self._still.clear()
@@ -71,6 +72,10 @@ class ObservationBuffer:
     def refuse(self, source: str, problem: str) -> None:
         """A message of ``source`` (a camera's name or ``joint_states``) could not be read."""
         self._problems[source] = problem
+
+    def explain(self, source: str, cause: str) -> None:
+        """Why ``source`` may be missing or stale, told where it is; empty: nobody knows."""
+        self._causes[source] = cause
 
     def add_image(self, name: str, pixels: np.ndarray, stamp: float) -> None:
         """A picture (H, W, 3) uint8 RGB of camera ``name``."""
@@ -138,13 +143,17 @@ class ObservationBuffer:
 
     def _check_age(self, source: str, stamp: float, now: float) -> None:
         if now - stamp > self._max_age + 1e-6:
-            raise _missing(source, f"is {now - stamp:.3f} s old; {self._max_age:.3f} s are allowed")
+            raise self._silent(source, f"is {now - stamp:.3f} s old; {self._max_age:.3f} s are allowed")
+
+    def _silent(self, source: str, problem: str) -> ObservationError:
+        cause = self._causes.get(source, "")
+        return _missing(source, f"{problem}; {cause}" if cause else problem)
 
     def _match(self) -> tuple[float, dict[str, np.ndarray], _State]:
         """The newest set of which no two parts are further apart than the tolerance."""
         for name, kept in self._images.items():
             if not kept:
-                raise _missing(name, "has not been heard of")
+                raise self._silent(name, "has not been heard of")
         if not self._states:
             raise _missing("joint_states", "has not been heard of")
         first = next(iter(self._images.values()))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from vla_agent.errors import ObservationError
 
@@ -37,6 +39,24 @@ def image_pixels(message: Any) -> np.ndarray:
         )
     rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : 3 * width]
     return np.ascontiguousarray(rows.reshape(height, width, 3)[:, :, CHANNELS[message.encoding]])
+
+
+def compressed_pixels(message: Any) -> np.ndarray:
+    """sensor_msgs/CompressedImage -> (H, W, 3) uint8 RGB; the bytes say whether they are JPEG or PNG.
+
+    Raises:
+        ObservationError: the bytes are neither, or damaged.
+    """
+    try:
+        return np.array(Image.open(io.BytesIO(message.data), formats=("JPEG", "PNG")).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ObservationError(
+            "a compressed picture cannot be decoded",
+            key="data",
+            expected="JPEG or PNG",
+            found=f"{message.format or 'no format'}, {len(message.data)} bytes: {type(error).__name__}",
+            remedy="check the camera's driver",
+        ) from error
 
 
 def joint_positions(message: Any, names: Sequence[str], of: str = "position") -> np.ndarray:
