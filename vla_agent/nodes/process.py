@@ -192,6 +192,7 @@ def run(make: Callable[[], Any]) -> None:
         if node is not None:
             node.destroy_node()
         del node, executor
+        gc.unfreeze()
         gc.collect()  # a lifecycle node's state machine keeps the participant and its shared memory until it is gone
         rclpy.try_shutdown()
     sys.stdout.flush()
