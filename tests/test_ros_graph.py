@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from benchmarks import ros_soak  # noqa: E402
 from benchmarks.ros_graph import PACE, PATIENCE, Graph  # noqa: E402
 
 
@@ -39,9 +40,11 @@ def test_the_shipped_policy_moves_the_arm_and_a_camera_that_stops_holds_it(tmp_p
         graph.reset()
         assert moves(graph), "it goes on after a reset"
         targets = len(graph.targets)
+        held = set().union(*(ros_soak.segments(graph.processes.process(n).pid) for n in graph.processes.names))
         codes = graph.processes.stop()
         assert codes == dict.fromkeys(codes, 0), codes
         assert graph.wait(lambda: len(graph.targets) > targets, 5.0) or graph.rests(1)
+    assert held and not ros_soak.left(held), "shared memory is left behind"
 
 
 class Hand:
