@@ -205,6 +205,17 @@ def test_looks_are_varied_and_what_is_done_stays(env):
         assert (one.images[camera] != pictures).any()
 
 
+def test_scenes_with_a_shape_that_is_to_stay_unseen_are_passed_over(tmp_path):
+    from sim.task import load_suite
+
+    recipe = Recipe("tabletop", ("press_button",), 7, 0.0, 32, "images", without=("star", "mug"))
+    plan = collect(recipe, tmp_path / "d", 2, 1)
+    family = load_suite("tabletop")["press_button"]
+    shown = {s: {o.shape for o in family.episode(s).scene.objects} for s in plan.attempts("press_button")}
+    assert [s for s, shapes in shown.items() if not shapes & {"star", "mug"}] == plan.recorded("press_button")
+    assert plan.summary()["press_button"]["passed_over"] == len(shown) - 2
+
+
 def test_two_workers_give_the_same_bytes(collected, tmp_path):
     assert collect(RECIPE, tmp_path / "two", 4, workers=2).complete
     assert load(tmp_path / "two").hash == load(collected).hash

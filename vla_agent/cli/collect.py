@@ -22,6 +22,7 @@ examples:
   vla-agent collect --episodes 500 --takeover runs/mine -o datasets/corrections
   vla-agent collect --episodes 500 --takeover runs/mine --takeover-execution open_loop,realtime
                     --takeover-delays-ms 0,50,200 -o datasets/corrections    from the states that a slow policy reaches
+  vla-agent collect --episodes 400 --without star,mug -o datasets/seven-shapes      two objects stay unseen
   vla-agent collect --episodes 400 --vary lighting,background,camera -o datasets/varied    other light, tables, views
 
 The experts see the simulator's state and are disturbed now and then, so that recoveries are in the data; the recorded
@@ -103,6 +104,12 @@ def add_parser(subparsers) -> None:  # noqa: ANN001 - argparse has no public nam
         help="vary the look of each episode, for a policy that other light or another table does not confuse: some of "
         "lighting, camera, background, object_look, sensor, each at severity 1 to 3 in half of the episodes",
     )
+    add(
+        "--without",
+        default="",
+        metavar="A,B",
+        help="shapes that are to stay unseen, such as star,mug: scenes that hold one are passed over",
+    )
     parser.set_defaults(run=run, storage="images")
 
 
@@ -126,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
         _words(args.takeover_execution),
         _delays(args.takeover_delays_ms),
         _words(args.vary),
+        _words(args.without),
     )
     if args.resume and (args.out / "meta" / "info.json").exists():
         return _already(args.out, recipe, args.episodes)
@@ -193,8 +201,17 @@ def _check(args: argparse.Namespace) -> None:
     for mode, delay in product(_words(args.takeover_execution) or ("",), _delays(args.takeover_delays_ms) or (-1.0,)):
         Execution(mode, delay)  # refuses what makes no sense
     from sim.perturb_look import require_looks
+    from sim.scene import SHAPES
 
     require_looks(_words(args.vary))
+    if unknown := sorted(set(_words(args.without)) - set(SHAPES)):
+        raise OptionError(
+            "there is no such shape",
+            key="--without",
+            expected=", ".join(SHAPES),
+            found=", ".join(unknown),
+            remedy="name some of these, with commas between them",
+        )
 
 
 def _already(out: Path, recipe, episodes: int) -> int:  # noqa: ANN001
