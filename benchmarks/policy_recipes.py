@@ -24,6 +24,7 @@ TARGET = 5
 UNIT = "recipes"
 BETTER = "higher"
 CHUNKS = 3
+PATIENCE = 600.0  # seconds for a chunk: three billion parameters on one thread
 INSTRUCTION = "put the red mug in the tray"
 _QWEN = {"rope_type": "default", "rope_theta": 5_000_000.0, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
 SIZES: dict[str, tuple[str, dict[str, Any]]] = {  # recipe -> family and sizes as published
@@ -120,13 +121,14 @@ def _served(policy: Path) -> float:
 
     from vla_agent.execution.trial import blank_observation
     from vla_agent.policy import load_policy
-    from vla_agent.serving.remote import load_any
+    from vla_agent.serving.client import RemotePolicy
+    from vla_agent.serving.limits import Limits
     from vla_agent.serving.server import PolicyServer
 
     torch.set_num_threads(1)
     seconds = []
-    with PolicyServer(load_policy(policy), policy.name, port=0) as server:
-        client = load_any(server.url)
+    with PolicyServer(load_policy(policy), policy.name, port=0, limits=Limits(stalled_s=PATIENCE)) as server:
+        client = RemotePolicy(server.url, timeout=PATIENCE)
         client.reset(INSTRUCTION)
         for _ in range(CHUNKS):
             begun = time.perf_counter()
