@@ -6,6 +6,19 @@ The command line prints them without a traceback and leaves with exit code 2.
 from __future__ import annotations
 
 from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+def wrong_keys(error: ValidationError) -> dict[str, str]:
+    """``key`` and ``found`` of a typed error: everything that a checked file has wrong, at once."""
+    problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
+    return {
+        "key": "; ".join(key for key, _ in problems),
+        "found": "; ".join(f"{key}: {message}" for key, message in problems),
+    }
 
 
 class VlaAgentError(Exception):

@@ -30,7 +30,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.contract import Contract
-from vla_agent.errors import RobotError
+from vla_agent.errors import RobotError, wrong_keys
 
 Vector3 = tuple[float, float, float]
 ROOT = Path(__file__).parent.parent
@@ -320,12 +320,10 @@ def load_robot(name: str | PathLike[str]) -> Robot:
     try:
         return Robot.model_validate(data, context={"folder": path.parent})
     except ValidationError as error:
-        problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
         raise RobotError(
             "the robot's description is wrong; nothing will move",
             file=path,
-            key="; ".join(key for key, _ in problems),
             expected="the keys of config/robots/panda.yaml; every joint with position, velocity, acceleration, jerk",
-            found="; ".join(f"{key}: {message}" for key, message in problems),
+            **wrong_keys(error),
             remedy="mend these keys; a limit is never assumed",
         ) from error

@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from vla_agent.contract import Camera, Contract
 from vla_agent.contract import Field as ContractField
-from vla_agent.errors import DatasetError
+from vla_agent.errors import DatasetError, wrong_keys
 
 EXAMPLES = "config/data/recorder.yaml and its neighbours"
 ROTATIONS = {"matrix columns 1, 2": 6, "rotation vector": 3}  # a contract's conventions and their sizes
@@ -230,13 +230,11 @@ def load_mapping(path: str | PathLike[str]) -> Mapping:
     try:
         mapping = Mapping.model_validate(data)
     except ValidationError as error:
-        problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
         raise DatasetError(
             "the mapping file is wrong",
             file=file,
-            key="; ".join(key for key, _ in problems),
             expected=f"the keys of {EXAMPLES}",
-            found="; ".join(f"{key}: {message}" for key, message in problems),
+            **wrong_keys(error),
             remedy="mend these keys; docs/data.md says what each means",
         ) from error
     mapping.contract(str(file))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from vla_agent.errors import RobotError
+from vla_agent.errors import RobotError, wrong_keys
 from vla_agent.runtime.camera import Window
 
 PLUMB_BOB = "plumb_bob"  # k1, k2, p1, p2, k3
@@ -106,13 +106,11 @@ def read_calibration(path: str | PathLike[str]) -> Calibration:
             remedy="mend the path in the robot's file, or leave calibration out",
         ) from error
     except ValidationError as error:
-        problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
         raise RobotError(
             "a camera's calibration is wrong",
             file=path,
-            key="; ".join(key for key, _ in problems),
             expected=expected,
-            found="; ".join(f"{key}: {message}" for key, message in problems),
+            **wrong_keys(error),
             remedy="calibrate the camera again, or mend the file",
         ) from error
     return Calibration(

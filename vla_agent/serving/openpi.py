@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from vla_agent.errors import OptionError
+from vla_agent.errors import OptionError, wrong_keys
 from vla_agent.parties import contract_of
 from vla_agent.serving.client import TIMEOUT, chunk_of
 from vla_agent.serving.connection import Connection
@@ -55,14 +55,12 @@ def read_description(file: Path) -> Description:
     try:
         return Description.model_validate(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, YAMLError, ValidationError) as error:
-        problems = error.errors() if isinstance(error, ValidationError) else []
-        found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in problems)
+        unread = {"found": " ".join(str(error).split())}
         raise OptionError(
             "the description of a policy server cannot be read",
             file=file,
-            key="; ".join(".".join(map(str, e["loc"])) or "file" for e in problems) or None,
             expected=f"a YAML file with {', '.join(Description.model_fields)}",
-            found=found or " ".join(str(error).split()),
+            **(wrong_keys(error) if isinstance(error, ValidationError) else unread),
             remedy="mend these keys; docs/serving.md has an example",
         ) from error
 
