@@ -127,7 +127,7 @@ def test_each_target_is_a_goal_and_without_a_server_none_is_sent(monkeypatch):
     sent, warned = [], []
     action = SimpleNamespace(Goal=lambda trajectory: SimpleNamespace(trajectory=trajectory))
     package, module = ModuleType("control_msgs"), ModuleType("control_msgs.action")
-    module.FollowJointTrajectory = action  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "FollowJointTrajectory", action, raising=False)
     monkeypatch.setitem(sys.modules, "control_msgs", package)
     monkeypatch.setitem(sys.modules, "control_msgs.action", module)
     client = SimpleNamespace(server_is_ready=lambda: False, send_goal_async=sent.append)
