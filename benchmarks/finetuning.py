@@ -32,12 +32,13 @@ class Tuned:
     adapter_kb: float
 
 
-def demonstrations(task: str, episodes: int, folder: Path = FOLDER) -> Path:
+def demonstrations(task: str, episodes: int, folder: Path = FOLDER, split: str = "seen") -> Path:
     """Demonstrations of one family, collected where they are missing."""
-    out = folder / f"data-{task}-{episodes}"
+    out = folder / "-".join(["data", task, str(episodes), *([split] if split != "seen" else [])])
     if not (out / "meta" / "info.json").is_file():
         out.parent.mkdir(parents=True, exist_ok=True)
         words = ["collect", "--tasks", task, "--episodes", str(episodes), "--seed", str(SEED), "-o", str(out)]
+        words += ["--split", split]
         run_command([*words, "--workers", str(WORKERS), *(["--resume"] if Path(f"{out}.parts").exists() else [])])
     return out
 
@@ -80,12 +81,16 @@ def run_command(words: list[str]) -> float:
     return round(usage.ru_maxrss / 1024, 1)
 
 
-def outcomes(policy: str | Path, tasks: tuple[str, ...], episodes: int, seed: int = 0) -> dict[tuple[str, int], bool]:
+def outcomes(
+    policy: str | Path, tasks: tuple[str, ...], episodes: int, seed: int = 0, split: str = "seen"
+) -> dict[tuple[str, int], bool]:
     """Success by task and seed; finished episodes are kept beside the policy's folder."""
-    out = FOLDER / "eval" / f"{Path(policy).resolve().parent.name}-{Path(policy).name}-{episodes}-{'-'.join(tasks)}"
+    name = f"{Path(policy).resolve().parent.name}-{Path(policy).name}-{episodes}-{split}-{'-'.join(tasks)}"
+    out = FOLDER / "eval" / name
     report: dict[str, Any] = evaluate(
         str(policy),
         tasks=list(tasks),
+        split=split,
         episodes=episodes,
         seed=seed,
         workers=WORKERS,

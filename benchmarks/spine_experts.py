@@ -31,12 +31,12 @@ def episode(task: str, seed: int, noise: float = 0.0, random_steps: int = 0) -> 
     global _world
     from sim.experts import Expert
     from sim.policies import RandomPolicy
-    from sim.task import load_suite
+    from sim.task import select
     from sim.world import World
 
     if _world is None:
         _world = World()
-    instance = load_suite("tabletop")[task].episode(seed)
+    instance = select(task)[task].episode(seed)
     _world.reset(instance.scene)
     expert = Expert(_world, instance, np.random.default_rng([seed, 1]), noise)
     random = RandomPolicy()

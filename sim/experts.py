@@ -22,6 +22,8 @@ from sim.transport import (
     Gather,
     InDrawer,
     InTray,
+    Lift,
+    OnCabinet,
     OnObject,
     PutDown,
     Skill,
@@ -60,7 +62,9 @@ class Expert:
         self.world, self.task = world, task
         self.skills = compile_skills(task)
         names = tuple(o.name for o in task.scene.objects)
-        self._strays = tuple(PutDown(n, ("table", "tray", "drawer", *(m for m in names if m != n))) for n in names)
+        self._strays = tuple(
+            PutDown(n, ("table", "tray", "drawer", "cabinet", *(m for m in names if m != n))) for n in names
+        )
         self._disturbance = Disturbance(rng or np.random.default_rng(0), noise)
 
     def action(self) -> np.ndarray:
@@ -119,7 +123,7 @@ def compile_skills(task: TaskInstance) -> tuple[Skill, ...]:
 
     def destination(name: str, args: Mapping[str, str]) -> Destination:
         if "on" in args:
-            return OnObject(args["on"])
+            return OnCabinet() if args["on"] == "cabinet" else OnObject(args["on"])
         if "beside" in args:
             return BesideObject(args["beside"], args["direction"])
         if args["in"] == "drawer":
@@ -134,6 +138,8 @@ def compile_skills(task: TaskInstance) -> tuple[Skill, ...]:
         skill, args = entry.name, entry.args
         if skill == "pick":
             picked = args["object"]
+        elif skill == "lift":
+            skills.append(Lift(args["object"], shapes[args["object"]], tuple(n for n in names if n != args["object"])))
         elif skill == "place":
             skills.append(transport(picked, destination(picked, args)))
         elif skill == "push":
@@ -151,7 +157,7 @@ def compile_skills(task: TaskInstance) -> tuple[Skill, ...]:
             raise TaskError(
                 "there is no such skill",
                 key="expert",
-                expected="pick, place, push, gather, press, pull_drawer, push_drawer",
+                expected="pick, place, lift, push, gather, press, pull_drawer, push_drawer",
                 found=skill,
                 remedy="mend the task file",
             )

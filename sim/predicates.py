@@ -18,12 +18,14 @@ import numpy as np
 from sim.scene import COLOURS, Scene, Zone
 from vla_agent.errors import TaskError
 
-# Argument kinds: role = an object of the task, container, drawer, and colour/direction/zone = a choice or a literal.
+# Argument kinds: role = an object of the task, support = a role or the cabinet, container, drawer, and
+# colour/direction/zone = a choice or a literal.
 SIGNATURES: dict[str, tuple[str, ...]] = {
     "in": ("role", "container"),
     "all_in": ("colour", "container"),
-    "on": ("role", "role"),
+    "on": ("role", "support"),
     "at": ("role", "zone"),
+    "lifted": ("role",),
     "beside": ("role", "role", "direction"),
     "left_of": ("role", "role"),
     "right_of": ("role", "role"),
@@ -40,6 +42,8 @@ OPEN, CLOSED = 0.8, 0.1  # drawer opening, share of its travel
 BESIDE = (0.04, 0.17)  # least and largest distance between centres, metres
 BESIDE_SPOT = 0.10  # where `place: {beside: ...}` puts a thing, metres from the reference
 LOW = 0.10  # a thing lies in a container when its centre is lower than this over the floor, metres
+LIFTED = 0.25  # centre height from which a thing in the gripper counts as lifted, metres; experts carry lower
+CABINET_HEIGHT = 0.09  # of its top over the table, metres
 ON_TABLE = 0.11  # centre height under which a thing can stand on the table, metres
 
 
@@ -116,6 +120,7 @@ def check_argument(
     """Raise `TaskError` unless ``arg`` is a valid name of this kind."""
     valid = {
         "role": list(roles),
+        "support": [*roles, "cabinet"],
         "container": list(CONTAINERS),
         "drawer": ["drawer"],
         "colour": [*choices, *COLOURS],
@@ -191,6 +196,10 @@ def in_direction(dx: float, dy: float, direction: str) -> bool:
 
 def _on(world, name: str, reference: str) -> bool:  # noqa: ANN001
     """Above the reference, in contact with it and not with the table, let go."""
+    if reference == "cabinet":
+        centre, half = world.cabinet_top()
+        offset = np.abs(np.asarray(world.object_position(name)) - centre)
+        return bool((offset[:2] <= half).all() and not world.held(name) and world.touching(name, "cabinet"))
     offset = np.asarray(world.object_position(name)) - world.object_position(reference)
     half = world.object_half_extents(reference)
     return bool(
@@ -215,6 +224,7 @@ _TESTS: dict[str, Callable[..., bool]] = {
     "on": _on,
     "at": _at,
     "beside": _beside,
+    "lifted": lambda world, name: bool(world.held(name) and world.object_position(name)[2] >= LIFTED),
     "open": lambda world, _: world.drawer_opening() >= OPEN,
     "closed": lambda world, _: world.drawer_opening() <= CLOSED,
     "pressed": lambda world, colour: bool(world.button_pressed(colour)),
@@ -253,6 +263,9 @@ class SceneView:
 
     def drawer_opening(self) -> float:
         return self.scene.drawer_open
+
+    def cabinet_top(self) -> tuple[np.ndarray, tuple[float, float]]:
+        return np.array([*self.scene.cabinet_xy, CABINET_HEIGHT]), (0.066, 0.070)
 
     def button_pressed(self, colour: str) -> bool:
         return False

@@ -1,7 +1,8 @@
 """Task families as data: a YAML file in, sampled task instances (a scene, an instruction, a goal) out.
 
-`load_suite("tabletop")` gives the ten families of ``sim/tasks``; `load_family(path)` reads a user's file.  The keys are
-described in docs/tasks.md; the layout of scenes is in ``sim/layout.py``.
+`load_suite("tabletop")` gives the ten families of ``sim/tasks``, `load_suite("new")` two that the shipped policy has
+not seen; `load_family(path)` reads a user's file.  The keys are described in docs/tasks.md; the layout of scenes is in
+``sim/layout.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vla_agent.errors import TaskError
 
 __all__ = ["HELD_OUT_PAIRS", "SPLITS", "Skill", "TaskFamily", "TaskInstance", "load_family", "load_suite"]
 
-SUITES = {"tabletop": Path(__file__).parent / "tasks"}
+SUITES = {"tabletop": Path(__file__).parent / "tasks", "new": Path(__file__).parent / "tasks" / "new"}
 ATTEMPTS = 400  # layouts tried for one sample before giving up
 MOST_OTHERS = 8  # instructions listed in `other_instructions`
 
@@ -32,8 +33,8 @@ MOST_OTHERS = 8  # instructions listed in `other_instructions`
 class Skill(NamedTuple):
     """One step of the expert, with the scene's own names.
 
-    ``pick {object}``, ``place {in} | {on} | {beside, direction}``, ``push {object, to: zone colour}``, ``pull_drawer``,
-    ``push_drawer``, ``press {colour}``, ``gather {colour, into}``.
+    ``pick {object}``, ``place {in} | {on} | {beside, direction}``, ``lift {object}``,
+    ``push {object, to: zone colour}``, ``pull_drawer``, ``push_drawer``, ``press {colour}``, ``gather {colour, into}``.
     """
 
     name: str
@@ -69,7 +70,7 @@ class TaskInstance:
     @property
     def object_names(self) -> tuple[str, ...]:
         """Scene names of the objects that the goal asks to be moved, in the expert's order."""
-        names = [p.args[0] for p in self.goal if p.name in ("in", "on", "at", "beside")]
+        names = [p.args[0] for p in self.goal if p.name in ("in", "on", "at", "beside", "lifted")]
         return tuple(dict.fromkeys(names))
 
     @cached_property
@@ -282,14 +283,15 @@ def load_suite(name: str = "tabletop") -> dict[str, TaskFamily]:
 
 
 def select(names: str | list[str] | None, suite: str = "tabletop") -> dict[str, TaskFamily]:
-    """The named families of a suite, all where ``names`` is empty; ``names`` may be ``"a,b"`` or paths of task files.
+    """The named families, those of ``suite`` where ``names`` is empty; ``names`` may be ``"a,b"``, of any suite, or
+    paths of task files.
 
     Raises:
-        TaskError: a name that the suite does not have.
+        TaskError: a name that no suite has.
     """
-    families = load_suite(suite)
     if not names:
-        return dict(families)
+        return dict(load_suite(suite))
+    families = {name: family for each in (suite, *SUITES) for name, family in load_suite(each).items()}
     chosen = {}
     for name in names.split(",") if isinstance(names, str) else names:
         name = name.strip()

@@ -74,7 +74,8 @@ class FamilySpec(Part):
 # skill -> argument -> kind of name; `place` takes one of three forms.
 SKILLS: dict[str, tuple[dict[str, str], ...]] = {
     "pick": ({"object": "role"},),
-    "place": ({"in": "container"}, {"on": "role"}, {"beside": "role", "direction": "direction"}),
+    "place": ({"in": "container"}, {"on": "support"}, {"beside": "role", "direction": "direction"}),
+    "lift": ({"object": "role"},),
     "push": ({"object": "role", "to": "zone"},),
     "pull_drawer": ({},),
     "push_drawer": ({},),

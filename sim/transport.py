@@ -9,7 +9,7 @@ import numpy as np
 
 from sim.grasps import bottom, grasp_of, gripped, half_height
 from sim.motion import CLOSED, HOVER, OPEN, Intent, clear_height, funnel
-from sim.predicates import BESIDE_SPOT, DIRECTIONS
+from sim.predicates import BESIDE_SPOT, DIRECTIONS, LIFTED
 from sim.world import TRAY_HALF, World
 
 DROP = 0.006  # metres: an object may be let go this far above the tray's floor
@@ -81,6 +81,17 @@ class OnObject:
 
 
 @dataclass(frozen=True)
+class OnCabinet:
+    def spot(self, world: World, name: str) -> np.ndarray:
+        return world.cabinet_top()[0] + np.array([0.0, 0.0, half_height(world, name)])
+
+    def ready(self, world: World, name: str) -> bool:
+        centre, half = world.cabinet_top()
+        offset = np.abs(world.object_position(name) - centre)
+        return bool((offset[:2] < half - 0.03).all() and bottom(world, name) < centre[2] + DROP)
+
+
+@dataclass(frozen=True)
 class BesideObject:
     reference: str
     direction: str
@@ -94,6 +105,39 @@ class BesideObject:
     def ready(self, world: World, name: str) -> bool:
         offset = world.object_position(name) - self.spot(world, name)
         return bool(np.linalg.norm(offset[:2]) < 0.02 and offset[2] < 0.006)
+
+
+@dataclass(frozen=True)
+class Lift:
+    """Grasp ``name``, raise it straight up and hold it there, for as long as the task lasts."""
+
+    name: str
+    shape: str
+    obstacles: tuple[str, ...]  # every other object
+
+    def achieved(self, world: World) -> bool:
+        return False
+
+    def engaged(self, world: World) -> bool:
+        return gripped(world, self.name)
+
+    def intent(self, world: World) -> Intent:
+        centre = world.object_position(self.name)
+        above = np.array([*centre[:2], LIFTED + 0.03])
+        if gripped(world, self.name):
+            rest = np.array([0.0, 0.0, above[2] - centre[2]])
+            return Intent(world.ee_position + rest, world.ee_yaw, CLOSED, centre, above)
+        return approach(world, self.name, self.shape, self.obstacles, above)
+
+
+def approach(world: World, name: str, shape: str, obstacles: tuple[str, ...], goal: np.ndarray) -> Intent:
+    """On to the grasp of ``name`` from above, and close there; ``goal`` (3,) is where it goes then."""
+    tip, grasp = world.ee_position, grasp_of(world, name, shape)
+    offset = grasp.point - tip
+    close = bool(np.linalg.norm(offset[:2]) < 0.010 and abs(offset[2]) < 0.010)
+    hover = max(HOVER, clear_height(world, tip, grasp.point, obstacles), grasp.top + 0.04)
+    xyz = grasp.point if close else funnel(world, grasp.point, hover)
+    return Intent(xyz, grasp.yaw, CLOSED if close else OPEN, world.object_position(name), goal)
 
 
 @dataclass(frozen=True)
@@ -115,24 +159,19 @@ class Transport:
         return gripped(world, self.name)
 
     def intent(self, world: World) -> Intent:
-        centre, tip = world.object_position(self.name), world.ee_position
+        centre = world.object_position(self.name)
         spot = self.destination.spot(world, self.name)
-        grasp = grasp_of(world, self.name, self.shape)
         if self.destination.ready(world, self.name):  # let go; stay until the fingers are off
             return Intent(world.command_position, world.ee_yaw, OPEN, centre, spot)
         if gripped(world, self.name):
             return self._carry(world, centre, spot)
-        offset = grasp.point - tip
-        close = bool(np.linalg.norm(offset[:2]) < 0.010 and abs(offset[2]) < 0.010)
-        hover = max(HOVER, clear_height(world, tip, grasp.point, self.obstacles), grasp.top + 0.04)
-        xyz = grasp.point if close else funnel(world, grasp.point, hover)
-        return Intent(xyz, grasp.yaw, CLOSED if close else OPEN, centre, spot)
+        return approach(world, self.name, self.shape, self.obstacles, spot)
 
     def _carry(self, world: World, centre: np.ndarray, spot: np.ndarray) -> Intent:
         tip = world.ee_position
         below = tip[2] - bottom(world, self.name)  # how far the object reaches below the finger tips
         point = spot + tip - centre
-        hover = max(HOVER, clear_height(world, tip, point, self.obstacles) + below)
+        hover = max(HOVER, point[2] + 0.02, clear_height(world, tip, point, self.obstacles) + below)
         return Intent(funnel(world, point, hover), 0.0, CLOSED, centre, spot)
 
 

@@ -29,6 +29,7 @@ DRAWER_FLOOR = 0.006
 DRAWER_HALF = (0.061, 0.055)  # inside the walls
 DRAWER_CENTRE = 0.004  # of the floor, along x from the drawer body
 DRAWER_TRAVEL = 0.13
+CABINET_HEIGHT, CABINET_HALF = 0.09, (0.066, 0.070)
 FIXTURES = ("table", "tray", "drawer", "cabinet", "gripper", "button")
 
 
@@ -375,6 +376,10 @@ class World:
     def drawer_interior(self) -> tuple[np.ndarray, np.ndarray]:
         """Centre (3,) of the drawer's floor and half extents (2,) inside its walls, wherever it stands."""
         return self.data.xpos[self._bodies["drawer"]] + (DRAWER_CENTRE, 0.0, DRAWER_FLOOR), np.array(DRAWER_HALF)
+
+    def cabinet_top(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centre (3,) of the cabinet's upper side and its half extents (2,)."""
+        return self.data.xpos[self._bodies["cabinet"]] + (0.0, 0.0, CABINET_HEIGHT), np.array(CABINET_HALF)
 
     def tray(self) -> np.ndarray:
         """(3,) centre of the tray's floor; its half extents inside are :data:`TRAY_HALF`."""

@@ -205,15 +205,18 @@ def test_looks_are_varied_and_what_is_done_stays(env):
         assert (one.images[camera] != pictures).any()
 
 
-def test_scenes_with_a_shape_that_is_to_stay_unseen_are_passed_over(tmp_path):
-    from sim.task import load_suite
+def test_the_split_decides_which_objects_are_shown(tmp_path):
+    from sim.task import HELD_OUT_PAIRS, load_suite
 
-    recipe = Recipe("tabletop", ("press_button",), 7, 0.0, 32, "images", without=("star", "mug"))
+    recipe = Recipe("new", ("lift",), 7, 0.0, 32, "images", split="objects")
     plan = collect(recipe, tmp_path / "d", 2, 1)
-    family = load_suite("tabletop")["press_button"]
-    shown = {s: {o.shape for o in family.episode(s).scene.objects} for s in plan.attempts("press_button")}
-    assert [s for s, shapes in shown.items() if not shapes & {"star", "mug"}] == plan.recorded("press_button")
-    assert plan.summary()["press_button"]["passed_over"] == len(shown) - 2
+    told = {e.task for e in load(tmp_path / "d").episodes}
+    family = load_suite("new")["lift"]
+    assert told == {family.episode(seed, "objects").instruction for seed in plan.recorded("lift")}
+    assert all(any(f"{colour} {shape}" in text for colour, shape in HELD_OUT_PAIRS) for text in told)
+    with pytest.raises(TaskError, match="no such split"):
+        collect(Recipe(**{**recipe.__dict__, "split": "object"}), tmp_path / "e", 2, 1)
+    assert not list(tmp_path.glob("e*"))
 
 
 def test_two_workers_give_the_same_bytes(collected, tmp_path):

@@ -7,10 +7,10 @@ import pytest
 
 from benchmarks.spine_experts import episode
 from sim.experts import Expert
-from sim.task import load_suite
+from sim.task import load_suite, select
 from sim.world import World
 
-FAMILIES = sorted(load_suite("tabletop"))
+FAMILIES = sorted(load_suite("tabletop") | load_suite("new"))
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def world() -> World:
 
 
 def begin(world: World, family: str, seed: int, noise: float = 0.0) -> Expert:
-    task = load_suite("tabletop")[family].sample(np.random.default_rng(seed))
+    task = select(family)[family].sample(np.random.default_rng(seed))
     world.reset(task.scene)
     return Expert(world, task, np.random.default_rng(seed), noise)
 
@@ -94,6 +94,24 @@ def test_subgoal_names_the_target_and_the_tray(world: World) -> None:
         goals.append(expert.subgoal()[1])
         world.step(expert.action())
     assert np.ptp(np.array(goals), axis=0).max() < 0.02
+
+
+def test_what_is_lifted_is_held_up_and_what_stands_on_the_cabinet_was_let_go(world: World) -> None:
+    expert = begin(world, "lift", 2)
+    held = []
+    for _ in range(90):
+        world.step(expert.action())
+        held.append(expert.task.success(world))
+    assert held[-1] and held == sorted(held)  # once up, it stays up
+    assert world.held("target") and world.object_position("target")[2] > 0.25
+    expert = begin(world, "put_on_cabinet", 2)
+    while not expert.task.success(world):
+        assert world.held("target") or not world.touching("target", "cabinet")
+        world.step(expert.action())
+    centre, half = world.cabinet_top()
+    offset = world.object_position("target") - centre
+    assert (np.abs(offset[:2]) < half).all() and 0.0 < offset[2] < 0.1
+    assert not world.held("target") and not world.touching("target", "table")
 
 
 def test_still_after_success(world: World) -> None:

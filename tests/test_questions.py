@@ -170,22 +170,3 @@ def test_writer(tmp_path, monkeypatch, world, pictures):
     with pytest.raises(OptionError, match="--scenes"):
         write(tmp_path / "none", scenes=0, seed=0)
     assert not (tmp_path / "none").exists()
-
-
-def test_what_a_policy_is_not_to_have_seen_is_left_out_whole(tmp_path):
-    from benchmarks.held_out import without
-    from vla_agent.training.data import load_questions
-
-    write(tmp_path / "all", 40, 0, image_size=(48, 48))
-    whole = load_questions((str(tmp_path / "all"),))
-    unseen, families = ("star", "mug"), ("push_to_zone", "press_button")
-    kept = load_questions((str(without(tmp_path / "all", tmp_path / "kept", unseen, families)),))
-    hidden = [SHAPES.index(shape) for shape in unseen]
-    shown = [not np.isin(names[:, 0], hidden).any() for names in whole.named[0]]
-    assert 0 < len(kept.images[0]) == sum(shown) < len(shown)
-    np.testing.assert_array_equal(kept.images[0], whole.images[0][shown])
-    words = set(" ".join(kept.prompts).split())
-    assert not words & {*unseen, "push", "press"} and {"push", "press"} <= set(" ".join(whole.prompts).split())
-    first = whole.prompts.index(kept.prompts[0])  # an item and its picture stay together
-    np.testing.assert_array_equal(kept.images[0][kept.row[0]], whole.images[0][whole.row[first]])
-    np.testing.assert_array_equal(kept.located[0], whole.located[first])

@@ -171,3 +171,22 @@ def test_the_verdict_says_better_only_where_the_interval_leaves_zero_out():
     assert unclear["new"]["difference"]["interval"][0] < 0 < unclear["new"]["difference"]["interval"][1]
     worse = judge(base, outcomes("stack", 0) | outcomes("press", 36), {"new": ("press",), "old": ()})
     assert len(worse["verdict"]) == 1
+
+
+def test_the_gain_of_lora_over_fulls_is_taken_over_families_sizes_and_scenes():
+    from benchmarks.finetune_new_task import summarise
+
+    def pair(method, before, after, old):
+        was = outcomes("lift", before) | {("stack", seed): seed < 40 for seed in range(40)}
+        return method, "lift", was, outcomes("lift", after) | {("stack", seed): seed < old for seed in range(40)}
+
+    row = {"method": "lora", "base": 0.1, "demonstrations": 50, "share": 0.04}
+    pairs = [pair("lora", 4, 24, 40), pair("lora", 4, 32, 39), pair("full", 4, 30, 10), pair("full", 4, 28, 10)]
+    found = summarise([row | {"success": 0.6}, row | {"success": 0.8}], pairs)
+    assert found["value"] == 48 / 50
+    assert found["interval"][0] < found["value"] < found["interval"][1]
+    assert "it loses 1.2 points of the old" in found["notes"] and not found["passed"]  # one of two rows has under 70 %
+    assert summarise([row | {"success": 0.8}], pairs)["passed"]
+    assert not summarise([row | {"success": 0.8, "base": 0.3}], pairs)["passed"]
+    forgetful = [pair("lora", 4, 32, 30), pair("full", 4, 30, 40)]
+    assert not summarise([row | {"success": 0.8}], forgetful)["passed"]

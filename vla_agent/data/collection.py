@@ -24,7 +24,7 @@ from vla_agent import __version__
 from vla_agent.contract import Contract
 from vla_agent.data.episode import encode, save_part
 from vla_agent.data.lerobot_writer import refuse_existing, write_dataset
-from vla_agent.data.parts import PASSED_OVER, Parts, Plan, spread
+from vla_agent.data.parts import Parts, Plan, spread
 from vla_agent.errors import DatasetError, SimulatorError
 from vla_agent.evaluation.execution import Execution
 
@@ -46,7 +46,7 @@ class Recipe:
     takeover_execution: tuple[str, ...] = ("open_loop",)  # an episode draws one of these,
     takeover_delays_ms: tuple[float, ...] = (0.0,)  # and one of these
     vary: tuple[str, ...] = ()  # looks, as in `sim.perturb_look.LOOKS`
-    without: tuple[str, ...] = ()  # shapes; scenes that hold one are passed over
+    split: str = "seen"  # of `sim.task.SPLITS`: which wordings and which pairs of colour and shape
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def collect(
     from sim.task import select
 
     families = select(list(recipe.tasks), recipe.suite)
+    for family in families.values():
+        family.wordings_of(recipe.split)  # refuses a split that there is none of before any work
     refuse_existing(directory)
     plan = Plan(spread(episodes, list(families)), recipe.seed)
     parts = Parts(directory)
@@ -155,13 +157,12 @@ def _work(recipe: Recipe, folder: str, task: str, seed: int) -> tuple[str, int, 
     from sim.task import select
     from vla_agent.data.recording import record
 
-    family, parts = select(list(recipe.tasks), recipe.suite)[task], Parts(Path(folder.removesuffix(".parts")))
-    if recipe.without and {o.shape for o in family.episode(seed).scene.objects} & set(recipe.without):
-        parts.note(task, seed, PASSED_OVER)
-        return PASSED_OVER, 0, 0
+    family = select(list(recipe.tasks), recipe.suite)[task]
     policy = _policy(recipe.takeover, contract(recipe))
     executions = [Execution(*drawn) for drawn in product(recipe.takeover_execution, recipe.takeover_delays_ms)]
-    attempt = record(_env(recipe.image_size), family, seed, recipe.noise, policy, executions, recipe.vary)
+    env = _env(recipe.image_size)
+    attempt = record(env, family, seed, recipe.noise, policy, executions, recipe.vary, recipe.split)
+    parts = Parts(Path(folder.removesuffix(".parts")))
     if attempt.episode is None:
         parts.note(task, seed, attempt.outcome)
         return attempt.outcome, 0, 0

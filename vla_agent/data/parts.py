@@ -24,8 +24,6 @@ from vla_agent.data.episode import EncodedEpisode, load_part
 from vla_agent.data.lerobot_writer import write_json
 from vla_agent.errors import DatasetError
 
-PASSED_OVER = "passed over"  # a scene that was not to be shown
-
 
 class Parts:
     """The folder of parts of a collection.
@@ -65,7 +63,7 @@ class Parts:
             os.replace(path.with_suffix(".tmp"), path)
 
     def outcomes(self) -> dict[tuple[str, int], str]:
-        """Every attempt so far: (task, seed) -> ``recorded``, ``failed``, ``solved`` or `PASSED_OVER`."""
+        """Every attempt so far: (task, seed) -> ``recorded``, ``failed`` or ``solved``."""
         outcomes = {}
         for path in self.folder.glob("*-*.*"):
             task, _, seed = path.stem.rpartition("-")
@@ -177,7 +175,6 @@ class Plan:
                 "first_seed": self.first_seed,
                 "failed_seeds": [s for s, outcome in attempts.items() if outcome == "failed"],
                 "solved_by_policy_seeds": [s for s, outcome in attempts.items() if outcome == "solved"],
-                "passed_over": sum(outcome == PASSED_OVER for outcome in attempts.values()),
             }
         return summary
 

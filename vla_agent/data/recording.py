@@ -41,6 +41,7 @@ def record(
     policy: Any = None,
     executions: Sequence[Execution] = (Execution(),),
     looks: Sequence[str] = (),
+    split: str = "seen",
 ) -> Attempt:
     """Attempt one demonstration.
 
@@ -59,8 +60,12 @@ def record(
         policy: offers ``execute``, ``reset(instruction)`` and ``act(observation) -> (T, A)``.
         executions: how its chunks are executed and how long it thinks; each episode draws one.
         looks: what is varied of the pictures (`sim.perturb_look.randomised`).
+        split: wordings and objects, of `sim.task.SPLITS`.
+
+    Raises:
+        TaskError: the family has nothing of this split.
     """
-    env.set_task(family)
+    env.set_task(family, split)
     task, world = _begin(env, seed, looks), env.world
     if policy is not None and not _drive(env, seed, policy, executions, looks):
         return Attempt("solved")
