@@ -16,7 +16,7 @@ TARGET = 1.0
 UNIT = "share of the methods"
 BETTER = "higher"
 TASK = "put_on_cabinet"
-DEMONSTRATIONS = 50  # the first of those that finetune-new-task collects; what it has trained is not trained again
+DEMONSTRATIONS = 50  # a size of finetune-new-task: what that has trained is not trained again
 
 
 def run(base: Path = POLICY, methods: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -24,8 +24,7 @@ def run(base: Path = POLICY, methods: tuple[str, ...] = ()) -> dict[str, Any]:
     from vla_agent.finetuning.recipe import METHODS
 
     wanted = methods or METHODS
-    collected = max(new_task.SIZES)
-    rows = [new_task.measure(base, TASK, collected, DEMONSTRATIONS, method)[0] for method in wanted]
+    rows = [new_task.measure(base, TASK, DEMONSTRATIONS, method)[0] for method in wanted]
     return {
         "value": len(rows) / len(wanted),
         "n": new_task.EPISODES * len(rows),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluations import POLICY
-from benchmarks.finetuning import SEED, demonstrations, outcomes, tune
+from benchmarks.finetuning import SEED, demonstrations, outcomes, replay, tune
 
 NAME = "finetune-new-task"
 TITLE = "LoRA's gain over full fine-tuning's on families that the base never saw; cost and forgetting in the rows"
@@ -31,7 +31,7 @@ def run(base: Path = POLICY, new: Sequence[str] = NEW, sizes: Sequence[int] = SI
     for task in new:
         for size in sizes:
             for name, more in METHODS.items():
-                row, before, after = measure(base, task, max(sizes), size, name, more)
+                row, before, after = measure(base, task, size, name, more)
                 rows.append(row)
                 pairs.append((name, task, before, after))
     result = summarise(rows, pairs)
@@ -44,17 +44,17 @@ def run(base: Path = POLICY, new: Sequence[str] = NEW, sizes: Sequence[int] = SI
 
 
 def measure(
-    base: Path, task: str, collected: int, size: int, name: str, more: tuple[str, ...] = ()
+    base: Path, task: str, size: int, name: str, more: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], Outcomes, Outcomes]:
-    """One fine-tuning with the first ``size`` demonstrations: its row, and success before and after."""
+    """One fine-tuning with ``size`` demonstrations: its row, and success before and after."""
     from sim.task import load_suite
     from vla_agent.evaluation.statistics import wilson
     from vla_agent.finetuning.compare import judge
 
     old = tuple(load_suite("tabletop"))
-    data = demonstrations(task, collected, split=SPLIT)
+    data = demonstrations(task, size, split=SPLIT)
     method = "full" if name == "scratch" else name
-    tuned = tune(base, data, method, (*SETTINGS, f"data.episodes={size}", *more))
+    tuned = tune(base, data, method, (*SETTINGS, *more), replayed=replay())
     before, after = (_played(policy, task, old) for policy in (base, tuned.policy))
     result = judge(before, after, {"new": (task,), "old": old})
     fresh = result["new"]["tuned"]

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "runs" / "bench" / "finetuning"
 SEED = 5_000_000  # of the demonstrations: no evaluation and no training uses these scenes
 WORKERS = 2
+REPLAYED = 800  # episodes, of the seeds that the shipped policy was trained on
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,35 @@ def demonstrations(task: str, episodes: int, folder: Path = FOLDER, split: str =
     return out
 
 
-def tune(base: Path, data: Path, method: str, settings: tuple[str, ...], folder: Path = FOLDER) -> Tuned:
-    """Fine-tune as a process of its own, so that its memory can be told; a finished one is read from its folder."""
-    name = "-".join([base.name, data.name, method, *(s.split(".")[-1].replace("=", "") for s in settings)])
+def replay(folder: Path = FOLDER) -> Path:
+    """Demonstrations of the shipped policy's own training, to be mixed in so that it forgets less."""
+    out = folder / "data-tabletop"
+    if not (out / "meta" / "info.json").is_file():
+        words = ["collect", "--suite", "tabletop", "--episodes", str(REPLAYED), "--seed", "1000000", "-o", str(out)]
+        run_command([*words, "--workers", str(WORKERS), *(["--resume"] if Path(f"{out}.parts").exists() else [])])
+    return out
+
+
+def tune(
+    base: Path,
+    data: Path,
+    method: str,
+    settings: tuple[str, ...],
+    folder: Path = FOLDER,
+    replayed: Path | None = None,
+) -> Tuned:
+    """Fine-tune as a process of its own, so that its memory can be told; a finished one is read from its folder.
+
+    Args:
+        replayed: other demonstrations, from which every second sample is drawn.
+    """
+    mixed = [replayed.name] if replayed else []
+    name = "-".join([base.name, data.name, *mixed, method, *(s.split(".")[-1].replace("=", "") for s in settings)])
     out = folder / name
     record = out / "measured.json"
     if not record.is_file():
         words = ["finetune", str(base), "--data", str(data), "--adapter", method, "-o", str(out), "--resume"]
+        words += ["--data", str(replayed), "--weights", "1,1"] if replayed else []
         begun = time.monotonic()
         memory = run_command([*words, *(word for s in settings for word in ("--set", s))])
         counts = json.loads((out / "policy" / "training.json").read_text())["parameters"]

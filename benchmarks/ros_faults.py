@@ -98,7 +98,9 @@ def _delay(graph: Graph, began: float, patience: int = 20) -> float:
     period = graph.robot.period
     if not graph.wait(lambda: graph.stopped is True or graph.time > began + patience * period) or not graph.stopped:
         return math.inf
-    delay = (graph.stopped_at - began) / period
+    delay = round(
+        (graph.stopped_at - began) / period, 6
+    )  # times of the clock are floats: 2 periods are not 2.0000000000005
     return delay if _lasts(graph) else math.inf
 
 
