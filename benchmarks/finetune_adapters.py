@@ -24,6 +24,7 @@ def run(base: Path = POLICY, methods: tuple[str, ...] = ()) -> dict[str, Any]:
     from vla_agent.finetuning.recipe import METHODS
 
     wanted = methods or METHODS
+    new_task.train(base, ((TASK, DEMONSTRATIONS, method) for method in wanted))
     rows = [new_task.measure(base, TASK, DEMONSTRATIONS, method)[0] for method in wanted]
     return {
         "value": len(rows) / len(wanted),

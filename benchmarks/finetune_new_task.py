@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluations import POLICY
-from benchmarks.finetuning import SEED, demonstrations, outcomes, replay, tune
+from benchmarks.finetuning import SEED, WORKERS, Tuned, demonstrations, outcomes, replay, tune
 
 NAME = "finetune-new-task"
 TITLE = "LoRA's gain over full fine-tuning's on families that the base never saw; cost and forgetting in the rows"
@@ -17,8 +18,10 @@ BETTER = "higher"
 NEW = ("lift", "put_on_cabinet")
 SPLIT = "objects"  # every target is one of the (colour, shape) pairs that no training of the base showed
 SIZES = (10, 25, 50, 100)
-METHODS = {"lora": (), "full": (), "head": (), "scratch": ("from_scratch=true",)}
-SETTINGS = ("train.samples=20000",)
+METHODS = ("lora", "full", "head", "scratch")
+ALONE = "lora, no replay"  # every sample from the new family; at 50 demonstrations alone
+SETTINGS = ("train.samples=10000",)
+FULL = ()
 EPISODES, EPISODES_OLD = 50, 20  # of the new family; of each old one
 MOST_TRAINED, MOST_FORGOTTEN, LEAST_AT_50, MOST_OF_BASE = 0.05, 0.03, 0.70, 0.20
 
@@ -27,13 +30,15 @@ Outcomes = dict[tuple[str, int], bool]
 
 def run(base: Path = POLICY, new: Sequence[str] = NEW, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
     """Every method, size and family; trainings and episodes that are finished are not run again."""
+    wanted = [
+        (task, size, name) for task in new for size in sizes for name in (*METHODS, *([ALONE] if size == 50 else []))
+    ]
+    train(base, wanted)
     rows, pairs = [], []
-    for task in new:
-        for size in sizes:
-            for name, more in METHODS.items():
-                row, before, after = measure(base, task, size, name, more)
-                rows.append(row)
-                pairs.append((name, task, before, after))
+    for task, size, name in wanted:
+        row, before, after = measure(base, task, size, name)
+        rows.append(row)
+        pairs.append((name, task, before, after))
     result = summarise(rows, pairs)
     return {
         "n": EPISODES * len(new),
@@ -43,19 +48,36 @@ def run(base: Path = POLICY, new: Sequence[str] = NEW, sizes: Sequence[int] = SI
     }
 
 
-def measure(
-    base: Path, task: str, size: int, name: str, more: tuple[str, ...] = ()
-) -> tuple[dict[str, Any], Outcomes, Outcomes]:
-    """One fine-tuning with ``size`` demonstrations: its row, and success before and after."""
+def train(base: Path, wanted: Iterable[tuple[str, int, str]]) -> None:
+    """Run the fine-tunings (family, demonstrations, method as in `measure`), one a core; finished ones are kept."""
+    wanted = list(wanted)
+    for task, size, _ in wanted:
+        demonstrations(task, size, split=SPLIT)
+    replay()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(lambda one: tuned(base, *one), wanted))
+
+
+def tuned(base: Path, task: str, size: int, name: str) -> Tuned:
+    """One fine-tuning, on one thread."""
+    method = {"scratch": "full", ALONE: "lora"}.get(name, name)
+    more = {"scratch": ("from_scratch=true",), "full": FULL}.get(name, ())
+    data, replayed = demonstrations(task, size, split=SPLIT), None if name == ALONE else replay()
+    return tune(base, data, method, (*SETTINGS, *more), replayed=replayed)
+
+
+def measure(base: Path, task: str, size: int, name: str) -> tuple[dict[str, Any], Outcomes, Outcomes]:
+    """One fine-tuning with ``size`` demonstrations: its row, and success before and after.
+
+    Args:
+        name: an adapter's method, ``scratch`` or `ALONE`.
+    """
     from sim.task import load_suite
     from vla_agent.evaluation.statistics import wilson
     from vla_agent.finetuning.compare import judge
 
-    old = tuple(load_suite("tabletop"))
-    data = demonstrations(task, size, split=SPLIT)
-    method = "full" if name == "scratch" else name
-    tuned = tune(base, data, method, (*SETTINGS, *more), replayed=replay())
-    before, after = (_played(policy, task, old) for policy in (base, tuned.policy))
+    old, done = tuple(load_suite("tabletop")), tuned(base, task, size, name)
+    before, after = (_played(policy, task, old) for policy in (base, done.policy))
     result = judge(before, after, {"new": (task,), "old": old})
     fresh = result["new"]["tuned"]
     low, high = wilson(fresh["k"], fresh["n"])
@@ -70,11 +92,11 @@ def measure(
         "old": result["old"]["difference"]["difference"],
         "old low": result["old"]["difference"]["interval"][0],
         "old high": result["old"]["difference"]["interval"][1],
-        "trained": tuned.trained,
-        "share": tuned.trained / tuned.in_all,
-        "seconds": tuned.seconds,
-        "MiB": tuned.memory_mib,
-        "kB": tuned.adapter_kb,
+        "trained": done.trained,
+        "share": done.trained / tuned.in_all,
+        "seconds": done.seconds,
+        "MiB": done.memory_mib,
+        "kB": done.adapter_kb,
     }
     return row, before, after
 
@@ -87,8 +109,8 @@ def summarise(rows: list[dict[str, Any]], pairs: list[tuple[str, str, Outcomes, 
     """LoRA's gain over full's, its interval, and which of the other targets are missed.
 
     Both gains are means over families, sizes and scenes; forgetting is LoRA's mean over its
-    fine-tunings.  Intervals
-    come from a bootstrap over scenes (family and seed), each drawn with its outcomes of all methods and sizes.
+    fine-tunings.  Intervals come from a bootstrap over scenes (family and seed), each drawn with its outcomes of all
+    methods and sizes.
     """
     import numpy as np
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ class Tuned:
     """A finished fine-tuning and what it cost."""
 
     policy: str
-    seconds: float
+    seconds: float  # of the training alone, on one thread
     memory_mib: float
     trained: int
     in_all: int
@@ -67,30 +66,32 @@ def tune(
         replayed: other demonstrations, from which every second sample is drawn.
     """
     mixed = [replayed.name] if replayed else []
-    name = "-".join([base.name, data.name, *mixed, method, *(s.split(".")[-1].replace("=", "") for s in settings)])
+    name = "-".join([base.name, data.name, *mixed, method, *(s.split(".", 1)[-1].replace("=", "") for s in settings)])
     out = folder / name
     record = out / "measured.json"
     if not record.is_file():
         words = ["finetune", str(base), "--data", str(data), "--adapter", method, "-o", str(out), "--resume"]
         words += ["--data", str(replayed), "--weights", "1,1"] if replayed else []
-        begun = time.monotonic()
-        memory = run_command([*words, *(word for s in settings for word in ("--set", s))])
-        counts = json.loads((out / "policy" / "training.json").read_text())["parameters"]
+        memory = run_command([*words, *(word for s in settings for word in ("--set", s))], OMP_NUM_THREADS="1")
+        told = json.loads((out / "policy" / "training.json").read_text())
         size = sum(f.stat().st_size for f in (out / "adapter").rglob("*")) / 1e3
-        measured = Tuned(str(out / "policy"), round(time.monotonic() - begun, 1), memory, **counts, adapter_kb=size)
+        measured = Tuned(str(out / "policy"), told["seconds"]["tune"], memory, **told["parameters"], adapter_kb=size)
         aside = record.with_suffix(".part")
         aside.write_text(json.dumps(asdict(measured), indent=2) + "\n")
         aside.replace(record)
     return Tuned(**json.loads(record.read_text()))
 
 
-def run_command(words: list[str]) -> float:
+def run_command(words: list[str], **environment: str) -> float:
     """Run ``vla-agent`` and give its peak memory in MiB.
+
+    Args:
+        environment: variables beside those of this process.
 
     Raises:
         VlaAgentError: it failed.
     """
-    process = subprocess.Popen([sys.executable, "-m", "vla_agent", *words], cwd=ROOT)
+    process = subprocess.Popen([sys.executable, "-m", "vla_agent", *words], cwd=ROOT, env=os.environ | environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
