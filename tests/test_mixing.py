@@ -15,6 +15,7 @@ from vla_agent.data.episode import Episode, encode
 from vla_agent.data.lerobot_writer import write_dataset as write
 from vla_agent.errors import ContractError, DatasetError, OptionError, RecipeError
 from vla_agent.finetuning.attach import attach
+from vla_agent.finetuning.compare import families
 from vla_agent.finetuning.mixing import Mixture
 from vla_agent.finetuning.parts import PARTS, part_of
 from vla_agent.finetuning.recipe import METHODS, Adapter, Tune, load_finetune, make_finetune
@@ -136,6 +137,24 @@ def test_demonstrations_without_annotations_can_be_learned_from(good, tmp_path):
     assert rows[-1]["denoise"] > 0 and all(rows[-1][k] == 0 for k in ("map", "point", "seen", "locate"))
     with pytest.raises(DatasetError, match="lack columns"):
         load_demonstrations((str(plain),), 8)
+
+
+def test_what_is_replayed_counts_as_old(good, tmp_path):
+    contract = good.contract
+    columns = {
+        name: np.zeros((3, f["shape"][0]), np.float32)
+        for name, f in schema.vector_features(contract, annotations=False).items()
+    }
+    images = {c.name: np.zeros((3, c.height, c.width, 3), np.uint8) for c in contract.cameras}
+
+    def shown(family):
+        episode = Episode("do it", columns, images, {"family": family, "seed": 0})
+        return str(write(tmp_path / family, contract, [encode(episode, "images", 20)], "images"))
+
+    folders = [shown("lift"), shown("stack")]
+    groups = families(recipe(good, {"demonstrations": folders}))
+    assert groups["new"] == ("lift",) and "stack" in groups["old"] and len(groups["old"]) == 10
+    assert families(recipe(good, {"demonstrations": folders}, "compare.new=[stack]"))["new"] == ("stack",)
 
 
 def test_lora_by_default_trains_at_most_a_twentieth_of_the_shipped_policy():

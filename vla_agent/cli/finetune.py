@@ -24,9 +24,10 @@ examples:
   vla-agent finetune policies/tabletop-nano --data datasets/stack -o runs/stack --compare 20
   vla-agent finetune policies/tabletop-nano --data datasets/stack -o runs/head \\
       --set adapter.vision=0 --set adapter.language=0 --set adapter.head=full --set train.samples=50000
-  vla-agent finetune policies/finetune-lora.yaml -o runs/stack --set robust.wise=0.7
-  vla-agent finetune policies/tabletop-nano --data datasets/stack --data datasets/old --weights 3,1 -o runs/stack
-  accelerate launch --multi_gpu --num_processes 2 -m vla_agent finetune policies/finetune-lora.yaml -o runs/stack
+  vla-agent finetune policies/finetune-lora.yaml -o runs/lift --set robust.wise=0.7
+  vla-agent finetune policies/tabletop-nano --data datasets/lift --data datasets/tabletop --weights 1,1 -o runs/lift
+      every second sample from what it knows already, so that it does not forget it
+  accelerate launch --multi_gpu --num_processes 2 -m vla_agent finetune policies/finetune-lora.yaml -o runs/lift
   Ctrl-C stops cleanly; the same command with --resume goes on.
 
 settings: train.samples, train.batch, train.learning_rate, train.accumulate, train.precision, train.checkpointing,

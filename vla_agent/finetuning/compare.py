@@ -21,6 +21,8 @@ GROUPS = ("new", "old")
 def families(recipe: FineTune) -> dict[str, tuple[str, ...]]:
     """Task families by group: those that were learned and those that must not be forgotten.
 
+    Left out, the first are those of the first folder of demonstrations: others may be there to be remembered.
+
     Raises:
         RecipeError: the demonstrations do not say which family they show, and the recipe does not either.
         TaskError: a family that is not of the suite.
@@ -29,7 +31,7 @@ def families(recipe: FineTune) -> dict[str, tuple[str, ...]]:
 
     new = recipe.compare.new
     if not new:
-        shown = [e.origin.get("family") for d in recipe.data.demonstrations for e in load_dataset(d).episodes]
+        shown = [e.origin.get("family") for e in load_dataset(recipe.data.demonstrations[0]).episodes]
         new = tuple(sorted({name for name in shown if name}))
     if not new:
         raise RecipeError(

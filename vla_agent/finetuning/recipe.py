@@ -117,7 +117,9 @@ class Compare(Strict):
     episodes: int = Field(0, ge=0, description="a family and policy; 0 leaves it out")
     seed: int = Field(0, ge=0)
     workers: int = Field(1, ge=1)
-    new: tuple[str, ...] = Field((), description="families that were learned; empty: those of the demonstrations")
+    new: tuple[str, ...] = Field(
+        (), description="families that were learned; empty: those of the first folder of demonstrations"
+    )
     old: tuple[str, ...] = Field((), description="families that must not be forgotten; empty: all others of the suite")
     suite: str = "tabletop"
 
