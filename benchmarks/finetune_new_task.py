@@ -93,7 +93,7 @@ def measure(base: Path, task: str, size: int, name: str) -> tuple[dict[str, Any]
         "old low": result["old"]["difference"]["interval"][0],
         "old high": result["old"]["difference"]["interval"][1],
         "trained": done.trained,
-        "share": done.trained / tuned.in_all,
+        "share": done.trained / done.in_all,
         "seconds": done.seconds,
         "MiB": done.memory_mib,
         "kB": done.adapter_kb,

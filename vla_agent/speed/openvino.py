@@ -13,6 +13,8 @@ A pretrained vision-language model:
 
 Products are in fp32, so that chunks differ from PyTorch's by rounding alone; where that is asked for, in bf16, or in
 int8: weights with one scale a row, what they are multiplied with rounded as it comes, :data:`GROUP` numbers to a scale.
+Beside int8, the rest of a pretrained model is in bf16; that of the small backbone and its head stays in fp32: they
+compute with places in numbers, of which bf16 keeps eight bits (`policy-quantised` measures what that costs).
 """
 
 from __future__ import annotations
@@ -202,7 +204,8 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
     """The graphs of a policy as it is now, in some ten seconds; later changes of its weights do not reach them.
 
     Args:
-        precision: of the products: empty for fp32; ``bf16``; or ``int8``, and the rest in bf16 where there is that.
+        precision: of the products: empty for fp32; ``bf16``; or ``int8``, and the rest of a pretrained model in bf16
+            where there is that.
 
     Raises:
         OptionError: OpenVINO is not installed, the policy is of another kind, on a GPU or quantised, or the processor
@@ -219,7 +222,8 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
         if isinstance(backbone, Backbone):
             assert isinstance(images, Tensor), "a PointingVLM's pictures have one size"
             words = backbone.model.config.max_text_length
-            look = _Perceiving(_compile(_Perceive(backbone), [(images, *_padded(texts[0], words))], precision), words)
+            perceive = _compile(_Perceive(backbone), [(images, *_padded(texts[0], words))], precision, exact=True)
+            look = _Perceiving(perceive, words)
             hidden = torch.zeros(1, backbone(images, texts[0]).hidden.shape[1], backbone.feature_dim)
             conditions = [(hidden, torch.zeros(1, backbone.geometry_dim))]
         else:
@@ -229,7 +233,7 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
             conditions = [tuple(look(images, text)[name] for name in ("hidden", "mask")) for text in texts]
             _put_into_graphs(backbone, images, read, precision)
         examples = [(hidden, state, given, noise) for hidden, given in conditions]
-        denoise = _compile(_Denoise(head), examples, precision)
+        denoise = _compile(_Denoise(head), examples, precision, exact=isinstance(backbone, Backbone))
     return Engine(look, denoise, (contract.chunk_length, contract.action_dim))
 
 
@@ -284,8 +288,12 @@ def has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _compile(module: nn.Module, examples: Sequence[Sequence[Tensor]], precision: str) -> Graph:
-    """The module as a graph for inputs of the examples' shapes; where these differ, of any size."""
+def _compile(module: nn.Module, examples: Sequence[Sequence[Tensor]], precision: str, exact: bool = False) -> Graph:
+    """The module as a graph for inputs of the examples' shapes; where these differ, of any size.
+
+    Args:
+        exact: what ``int8`` does not round stays in fp32.
+    """
     import openvino
 
     with warnings.catch_warnings():
@@ -301,7 +309,9 @@ def _compile(module: nn.Module, examples: Sequence[Sequence[Tensor]], precision:
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": "bf16" if precision and has_bf16() else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16"
+        if precision and has_bf16() and not (exact and precision == "int8")
+        else "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP if precision == "int8" else 0,
     }
     return Graph(openvino.Core().compile_model(model, "CPU", settings))
