@@ -82,6 +82,9 @@ class Graph:
         from rclpy.executors import SingleThreadedExecutor  # that on events does not bear clients that come and go
         from rclpy.signals import SignalHandlerOptions
 
+        from vla_agent.nodes.priority import stay_resident
+
+        stay_resident()  # as the nodes do: what measures them must not wait for the disk either
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self.node: Any = rclpy.create_node("graph_listener")
         self._listen()

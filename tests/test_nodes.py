@@ -67,6 +67,20 @@ print(allowed, kinds == [os.SCHED_FIFO, os.SCHED_FIFO, os.SCHED_OTHER], int(chil
     assert said in (["True"] * 3, ["False", "False", "True"])
 
 
+def test_a_process_that_stays_in_memory_has_locked_what_it_touched():
+    """Where the system allows it; a process of its own, so that the tests' own stays as it is."""
+    code = """
+from pathlib import Path
+from vla_agent.nodes.priority import stay_resident
+allowed = stay_resident()
+touched = bytearray(50_000_000)
+locked = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmLck"))
+print(allowed, int(locked.split()[1]) > 50_000)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert said in (["True", "True"], ["False", "False"])
+
+
 def test_each_graph_has_its_launch_file():
     for graph in GRAPHS:
         tree = ast.parse((ROOT / "launch" / f"{graph}.launch.py").read_text())

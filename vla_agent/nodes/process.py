@@ -18,7 +18,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
 from vla_agent.errors import VlaAgentError
-from vla_agent.nodes.priority import LEVEL, promote, stay_awake
+from vla_agent.nodes.priority import LEVEL, promote, stay_awake, stay_resident
 from vla_agent.nodes.start import STOP
 from vla_agent.robot import Robot, load_robot
 
@@ -63,7 +63,8 @@ def make_prompt(node: Any, before: int = 0) -> None:
     if bool(node.declare_parameter("real_time", True).value):
         scheduling = "real-time" if promote(LEVEL - before) else "ordinary (more is not allowed)"
         sleep = "stay awake" if stay_awake() else "may sleep"
-        node.get_logger().info(f"scheduling: {scheduling}; processors {sleep}")
+        memory = "stays" if stay_resident() else "may be paged out"
+        node.get_logger().info(f"scheduling: {scheduling}; processors {sleep}; memory {memory}")
         sys.setswitchinterval(SWITCH)
 
 
