@@ -132,7 +132,7 @@ def summarise(rows: list[dict[str, Any]], pairs: list[tuple[str, str, Outcomes, 
     forgotten = old.mean(axis=1)
     spread = forgotten[rng.integers(len(forgotten), size=(10_000, len(forgotten)))].mean(axis=1)
     value = float(lora.mean() / full.mean())
-    lost, least, most = (-100 * float(v) for v in (forgotten.mean(), *np.quantile(spread, (0.975, 0.025))))
+    lost, least, most = (0.0 - 100 * float(v) for v in (forgotten.mean(), *np.quantile(spread, (0.975, 0.025))))
     of_lora = [r for r in rows if r["method"] == "lora"]
     trained, has = max(r["share"] for r in of_lora), max(r["base"] for r in rows)
     at_50 = [r["success"] for r in of_lora if r["demonstrations"] == 50]
