@@ -63,7 +63,7 @@ def train(base: Path, wanted: Iterable[tuple[str, int, str]]) -> None:
 def tuned(base: Path, task: str, size: int, name: str) -> Tuned:
     """One fine-tuning, on one thread."""
     method = {"scratch": "full", ALONE: "lora"}.get(name, name)
-    more = ("from_scratch=true",) if name == "scratch" else ()
+    more: tuple[str, ...] = ("from_scratch=true",) if name == "scratch" else ()
     more += (f"train.learning_rate={RATES[name]}",) if name in RATES else ()
     data, replayed = demonstrations(task, size, split=SPLIT), None if name == ALONE else replay()
     return tune(base, data, method, (*SETTINGS, *more), replayed=replayed)
