@@ -141,15 +141,13 @@ def _policy(graph: Graph, policy: Swing, fault: str) -> float:
 def _flood(graph: Graph) -> float:
     from std_msgs.msg import String
 
-    """To the end of the stream with the first of them, upon which the robot rests; a latched stop must follow."""
     graph.require_motion()
     began = graph.time
     flood = threading.Thread(target=_say, args=(graph, [String(data=f"task {k}") for k in range(FLOOD)]))
     flood.start()
     delay = _delay(graph, began)
     flood.join()
-    ends = [(t - began) / graph.robot.period for t in graph.ended if t >= began]
-    return min([delay, *ends]) if math.isfinite(delay) else delay
+    return delay
 
 
 def _say(graph: Graph, texts: list[Any]) -> None:

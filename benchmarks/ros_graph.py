@@ -67,7 +67,6 @@ class Graph:
         self.arrivals: list[float] = []
         self.written: list[float] = []
         self.acted: list[Acted] = []
-        self.ended: list[float] = []  # when the policy node ended its stream, upon which the robot rests
         self.diagnostics: dict[str, dict[str, str]] = {}
         self.stopped: bool | None = None
         self.stopped_at = 0.0
@@ -146,9 +145,7 @@ class Graph:
         self.states.append((self.time, np.array(message.position)[: len(self.robot.joints)]))
 
     def _action(self, message: Any) -> None:
-        if not message.points:
-            self.ended.append(self.time)
-        else:
+        if message.points:
             stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
             self.acted.append(Acted(self.time, time.perf_counter(), stamp, np.array(message.points[0].positions)))
 

@@ -43,7 +43,7 @@ BESIDE = (0.04, 0.17)  # least and largest distance between centres, metres
 BESIDE_SPOT = 0.10  # where `place: {beside: ...}` puts a thing, metres from the reference
 LOW = 0.10  # a thing lies in a container when its centre is lower than this over the floor, metres
 LIFTED = 0.25  # centre height from which a thing in the gripper counts as lifted, metres; experts carry lower
-CABINET_HEIGHT = 0.09  # of its top over the table, metres
+CABINET_HEIGHT, CABINET_HALF = 0.09, (0.066, 0.070)  # of the cabinet's upper side: over the table; half extents
 ON_TABLE = 0.11  # centre height under which a thing can stand on the table, metres
 
 
@@ -265,7 +265,7 @@ class SceneView:
         return self.scene.drawer_open
 
     def cabinet_top(self) -> tuple[np.ndarray, tuple[float, float]]:
-        return np.array([*self.scene.cabinet_xy, CABINET_HEIGHT]), (0.066, 0.070)
+        return np.array([*self.scene.cabinet_xy, CABINET_HEIGHT]), CABINET_HALF
 
     def button_pressed(self, colour: str) -> bool:
         return False

@@ -16,6 +16,7 @@ from sim.cameras import Cameras
 from sim.control import ACTION_LIMITS, Controller
 from sim.model import ARM_JOINTS, Catalogue, build_model
 from sim.objects import half_extents
+from sim.predicates import CABINET_HALF, CABINET_HEIGHT
 from sim.scene import COLOURS, MAX_OBJECTS, Object, Scene, Start, Zone
 from vla_agent.errors import OptionError
 
@@ -29,7 +30,6 @@ DRAWER_FLOOR = 0.006
 DRAWER_HALF = (0.061, 0.055)  # inside the walls
 DRAWER_CENTRE = 0.004  # of the floor, along x from the drawer body
 DRAWER_TRAVEL = 0.13
-CABINET_HEIGHT, CABINET_HALF = 0.09, (0.066, 0.070)
 FIXTURES = ("table", "tray", "drawer", "cabinet", "gripper", "button")
 
 
