@@ -82,22 +82,25 @@ def test_the_emergency_stop_nan_and_silence_hold_and_sigterm_says_goodbye(tmp_pa
     with Graph(tmp_path, without=("policy_node",), real_time_factor=PACE) as graph:
         assert graph.wait(lambda: len(graph.states) > 2 and graph.stopped is False)
         hand = Hand(graph)
-        for stop, reasons in (
-            (lambda: graph.call("safety/estop"), ("e-stop", "command")),
-            (lambda: hand.drive(FORWARD * np.nan, 1), ("nan", "command")),
-            (lambda: None, ("command",)),
-        ):  # where this process is late, the silence that stops comes before what it was about to do
-            hand.start()
-            stop()
-            assert graph.wait(lambda: graph.stopped is True), reasons
-            assert graph.wait(graph.rests)
-            hand.drive(FORWARD, 3)
-            assert graph.stopped, "commands alone must not resume"
-            done = graph.wait(lambda: graph.call("safety/reset")[0])
-            assert done and graph.wait(lambda: graph.stopped is False)
-            assert graph.wait(lambda: graph.diagnostics["safety_node"]["message"] == "idle")
-            told = graph.diagnostics["safety_node"]
-            assert any(reason in told["last stop"] for reason in reasons), told
+        for stop, word in (
+            (lambda: graph.call("safety/estop"), "e-stop"),
+            (lambda: hand.drive(FORWARD * np.nan, 1), "nan"),
+            (lambda: None, "command"),
+        ):
+            for _attempt in range(3):  # where this process is late, its silence stops first: then once more
+                hand.start()
+                stop()
+                assert graph.wait(lambda: graph.stopped is True), word
+                assert graph.wait(graph.rests)
+                hand.drive(FORWARD, 3)
+                assert graph.stopped, "commands alone must not resume"
+                done = graph.wait(lambda: graph.call("safety/reset")[0])
+                assert done and graph.wait(lambda: graph.stopped is False)
+                assert graph.wait(lambda: graph.diagnostics["safety_node"]["message"] == "idle")
+                told = graph.diagnostics["safety_node"]
+                if word in told["last stop"]:
+                    break
+            assert word in told["last stop"]
             assert {"commands Hz", "camera to command p99 ms"} < told.keys()
             assert "commands Hz" in graph.diagnostics["controller_node"]
         hand.start()
