@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.baddata.good import write_all
 from vla_agent.cli import main
 from vla_agent.data.convert import convert
 from vla_agent.data.lerobot_reader import load
@@ -336,11 +337,118 @@ def test_wrong_hdf5_files_are_named(tmp_path):
     refused(replace("obs/agentview_rgb", np.zeros((8, 32, 32, 3), np.float32)), "uint8")
 
 
+LEROBOT = {
+    "format": "lerobot",
+    "control_hz": 20,
+    "storage": "images",
+    "cameras": [{"name": "top", "at": "observation.images.front", "height": 48, "width": 48}],
+    "state": [
+        {"name": "joint_position", "at": "observation.state", "pick": [f"joint_position.{k}" for k in range(7)]}
+        | {"unit": "rad"},
+        {"name": "ee_position", "at": "observation.state", "pick": [0, 1, 2], "unit": "m", "frame": "base"},
+    ],
+    "action": [
+        {"name": "ee_translation", "at": "observation.state", "pick": [f"ee_position.{k}" for k in range(3)]}
+        | {"delta": "next", "unit": "m per period", "frame": "base"},
+        {"name": "gripper", "at": "action", "pick": ["gripper"], "scale": -1, "offset": 1, "unit": "1"},
+    ],
+    "instruction": {"own": True},
+}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Datasets of another program: in both versions, without a contract."""
+    from sim.env import tabletop_contract
+
+    folders = write_all(tmp_path_factory.mktemp("recorded"), tabletop_contract())
+    for folder in folders.values():
+        (folder / "meta" / "contract.json").unlink()
+    return folders
+
+
+def lerobot_mapping(folder, **changes):
+    path = folder / "lerobot.yaml"
+    YAML().dump(json.loads(json.dumps(LEROBOT | changes)), path)
+    return path
+
+
+@pytest.mark.parametrize("layout", ["v3.0 images", "v2.1 video"])
+def test_a_dataset_of_another_program_gets_a_contract(layout, recorded, tmp_path):
+    source = load(recorded[layout])
+    with pytest.raises(DatasetError, match="says nothing of cameras") as caught:
+        _ = source.contract
+    assert "vla-agent data convert" in caught.value.remedy
+    file = lerobot_mapping(tmp_path)
+    report = convert(recorded[layout], file, tmp_path / "made")
+    made = load(tmp_path / "made")
+    assert made.contract == load_mapping(file).contract() and made.tasks == source.tasks
+    assert [e["frames"] for e in report["episodes"]] == [e.length - 1 for e in source.episodes], "no next for the last"
+    was, now = source.arrays(), made.arrays()
+    for old, new in zip(source.episodes, made.episodes, strict=True):
+        place, joints = was["observation.state"][:, :3], was["observation.state"][:, 10:17]
+        kept = slice(old.start, old.stop - 1)
+        got = slice(new.start, new.stop)
+        np.testing.assert_array_equal(now["observation.state"][got], np.hstack([joints, place])[kept])
+        moved = place[old.start + 1 : old.stop] - place[kept]
+        np.testing.assert_allclose(now["action"][got, :3], moved, atol=1e-6)
+        np.testing.assert_array_equal(now["action"][got, 3], 1 - was["action"][kept, 6])
+    old, new = source.frames("front", [31])[0], made.frames("top", [30])[0]
+    np.testing.assert_allclose(new.mean((0, 1)), old.mean((0, 1)), atol=0.6)
+    assert new.shape == (48, 48, 3)
+
+
+def test_a_dataset_that_the_mapping_does_not_fit_is_named(recorded, tmp_path):
+    def refused(**changes):
+        with pytest.raises(DatasetError) as caught:
+            convert(recorded["v3.0 images"], lerobot_mapping(tmp_path, **changes), tmp_path / "out")
+        assert caught.value.remedy and caught.value.expected and not (tmp_path / "out").exists()
+        return caught.value
+
+    camera, (joints, place), (_, grip) = LEROBOT["cameras"][0], LEROBOT["state"], LEROBOT["action"]
+    assert "control_hz: 20" in refused(control_hz=30).remedy
+    assert "observation.images.wrist" in refused(cameras=[camera | {"at": "observation.images.top"}]).found
+    assert refused(cameras=[camera | {"at": "action"}]).key == "action"
+    assert refused(state=[joints | {"at": "observation.joints"}]).key == "observation.joints"
+    name = refused(action=[grip | {"pick": ["jaw"]}])
+    assert name.key == "action: jaw" and "6 gripper" in name.found
+    assert refused(action=[grip | {"pick": [7]}]).key == "action: 7"
+    assert refused(success={"dataset": "next.success"}).key == "next.success"
+    assert "a state does not know" in refused(state=[place | {"delta": "next"}]).found
+    assert "'own' is not for format: bag" in refused(format="bag").found
+    with pytest.raises(DatasetError, match="nothing to convert"):
+        convert(tmp_path, lerobot_mapping(tmp_path), tmp_path / "out")
+
+
+def test_turns_and_joints_become_deltas():
+    from scipy.spatial.transform import Rotation
+
+    from vla_agent.data.mapping import FieldSource
+    from vla_agent.data.vectors import field_values
+
+    more = {"at": "x", "unit": "rad per period", "frame": "base", "delta": "next", "rotation": "rotation vector"}
+    turns = Rotation.from_rotvec(np.random.default_rng(0).normal(size=(5, 3)))
+    absolute = FieldSource(name="ee_rotation", pick=(0, 1, 2, 3), convert="quaternion_xyzw", **more)
+    steps = Rotation.from_rotvec(field_values(absolute, turns.as_quat(), None, "here"))
+    np.testing.assert_allclose((steps * turns[:-1]).as_matrix(), turns[1:].as_matrix(), atol=1e-6)
+
+    def forward(joints):
+        return np.append(joints, 0.0), np.array([1.0, 0, 0, 0])
+
+    degrees = FieldSource(
+        name="t", at="x", pick=(0, 1), convert="forward_position", scale=np.pi / 180, delta="next", unit="m"
+    )
+    moved = field_values(degrees, np.array([[0.0, 90.0], [180.0, 0.0]]), forward, "here")
+    np.testing.assert_allclose(moved, [[np.pi, -np.pi / 2, 0]], atol=1e-6)
+    with pytest.raises(ValueError, match="needs rotation: rotation vector"):
+        FieldSource(**(absolute.model_dump() | {"rotation": "matrix columns 1, 2"}))
+
+
 def test_every_example_is_valid_and_the_recorders_is_the_simulators_contract():
     from sim.env import tabletop_contract
 
     made = {path.stem: load_mapping(path) for path in sorted(CONFIG.glob("*.yaml"))}
-    assert {m.format for m in made.values()} == {"bag", "hdf5"}
+    assert {m.format for m in made.values()} == {"bag", "hdf5", "lerobot"}
     assert made["recorder"].contract() == tabletop_contract()
 
 

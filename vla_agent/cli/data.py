@@ -22,8 +22,8 @@ validate   everything that is wrong: missing frames, time stamps that drift, NaN
            cameras, blank or frozen pictures, empty instructions, stale statistics; each with episode, frame and remedy
 stats      minimum, mean, maximum and quantiles of states and actions, computed from the values themselves
 view       a page with film strips and action plots, the findings beside their episodes
-convert    ROS 2 bags (MCAP, SQLite) or HDF5 files (robomimic, LIBERO) to a dataset, through one mapping file that says
-           which topic becomes what; tells what was dropped and where gaps are
+convert    ROS 2 bags (MCAP, SQLite), HDF5 files (robomimic, LIBERO) or LeRobotDatasets of other programs to a dataset
+           that can be trained on, through one mapping file that says what becomes what; tells what was dropped
 """
 EPILOG = """\
 examples:
@@ -34,6 +34,7 @@ examples:
   vla-agent data view datasets/mine -o mine.html --episodes 0-9,42
   vla-agent data convert recordings --mapping config/data/recorder.yaml -o datasets/mine
   vla-agent data convert libero_spatial --mapping config/data/libero.yaml -o datasets/libero
+  vla-agent data convert my_so101 --mapping config/data/lerobot_so101.yaml -o datasets/so101
 
 next: vla-agent finetune POLICY --data datasets/mine -o runs/mine
 exit codes: 0 nothing wrong (warnings do not count), 1 findings, 2 no dataset, or bad input
@@ -47,7 +48,9 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("data", help="look at a dataset", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("action", metavar="ACTION", choices=ACTIONS, help="see above")
     parser.add_argument(
-        "directory", metavar="DIR", help="a LeRobotDataset folder; convert: a bag, an HDF5 file, or a folder of them"
+        "directory",
+        metavar="DIR",
+        help="a LeRobotDataset folder; convert: a bag, an HDF5 file, a LeRobotDataset, or a folder of them",
     )
     parser.add_argument(
         "-o", "--out", metavar="FILE", help="view: the page (default: NAME.html); convert: the dataset's folder"

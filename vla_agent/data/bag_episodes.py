@@ -13,7 +13,7 @@ from vla_agent.data.bags import BagContent, parts_of, read_bag, read_pictures
 from vla_agent.data.episode import Episode
 from vla_agent.data.mapping import FieldSource, Mapping
 from vla_agent.data.synchronise import longest_stretch, match, periods
-from vla_agent.data.vectors import Forward, field_values
+from vla_agent.data.vectors import Forward, field_values, vectors
 from vla_agent.errors import DatasetError
 
 Outcome = tuple[Episode | None, dict[str, Any]]  # an episode, or None where it is left out; and its report
@@ -132,12 +132,12 @@ def _episode(
     task = _instruction(path, content, mapping, span[1])
     picked = {name: content.series[name].order[m.index[kept]] for name, m in matched.items()}
     pictures = read_pictures(path, mapping.cameras, {c.name: picked["cameras", c.name] for c in mapping.cameras})
-    columns = {}
-    for column, part in ((schema.STATE, "state"), (schema.ACTION, "action")):
-        fields: tuple[FieldSource, ...] = getattr(mapping, part)
-        columns[column] = np.concatenate(
-            [_values(path, content, f, part, matched[part, f.name].index[kept], forward) for f in fields], axis=1
-        )
+    columns, pictures = vectors(
+        mapping,
+        lambda part, field: _values(path, content, field, part, matched[part, field.name].index[kept], forward),
+        pictures,
+    )
+    report["frames"] = len(columns[schema.ACTION])
     origin = {"source": path.name, "number": report["number"]}
     return Episode(task, columns, pictures, origin), report | {"instruction": task}
 

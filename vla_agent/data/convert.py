@@ -1,4 +1,4 @@
-"""Recordings of other programs to a LeRobotDataset v3.0: ROS 2 bags and HDF5 files through one mapping file."""
+"""Recordings of other programs to a LeRobotDataset v3.0: bags, HDF5 files, LeRobotDatasets, by one mapping file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from vla_agent.data.bag_episodes import bag_episodes
 from vla_agent.data.bags import find_bags
 from vla_agent.data.episode import EncodedEpisode, encode
 from vla_agent.data.hdf5_episodes import find_files, hdf5_episodes
+from vla_agent.data.lerobot_episodes import find_datasets, lerobot_episodes
 from vla_agent.data.lerobot_writer import refuse_existing, write_dataset
 from vla_agent.data.mapping import Mapping, load_mapping
 from vla_agent.data.vectors import Forward
 from vla_agent.errors import DatasetError
 
-READERS = {"bag": (find_bags, bag_episodes), "hdf5": (find_files, hdf5_episodes)}
+READERS = {
+    "bag": (find_bags, bag_episodes),
+    "hdf5": (find_files, hdf5_episodes),
+    "lerobot": (find_datasets, lerobot_episodes),
+}
+SOUGHT = {
+    "bag": "a bag, or a folder of bags",
+    "hdf5": "an .hdf5 file, or a folder of them",
+    "lerobot": "a LeRobotDataset's folder, or a folder of them",
+}
 
 
 def convert(
@@ -28,7 +38,7 @@ def convert(
     """Convert a recording, or a folder of them; the dataset's folder appears when it is whole.
 
     Args:
-        place: a bag, an HDF5 file, or a folder of one kind.
+        place: a bag, an HDF5 file, a LeRobotDataset, or a folder of one kind.
         told: called with each episode's report when it is done.
 
     Returns:
@@ -47,7 +57,7 @@ def convert(
             "there is nothing to convert",
             file=place,
             key=f"format: {mapping.format}",
-            expected="a bag, or a folder of bags" if mapping.format == "bag" else "an .hdf5 file, or a folder of them",
+            expected=SOUGHT[mapping.format],
             found="no such path" if not place.exists() else "none",
             remedy="check the path and the mapping's format",
         )

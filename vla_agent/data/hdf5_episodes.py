@@ -13,7 +13,7 @@ import numpy as np
 from vla_agent.data import schema
 from vla_agent.data.episode import Episode
 from vla_agent.data.mapping import CameraSource, FieldSource, Mapping
-from vla_agent.data.vectors import Forward, field_values
+from vla_agent.data.vectors import Forward, field_values, vectors
 from vla_agent.errors import DatasetError
 from vla_agent.runtime.camera import fit
 
@@ -75,16 +75,12 @@ def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forwar
     report: dict[str, Any] = {"from": f"{path.name}/{name}", "success": _success(path, group, mapping)}
     if mapping.keep == "success" and not report["success"]:
         return None, report | {"left_out": "no success"}
-    columns = {
-        column: np.concatenate([_field(path, group, f, forward) for f in fields], axis=1)
-        for column, fields in ((schema.STATE, mapping.state), (schema.ACTION, mapping.action))
-        if _same_length(path, group, fields)
-    }
-    length = len(columns[schema.ACTION])
+    length = _same_length(path, group, mapping.sources)
     if length < mapping.shortest:
         return None, report | {"frames": length, "left_out": f"only {length} frames"}
     images = {c.name: _film(path, group, c) for c in mapping.cameras}
-    _same_length(path, group, mapping.sources)
+    columns, images = vectors(mapping, lambda _, field: _field(path, group, field, forward), images)
+    length = len(columns[schema.ACTION])
     task = _instruction(path, group, mapping)
     origin = {"source": f"{path.name}/{name}"}
     return Episode(task, columns, images, origin), report | {"frames": length, "instruction": task}
@@ -117,12 +113,12 @@ def _wrong(path: Path, group: Any, at: str, expected: str, found: object) -> Dat
     )
 
 
-def _same_length(path: Path, group: Any, sources: Any) -> bool:
+def _same_length(path: Path, group: Any, sources: Any) -> int:
     lengths = {s.at: len(_dataset(path, group, s.at)) for s in sources}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{at} {n}" for at, n in lengths.items())
         raise _wrong(path, group, sources[0].at, "as many rows in every dataset of an episode", told)
-    return True
+    return next(iter(lengths.values()))
 
 
 def _field(path: Path, group: Any, field: FieldSource, forward: Forward | None) -> np.ndarray:

@@ -88,6 +88,15 @@ class Dataset:
             ContractError: it is of another version.
         """
         path = self.root / schema.CONTRACT
+        if not path.exists():
+            raise DatasetError(
+                "the dataset says nothing of cameras, units and frames: another program recorded it",
+                file=path,
+                expected="a contract",
+                found="nothing there",
+                remedy=f"vla-agent data convert {self.root} --mapping config/data/lerobot_so101.yaml -o NEW, with a "
+                "mapping file of your robot (docs/data.md)",
+            )
         return Contract.from_dict(read_json(path), file=str(path))
 
     @property

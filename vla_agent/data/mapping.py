@@ -1,4 +1,4 @@
-"""The mapping file of a conversion: which topic, or which dataset of an HDF5 file, becomes what in the contract.
+"""The mapping file of a conversion: which topic, HDF5 dataset or LeRobot feature becomes what in the contract.
 
 One YAML file (``config/data/``) says everything: cameras, state and action of the contract with the place that each
 comes from, how their times are brought together, the rate, where the instruction stands and what marks a success.
@@ -20,6 +20,12 @@ from vla_agent.errors import DatasetError, wrong_keys
 
 EXAMPLES = "config/data/recorder.yaml and its neighbours"
 ROTATIONS = {"matrix columns 1, 2": 6, "rotation vector": 3}  # a contract's conventions and their sizes
+# Keys of instruction and success that other formats have.
+FOREIGN = {
+    "bag": ("dataset", "attribute", "own"),
+    "hdf5": ("topic", "custom", "own"),
+    "lerobot": ("topic", "custom", "attribute"),
+}
 Convert = Literal["numbers", "quaternion_xyzw", "quaternion_wxyz", "forward_position", "forward_rotation"]
 
 
@@ -30,7 +36,7 @@ class _Part(BaseModel):
 class Source(_Part):
     """Where something comes from, and how it finds the control periods.
 
-    at: topic of a bag, or dataset of an HDF5 file below the episode's group.
+    at: topic of a bag, dataset of an HDF5 file below the episode's group, or feature of a LeRobotDataset.
     rule: ``nearest`` message in time, or ``hold``: the last one before.  tolerance: seconds it may be away.
     """
 
@@ -55,11 +61,14 @@ class FieldSource(Source):
     """A field of the contract's state or action.
 
     pick: names of joints (JointState, JointTrajectory), paths such as ``pose.position.x`` or ``data[0]`` (any other
-        message), or columns (HDF5), in the field's order.
+        message), columns (HDF5, LeRobot), or the names that ``meta/info.json`` gives them (LeRobot), in the field's
+        order.
     of: of a JointState: position, velocity or effort.
     convert: ``quaternion_xyzw`` and ``quaternion_wxyz`` make four numbers the field's ``rotation``;
         ``forward_position`` and ``forward_rotation`` make joints of ``robot`` the end effector's place.
-    scale, offset: applied after that, to reach the unit; then ``clip`` cuts to low and high.
+    scale, offset: applied after that, to reach the unit (with ``forward``: before, to reach rad).
+    delta: ``next``: the change until the next control period, so that recorded poses or joints become the action that
+        leads from one to the next; an episode loses its last frame.  Then ``clip`` cuts to low and high.
     """
 
     pick: tuple[str | int, ...] = Field(min_length=1)
@@ -67,6 +76,7 @@ class FieldSource(Source):
     convert: Convert = "numbers"
     scale: float = 1.0
     offset: float = 0.0
+    delta: Literal["next"] | None = None
     clip: bool = False
     unit: str
     frame: str = ""
@@ -83,6 +93,8 @@ class FieldSource(Source):
             raise ValueError(f"a quaternion has 4 numbers, pick has {len(self.pick)}")
         if self.clip and (self.low is None or self.high is None):
             raise ValueError("clip needs low and high")
+        if self.delta and self.rotation not in ("", "rotation vector"):
+            raise ValueError("delta of a rotation needs rotation: rotation vector")
         return self
 
     @property
@@ -102,6 +114,7 @@ class Instruction(_Part):
 
     text: here.  topic: a std_msgs/String, the last one before the episode's end.  custom: a key of the bag's own data
     (rosbag2 metadata).  attribute: of the episode's group or the ones around it (HDF5); ``key`` where it holds JSON.
+    own: true, the sentence that the dataset has for the episode (LeRobot).
     """
 
     text: str | None = None
@@ -109,11 +122,12 @@ class Instruction(_Part):
     custom: str | None = None
     attribute: str | None = None
     key: str | None = None
+    own: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Instruction:
-        if sum(v is not None for v in (self.text, self.topic, self.custom, self.attribute)) != 1:
-            raise ValueError("say exactly one of text, topic, custom, attribute")
+        if sum(v is not None for v in (self.text, self.topic, self.custom, self.attribute, self.own)) != 1:
+            raise ValueError("say exactly one of text, topic, custom, attribute, own")
         return self
 
 
@@ -121,8 +135,8 @@ class Success(_Part):
     """What marks a success: exactly one place.  Without ``success`` in the mapping every episode counts as one.
 
     topic: std_msgs/Bool or String; each message ends an episode, so that one bag may hold many.  custom: a key of the
-    bag's own data.  ``value``: the text that means success.  dataset: of an HDF5 file, a success where any number
-    reaches ``at_least``.
+    bag's own data.  ``value``: the text that means success.  dataset: of an HDF5 file, or a feature of a
+    LeRobotDataset (``next.success``): a success where any number reaches ``at_least``.
     """
 
     topic: str | None = None
@@ -146,7 +160,7 @@ class Mapping(_Part):
     message in time: ``leave_out``, or ``longest``: its longest whole stretch is kept.
     """
 
-    format: Literal["bag", "hdf5"]
+    format: Literal["bag", "hdf5", "lerobot"]
     control_hz: PositiveInt
     chunk_length: PositiveInt = 16
     language: str = "en"
@@ -168,19 +182,22 @@ class Mapping(_Part):
 
     @model_validator(mode="after")
     def _fits_the_format(self) -> Mapping:
-        ours, theirs = ("dataset", "attribute"), ("topic", "custom")
-        wrong = ours if self.format == "bag" else theirs
         for part in (self.instruction, self.success):
-            for key in wrong:
+            for key in FOREIGN[self.format]:
                 if part is not None and getattr(part, key, None) is not None:
                     raise ValueError(f"'{key}' is not for format: {self.format}")
         for field in (*self.state, *self.action):
-            if self.format == "hdf5" and not all(isinstance(p, int) and p >= 0 for p in field.pick):
+            if self.format == "hdf5" and not all(isinstance(p, int) for p in field.pick):
                 raise ValueError(f"{field.name}: pick names columns, such as [0, 1, 2]")
+            if any(isinstance(p, int) and p < 0 for p in field.pick):
+                raise ValueError(f"{field.name}: pick counts columns from 0")
             if self.format == "bag" and not all(isinstance(p, str) for p in field.pick):
                 raise ValueError(f"{field.name}: pick names joints or paths, such as [joint1] or ['data[0]']")
             if field.convert.startswith("forward") and self.robot is None:
                 raise ValueError(f"{field.name}: convert: {field.convert} needs robot: a robot file")
+        for field in self.state:
+            if field.delta:
+                raise ValueError(f"{field.name}: delta is for actions; a state does not know what comes next")
         return self
 
     @property

@@ -7,18 +7,38 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vla_agent.data.mapping import FieldSource
+from vla_agent.data import schema
+from vla_agent.data.mapping import FieldSource, Mapping
 from vla_agent.errors import DatasetError
 
 Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # joints (J,) -> position (3,), quaternion (4,) wxyz
 
 
+def vectors(
+    mapping: Mapping, values: Callable[[str, FieldSource], np.ndarray], images: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """An episode's columns, state (n, D) and action (n, A), and its pictures, all cut to what every field has.
+
+    Args:
+        values: part ("state", "action") and field -> (n, size), as `field_values` makes them.
+        images: camera -> (n, H, W, 3).
+    """
+    parts = {"state": mapping.state, "action": mapping.action}
+    rows = {part: [values(part, field) for field in fields] for part, fields in parts.items()}
+    n = min(len(row) for part in rows.values() for row in part)
+    columns = {
+        name: np.concatenate([row[:n] for row in rows[part]], axis=1)
+        for name, part in ((schema.STATE, "state"), (schema.ACTION, "action"))
+    }
+    return columns, {camera: film[:n] for camera, film in images.items()}
+
+
 def field_values(field: FieldSource, picked: np.ndarray, forward: Forward | None, file: object) -> np.ndarray:
-    """(n, P) numbers as they were picked -> (n, size) float32 of the contract's field.
+    """(n, P) numbers as they were picked -> (n, size) float32 of the contract's field; a delta has (n - 1, size).
 
     Args:
         forward: the robot's forward kinematics, where the mapping asks for them.
-        file: the bag or HDF5 file, for the error.
+        file: the bag, HDF5 file or dataset, for the error.
 
     Raises:
         DatasetError: NaN or infinity, or a quaternion without length.
@@ -35,15 +55,26 @@ def field_values(field: FieldSource, picked: np.ndarray, forward: Forward | None
         values = _turned(picked[:, order], field.rotation)
     elif field.convert.startswith("forward"):
         assert forward is not None, "the mapping checks it"
-        placed = [forward(joints) for joints in picked]
+        placed = [forward(joints) for joints in picked * field.scale + field.offset]
         if field.convert == "forward_position":
             values = np.stack([position for position, _ in placed])
         else:
             values = _turned(np.stack([quaternion for _, quaternion in placed])[:, [1, 2, 3, 0]], field.rotation)
-    values = values * field.scale + field.offset
+    if not field.convert.startswith("forward"):
+        values = values * field.scale + field.offset
+    if field.delta:
+        values = _change(values, field.rotation)
     if field.clip:
         values = np.clip(values, field.low, field.high)
     return values.astype(np.float32)
+
+
+def _change(values: np.ndarray, convention: str) -> np.ndarray:
+    """(n, size) -> (n - 1, size): what leads from each row to the next; rotations in the frame that they are in."""
+    if not convention:
+        return np.diff(values, axis=0)
+    turned = Rotation.from_rotvec(values)
+    return (turned[1:] * turned[:-1].inv()).as_rotvec().reshape(-1, 3)
 
 
 def _turned(xyzw: np.ndarray, convention: str) -> np.ndarray:
