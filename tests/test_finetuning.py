@@ -266,6 +266,14 @@ def test_a_pretrained_vision_language_model_is_finetuned_too_and_checkpointing_c
     assert last[0]["denoise"] == pytest.approx(last[1]["denoise"], rel=1e-5)
 
 
+def test_dora_is_refused_on_layers_that_were_never_trained(good):
+    fresh = load_policy(good.policy)
+    torch.nn.init.zeros_(fresh.head.blocks[0].cross_out.weight)
+    with pytest.raises(RecipeError) as caught:
+        attach(fresh, recipe(good, "adapter.vision=0", "adapter.language=0", method="dora").adapter)
+    assert "head.blocks.0.cross_out" in caught.value.found and "adapter.head=full" in caught.value.remedy
+
+
 def test_adapters_are_trained_on_a_frozen_base_of_8_bits(vlm_policy, good, tmp_path):
     """QLoRA: nearly the same loss, trained adapters, and what is saved is merged into the base as it lies on disk."""
     pytest.importorskip("torchao")

@@ -25,8 +25,9 @@ def recipe(*changes):
 
 def test_two_processes_lose_as_much_as_one_with_the_same_batch():
     measured = run(("train.samples=80", "train.batch=4", "train.warmup_steps=0"), ("lora",))
-    row = measured["rows"][0]
-    assert row["steps"] == 20 and {"denoise", "map", "locate"} < row.keys()
+    assert [row["weights"] for row in measured["rows"]] == ["whole", "sharded"]
+    for row in measured["rows"]:
+        assert row["steps"] == 20 and {"denoise", "map", "locate"} < row.keys()
     assert measured["value"] <= 1e-4
 
 
@@ -38,7 +39,7 @@ def test_a_killed_process_ends_the_others_with_a_typed_error_and_the_checkpoint_
     good, out = Good(tmp_path / "good"), tmp_path / "run"
     assert good.policy and good.dataset
     endless = ("train.samples=4000000", "train.batch=4", "train.checkpoint_minutes=0.0001")
-    launcher = start(good, out, 2, endless)
+    launcher = start(good, out, endless, "whole")
     try:
         deadline = time.monotonic() + 600
         while not (out / "tune" / "progress.json").is_file() and time.monotonic() < deadline:
@@ -105,3 +106,18 @@ def test_a_lack_of_memory_names_batch_accumulation_and_checkpointing(tmp_path):
         raise RuntimeError("another fault")
     with pytest.raises(MemoryShortage, match="too little room"):
         require_space(tmp_path / "run", 10**15, 10**15)
+
+
+def test_what_sharded_weights_cannot_do_is_refused(tmp_path, monkeypatch):
+    from vla_agent.finetuning.fitting import require_fit
+    from vla_agent.policy import load_policy
+
+    policy, processes = load_policy(Good(tmp_path).policy), Processes()
+    processes.sharded = True
+    for change in ("adapter.method=adalora", "robust.trust_region=0.1"):
+        with pytest.raises(RecipeError) as caught:
+            require_fit(recipe(change), policy, processes)
+        assert caught.value.key == change.split("=")[0] and "train.sharded=false" in caught.value.remedy
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(RecipeError, match="train.sharded=true"):
+        Processes()

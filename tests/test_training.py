@@ -13,12 +13,13 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from benchmarks.random_vlms import save_small_vlm
-from vla_agent.errors import DatasetError, RecipeError
+from vla_agent.errors import DatasetError, DivergenceError, RecipeError
 from vla_agent.models.pointing_vlm import Pointing
 from vla_agent.policy import load_policy
 from vla_agent.training.data import load_demonstrations, load_questions
+from vla_agent.training.loop import train_stage
 from vla_agent.training.pretrain import asked_loss, pointing_losses
-from vla_agent.training.recipe import load_recipe
+from vla_agent.training.recipe import Stage, load_recipe
 from vla_agent.training.start import fitting_backbone
 from vla_agent.training.tokenizer import build_tokenizer
 from vla_agent.training.train import train
@@ -102,6 +103,27 @@ def test_a_resumed_training_ends_with_the_same_bits(recipe_file, tmp_path, monke
     train(recipe, tmp_path / "parts", resume=True)
     for name in ("head.safetensors", "backbone/model.safetensors"):
         assert (tmp_path / "parts/policy" / name).read_bytes() == (tmp_path / "whole/policy" / name).read_bytes()
+
+
+@pytest.mark.parametrize("where", ["loss", "gradients"])
+def test_a_training_that_diverges_stops_and_keeps_the_checkpoint_before(where, tmp_path):
+    layer, steps = torch.nn.Linear(1, 1), []
+
+    def losses(_):
+        steps.append(len(steps))
+        out = layer(torch.ones(1, 1)).sum()
+        if steps[-1] < 3:
+            return {"good": out * 0.1, "bad": out}
+        # the slope of a square root at 0 is infinite, its value is 0
+        return {"good": out * 0.1, "bad": out / 0 if where == "loss" else (out - out.detach()).sqrt()}
+
+    stage = Stage(samples=20, batch=2, warmup_steps=0, checkpoint_minutes=1e-9)
+    with pytest.raises(DivergenceError) as caught:
+        train_stage("tune", layer, losses, stage, 0, tmp_path, resume=False)
+    assert caught.value.key == "tune, step 3" and ("bad" if where == "loss" else "gradients") in caught.value.found
+    kept = load_file(tmp_path / "tune" / "model.safetensors")
+    assert all(torch.isfinite(v).all() for v in kept.values()) and len(steps) == 4
+    assert json.loads((tmp_path / "tune" / "progress.json").read_text())["step"] == 3
 
 
 def test_a_second_training_does_not_overwrite_the_first(recipe_file, tmp_path):

@@ -85,6 +85,10 @@ class MemoryShortage(VlaAgentError):
     """A training needs more memory or disk than there is."""
 
 
+class DivergenceError(VlaAgentError):
+    """A training's losses or gradients are no numbers any more."""
+
+
 class ProcessError(VlaAgentError):
     """One of several processes that train together has ended."""
 

@@ -112,6 +112,8 @@ def _trains(name: str) -> bool:
 
 def _put_on(attached: Attached, part: str, modules: list[str], rank: int, steps: int) -> None:
     adapter = attached.adapter
+    if adapter.method == "dora":
+        _require_lengths(attached.policy, part, modules)
     if adapter.method == "nola":
         attach_nola(attached.policy, modules, rank, adapter.basis, adapter.scale)
         return
@@ -131,6 +133,19 @@ def _put_on(attached: Attached, part: str, modules: list[str], rank: int, steps:
     attached.tuners[part] = tuner
     # peft leaves its settings on the model, where the next part's tuner finds them: adalora refuses two
     del attached.policy.peft_config
+
+
+def _require_lengths(policy: VLAPolicy, part: str, modules: list[str]) -> None:
+    """DoRA divides by the length of each output's weights, which is 0 in layers that were never trained."""
+    empty = [n for n in modules if not policy.get_submodule(n).weight.flatten(1).any(dim=1).all()]
+    if empty:
+        raise RecipeError(
+            "dora goes on no layer whose weights are still zero",
+            key=f"adapter.{part}",
+            expected="a trained part",
+            found=f"zeros in {', '.join(empty)}",
+            remedy=f"--set adapter.{part}=full, which a new part needs anyway, or --adapter lora",
+        )
 
 
 def _config(adapter: Adapter, modules: list[str], rank: int, steps: int) -> peft.PeftConfig:

@@ -166,6 +166,11 @@ class Tuning(nn.Module):
         trained = {f"policy.{n}": p for n, p in self.attached.trained().items()}
         return sharpness_aware(_OnePolicy(self.policy), trained, arguments, apart, strength)
 
+    def find_again(self) -> None:
+        """Take the trained parameters from the policy anew, where sharding has put other objects in their place."""
+        for name, parameter in self.attached.trained().items():
+            self.trained[name.replace(".", "/")] = parameter
+
     def to_device(self, device: torch.device) -> None:
         """Move everything that takes part; the trained parameters stay the same objects."""
         for module in (self, self.policy, self.base):
@@ -187,6 +192,17 @@ class Tuning(nn.Module):
             given = _unhidden(self.policy, parts, batch.state)
             answers.append(self.policy.head.predict(noisy, level, self.policy.head.encode(*given)))
         return (answers[0] - answers[1]).square().mean().sqrt()
+
+
+class WholePolicy(nn.Module):
+    """A tuning as a module that holds the whole policy, frozen weights too, so that all of it can be shared out."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        super().__init__()
+        self.policy, self._tuning = tuning.policy, (tuning,)
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        return self._tuning[0](batch, generator)
 
 
 class _OnePolicy(nn.Module):

@@ -55,6 +55,19 @@ def require_fit(recipe: FineTune, policy: VLAPolicy, processes: Processes) -> No
             f"{pieces} pieces",
             "train it in one process",
         )
+    for has, key, value in (
+        (recipe.adapter.method == "adalora", "adapter.method", "lora"),
+        (recipe.robust.trust_region, "robust.trust_region", 0),
+        (t.base_weights != "float32" and t.base_weights, "train.base_weights", "float32"),
+    ):
+        if has and processes.sharded:
+            raise refuse(
+                "this setting needs whole weights in each process",
+                key,
+                f"{key}={value}, or train.sharded=false",
+                f"{recipe.adapter.method if key == 'adapter.method' else has}, and train.sharded=true",
+                f"--set {key}={value}, or --set train.sharded=false",
+            )
     robust = [k for k in ("consistency", "trust_region") if getattr(recipe.robust, k)]
     if robust and not isinstance(policy.head, DiffusionHead):
         raise refuse(

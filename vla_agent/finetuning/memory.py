@@ -38,11 +38,11 @@ def advice(recipe: FineTune, processes: Processes) -> Iterator[None]:
             expected="a piece of the batch that fits; all other weights, activations and moments with it",
             found=f"train.batch={t.batch} over {processes.count} x train.accumulate={t.accumulate} pieces: "
             + (str(error).splitlines() or ["no memory"])[0],
-            remedy="; or ".join(_ways(recipe, rows)),
+            remedy="; or ".join(_ways(recipe, rows, processes)),
         ) from error
 
 
-def _ways(recipe: FineTune, rows: int) -> list[str]:
+def _ways(recipe: FineTune, rows: int, processes: Processes) -> list[str]:
     """What needs less memory, what changes the training least first."""
     t, ways = recipe.train, []
     if rows > 1:
@@ -55,6 +55,8 @@ def _ways(recipe: FineTune, rows: int) -> list[str]:
         ways.append("--set train.draws=1 (fewer noise draws a sample)")
     if t.batch > 2:
         ways.append(f"--set train.batch={max(2, t.batch // 2)} (another training: less per step)")
+    if processes.count > 1 and not processes.sharded:
+        ways.append("--set train.sharded=true (weights and moments shared out over the processes)")
     if recipe.adapter.method == "full":
         ways.append("--adapter lora (no moments of the base's weights)")
     return ways or ["a machine with more memory"]

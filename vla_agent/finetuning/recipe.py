@@ -86,6 +86,7 @@ class Tune(TrainHead):
     accumulate: int = Field(1, ge=1, description="pieces of the batch that a process computes one after the other")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: mixed, the weights stay fp32")
     checkpointing: bool = Field(False, description="compute activations twice rather than keep them (language models)")
+    sharded: bool = Field(False, description="of several processes each keeps a part of the weights (FSDP)")
     base_weights: Literal["float32", "int8", "int4"] = Field(
         "float32", description="of a pretrained vision-language model that stays frozen (QLoRA); int4 on a GPU"
     )

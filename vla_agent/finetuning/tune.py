@@ -14,7 +14,7 @@ from rich.console import Console
 
 from vla_agent.errors import CheckpointError
 from vla_agent.finetuning.attach import attach
-from vla_agent.finetuning.batches import Drawing, Tuning
+from vla_agent.finetuning.batches import Drawing, Tuning, WholePolicy
 from vla_agent.finetuning.fitting import require_fit
 from vla_agent.finetuning.folder import base_hash, load_adapted, save_adapter
 from vla_agent.finetuning.memory import advice, recompute_activations, require_space
@@ -28,6 +28,7 @@ from vla_agent.training.curve import draw_curve
 from vla_agent.training.data import Demonstrations, load_demonstrations
 from vla_agent.training.loop import load_ema, stage_done, train_stage
 from vla_agent.training.processes import Processes
+from vla_agent.training.sharding import gather
 from vla_agent.training.train import claim, refuse_taken
 
 STAGE = "tune"
@@ -43,10 +44,11 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
         ContractError: base and demonstrations disagree on cameras, state, action or rate; every difference listed.
         DatasetError: the demonstrations are missing or damaged.
         MemoryShortage: memory or disk are too small; says what can be changed.
+        DivergenceError: losses or gradients are no numbers any more.
         ProcessError: one of several processes has ended.
         Interrupted: the run was stopped; ``resume=True`` goes on.
     """
-    processes = Processes(recipe.train.accumulate, recipe.train.precision)
+    processes = Processes(recipe.train.accumulate, recipe.train.precision, recipe.train.sharded)
     console.quiet = not processes.main
     try:
         with advice(recipe, processes):
@@ -95,7 +97,7 @@ def _finetune(recipe: FineTune, folder: Path, resume: bool, processes: Processes
         for name, part in zip(recipe.data.demonstrations, drawing.mixture.share, strict=True):
             console.print(f"  {part:.1%} of the samples from {name}", highlight=False)
     _warn_of_cut(drawing, policy)
-    if isinstance(policy.backbone, Backbone):
+    if isinstance(policy.backbone, Backbone) and not processes.sharded:  # FSDP takes contiguous weights alone
         policy.backbone.model.to(memory_format=torch.channels_last)
     if recipe.train.checkpointing:
         recompute_activations(policy)
@@ -118,7 +120,11 @@ def _train(
     tuning.to_device(processes.device)
     if recipe.train.base_weights != "float32":
         quantise_frozen(tuning.policy, recipe.train.base_weights)
-    model = processes.prepare(tuning)
+    if processes.sharded:  # the head is small, and its layers are not computed by their forward alone
+        model = processes.prepare(WholePolicy(tuning), deep=tuning.policy.backbone)
+        tuning.find_again()
+    else:
+        model = processes.prepare(tuning)
     trackers = open_trackers(recipe, recipe.train.trackers if processes.main else ())
     try:
         train_stage(
@@ -136,7 +142,12 @@ def _train(
     finally:
         for tracker in trackers:
             tracker.finish()
-    tuning.to_device(torch.device("cpu"))
+    if processes.sharded:
+        with processes.together():
+            gather(tuning.policy, keep=processes.main)
+        tuning.find_again()
+    else:
+        tuning.to_device(torch.device("cpu"))
 
 
 def first_episodes(demos: Demonstrations, count: int) -> Demonstrations:

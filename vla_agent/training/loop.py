@@ -22,9 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from vla_agent.errors import RecipeError
+from vla_agent.errors import DivergenceError, RecipeError
 from vla_agent.training.processes import Processes, alone
 from vla_agent.training.recipe import Stage
+from vla_agent.training.sharding import like, whole
 
 Losses = dict[str, Tensor]
 
@@ -57,6 +58,7 @@ def train_stage(
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written first.
+        DivergenceError: a loss or the gradients are no numbers any more; the last checkpoint is from before that.
         ProcessError: another process has ended.
     """
     many = processes or alone(name)
@@ -95,15 +97,16 @@ def train_stage(
                 )
             optimiser.zero_grad(set_to_none=True)
             losses = many.backward(seed * 1_000_003 + step, step_losses)
-            nn.utils.clip_grad_norm_(params, 1.0)
+            _require_numbers(name, step, keep, losses | {"length of the gradients": _clip(params)})
             optimiser.step()
             if after_step:
                 after_step(step)
             _update_ema(ema, model, min(stage.ema, (1 + step) / (10 + step)))
-            losses, stopped = many.average(losses, asked())
+            now = time.monotonic()
+            due = many.main and now - saved > 60 * stage.checkpoint_minutes
+            losses, (stopped, due) = many.average(losses, asked(), due)
             for key, value in losses.items():
                 running[key] = 0.95 * running.get(key, value) + 0.05 * value
-            now = time.monotonic()
             if writer and (step % 20 == 0 or step == steps - 1):
                 rate = (step + 1 - first) * stage.batch / (now - begun)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in running.items())
@@ -120,12 +123,32 @@ def train_stage(
                     writer.add_scalar(f"{name}/{key}", value, step)
                 for tell in watch:
                     tell({f"{name}/{key}": value for key, value in running.items()}, step)
-            if writer and (stopped or now - saved > 60 * stage.checkpoint_minutes or step == steps - 1):
-                _save(keep, model, ema, optimiser, params, (step + 1, spent + now - begun, running, many.pieces))
+            if stopped or due or step == steps - 1:
+                state = _state(model, ema, optimiser, params)
+                if many.main:
+                    _save(keep, state, (step + 1, spent + now - begun, running, many.pieces))
                 saved = now
             if stopped and step < steps - 1:
                 raise Interrupted(f"{name}: stopped after {step + 1} of {steps} steps")
     model.load_state_dict(ema)
+
+
+def _clip(params: list[nn.Parameter]) -> float:
+    """Cut the gradients to length 1 in all; the length that they had."""
+    return whole({"": nn.utils.clip_grad_norm_(params, 1.0)})[""].item()
+
+
+def _require_numbers(name: str, step: int, keep: Path, values: dict[str, float]) -> None:
+    wrong = {key: value for key, value in values.items() if not math.isfinite(value)}
+    if wrong:
+        raise DivergenceError(
+            "the training has diverged",
+            file=keep,
+            key=f"{name}, step {step}",
+            expected="finite losses and gradients",
+            found=", ".join(f"{key} {value}" for key, value in wrong.items()),
+            remedy="a lower learning rate or more warm-up steps, in a new folder; the last checkpoint is from before",
+        )
 
 
 def stage_done(folder: Path, name: str, stage: Stage) -> bool:
@@ -159,25 +182,24 @@ def _update_ema(ema: dict[str, Tensor], model: nn.Module, decay: float) -> None:
         torch._foreach_lerp_(floats, news, 1 - decay)
 
 
-def _save(
-    keep: Path,
-    model: nn.Module,
-    ema: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    params: list,
-    progress: tuple[int, float, dict[str, float], int],
-) -> None:
-    aside = keep.with_name(keep.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+def _state(
+    model: nn.Module, ema: dict[str, Tensor], optimiser: torch.optim.Optimizer, params: list
+) -> dict[str, dict[str, Tensor]]:
+    """What a checkpoint holds, by file; to be called by all processes."""
     moments = {
         f"{i}.{key}": value if isinstance(value, Tensor) else torch.tensor(value)
         for i, p in enumerate(params)
         for key, value in optimiser.state.get(p, {}).items()
     }
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, aside / "model.safetensors")
-    save_file({k: v.contiguous() for k, v in ema.items()}, aside / "ema.safetensors")
-    save_file({k: v.contiguous() for k, v in moments.items()}, aside / "optimiser.safetensors")
+    return {"model": whole(model.state_dict()), "ema": whole(ema), "optimiser": whole(moments)}
+
+
+def _save(keep: Path, state: dict[str, dict[str, Tensor]], progress: tuple[int, float, dict[str, float], int]) -> None:
+    aside = keep.with_name(keep.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name, tensors in state.items():
+        save_file({k: v.contiguous() for k, v in tensors.items()}, aside / f"{name}.safetensors")
     # last, so that it marks a whole checkpoint
     named = dict(zip(("step", "seconds", "running", "pieces"), progress, strict=True))
     (aside / "progress.json").write_text(json.dumps(named))
@@ -202,14 +224,17 @@ def _restore(
             found=pieces,
             remedy="start as many processes as before",
         )
-    model.load_state_dict(load_file(keep / "model.safetensors"))
+    state = model.state_dict()
+    for key, value in load_file(keep / "model.safetensors").items():
+        state[key].copy_(like(state[key], value))
     for key, value in load_file(keep / "ema.safetensors").items():
-        ema[key].copy_(value)
+        ema[key].copy_(like(ema[key], value))
     for key, value in load_file(keep / "optimiser.safetensors").items():
         index, name = key.split(".", 1)
         param = params[int(index)]
         # in the parameter's memory format: another one takes another code path, and the last bits differ
-        optimiser.state[param][name] = torch.empty_like(param).copy_(value) if value.shape == param.shape else value
+        kept = torch.empty_like(param).copy_(like(param, value)) if value.shape == param.shape else value
+        optimiser.state[param][name] = kept
         if optimiser.defaults["fused"]:
             optimiser.state[param][name] = optimiser.state[param][name].to(param.device)
     return progress["step"], progress["seconds"], progress.get("running", {})

@@ -15,8 +15,10 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from vla_agent.errors import ProcessError, RecipeError
+from vla_agent.training.sharding import shard
 
 
 class Processes:
@@ -25,12 +27,15 @@ class Processes:
     Args:
         accumulate: pieces of the batch that this process computes one after the other.
         precision: ``float32``, or ``bfloat16`` for mixed precision.
+        sharded: each of several processes keeps a part of the weights (`vla_agent.training.sharding`).
 
     Raises:
-        RecipeError: accelerate was told to shard the weights, which is not done here.
+        RecipeError: accelerate was told to share the work in a way that is not done here.
     """
 
-    def __init__(self, accumulate: int = 1, precision: str = "float32") -> None:
+    def __init__(self, accumulate: int = 1, precision: str = "float32", sharded: bool = False) -> None:
+        if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":  # accelerate fails on it without GPUs
+            raise _other_way("--use_fsdp")
         AcceleratorState._reset_state()  # another training in this program may have had another precision
         # an adapter may lie in a branch that no batch takes, such as the last norm of a vision tower that is not asked
         reducer = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -41,15 +46,10 @@ class Processes:
         )
         kind = self.accelerator.distributed_type
         if kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-            raise RecipeError(
-                "weights are not sharded here: each process holds the whole policy",
-                key="accelerate launch",
-                expected="plain data parallelism: --multi_gpu, or --cpu --num_processes N",
-                found=kind.value,
-                remedy="leave out --use_fsdp or --use_deepspeed; for memory: an adapter, train.accumulate",
-            )
+            raise _other_way(kind.value)
         self.accumulate, self._prepared = accumulate, nn.Module()
         self.count, self.index = self.accelerator.num_processes, self.accelerator.process_index
+        self.sharded = sharded and self.count > 1
 
     @property
     def main(self) -> bool:
@@ -70,17 +70,34 @@ class Processes:
         for piece in range(self.index * self.accumulate, (self.index + 1) * self.accumulate):
             yield torch.Generator().manual_seed(seed * self.pieces + piece)
 
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """The model to call in training: it computes in the precision asked for, and its gradients are averaged."""
-        self._prepared = self.accelerator.prepare_model(model)
+    def prepare(self, model: nn.Module, deep: nn.Module | None = None) -> nn.Module:
+        """The model to call in training: it computes in the precision asked for, and its gradients are averaged.
+
+        Where weights are sharded, this is done in place, and the model's parameters are new objects afterwards.
+
+        Args:
+            deep: the part of it that has most of the weights, layer after layer.  Left out: all of it.
+        """
+        if self.sharded:
+            forward = model.forward
+            model.forward = self.accelerator.autocast()(forward)  # type: ignore[method-assign]
+            self._prepared = shard(model, deep or model, self.device, self.count)
+        else:
+            self._prepared = self.accelerator.prepare_model(model)
         return self._prepared
+
+    def _without_sync(self, last: bool) -> AbstractContextManager:
+        """Gradients travel once a step, with its last piece."""
+        if isinstance(self._prepared, FSDPModule):
+            self._prepared.set_requires_gradient_sync(last)
+            return nullcontext()
+        return nullcontext() if last else self.accelerator.no_sync(self._prepared)
 
     def backward(self, seed: int, losses_of: Callable[[torch.Generator], dict[str, Tensor]]) -> dict[str, float]:
         """Gradients of a step, averaged over all pieces; the losses of this process's pieces, averaged."""
         mean: dict[str, float] = {}
         for number, generator in enumerate(self.generators(seed), 1):
-            last = number == self.accumulate
-            with nullcontext() if last else self.accelerator.no_sync(self._prepared):  # gradients travel once a step
+            with self._without_sync(number == self.accumulate):
                 losses = losses_of(generator)
                 total = torch.stack(list(losses.values())).sum()
                 self.accelerator.backward(total / self.accumulate)
@@ -88,14 +105,14 @@ class Processes:
                 mean[key] = mean.get(key, 0.0) + value.item() / self.accumulate
         return mean
 
-    def average(self, losses: dict[str, float], stop: bool) -> tuple[dict[str, float], bool]:
-        """The losses' means over all processes, and whether any of them was asked to stop."""
+    def average(self, losses: dict[str, float], *wishes: bool) -> tuple[dict[str, float], list[bool]]:
+        """The losses' means over all processes, and of each wish whether any of them has it."""
         if self.count == 1:
-            return losses, stop
-        sums = torch.tensor([*losses.values(), float(stop)], dtype=torch.float64, device=self.device)
-        sums = self.accelerator.reduce(sums, reduction="sum")
-        *means, stops = sums.tolist()
-        return dict(zip(losses, (m / self.count for m in means), strict=True)), stops > 0
+            return losses, list(wishes)
+        sums = torch.tensor([*losses.values(), *map(float, wishes)], dtype=torch.float64, device=self.device)
+        sums = self.accelerator.reduce(sums, reduction="sum").tolist()
+        means = (value / self.count for value in sums[: len(losses)])
+        return dict(zip(losses, means, strict=True)), [value > 0 for value in sums[len(losses) :]]
 
     def main_first(self) -> AbstractContextManager:
         """What the others can take over from a machine's first process: it goes through this block before them."""
@@ -154,6 +171,17 @@ def alone(what: str) -> Processes:
             remedy="run vla-agent train without accelerate; vla-agent finetune takes several",
         )
     return processes
+
+
+def _other_way(found: str) -> RecipeError:
+    return RecipeError(
+        "a training is shared out by its recipe alone",
+        key="accelerate launch",
+        expected="--multi_gpu, or --cpu --num_processes N",
+        found=found,
+        remedy="accelerate launch --multi_gpu ...; where each process is to keep a part of the weights alone, with "
+        "--set train.sharded=true",
+    )
 
 
 def _of_the_wire(error: RuntimeError) -> bool:
