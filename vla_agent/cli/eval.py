@@ -56,7 +56,9 @@ def add_parser(subparsers: Any) -> None:
         "--seed", type=int, default=0, metavar="S", help="seed of each task's first episode (default: 0)"
     )
     add_workers(parser)
-    parser.add_argument("--out", metavar="DIR", help="where the report goes (default: runs/eval-POLICY-SUITE-SPLIT)")
+    parser.add_argument(
+        "-o", "--out", metavar="DIR", help="where the report goes (default: runs/eval-POLICY-SUITE-SPLIT)"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="keep the finished episodes that are in DIR, play the missing ones"
     )

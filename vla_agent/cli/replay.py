@@ -34,20 +34,22 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("report", metavar="REPORT", type=Path, help="report.json of an evaluation")
     parser.add_argument("--episode", type=int, required=True, metavar="K", help="number of the episode, from 0")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="video to write (.mp4); none: only check")
+    parser.add_argument(
+        "-o", "--out", "--output", type=Path, metavar="FILE", help="video to write (.mp4); none: only check"
+    )
     parser.add_argument("--size", type=int, default=384, metavar="PX", help="size of the picture (default: 384)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; 0 where every bit is the same, else 1."""
-    if args.output is not None and args.output.suffix.lower() != ".mp4":
+    if args.out is not None and args.out.suffix.lower() != ".mp4":
         raise OptionError(
             "the video cannot be of this kind",
             key="-o",
             expected="a name that ends in .mp4",
-            found=args.output,
-            remedy=f"-o {args.output.with_suffix('.mp4')}",
+            found=args.out,
+            remedy=f"-o {args.out.with_suffix('.mp4')}",
         )
     if args.size % 2 or not 64 <= args.size <= 1024:
         raise OptionError(
@@ -59,13 +61,13 @@ def run(args: argparse.Namespace) -> int:
         )
     from vla_agent.evaluation.replay import replay
 
-    replayed = replay(args.report, args.episode, args.size, args.output)
+    replayed = replay(args.report, args.episode, args.size, args.out)
     row, result = replayed.row, replayed.result
     outcome = "success" if result.success else f"failure ({row['failure']})"
     print(f'episode {args.episode}: {row["task"]}, seed {row["seed"]}, {row["control"]}: "{row["instruction"]}"')
     print(f"{outcome} after {result.steps} steps ({result.steps / 20:.1f} s)")
-    if args.output is not None:
-        print(args.output)
+    if args.out is not None:
+        print(args.out)
     if replayed.exact:
         print("reproduced bit for bit: same final state, same pictures, same outcome")
         return 0
