@@ -51,10 +51,10 @@ def _value(result: dict[str, Any]) -> str:
 
 
 def _number(result: dict[str, Any], value: float) -> str:
-    """Shares as percentages, all else with its unit; counts (``of 200``) as they are."""
+    """Shares as percentages but where they round to 0, all else with its unit; counts (``of 200``) as they are."""
     unit = str(result["unit"])
     if unit.removeprefix("of ").isdigit():
         return f"{value:.4g} {unit}"
-    if unit.startswith(("of ", "share of ")):
+    if unit.startswith(("of ", "share of ")) and (not value or abs(value) >= 0.0005):
         return f"{100 * value:.1f} %"
     return f"{value:.3g} {unit}" if unit in ("ms", "s") else f"{value:.3g}"
