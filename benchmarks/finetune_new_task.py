@@ -95,6 +95,7 @@ def measure(base: Path, task: str, size: int, name: str) -> tuple[dict[str, Any]
         "old": result["old"]["difference"]["difference"],
         "old low": result["old"]["difference"]["interval"][0],
         "old high": result["old"]["difference"]["interval"][1],
+        "most lost": _most_lost(before, after, old),
         "trained": done.trained,
         "share": done.trained / done.in_all,
         "seconds": done.seconds,
@@ -102,6 +103,14 @@ def measure(base: Path, task: str, size: int, name: str) -> tuple[dict[str, Any]
         "kB": done.adapter_kb,
     }
     return row, before, after
+
+
+def _most_lost(before: Outcomes, after: Outcomes, old: tuple[str, ...]) -> str:
+    """The old family that lost most, with its successes before and after."""
+    counts = {f: [sum(won for (name, _), won in o.items() if name == f) for o in (before, after)] for f in old}
+    family = min(counts, key=lambda f: counts[f][1] - counts[f][0])
+    was, now = counts[family]
+    return f"{family} {was} to {now} of {EPISODES_OLD}" if now < was else "none"
 
 
 def _played(policy: str | Path, task: str, old: tuple[str, ...]) -> Outcomes:
