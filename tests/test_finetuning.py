@@ -266,6 +266,14 @@ def test_a_pretrained_vision_language_model_is_finetuned_too_and_checkpointing_c
     assert last[0]["denoise"] == pytest.approx(last[1]["denoise"], rel=1e-5)
 
 
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("lora", "adalora", "full", "head")])
+def test_every_other_method_is_trained_from_pictures_to_a_policy(method, good, base, tmp_path):
+    tuned = load_policy(finetune(recipe(good, "train.samples=8", "train.ema=0", method=method), tmp_path / "run"))
+    before, after = base.state_dict(), tuned.state_dict()
+    changed = [k for k, v in after.items() if not torch.equal(v, before[k])]
+    assert changed and all(torch.isfinite(after[k]).all() for k in changed)
+
+
 def test_dora_is_refused_on_layers_that_were_never_trained(good):
     fresh = load_policy(good.policy)
     torch.nn.init.zeros_(fresh.head.blocks[0].cross_out.weight)
