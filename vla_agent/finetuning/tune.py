@@ -97,7 +97,8 @@ def _finetune(recipe: FineTune, folder: Path, resume: bool, processes: Processes
         for name, part in zip(recipe.data.demonstrations, drawing.mixture.share, strict=True):
             console.print(f"  {part:.1%} of the samples from {name}", highlight=False)
     _warn_of_cut(drawing, policy)
-    contiguous = processes.sharded or recipe.adapter.method == "dora"  # FSDP, and peft's DoRA of convolutions, need it
+    # FSDP, and peft where it computes with the weights of convolutions, read them in their plain memory format alone
+    contiguous = processes.sharded or recipe.adapter.method in ("dora", "boft")
     if isinstance(policy.backbone, Backbone) and not contiguous:
         policy.backbone.model.to(memory_format=torch.channels_last)
     if recipe.train.checkpointing:
