@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def run_command(words: list[str], **environment: str) -> float:
     return round(usage.ru_maxrss / 1024, 1)
 
 
+@cache
 def outcomes(
     policy: str | Path, tasks: tuple[str, ...], episodes: int, seed: int = 0, split: str = "seen"
 ) -> dict[tuple[str, int], bool]:
