@@ -20,6 +20,7 @@ BETTER = "lower"
 SETTINGS = ("train.samples=480", "train.batch=8", "train.warmup_steps=0")
 METHODS = ("lora", "full")
 WAYS = ("whole", "sharded")  # what each of the two processes holds of the weights
+REFUSED = (("full", "sharded"),)  # of the small backbone's weights (`vla_agent.finetuning.fitting`)
 CURVE = "tune.jsonl"
 
 
@@ -36,7 +37,7 @@ def run(
             chosen = (*settings, f"adapter.method={method}")
             # the batch is in two pieces either way
             alone = _trained(good, Path(folder) / f"{method}-alone", (*chosen, "train.accumulate=2"))
-            for way in ways:
+            for way in [w for w in ways if (method, w) not in REFUSED]:
                 together = _trained(good, Path(folder) / f"{method}-{way}", chosen, way)
                 worst = {k: max(_apart(a[k], b[k]) for a, b in zip(alone, together, strict=True)) for k in alone[0]}
                 losses = {k: v for k, v in worst.items() if k not in ("step", "samples")}

@@ -114,6 +114,8 @@ def test_what_sharded_weights_cannot_do_is_refused(tmp_path, monkeypatch):
 
     policy, processes = load_policy(Good(tmp_path).policy), Processes()
     processes.sharded = True
+    with pytest.raises(RecipeError, match="not trained as they are with whole ones"):
+        require_fit(recipe("adapter.head=full"), policy, processes)
     for change in ("adapter.method=adalora", "robust.trust_region=0.1"):
         with pytest.raises(RecipeError) as caught:
             require_fit(recipe(change), policy, processes)

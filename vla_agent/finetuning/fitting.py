@@ -68,6 +68,16 @@ def require_fit(recipe: FineTune, policy: VLAPolicy, processes: Processes) -> No
                 f"{recipe.adapter.method if key == 'adapter.method' else has}, and train.sharded=true",
                 f"--set {key}={value}, or --set train.sharded=false",
             )
+    whole = [part for part, rank in recipe.adapter.parts().items() if rank == "full"]
+    if processes.sharded and small and whole:
+        raise refuse(
+            "sharded, the small backbone's own weights are not trained as they are with whole ones (after 60 steps the "
+            "losses are 1.5 % apart; the cause is not found)",
+            "train.sharded",
+            "false, or adapters on every part",
+            f"adapter.{whole[0]}=full, and train.sharded=true",
+            "--set train.sharded=false: this policy is small",
+        )
     robust = [k for k in ("consistency", "trust_region") if getattr(recipe.robust, k)]
     if robust and not isinstance(policy.head, DiffusionHead):
         raise refuse(
