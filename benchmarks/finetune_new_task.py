@@ -21,7 +21,7 @@ SIZES = (10, 25, 50, 100)
 METHODS = ("lora", "full", "head", "scratch")
 ALONE = "lora, no replay"  # every sample from the new family; at 50 demonstrations alone
 SETTINGS = ("train.samples=10000",)
-# Instead of 0.001: full was tried with both on one family, where they were level; adalora learned nothing at 0.001, and the
+# Instead of 0.001: full was tried with both on one family, where they were level; adalora learned nothing at 0.001; the
 # others train so few numbers that their papers take ten times as much.
 RATES = {"full": 0.0003, "adalora": 0.01, "vera": 0.01, "ia3": 0.01, "nola": 0.01}
 EPISODES, EPISODES_OLD = 50, 20  # of the new family; of each old one
