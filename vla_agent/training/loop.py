@@ -225,8 +225,8 @@ def _restore(
             remedy="start as many processes as before",
         )
     state = model.state_dict()
-    for key, value in load_file(keep / "model.safetensors").items():
-        state[key].copy_(like(state[key], value))
+    kept_weights = load_file(keep / "model.safetensors").items()
+    model.load_state_dict({key: like(state[key], value) if key in state else value for key, value in kept_weights})
     for key, value in load_file(keep / "ema.safetensors").items():
         ema[key].copy_(like(ema[key], value))
     for key, value in load_file(keep / "optimiser.safetensors").items():
