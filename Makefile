@@ -49,10 +49,11 @@ print-demo: # what demo runs; the benchmark spine-demo times it
 test: install-dev lint ## install, lint, type check, all tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: install-dev ## ruff and mypy
+lint: install-dev ## ruff, mypy, and the layers of docs/architecture.md
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports --no-logo --no-cache
 
 format: install-dev ## mend what ruff can mend
 	@$(BIN)/ruff check --fix .
@@ -81,7 +82,7 @@ lerobot-check: install-dev ## install lerobot 0.4.4 into its own environment; it
 	  $$pip --no-deps torchvision==0.25.0 lerobot==0.4.4
 	fi
 	$(LEROBOT)/bin/python -m pip --disable-pip-version-check install -q -r tests/lerobot_check/serving.txt
-	$(BIN)/python -m pytest tests/test_collection.py tests/test_peers.py -k lerobot
+	$(BIN)/python -m pytest tests/data/test_collection.py tests/serving/test_peers.py -k lerobot
 
 OPENPI := .venv-openpi
 openpi-check: install-dev ## install openpi-client 0.1.2 into its own environment, and let it ask our server
@@ -89,7 +90,7 @@ openpi-check: install-dev ## install openpi-client 0.1.2 into its own environmen
 	  $(PYTHON) -m venv --clear $(OPENPI)
 	  $(OPENPI)/bin/python -m pip --disable-pip-version-check install -q -r tests/openpi_check/requirements.txt
 	fi
-	$(BIN)/python -m pytest tests/test_serving.py -k openpi
+	$(BIN)/python -m pytest tests/serving/test_serving.py -k openpi
 
 COLCON := .venv-colcon
 colcon-check: install-dev ## install colcon into its own environment, and let it list, build and test the package
@@ -99,7 +100,7 @@ colcon-check: install-dev ## install colcon into its own environment, and let it
 	fi
 	packages=$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')
 	echo "import site; site.addsitedir('$$packages')" > "$$($(COLCON)/bin/python -c 'import site; print(site.getsitepackages()[0])')/vla_agent_packages.pth"
-	$(BIN)/python -m pytest tests/test_colcon.py
+	$(BIN)/python -m pytest tests/package/test_colcon.py
 
 install: $(STAMPS)/install ## the virtual environment and the package
 install-dev: $(STAMPS)/install-dev ## the same, with the tools for tests and rclpy

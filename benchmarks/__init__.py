@@ -1,6 +1,6 @@
 """Measurements behind the numbers that the documents quote.
 
-One module per measurement, ``benchmarks/spine_eval_rate.py`` for ``spine-eval-rate``, with module-level
+One module per measurement, ``benchmarks/spine/spine_eval_rate.py`` for ``spine-eval-rate``, with module-level
 
 - ``NAME``, ``TITLE``, ``TARGET`` (number), ``UNIT``, ``BETTER`` (``"higher"`` or ``"lower"``), and
 - ``run() -> dict`` with ``value, n, interval, seeds`` and, where useful, ``rows`` (a table), ``notes`` and ``passed``

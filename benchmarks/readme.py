@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from benchmarks import record
-from benchmarks.evaluations import ROOT
+from benchmarks.shared.evaluations import ROOT
 from vla_agent.errors import VlaAgentError
 
 BEGIN, END = "<!-- numbers: python -m benchmarks readme -->", "<!-- end of numbers -->"

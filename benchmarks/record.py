@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import json
 import os
-import pkgutil
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -15,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import benchmarks
 from vla_agent import __version__
 from vla_agent.errors import OptionError, VlaAgentError
 
@@ -37,11 +35,16 @@ VECTORS = (
 )  # of cpuinfo's flags
 
 
-def names() -> list[str]:
-    """Names of all benchmarks: a module is one where its file declares ``NAME``."""
+def modules() -> dict[str, str]:
+    """Name -> module of every benchmark: a file that declares ``NAME``; ``a-b`` lies in ``a_b.py``."""
     folder = Path(__file__).parent
-    modules = [m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.ispkg]
-    return [m.replace("_", "-") for m in modules if "\nNAME = " in (folder / f"{m}.py").read_text(encoding="utf-8")]
+    files = [f for f in sorted(folder.glob("*/*.py")) if "\nNAME = " in f.read_text(encoding="utf-8")]
+    return {f.stem.replace("_", "-"): f"benchmarks.{f.parent.name}.{f.stem}" for f in files}
+
+
+def names() -> list[str]:
+    """Names of all benchmarks."""
+    return sorted(modules())
 
 
 def load(name: str) -> ModuleType:
@@ -58,7 +61,7 @@ def load(name: str) -> ModuleType:
             found=name,
             remedy="choose one of these; `python -m benchmarks list` describes them",
         )
-    module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
+    module = importlib.import_module(modules()[name])
     missing = [part for part in DECLARED if not hasattr(module, part)]
     if missing or name != module.NAME or module.BETTER not in ("higher", "lower"):
         raise OptionError(

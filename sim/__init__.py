@@ -7,8 +7,22 @@ import os
 
 import gymnasium
 
+from vla_agent.errors import SimulatorError
+
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "0")  # one process per core is faster than llvmpipe's own threads
+
+BACKENDS = ("egl", "osmesa", "glfw")
+try:
+    import mujoco  # noqa: F401
+except RuntimeError as error:  # a MUJOCO_GL that MuJoCo does not know
+    raise SimulatorError(
+        "MuJoCo cannot be loaded",
+        key=f"MUJOCO_GL={os.environ.get('MUJOCO_GL')}",
+        expected=f"an OpenGL backend of {', '.join(BACKENDS)}",
+        found=error,
+        remedy="export MUJOCO_GL=egl",
+    ) from error
 
 ENVIRONMENT = "vla_agent/Tabletop-v0"
 

@@ -9,39 +9,13 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from sim.cameras import CAMERAS
-from sim.control import ACTION_LIMITS
-from sim.task import TaskFamily, TaskInstance, select
-from sim.world import World
-from vla_agent.contract import Camera, Contract, Field
+from sim.tasks.task import TaskFamily, TaskInstance, select
+from sim.world.panda import ACTION_LIMITS
+from sim.world.world import World
+from vla_agent.contract.tabletop import CAMERAS, CONTROL_HZ, tabletop_contract
 from vla_agent.errors import TaskError
 
-CONTROL_HZ = 20.0
-CHUNK_LENGTH = 16
-STATE = (
-    Field("ee_position", 3, "m", "base"),
-    Field("ee_rotation", 6, "1", "base", -1.0, 1.0, "matrix columns 1, 2"),
-    Field("gripper", 1, "0 open to 1 closed", low=0.0, high=1.0),
-    Field("joint_position", 7, "rad"),
-)
 STATE_LIMITS = np.array([2.0] * 3 + [1.001] * 6 + [1.0] + [4.0] * 7, np.float32)
-ACTIONS = {
-    "ee_delta": (
-        Field("ee_translation", 3, "m per period", "base", -0.025, 0.025),
-        Field("ee_rotation", 3, "rad per period", "base", -0.15, 0.15, "rotation vector"),
-        Field("gripper", 1, "0 open to 1 closed", low=0.0, high=1.0),
-    ),
-    "joint_position": (
-        Field("joint_position", 7, "rad"),
-        Field("gripper", 1, "0 open to 1 closed", low=0.0, high=1.0),
-    ),
-}
-
-
-def tabletop_contract(image_size: tuple[int, int] = (96, 96), control: str = "ee_delta") -> Contract:
-    """What the simulator shows at this image size (height, width) and takes in this control mode."""
-    cameras = tuple(Camera(name, int(image_size[0]), int(image_size[1])) for name in CAMERAS)
-    return Contract(cameras, STATE, ACTIONS[control], CONTROL_HZ, CHUNK_LENGTH)
 
 
 def _family(task: str | TaskFamily) -> TaskFamily:

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sim.experts import Expert
-from sim.task import TaskInstance
-from sim.world import World
+from sim.experts.expert import Expert
+from sim.tasks.task import TaskInstance
+from sim.world.world import World
 
 ACTION_LIMIT = np.array([0.025] * 3 + [0.15] * 3, np.float32)  # metres and radians per control period, mode ee_delta
 
@@ -37,7 +37,7 @@ class Policy(Protocol):
 class ExpertPolicy:
     """The scripted expert of the task.  Decides from the simulator's state in every control period; hears nothing.
 
-    ``noise`` above 0 disturbs it as demonstrations are disturbed (`sim.disturbance`).
+    ``noise`` above 0 disturbs it as demonstrations are disturbed (`sim.experts.disturbance`).
     """
 
     execute = 1

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from sim.drive import delayed, open_loop
-from sim.events import Events, Watcher
+from sim.chunk_execution import delayed, open_loop
 from sim.policies import Policy
+from sim.tasks.events import Events, Watcher
 from vla_agent.errors import OptionError
-from vla_agent.execution import ChunkExecutor
+from vla_agent.policy.execution import ChunkExecutor
 
 
 @dataclass(frozen=True)

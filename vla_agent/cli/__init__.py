@@ -1,6 +1,6 @@
 """The command ``vla-agent``.
 
-Each subcommand is a module ``vla_agent/cli/NAME.py`` with ``add_parser(subparsers)`` and ``run(args) -> int``.
+Each subcommand is a module ``vla_agent/cli/ROOM/NAME.py`` with ``add_parser(subparsers)`` and ``run(args) -> int``.
 Only the module of the command that is asked for is imported: ``--help`` is fast, one broken module breaks one command.
 
 Exit codes: 0 done, 1 a gate was missed (``--min-success``, ``doctor``), 2 bad input, 3 a fault of the program,
@@ -16,28 +16,38 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from vla_agent import __version__
 from vla_agent.errors import VlaAgentError
 
-COMMANDS: dict[str, str] = {
-    "tasks": "list the tasks, show their wordings and pictures, check a task file",
-    "collect": "record demonstrations of the scripted experts as a LeRobotDataset v3.0",
-    "train": "train a policy from a recipe",
-    "finetune": "adapt a policy to new demonstrations (LoRA and others), and prove that it became better",
-    "data": "inspect, validate, count and view a dataset of demonstrations",
-    "eval": "evaluate a policy in simulation: report.json, report.html, videos",
-    "inspect": "print what a policy, a dataset or the simulator sees and emits, and whether two fit",
-    "compare": "say whether one policy is better than another, from two reports on the same seeds",
-    "replay": "reproduce one episode of a report bit for bit and write its video",
-    "gate": "certify a policy: perturbations, language, latency; report.html, certificate.json",
-    "verify": "check a certificate against everything that it binds",
-    "keys": "make, list and trust the keys that sign certificates, and revoke",
-    "profile": "show where a policy's time goes, and how far it is from the machine's limits",
-    "serve": "put a policy behind a websocket: openpi's protocol, token, limits, health",
-    "up": "start a graph of ROS 2 nodes: simulated robot, real robot, or recording",
-    "doctor": "check this machine, and say how to mend what is missing",
+ROOMS: dict[str, dict[str, str]] = {  # folder -> command -> what it does
+    "learn": {
+        "tasks": "list the tasks, show their wordings and pictures, check a task file",
+        "collect": "record demonstrations of the scripted experts as a LeRobotDataset v3.0",
+        "data": "inspect, validate, count and view a dataset of demonstrations",
+        "train": "train a policy from a recipe",
+        "finetune": "adapt a policy to new demonstrations (LoRA and others), and prove that it became better",
+    },
+    "judge": {
+        "eval": "evaluate a policy in simulation: report.json, report.html, videos",
+        "compare": "say whether one policy is better than another, from two reports on the same seeds",
+        "replay": "reproduce one episode of a report bit for bit and write its video",
+        "gate": "certify a policy: perturbations, language, latency; report.html, certificate.json",
+        "verify": "check a certificate against everything that it binds",
+        "keys": "make, list and trust the keys that sign certificates, and revoke",
+    },
+    "deploy": {
+        "inspect": "print what a policy, a dataset or the simulator sees and emits, and whether two fit",
+        "profile": "show where a policy's time goes, and how far it is from the machine's limits",
+        "serve": "put a policy behind a websocket: openpi's protocol, token, limits, health",
+        "up": "start a graph of ROS 2 nodes: simulated robot, real robot, or recording",
+    },
+    "machine": {
+        "doctor": "check this machine, and say how to mend what is missing",
+    },
 }
+COMMANDS = {name: summary for commands in ROOMS.values() for name, summary in commands.items()}
 RESUMABLE = ("collect", "train", "finetune", "eval", "gate")
 
 DESCRIPTION = "VLA Agent: from demonstrations to a robot, through a simulation gate."
@@ -74,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _command(arguments)
     try:
         options = parse(arguments)
-        return importlib.import_module(f"vla_agent.cli.{options.command}").run(options)
+        return _module(options.command).run(options)
     except VlaAgentError as error:
         _print_error(str(error), traceback.format_exc() if debug else None)
         return 2
@@ -116,8 +126,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.parse_args(arguments)  # --help and --version leave here
         parser.print_help()
         parser.exit()
-    module = importlib.import_module(f"vla_agent.cli.{command}")
-    module.add_parser(subparsers)
+    _module(command).add_parser(subparsers)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         subparser = subparsers.choices[command]
@@ -125,6 +134,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         name = unknown[0].split("=")[0]
         subparser.error(f"there is no option '{unknown[0]}'{closest(name, known)}")
     return options
+
+
+def _module(command: str) -> Any:
+    room = next(room for room, commands in ROOMS.items() if command in commands)
+    return importlib.import_module(f"vla_agent.cli.{room}.{command}")
 
 
 def _command(arguments: Sequence[str]) -> str | None:

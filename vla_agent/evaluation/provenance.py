@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vla_agent.hashing import hash_file
+from vla_agent.files.hashing import hash_file
 
 PACKAGES = ("mujoco", "gymnasium", "numpy", "scipy")
 LEARNED = ("torch", "transformers", "diffusers")
@@ -39,7 +39,7 @@ def versions(learned: bool) -> dict[str, Any]:
 
 def renderer_name() -> str:
     """What draws the pictures, by its own name, such as ``egl: llvmpipe (LLVM 15.0.6, 256 bits)``."""
-    from sim import cameras  # chooses the backend
+    from sim.world import cameras
 
     backend = os.environ["MUJOCO_GL"]
     try:
@@ -86,21 +86,23 @@ def hash_policy(folder: Path | None) -> dict[str, str]:
 def hash_simulator() -> str:
     """One SHA-256 over the assets and the code that an episode runs through (not the task files, not other tools)."""
     assets = [f for f in (SIMULATOR / "assets").rglob("*") if f.is_file() and "__pycache__" not in f.parts]
-    return hash_files([*assets, *_code(SIMULATOR / "rollout.py"), *_code(SIMULATOR / "env.py")], SIMULATOR)
+    return hash_files([*assets, *_code(SIMULATOR / "rollout.py", SIMULATOR / "env.py")], SIMULATOR.parent)
 
 
-def _code(entry: Path) -> set[Path]:
-    """The module and all modules of `sim` that it imports, directly or not."""
-    found, waiting = set(), [entry]
+def _code(*entries: Path) -> set[Path]:
+    """The modules and all modules of this project that they import, directly or not."""
+    found: set[Path] = set()
+    waiting = list(entries)
     while waiting:
         file = waiting.pop()
         if file in found or not file.is_file():
             continue
         found.add(file)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sim":
-                names = [node.module, *(f"sim.{a.name}" for a in node.names if node.module == "sim")]
-                waiting += [SIMULATOR.parent.joinpath(*n.split(".")).with_suffix(".py") for n in names]
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("sim", "vla_agent"):
+                for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                    place = SIMULATOR.parent.joinpath(*name.split("."))
+                    waiting += [place.with_suffix(".py"), place / "__init__.py"]
     return found
 
 

@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vla_agent.finetuning.attach import Attached
-from vla_agent.finetuning.augment import augment
-from vla_agent.finetuning.consistency import Given, consistency_loss
-from vla_agent.finetuning.mixing import Mixture
-from vla_agent.finetuning.ranks import Ranks
-from vla_agent.finetuning.recipe import FineTune
-from vla_agent.finetuning.trust import sharpness_aware
-from vla_agent.finetuning.wordings import other_words
-from vla_agent.models.backbone import Backbone
-from vla_agent.models.pointing_vlm import Pointing
-from vla_agent.policy import VLAPolicy
-from vla_agent.training.data import Demonstrations
-from vla_agent.training.pretrain import pointing_losses
-from vla_agent.training.train_head import choose_frames, conditions
+from vla_agent.adapters.adalora_ranks import Ranks
+from vla_agent.adapters.attach import Attached
+from vla_agent.finetuning.dataset_mixture import Mixture
+from vla_agent.finetuning.finetune_recipe import FineTune
+from vla_agent.finetuning.robust.augment import augment
+from vla_agent.finetuning.robust.consistency import Given, consistency_loss
+from vla_agent.finetuning.robust.tram import sharpness_aware
+from vla_agent.finetuning.robust.wordings import other_words
+from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.models.backbones.pointing.pointing_vlm import Pointing
+from vla_agent.policy.policy import VLAPolicy
+from vla_agent.training.demonstrations import Demonstrations
+from vla_agent.training.stages.head_stage import choose_frames, conditions
+from vla_agent.training.stages.pointing_stage import pointing_losses
 
 ORTHOGONAL = 0.1  # weight of adalora's penalty
 

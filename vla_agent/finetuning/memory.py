@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from vla_agent.errors import MemoryShortage
-from vla_agent.finetuning.recipe import FineTune
-from vla_agent.policy import VLAPolicy
-from vla_agent.training.processes import Processes
+from vla_agent.finetuning.finetune_recipe import FineTune
+from vla_agent.policy.policy import VLAPolicy
+from vla_agent.training.distributed import Processes
 
 _MARKS = ("can't allocate memory", "not enough memory", "out of memory", "cannot allocate memory")
 

@@ -7,7 +7,7 @@ import importlib.util
 from accelerate.tracking import GeneralTracker, TrackioTracker, WandBTracker
 
 from vla_agent.errors import RecipeError
-from vla_agent.finetuning.recipe import FineTune
+from vla_agent.finetuning.finetune_recipe import FineTune
 
 KINDS: dict[str, type[GeneralTracker]] = {"wandb": WandBTracker, "trackio": TrackioTracker}
 

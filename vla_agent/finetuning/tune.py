@@ -12,22 +12,23 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from vla_agent.adapters.adapter_folder import base_hash, load_adapted, save_adapter
+from vla_agent.adapters.attach import attach
 from vla_agent.errors import CheckpointError
-from vla_agent.finetuning.attach import attach
+from vla_agent.files.policy_folder import find_folder
 from vla_agent.finetuning.batches import Drawing, Tuning, WholePolicy
-from vla_agent.finetuning.fitting import require_fit
-from vla_agent.finetuning.folder import base_hash, load_adapted, save_adapter
+from vla_agent.finetuning.finetune_recipe import FineTune
 from vla_agent.finetuning.memory import advice, recompute_activations, require_space
-from vla_agent.finetuning.quantised import quantise_frozen
-from vla_agent.finetuning.recipe import FineTune
+from vla_agent.finetuning.quantised_base import quantise_frozen
+from vla_agent.finetuning.recipe_fit import require_fit
 from vla_agent.finetuning.trackers import open_trackers
-from vla_agent.folder import find_folder
-from vla_agent.models.backbone import Backbone
-from vla_agent.policy import VLAPolicy, load_policy
-from vla_agent.training.curve import draw_curve
-from vla_agent.training.data import Demonstrations, load_demonstrations
+from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.policy.loading import load_policy
+from vla_agent.policy.policy import VLAPolicy
+from vla_agent.training.demonstrations import Demonstrations, load_demonstrations
+from vla_agent.training.distributed import Processes
 from vla_agent.training.loop import load_ema, stage_done, train_stage
-from vla_agent.training.processes import Processes
+from vla_agent.training.loss_curve import draw_curve
 from vla_agent.training.sharding import gather
 from vla_agent.training.train import claim, refuse_taken
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from vla_agent.contract import Contract
-from vla_agent.data.schema import ACTION, STATE, image_key
+from vla_agent.data.lerobot.dataset_schema import ACTION, STATE, image_key
 from vla_agent.errors import CheckpointError, ContractError
 from vla_agent.peers.torchvision_names import declare_operators
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vla_agent.cli.serve import Served, add_options, serve
+from vla_agent.cli.deploy.serve import Served, add_options, serve
 from vla_agent.errors import OptionError, VlaAgentError
 
 DESCRIPTION = """\
@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _load(args: argparse.Namespace) -> Served:
     import torch
 
-    from vla_agent.gate.hashes import policy_files
-    from vla_agent.parties import contract_of
+    from vla_agent.gate.certificate.bound_files import policy_files
     from vla_agent.peers.lerobot_policy import Keys, LeRobotPolicy
+    from vla_agent.policy.sources import contract_of
 
     keys = Keys(dict(_pair(text) for text in args.camera))
     policy = LeRobotPolicy(args.folder, contract_of(args.contract), keys, args.device)

@@ -9,9 +9,9 @@ import numpy as np
 
 from vla_agent.contract import Contract
 from vla_agent.errors import OptionError, ServingError
-from vla_agent.execution.realtime import Committed
+from vla_agent.policy.execution.realtime import Committed
 from vla_agent.serving.connection import Connection
-from vla_agent.serving.messages import Metadata
+from vla_agent.serving.protocol_messages import Metadata
 
 TIMEOUT = 30.0  # seconds; the first inference of a large policy compiles
 

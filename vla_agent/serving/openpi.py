@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from vla_agent.contract import Contract
 from vla_agent.errors import OptionError, wrong_keys
-from vla_agent.parties import contract_of
 from vla_agent.serving.client import TIMEOUT, chunk_of
 from vla_agent.serving.connection import Connection
 
@@ -73,9 +73,10 @@ class OpenPiPolicy:
         ServingError: nobody listens there, or the server refuses.
     """
 
-    def __init__(self, description: Description, token: str | None = None, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, description: Description, contract: Contract, token: str | None = None, timeout: float = TIMEOUT
+    ) -> None:
         self._description = description
-        contract = contract_of(description.contract)
         wrong = [name for name in description.images if name not in contract.camera_names]
         if wrong or description.execute > description.chunk_length:
             raise OptionError(

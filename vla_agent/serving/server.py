@@ -22,8 +22,8 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 
 from vla_agent.errors import OptionError, ServingError, VlaAgentError
-from vla_agent.serving.limits import Limits
-from vla_agent.serving.messages import Metadata, Request, read_request
+from vla_agent.serving.protocol_messages import Metadata, Request, read_request
+from vla_agent.serving.server_limits import Limits
 from vla_agent.serving.session import Session, Waiting, takes_committed
 from vla_agent.serving.tokens import MAKE, knows
 from vla_agent.serving.wire import pack, unpack

@@ -12,7 +12,7 @@ import numpy as np
 
 from vla_agent.contract import Contract
 from vla_agent.errors import ServingError
-from vla_agent.serving.messages import Request
+from vla_agent.serving.protocol_messages import Request
 
 
 def share_weights(policy: Any) -> Any:

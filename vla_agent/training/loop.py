@@ -2,7 +2,7 @@
 
 A checkpoint is two safetensors files and a JSON file in one folder, written aside and renamed; nothing is pickled.
 Batches are drawn from generators seeded by (seed, step), so that a resumed run sees what the uninterrupted one would.
-Several processes (see `vla_agent.training.processes`) take the same steps; the main one alone writes.
+Several processes (see `vla_agent.training.distributed`) take the same steps; the main one alone writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from vla_agent.errors import DivergenceError, RecipeError
-from vla_agent.training.processes import Processes, alone
+from vla_agent.training.distributed import Processes, alone
 from vla_agent.training.recipe import Stage
 from vla_agent.training.sharding import like, whole
 

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from os import PathLike
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import Field, PositiveInt
 
 from vla_agent.errors import RecipeError
-from vla_agent.models.trunk import SIZES, HeadConfig
-
-
-class Strict(BaseModel):
-    """A part of a recipe: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-R = TypeVar("R", bound=Strict)
+from vla_agent.files.recipe_file import Strict, read_recipe
+from vla_agent.models.heads.chunk_transformer import SIZES, HeadConfig
 
 
 class Data(Strict):
@@ -34,7 +22,7 @@ class Data(Strict):
 
 
 class BackboneSizes(Strict):
-    """See `vla_agent.models.pointing_vlm.PointingVLMConfig`."""
+    """See `vla_agent.models.backbones.pointing.pointing_vlm.PointingVLMConfig`."""
 
     hidden_size: int = 128
     num_attention_heads: int = 4
@@ -47,7 +35,7 @@ class BackboneSizes(Strict):
 
 
 class VLMSettings(Strict):
-    """A pretrained vision-language model in place of ``backbone``: `vla_agent.models.vlm_backbone.VLMOptions`."""
+    """A pretrained vision-language model in place of ``backbone``: `pretrained_backbone.VLMOptions`."""
 
     model: str = Field("", description="hub id or folder of an AutoModelForImageTextToText; empty: the small one")
     layer: int = Field(0, ge=0, description="decoder layers to keep; the last of them feeds the head; 0 for all")
@@ -60,7 +48,7 @@ class VLMSettings(Strict):
 
 
 class HeadSizes(Strict):
-    """See `vla_agent.models.trunk.HeadConfig`; ``size`` S, B or L stands for width, depth and heads of CogACT's."""
+    """See `chunk_transformer.HeadConfig`; ``size`` S, B or L stands for width, depth and heads of CogACT's."""
 
     kind: Literal["diffusion", "tokens", "regression"] = "diffusion"
     size: Literal["", "S", "B", "L"] = ""
@@ -162,77 +150,12 @@ def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> R
     Raises:
         RecipeError: the file is missing, not YAML, or has a wrong key or value; names file, line, key and valid names.
     """
-    return read_recipe(path, overrides, Recipe, "policies/tabletop-nano.yaml")
+    recipe = read_recipe(path, overrides, Recipe, "policies/tabletop-nano.yaml")
+    require_consistent(recipe, str(path))
+    return recipe
 
 
-def read_recipe(path: str | PathLike[str], overrides: tuple[str, ...], model: type[R], example: str) -> R:
-    """Read a recipe of any kind (``model``) and apply ``key.sub=value`` overrides.
-
-    Raises:
-        RecipeError: the file is missing, not YAML, or has a wrong key or value; names file, line, key and valid names.
-    """
-    file = Path(path)
-    yaml = YAML()
-    try:
-        data = yaml.load(file.read_text())
-    except OSError as error:
-        raise RecipeError(
-            "there is no such recipe",
-            file=file,
-            expected=f"a YAML file such as {example}",
-            found=error.strerror,
-            remedy="check the path",
-        ) from error
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise RecipeError(
-            "the recipe is not valid YAML",
-            file=f"{file}:{mark.line + 1}" if mark else file,
-            expected="YAML: key: value",
-            found=getattr(error, "problem", str(error)),
-            remedy="mend the line",
-        ) from error
-    if not isinstance(data, dict):
-        raise RecipeError(
-            "the recipe is not a mapping",
-            file=file,
-            expected=", ".join(model.model_fields),
-            found=type(data).__name__,
-            remedy=f"start from {example}",
-        )
-    return check_recipe(data, str(file), overrides, model)
-
-
-def check_recipe(data: Any, file: str, overrides: tuple[str, ...], model: type[R]) -> R:
-    """A recipe from a mapping, with the overrides applied; ``file`` is where the mapping comes from.
-
-    Raises:
-        RecipeError: a wrong key or value.
-    """
-    yaml = YAML()
-    for override in overrides:
-        _apply(data, override, yaml)
-    try:
-        checked = model.model_validate(data)
-        if isinstance(checked, Recipe):
-            fitting(checked, file)
-        return checked
-    except ValidationError as error:
-        first = error.errors()[0]
-        keys = [str(k) for k in first["loc"]] or [next(iter(model.model_fields))]
-        names = _valid_names(first["loc"], model)
-        near = difflib.get_close_matches(keys[-1], names, n=1)
-        raise RecipeError(
-            "the recipe has a wrong key or value",
-            file=f"{file}{_line(data, first['loc'])}",
-            key=".".join(keys),
-            expected=", ".join(names) if first["type"] == "extra_forbidden" else first["msg"],
-            found=first["input"] if not isinstance(first["input"], dict) else ", ".join(map(str, first["input"])),
-            remedy=f"did you mean {near[0]}?" if near and first["type"] == "extra_forbidden" else "mend the value",
-        ) from error
-
-
-def fitting(recipe: Recipe, file: str) -> None:
+def require_consistent(recipe: Recipe, file: str) -> None:
     """Refuse a recipe whose parts do not go together.
 
     Raises:
@@ -256,41 +179,3 @@ def fitting(recipe: Recipe, file: str) -> None:
             found=found,
             remedy="change one of them",
         )
-
-
-def _apply(data: Any, override: str, yaml: YAML) -> None:
-    key, equals, value = override.partition("=")
-    if not equals:
-        raise RecipeError(
-            "an override is not key=value",
-            key="--set",
-            expected="key.sub=value",
-            found=override,
-            remedy="write --set pretrain.samples=1000",
-        )
-    *path, last = key.split(".")
-    for part in path:
-        data = data.setdefault(part, {})
-        if not isinstance(data, dict):
-            raise RecipeError(
-                "an override leads through a value", key=key, expected="a mapping", found=part, remedy="check the key"
-            )
-    data[last] = yaml.load(value)
-
-
-def _valid_names(location: tuple[Any, ...], model: Any) -> list[str]:
-    for part in location[:-1]:
-        found = getattr(model, "model_fields", {}).get(part)
-        model = found.annotation if found else model
-    return list(getattr(model, "model_fields", {}))
-
-
-def _line(data: Any, location: tuple[Any, ...]) -> str:
-    line = ""
-    for part in location:
-        try:
-            line = f":{data.lc.value(part)[0] + 1}" if isinstance(part, str) else line
-            data = data[part]
-        except (KeyError, AttributeError, TypeError, IndexError):
-            break
-    return line

@@ -22,24 +22,26 @@ from torch import nn
 from transformers import ViTImageProcessorPil
 
 from vla_agent.errors import RecipeError
-from vla_agent.finetuning.wise import interpolate
-from vla_agent.folder import find_folder
-from vla_agent.models.backbone import Backbone
-from vla_agent.models.heads import HeadConfig
-from vla_agent.models.pointing_config import PointingVLMConfig
-from vla_agent.models.pointing_vlm import PointingVLM
-from vla_agent.models.vlm_backbone import VLMBackbone, VLMOptions
-from vla_agent.models.vlm_files import OPTIONS, open_vlm
-from vla_agent.parties import contract_of
-from vla_agent.policy import VLAPolicy, load_policy
-from vla_agent.training.curve import draw_curve
-from vla_agent.training.data import Demonstrations, Questions, load_demonstrations, load_questions
+from vla_agent.files.policy_folder import find_folder
+from vla_agent.files.recipe_file import Strict
+from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfig
+from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
+from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone, VLMOptions
+from vla_agent.models.backbones.pretrained.pretrained_files import OPTIONS, open_vlm
+from vla_agent.models.heads.build_head import HeadConfig
+from vla_agent.models.weight_interpolation import interpolate
+from vla_agent.policy.checkpoint import load_checkpoint
+from vla_agent.policy.policy import VLAPolicy
+from vla_agent.policy.sources import contract_of
+from vla_agent.training.demonstrations import Demonstrations, Questions, load_demonstrations, load_questions
 from vla_agent.training.loop import Losses, load_ema, stage_done, train_stage
-from vla_agent.training.pretrain import PretrainBatches, location_errors
-from vla_agent.training.recipe import Recipe, Stage, Strict
-from vla_agent.training.start import fitting_backbone
+from vla_agent.training.loss_curve import draw_curve
+from vla_agent.training.recipe import Recipe, Stage
+from vla_agent.training.stages.head_stage import HeadBatches, choose_frames, compute_features
+from vla_agent.training.stages.pointing_stage import PretrainBatches, location_errors
+from vla_agent.training.starting_backbone import fitting_backbone
 from vla_agent.training.tokenizer import build_tokenizer
-from vla_agent.training.train_head import HeadBatches, choose_frames, compute_features
 
 STAGES = ("name_stem", "pretrain", "head")
 console = Console()
@@ -107,7 +109,7 @@ def build(recipe: Recipe, demos: Demonstrations, questions: Questions | None) ->
             backbone, fresh = fitting_backbone(folder, recipe.backbone)
         if fresh:
             console.print(f"new, untrained parts of the backbone: {', '.join(fresh)}")
-        policy = load_policy(recipe.start_from, backbone)
+        policy = load_checkpoint(find_folder(recipe.start_from), backbone)
         head = recipe.head.config()
         serving: dict[str, Any] = {k: getattr(policy.head.config, k) for k in ("serve_steps", "sampler", "guidance")}
         other = "head" in recipe.model_fields_set and replace(head, **serving) != policy.head.config
@@ -212,7 +214,7 @@ def _describe(recipe: Recipe, demos: Demonstrations, trained: VLAPolicy, folder:
         if log.is_file():
             seconds[name] = json.loads(log.read_text().splitlines()[-1])["seconds"]
             shutil.copy(log, policy / log.name)
-    backbone = load_policy(policy).backbone
+    backbone = load_checkpoint(policy).backbone
     description: dict[str, Any] = {
         "parameters": {**counts, "trained": _trained(recipe, trained), "in_all": sum(counts.values())},
         "seconds": {**seconds, "this_run": round(time.time() - begun, 1)},

@@ -1,1 +1,0 @@
-"""Datasets with one planted defect each: what `vla_agent.data.validate` must find, and where."""

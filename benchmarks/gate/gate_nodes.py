@@ -1,0 +1,216 @@
+"""The robot's own nodes before a certificate, as processes with ``hardware``: what they let through, and why not."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.ros.ros_graph import DOMAIN, PATIENCE
+from vla_agent.robot.description import load_robot
+from vla_agent.ros.process.graph_processes import Processes
+from vla_agent.ros.process.graph_table import Value, arguments_of
+from vla_agent.ros.process.priority import LEVEL
+
+ROBOT = "panda"
+REFUSED = 20  # commands that a safety node has to refuse before it counts as refusing
+ANSWER = 5.0  # seconds that a node has to tell its state; one that has ended never does
+FIRST = 10  # joint states before the first command
+INACTIVE, ACTIVE = 2, 3  # of lifecycle_msgs/State
+
+
+@dataclass
+class Seen:
+    """Commands that reached the robot, and the newest status of the safety node."""
+
+    targets: int = 0
+    status: str = ""
+    counts: dict[str, str] = field(default_factory=dict)
+
+
+def safety_node(
+    logs: Path,
+    policy: Path,
+    certificate: Path | str,
+    keys: Path,
+    robot: str = ROBOT,
+    then: Callable[[], None] | None = None,
+    silence: float = 0.0,
+) -> tuple[bool, str]:
+    """Whether a safety node on hardware passes on what a patched policy node would have it pass on, and its status.
+
+    The commands come from this process: that of a controller that rests, at the robot's home.  ``then`` is called once
+    they are let through, and the status is that of the stop which has to follow.  Before that, commands stay away for
+    ``silence`` seconds: a stop for that, or because this process was late, is reset.
+    """
+    from diagnostic_msgs.msg import DiagnosticArray
+    from sensor_msgs.msg import JointState
+    from std_srvs.srv import Trigger
+    from trajectory_msgs.msg import JointTrajectory
+
+    from vla_agent.ros.messages import conversions
+    from vla_agent.ros.process.node_base import COMMANDS, SENSORS
+
+    spec, seen = load_robot(robot), Seen()
+    names = [*spec.joint_names, spec.gripper.joint]
+    rows, efforts = np.append(np.array(spec.home), spec.gripper.open)[None], np.zeros(len(names))
+
+    def status(message: Any) -> None:
+        for one in message.status:
+            if one.name == "safety_node":
+                seen.status = one.message
+                seen.counts = {pair.key: pair.value for pair in one.values}
+
+    def arrived(_message: Any) -> None:
+        seen.targets += 1
+
+    values: dict[str, Value] = {"robot": robot, "policy": str(policy), "certificate": str(certificate)}
+    with _running("safety_node", values, logs, keys) as (node, spin):
+        node.create_subscription(DiagnosticArray, "/diagnostics", status, 50)
+        node.create_subscription(JointTrajectory, spec.controller.topics(hardware=True)[0], arrived, 50)
+        joints = node.create_publisher(JointState, spec.joint_states, SENSORS)
+        commands = node.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
+        reset = node.create_client(Trigger, "safety/reset")
+        stream = _Stream(
+            lambda now: joints.publish(conversions.joint_state_message(names, rows[0], now, spec.base_frame, efforts)),
+            lambda now: commands.publish(conversions.trajectory(names, rows, now, spec.period)),
+            lambda: bool(seen.status) and joints.get_subscription_count() > 0,
+            spec.period,
+        )
+        deadline = time.monotonic() + PATIENCE
+        with stream:
+            while time.monotonic() < deadline:
+                spin(spec.period)
+                if then is not _nothing and seen.status.startswith("stopped: command: none for"):
+                    seen.status, stream.told = "", 0
+                    reset.call_async(Trigger.Request())
+                if seen.targets > 2 and seen.status == "running":
+                    if silence and "stop: command" not in seen.counts:
+                        stream.silent_until = time.monotonic() + silence
+                        continue
+                    if then is None:
+                        return True, seen.status
+                    then()
+                    then = _nothing
+                if then is _nothing and seen.status.startswith("stopped"):
+                    return False, seen.status
+                if (
+                    int(seen.counts.get("refused without a certificate", 0)) > REFUSED
+                    and "not certified" in seen.status
+                ):
+                    return seen.targets > 0, seen.status
+    raise RuntimeError(f"the safety node neither passes commands on nor refuses them: {seen}")
+
+
+class _Stream(threading.Thread):
+    """Tells a joint state each period, and after the first of them a command, too, while somebody ``listens``.
+
+    Scheduled as the controller node is, where the system allows it.  ``told``: joint states since the beginning; a
+    command before any joint state stops the supervisor, certified or not.  ``silent_until``: no command before that
+    time of `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        state: Callable[[float], None],
+        command: Callable[[float], None],
+        listens: Callable[[], bool],
+        period: float,
+    ) -> None:
+        super().__init__(daemon=True)
+        self._state, self._command, self._listens, self._period = state, command, listens, period
+        self._done = threading.Event()
+        self.told, self.silent_until = 0, 0.0
+
+    def __enter__(self) -> _Stream:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+
+    def run(self) -> None:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LEVEL - 1))
+        while not self._done.wait(self._period - time.monotonic() % self._period):
+            now = time.time()
+            self._state(now)
+            self.told += self._listens()
+            if self.told > FIRST and time.monotonic() > self.silent_until:
+                self._command(now)
+
+
+def _nothing() -> None:
+    """It has been done."""
+
+
+def policy_node(
+    logs: Path, policy: Path, certificate: Path | str, keys: Path, robot: str = ROBOT, **values: Value
+) -> tuple[bool, str]:
+    """Whether a policy node on hardware becomes active, and the end of its log."""
+    from lifecycle_msgs.srv import GetState
+
+    values |= {"robot": robot, "policy": str(policy), "certificate": str(certificate)}
+    with _running("policy_node", values, logs, keys) as (node, spin):
+        client = node.create_client(GetState, "policy_node/get_state")
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            log = (logs / "policy_node.log").read_text(encoding="utf-8", errors="replace")
+            if client.service_is_ready():
+                future = client.call_async(GetState.Request())
+                answer = time.monotonic() + ANSWER
+                while not future.done() and time.monotonic() < answer:
+                    spin(0.1)
+                state = future.result().current_state.id if future.done() else 0
+                if state == ACTIVE or (state == INACTIVE and "remedy" in log):
+                    return state == ACTIVE, log
+            if "the policy node cannot be configured" in log:
+                return False, log
+            spin(0.2)
+    raise RuntimeError(f"the policy node neither becomes active nor refuses: {log[-500:]}")
+
+
+@contextmanager
+def _running(executable: str, values: dict[str, Value], logs: Path, keys: Path) -> Iterator[tuple[Any, Any]]:
+    """One node of the graph ``robot`` in a domain of its own; a node of this process, and how to spin it."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    from vla_agent.ros.process.graph_table import GRAPHS
+
+    before = os.environ.get("VLA_AGENT_KEYS")
+    os.environ |= {"ROS_DOMAIN_ID": DOMAIN, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "VLA_AGENT_KEYS": str(keys)}
+    others = [entry.executable for entry in GRAPHS["robot"] if entry.executable != executable]
+    defaults = {name: argument.default for name, argument in arguments_of("robot").items()}
+    processes = Processes("robot", defaults | values, logs, others, PATIENCE)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("gate_listener")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def spin(seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            executor.spin_once(timeout_sec=left)
+
+    try:
+        processes.start()
+        yield node, spin
+    finally:
+        processes.stop()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+        if before is None:
+            del os.environ["VLA_AGENT_KEYS"]
+        else:
+            os.environ["VLA_AGENT_KEYS"] = before

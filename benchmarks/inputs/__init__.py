@@ -1,0 +1,1 @@
+"""Bad input of every kind, for the benchmarks of input handling."""

@@ -1,0 +1,62 @@
+"""Evaluations of the shipped policy for each way of execution and each delay, on the same seeds; kept and resumable."""
+
+from __future__ import annotations
+
+import os
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from benchmarks.shared.evaluations import POLICY, ROOT, WORKERS
+from vla_agent.files.hashing import hash_file
+
+MODES = ("open_loop", "ensemble", "adaptive", "realtime")
+DELAYS_MS = (0, 50, 100, 200, 400)
+EPISODES = 3  # per family and cell: 30 in each of the 20 cells
+JUDGED = {("realtime", 0): 10, ("realtime", 200): 10}  # more in the cells that the targets are about
+SEED = 500
+
+
+def cells() -> list[tuple[str, int]]:
+    """Every way of execution with every delay (ms)."""
+    return list(product(MODES, DELAYS_MS))
+
+
+def episodes(mode: str, delay_ms: int) -> int:
+    """Episodes of each family in a cell."""
+    return JUDGED.get((mode, delay_ms), EPISODES)
+
+
+def folder(mode: str, delay_ms: int) -> Path:
+    """Where the evaluation of a cell lies: a folder of its own for each checkpoint and simulator."""
+    from vla_agent.evaluation.provenance import hash_simulator
+
+    digest = hash_file(POLICY / "policy.json")[:12]
+    name = f"{digest}-{hash_simulator()[:8]}-{mode}-{delay_ms}ms"
+    return Path(os.path.relpath(ROOT / "runs" / "bench" / name))
+
+
+def report(mode: str, delay_ms: int) -> dict[str, Any]:
+    """The report of one cell; episodes that were played before are not played again."""
+    from vla_agent.evaluation.evaluate import evaluate
+    from vla_agent.policy.execution_settings import Execution
+
+    out = folder(mode, delay_ms)
+    done = evaluate(
+        os.path.relpath(POLICY),
+        episodes=episodes(mode, delay_ms),
+        seed=SEED,
+        workers=WORKERS,
+        controls="none",
+        out=out,
+        resume=out.exists(),
+        execution=Execution(mode, float(delay_ms)),
+    )
+    counts = done["summary"]["controls"]["policy"]
+    print(f"{mode}, {delay_ms} ms: {counts['k']} of {counts['n']}", flush=True)
+    return done
+
+
+def seeds() -> str:
+    more = max(JUDGED.values())
+    return f"{SEED} to {SEED + EPISODES - 1} of each family, the same in every cell; to {SEED + more - 1} where judged"

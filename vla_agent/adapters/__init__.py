@@ -1,0 +1,1 @@
+"""Adapters: attaching, merging, and the adapter's folder."""

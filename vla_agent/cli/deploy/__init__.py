@@ -1,0 +1,1 @@
+"""Commands that bring policies to robots and servers."""

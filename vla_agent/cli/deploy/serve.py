@@ -1,0 +1,145 @@
+"""``vla-agent serve``: a policy behind a websocket, for simulators and robots on other machines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vla_agent.cli.judge.eval import add_speed
+from vla_agent.errors import OptionError
+
+# The policy, its name and files (name -> SHA-256) for clients, and what its thread does first.
+Served = tuple[Any, str, dict[str, str], Callable[[], Any]]
+
+DESCRIPTION = """\
+Serve a policy over a websocket, in the protocol that openpi's client speaks: msgpack, never pickle.  The policy's
+contract is what a client is told first, and ours checks it.  Only this machine can connect until a token is asked for.
+
+POLICY is a folder that `vla-agent train` wrote, a hub id (owner/name), or `random` (to try a connection).
+"""
+EPILOG = """\
+examples:
+  vla-agent serve policies/tabletop-nano
+  vla-agent eval ws://127.0.0.1:8000 --episodes 2               # elsewhere on this machine
+
+  vla-agent serve policies/tabletop-nano --openvino             # chunks in a third of the time on a CPU
+  umask 077; python -c "import secrets; print(secrets.token_urlsafe(32))" > token
+  vla-agent serve policies/tabletop-nano --host 0.0.0.0 --token-file token
+  VLA_AGENT_TOKEN=$(cat token) vla-agent eval ws://gpu:8000     # from another machine that has the token
+
+http://HOST:PORT/healthz answers 200, or 503 where an inference hangs.  The token and the pictures are not
+encrypted: between machines, use a tunnel (ssh -L) or a proxy with TLS (then wss://HOST).
+exit codes: 0 ended by Ctrl-C or SIGTERM, 2 bad input, 3 ended while an inference hung
+
+next: `vla-agent eval ws://HOST:PORT`, `vla-agent up sim --policy ws://HOST:PORT`; docs/serving.md has the protocol
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``serve`` to the command line."""
+    parser = subparsers.add_parser("serve", help="serve a policy", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("policy", metavar="POLICY", help="policy folder, hub id, or `random`")
+    add_options(parser)
+    add_speed(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a server of any policy can be told."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="token that clients must know (default: of VLA_AGENT_TOKEN)"
+    )
+    parser.add_argument("--clients", type=int, default=8, metavar="N", help="at the same time (default: %(default)s)")
+    parser.add_argument(
+        "--waiting",
+        type=int,
+        default=1,
+        metavar="N",
+        help="observations of a client that wait; then the oldest is dropped (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-mb", type=float, default=16.0, metavar="MB", help="longest message of a client (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--idle", type=float, default=600.0, metavar="S", help="seconds until a silent client is cut off"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="torch's threads; 1 gives evaluation's bits (default: 1)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    return serve(args, lambda: _load(args.policy, args))
+
+
+def serve(args: argparse.Namespace, load: Callable[[], Served]) -> int:
+    """Serve what ``load`` gives, until Ctrl-C or SIGTERM; ``args`` are those of `add_options`."""
+    for name, least in (("port", 0), ("clients", 1), ("waiting", 1), ("max_mb", 0.001), ("idle", 1), ("threads", 1)):
+        if not least <= getattr(args, name) <= 65535:
+            raise OptionError(
+                "an option has a value that makes no sense",
+                key=f"--{name.replace('_', '-')}",
+                expected=f"{least:g} to 65535",
+                found=getattr(args, name),
+                remedy="see vla-agent serve --help",
+            )
+    from vla_agent.policy.sources import require_packages
+
+    require_packages()
+    from vla_agent.serving.server import PolicyServer
+    from vla_agent.serving.server_limits import Limits
+    from vla_agent.serving.tokens import read_token
+
+    token = read_token(args.token_file)
+    policy, name, files, prepare = load()
+    limits = Limits(int(args.max_mb * 2**20), args.clients, args.waiting, args.idle)
+    server = PolicyServer(policy, name, args.host, args.port, token, limits, files, prepare)
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    server.start()
+    asked = "a token is asked for" if token else "without a token, for this machine only"
+    print(f"serving {name} at {server.url}, {asked}; Ctrl-C ends it", flush=True)
+    end.wait()
+    print("ending", flush=True)
+    server.stop()
+    if not server.healthy:  # the thread that hangs would keep the process alive
+        print("an inference hung", file=sys.stderr, flush=True)
+        os._exit(3)
+    return 0
+
+
+def _load(name: str, args: argparse.Namespace) -> Served:
+    if name == "random":
+        from dataclasses import replace
+
+        from sim.policies import RandomPolicy
+        from vla_agent.contract.tabletop import tabletop_contract
+
+        policy: Any = RandomPolicy()
+        policy.contract = replace(tabletop_contract(), chunk_length=policy.execute)
+        return policy, name, {}, lambda: None
+    import torch
+
+    from vla_agent.files.policy_folder import find_folder
+    from vla_agent.gate.certificate.bound_files import policy_files
+    from vla_agent.policy.loading import load_policy
+
+    folder = find_folder(name)
+    files = policy_files(folder)
+    torch.set_num_threads(args.threads)  # also here: what is compiled is compiled for so many
+    quantise = args.quantise
+    policy = load_policy(folder, compiled=args.compiled, quantise=quantise, openvino=args.openvino)
+    if quantise:  # so that a report names it, and no certificate of the policy as it was trained covers it
+        files["weights as"] = quantise
+        name = f"{name}, weights as {quantise}"
+    return policy, name, files, lambda: torch.set_num_threads(args.threads)

@@ -1,0 +1,79 @@
+"""``vla-agent gate``: the evidence from simulation that a policy needs before it may move a robot."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vla_agent.cli.judge.workers import add_workers, workers_of
+
+DESCRIPTION = """\
+Try a policy against a gate file: tasks, perturbations, language and latency, each with a threshold and error rates.
+Every check stops as soon as it is decided.  OUT receives report.html, report.json, actions.npz, gate.yaml and the
+signed certificate.json, without which the robot's nodes refuse the policy.
+
+Every start is counted in a ledger, and later attempts with the same checkpoint are held to stricter tests.
+"""
+EPILOG = """\
+examples:
+  vla-agent keys create lab
+  vla-agent gate policies/tabletop-nano --suite gates/tabletop.yaml --key lab -o runs/gate
+  vla-agent gate policies/tabletop-nano --suite gates/tabletop.yaml --key lab -o runs/gate --resume
+  vla-agent gate runs/tuned/policy --key lab --base runs/gate -o runs/gate-tuned       # both on the same seeds
+  vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
+
+docs/gate.md says what is measured and how the verdict is made.
+exit codes: 0 passed, 1 did not pass, 2 bad input
+
+next: vla-agent verify CERTIFICATE --policy POLICY, then give the certificate to the robot's nodes
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``gate`` to the command line."""
+    parser = subparsers.add_parser("gate", help="certify a policy", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("policy", metavar="POLICY", help="policy folder, hub id, `expert` or `random`")
+    parser.add_argument("--suite", default="gates/tabletop.yaml", metavar="FILE", help="gate file (%(default)s)")
+    parser.add_argument("-o", "--out", metavar="DIR", help="where the evidence goes (default: runs/gate-POLICY)")
+    parser.add_argument("--key", default="default", metavar="NAME", help="key to sign with (default: default)")
+    parser.add_argument(
+        "--robot", default="sim", metavar="NAME", help="robot that the certificate is for (default: sim)"
+    )
+    parser.add_argument(
+        "--ledger", metavar="FILE", help="ledger of attempts (default: ledger.jsonl beside the gate file)"
+    )
+    parser.add_argument(
+        "--base", metavar="REPORT", help="report (or its folder) of the policy that this one was tuned from"
+    )
+    add_workers(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with the unfinished gate in DIR")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the gate; 0 where it was passed, 1 where not."""
+    workers = workers_of(args)
+    from vla_agent.gate.certificate.keys import keys_folder, load_private
+    from vla_agent.gate.report.gate_console import Progress, print_summary
+    from vla_agent.gate.run_gate import run_gate
+
+    private = load_private(args.key, keys_folder())
+    suite = Path(args.suite)
+    out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}"
+    with Progress() as progress:
+        report = run_gate(
+            args.policy,
+            suite,
+            out,
+            robot=args.robot,
+            private=private,
+            ledger_file=Path(args.ledger) if args.ledger else suite.with_name("ledger.jsonl"),
+            workers=workers,
+            ray=args.ray,
+            base=Path(args.base) if args.base else None,
+            resume=args.resume,
+            progress=progress.update,
+        )
+    print_summary(report, out)
+    return 0 if report["summary"]["judgement"]["verdict"] == "pass" else 1

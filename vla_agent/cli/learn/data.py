@@ -1,0 +1,198 @@
+"""``vla-agent data``: what a dataset of demonstrations holds, what is wrong with it, and recordings made into one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vla_agent.errors import OptionError
+
+if TYPE_CHECKING:
+    from vla_agent.data.lerobot.dataset_reader import Dataset
+    from vla_agent.data.validate.findings import Finding
+
+DESCRIPTION = """\
+Look at a LeRobotDataset folder, v3.0 or v2.1, before a policy is trained on it; or make one of other recordings.
+
+inspect    episodes, frames, cameras, features, instructions
+validate   everything that is wrong: missing frames, time stamps that drift, NaN, constant or clipped actions, swapped
+           cameras, blank or frozen pictures, empty instructions, stale statistics; each with episode, frame and remedy
+stats      minimum, mean, maximum and quantiles of states and actions, computed from the values themselves
+view       a page with film strips and action plots, the findings beside their episodes
+convert    ROS 2 bags (MCAP, SQLite), HDF5 files (robomimic, LIBERO) or LeRobotDatasets of other programs to a dataset
+           that can be trained on, through one mapping file that says what becomes what; tells what was dropped
+"""
+EPILOG = """\
+examples:
+  vla-agent data inspect datasets/mine
+  vla-agent data validate datasets/mine                  # exit code 1 where something is wrong
+  vla-agent data validate datasets/mine --json findings.json --no-pictures
+  vla-agent data stats datasets/mine
+  vla-agent data view datasets/mine -o mine.html --episodes 0-9,42
+  vla-agent data convert recordings --mapping config/data/recorder.yaml -o datasets/mine
+  vla-agent data convert libero_spatial --mapping config/data/libero.yaml -o datasets/libero
+  vla-agent data convert my_so101 --mapping config/data/lerobot_so101.yaml -o datasets/so101
+
+next: vla-agent finetune POLICY --data datasets/mine -o runs/mine
+exit codes: 0 nothing wrong (warnings do not count), 1 findings, 2 no dataset, or bad input
+"""
+ACTIONS = ("inspect", "validate", "stats", "view", "convert")
+MOST = 40  # findings that are printed; --json writes all
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``data`` to the command line."""
+    parser = subparsers.add_parser("data", help="look at a dataset", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("action", metavar="ACTION", choices=ACTIONS, help="see above")
+    parser.add_argument(
+        "directory",
+        metavar="DIR",
+        help="a LeRobotDataset folder; convert: a bag, an HDF5 file, a LeRobotDataset, or a folder of them",
+    )
+    parser.add_argument(
+        "-o", "--out", metavar="FILE", help="view: the page (default: NAME.html); convert: the dataset's folder"
+    )
+    parser.add_argument(
+        "--mapping", metavar="FILE", help="convert: the mapping file, such as config/data/recorder.yaml"
+    )
+    parser.add_argument("--episodes", metavar="LIST", default="0-19", help="view: such as 0-9,42 (default: 0-19)")
+    parser.add_argument("--json", metavar="FILE", help="validate: write all findings there")
+    parser.add_argument("--no-pictures", action="store_true", help="validate, view: check the tables alone")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what is asked; 1 where `validate` finds something wrong."""
+    if args.action == "convert":
+        return _convert(args)
+    from vla_agent.data.lerobot.dataset_reader import read
+    from vla_agent.data.validate.validate import validate
+
+    if args.action == "validate":
+        return _validate(args, validate(args.directory, pictures=not args.no_pictures, progress=_progress))
+    dataset = read(args.directory)
+    if args.action == "inspect":
+        _inspect(dataset)
+    elif args.action == "stats":
+        _stats(dataset)
+    else:
+        from vla_agent.data.validate.dataset_page import write_page
+
+        out = Path(args.out or f"{dataset.root.resolve().name}.html")
+        findings = validate(args.directory, pictures=not args.no_pictures, progress=_progress)
+        write_page(dataset, findings, numbers(args.episodes), out)
+        print(out)
+    return 0
+
+
+def numbers(text: str) -> list[int]:
+    """``0-2,5`` -> [0, 1, 2, 5].
+
+    Raises:
+        OptionError: it is written otherwise.
+    """
+    found: list[int] = []
+    for piece in text.split(","):
+        first, dash, last = piece.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise OptionError(
+                "the episodes cannot be read",
+                key="--episodes",
+                expected="numbers and ranges, such as 0-9,42",
+                found=text,
+                remedy="write 0-9 for the first ten",
+            )
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def _convert(args: argparse.Namespace) -> int:
+    for option, value, example in (
+        ("--mapping", args.mapping, "config/data/recorder.yaml"),
+        ("-o", args.out, "datasets/mine"),
+    ):
+        if not value:
+            raise OptionError(
+                "a conversion needs a mapping file and a folder to write",
+                key=option,
+                expected=f"such as {option} {example}",
+                found="none",
+                remedy="vla-agent data convert recordings --mapping config/data/recorder.yaml -o datasets/mine",
+            )
+    from vla_agent.data.convert.conversion_report import episode_lines, summary_lines
+    from vla_agent.data.convert.convert import convert
+
+    def told(episode: dict[str, Any]) -> None:
+        print(*episode_lines(episode), sep="\n", flush=True)
+
+    report = convert(args.directory, args.mapping, args.out, told)
+    print(*summary_lines(report, args.out), sep="\n")
+    return 0
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{done} of {total} episodes looked at", end=end, file=sys.stderr, flush=True)
+
+
+def _validate(args: argparse.Namespace, findings: list[Finding]) -> int:
+    if args.json:
+        file = Path(args.json)
+        aside = file.with_name(file.name + ".part")
+        aside.write_text(json.dumps([f.to_dict() for f in findings], indent=2) + "\n")
+        aside.replace(file)
+    for finding in findings[:MOST]:
+        print(finding.text())
+    errors = sum(f.error for f in findings)
+    if len(findings) > MOST:
+        print(f"... and {len(findings) - MOST} more; --json FILE writes all")
+    print(f"{args.directory}: {errors} errors, {len(findings) - errors} warnings")
+    return 1 if errors else 0
+
+
+def _inspect(dataset: Dataset) -> None:
+    from collections import Counter
+
+    lengths = [e.length for e in dataset.episodes]
+    total = sum(lengths)
+    print(f"{dataset.root}    LeRobotDataset {dataset.info['codebase_version']}")
+    print(
+        f"{len(lengths)} episodes, {total:,} frames at {dataset.fps:g} Hz ({total / dataset.fps / 60:.1f} minutes), "
+        f"{min(lengths, default=0)} to {max(lengths, default=0)} frames each"
+    )
+    print("\nfeatures")
+    for name, feature in dataset.info["features"].items():
+        print(f"  {name:<30}{feature['dtype']:<9}{list(feature['shape'])}")
+    tasks = Counter(e.task for e in dataset.episodes)
+    print(f"\n{len(tasks)} instructions")
+    for text, count in tasks.most_common(20):
+        print(f"  {count:>5}  {text}")
+
+
+def _stats(dataset: Dataset) -> None:
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from vla_agent.data.lerobot import dataset_schema
+    from vla_agent.data.lerobot.dataset_stats import vector_stats
+    from vla_agent.data.validate.check_values import names_of
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for key in (dataset_schema.STATE, dataset_schema.ACTION):
+        if key not in dataset.columns:
+            continue
+        values = dataset.columns[key].reshape(len(dataset.columns[key]), -1)
+        finite = np.isfinite(values).all(axis=1)
+        stats = vector_stats(values[finite])
+        columns = ("min", "q01", "mean", "std", "q99", "max")
+        table = Table(key, *columns, box=None, pad_edge=False)
+        for d, name in enumerate(names_of(dataset, key)):
+            table.add_row(name, *(f"{stats[c][d]:.4g}" for c in columns))
+        console.print(table)
+        if not finite.all():
+            console.print(f"{(~finite).sum()} frames with NaN or infinity left out: vla-agent data validate names them")

@@ -1,0 +1,279 @@
+"""Collects a dataset with worker processes: attempts in, part files aside, one LeRobotDataset folder at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import sim
+from vla_agent import __version__
+from vla_agent.contract import Contract
+from vla_agent.data.collect.unfinished_collection import Parts, Plan, spread
+from vla_agent.data.lerobot.dataset_writer import refuse_existing, write_dataset
+from vla_agent.data.lerobot.episode import encode, save_part
+from vla_agent.errors import DatasetError, SimulatorError
+from vla_agent.policy.execution_settings import Execution
+
+ROBOT = "franka_panda_robotiq_2f85"
+BYTES_PER_EPISODE = 2**19  # first guess of an episode's size on disk, until some are there
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what the episodes hold."""
+
+    suite: str
+    tasks: tuple[str, ...]  # names of the suite's families, or paths of task files
+    seed: int
+    noise: float
+    image_size: int
+    storage: str
+    takeover: str | None = None  # a policy's folder
+    takeover_execution: tuple[str, ...] = ("open_loop",)  # an episode draws one of these,
+    takeover_delays_ms: tuple[float, ...] = (0.0,)  # and one of these
+    vary: tuple[str, ...] = ()  # looks, as in `sim.perturbations.look.LOOKS`
+    split: str = "seen"  # of `sim.tasks.task.SPLITS`: which wordings and which pairs of colour and shape
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is told after every attempt: the plan so far, and the attempt's task, outcome and number of frames."""
+
+    plan: Plan
+    task: str
+    outcome: str
+    frames: int
+
+
+def collect(
+    recipe: Recipe,
+    directory: Path,
+    episodes: int,
+    workers: int,
+    resume: bool = False,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Plan:
+    """Collect ``episodes`` successful episodes into a LeRobotDataset folder.
+
+    SIGINT or SIGTERM ends it early and cleanly: running episodes are finished and kept in ``<directory>.parts``, and
+    the plan that comes back is not ``complete``.  The same call with ``resume`` goes on from there, to the same dataset
+    as without the interruption.
+
+    Raises:
+        TaskError: unknown suite or task.
+        DatasetError: the folder exists, an unfinished collection is there, a task fails too often, or the disk is full.
+        SimulatorError: the simulator cannot start, or a worker died.
+    """
+    from sim.tasks.task import select
+
+    families = select(list(recipe.tasks), recipe.suite)
+    for family in families.values():
+        family.wordings_of(recipe.split)  # refuses a split that there is none of before any work
+    refuse_existing(directory)
+    plan = Plan(spread(episodes, list(families)), recipe.seed)
+    parts = Parts(directory)
+    parts.open(asdict(recipe) | {"versions": versions(recipe)}, resume)
+    plan.outcomes = parts.outcomes()
+    with _graceful() as stop:
+        _attempt(recipe, parts, plan, workers, stop, report)
+    if plan.complete:
+        record = asdict(recipe) | {"versions": versions(recipe), "git": _git(), "summary": plan.summary()}
+        write_dataset(directory, contract(recipe), parts.episodes(plan), recipe.storage, ROBOT, record)
+        parts.delete()
+    return plan
+
+
+def contract(recipe: Recipe) -> Contract:
+    """The contract of the recipe's simulator."""
+    from vla_agent.contract.tabletop import tabletop_contract
+
+    return tabletop_contract(image_size=(recipe.image_size, recipe.image_size))
+
+
+def versions(recipe: Recipe) -> dict[str, str]:
+    """What the episodes depend on beside the recipe: another version may give other bits."""
+    found = {name: importlib.metadata.version(name) for name in ("mujoco", "numpy", "av")}
+    found |= {"vla_agent": __version__, "sim": _hash(Path(sim.__path__[0]), ("*.py", "*.yaml"))}
+    return found | ({"takeover": _hash(Path(recipe.takeover), ("*",))} if recipe.takeover else {})
+
+
+def _attempt(
+    recipe: Recipe, parts: Parts, plan: Plan, workers: int, stop: threading.Event, report: Callable[[Progress], None]
+) -> None:
+    """Run attempts until the plan is complete, or until ``stop`` is set and the running ones are done."""
+    if plan.complete:
+        return
+    written, size = 0, 0
+    running: dict[Future[tuple[str, int, int]], tuple[str, int]] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+        try:
+            while not plan.complete:
+                while not stop.is_set() and len(running) <= workers and (job := plan.next()):
+                    _check_disk(parts, plan, size / written if written else BYTES_PER_EPISODE)
+                    with _uninterrupted():  # a worker that is just starting must not be born with Ctrl-C enabled
+                        running[pool.submit(_work, recipe, str(parts.folder), *job)] = job
+                if not running:
+                    return
+                for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                    task, seed = running.pop(future)
+                    outcome, frames, size_now = future.result()
+                    written, size = written + (size_now > 0), size + size_now
+                    plan.finish(task, seed, outcome)
+                    report(Progress(plan, task, outcome, frames))
+        except BrokenProcessPool as error:
+            raise SimulatorError(
+                "a worker process died",
+                file=parts.folder,
+                key="--workers",
+                expected="processes that live to the end",
+                found=f"{error} (out of memory, or killed)",
+                remedy="go on with --resume, with fewer workers: what is complete was kept",
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_envs: dict[int, Any] = {}  # of a worker process: one compiled world, one loaded policy
+_policies: dict[str, Any] = {}
+
+
+def _work(recipe: Recipe, folder: str, task: str, seed: int) -> tuple[str, int, int]:
+    """One attempt in a worker: its outcome, its frames, and the bytes of its part file."""
+    from sim.tasks.task import select
+    from vla_agent.data.collect.episode_recording import record
+
+    family = select(list(recipe.tasks), recipe.suite)[task]
+    policy = _policy(recipe.takeover, contract(recipe))
+    executions = [Execution(*drawn) for drawn in product(recipe.takeover_execution, recipe.takeover_delays_ms)]
+    env = _env(recipe.image_size)
+    attempt = record(env, family, seed, recipe.noise, policy, executions, recipe.vary, recipe.split)
+    parts = Parts(Path(folder.removesuffix(".parts")))
+    if attempt.episode is None:
+        parts.note(task, seed, attempt.outcome)
+        return attempt.outcome, 0, 0
+    episode = encode(attempt.episode, recipe.storage, round(contract(recipe).control_hz))
+    path = parts.path(task, seed)
+    save_part(path, episode)
+    return attempt.outcome, episode.length, path.stat().st_size
+
+
+def _env(image_size: int) -> Any:
+    from sim.env import TabletopEnv
+
+    if image_size not in _envs:
+        _envs[image_size] = TabletopEnv(image_size=(image_size, image_size))
+    return _envs[image_size]
+
+
+def _policy(folder: str | None, expected: Contract) -> Any:
+    if folder is None:
+        return None
+    if folder not in _policies:
+        import torch
+
+        from vla_agent.policy.loading import load_policy
+
+        torch.set_num_threads(1)
+        policy = load_policy(folder)
+        policy.contract.require(expected, f"policy {folder}", "the simulator", ignore=("chunk_length",))
+        _policies[folder] = policy
+    return _policies[folder]
+
+
+def _start_worker() -> None:
+    """Ctrl-C is the parent's to handle; and a worker ends when its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a worker"
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+@contextmanager
+def _graceful() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second signal acts as usual.  Only in the main thread."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    old = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, _: Any) -> None:
+        stop.set()
+        signal.signal(number, old[signal.Signals(number)])
+
+    for number in old:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """SIGINT is ignored here, and by the processes that are started here."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
+def _check_disk(parts: Parts, plan: Plan, bytes_per_episode: float) -> None:
+    wanted = sum(plan.wanted.values())
+    missing = wanted - sum(outcome == "recorded" for outcome in plan.outcomes.values())
+    need = int((missing + wanted) * bytes_per_episode) + 2**26  # the parts still to come, and the dataset made of all
+    free = shutil.disk_usage(parts.folder).free
+    if free < need:
+        raise DatasetError(
+            "too little room on the disk",
+            file=parts.folder,
+            key="--episodes",
+            expected=f"about {need / 1e9:.2f} GB free",
+            found=f"{free / 1e9:.2f} GB free",
+            remedy="make room and go on with --resume, or ask for fewer episodes: what is complete was kept",
+        )
+
+
+def _hash(folder: Path, patterns: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    files = {p for pattern in patterns for p in folder.rglob(pattern) if p.is_file() and "__pycache__" not in p.parts}
+    for path in sorted(files):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _git() -> str | None:
+    """``git describe`` of the source tree that this runs from, where it is one."""
+    folder = Path(__file__).parents[3]
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--tags"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

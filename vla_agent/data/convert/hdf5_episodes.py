@@ -1,0 +1,179 @@
+"""Episodes of HDF5 files as robomimic and LIBERO write them: one group an episode, all arrays at one rate."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_agent.data.convert.field_vectors import Forward, field_values, vectors
+from vla_agent.data.convert.mapping import CameraSource, FieldSource, Mapping
+from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.episode import Episode
+from vla_agent.errors import DatasetError
+from vla_agent.robot.cameras.crop import fit
+
+Outcome = tuple[Episode | None, dict[str, Any]]
+
+
+def find_files(place: Path) -> list[Path]:
+    """An HDF5 file, or all in a folder, by name."""
+    return [place] if place.is_file() else sorted(p for p in place.glob("*") if p.suffix in (".hdf5", ".h5"))
+
+
+def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[Outcome]:
+    """The episodes of one file, ``demo_2`` before ``demo_10``.
+
+    Raises:
+        DatasetError: damaged; a group, dataset or attribute is missing, or is not what the mapping says.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise DatasetError(
+            "reading HDF5 needs the package h5py", key="h5py", found=str(error), remedy="pip install 'vla_agent[hdf5]'"
+        ) from error
+    try:
+        with h5py.File(path, "r") as file:
+            for name in _groups(path, file, mapping):
+                yield _episode(path, file, name, mapping, forward)
+    except (OSError, RuntimeError) as error:  # h5py's own: no HDF5 file, cut off, a filter that is not there
+        raise DatasetError(
+            "the file is damaged, or is no HDF5 file",
+            file=path,
+            expected="a whole HDF5 file",
+            found=" ".join(str(error).split()),
+            remedy="get the file again, or leave it out",
+        ) from error
+
+
+def _groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
+    folder, _, pattern = mapping.episodes.rpartition("/")
+    inside = file.get(folder) if folder else file
+    names = [n for n in inside if hasattr(inside[n], "keys")] if hasattr(inside, "keys") else []
+    shape = re.compile(re.escape(pattern).replace(r"\*", ".*"))
+    chosen = [n for n in names if shape.fullmatch(n)]
+    if not chosen:
+        raise DatasetError(
+            "the file holds no episodes where the mapping looks",
+            file=path,
+            key=mapping.episodes,
+            expected="a group for each episode",
+            found=", ".join([f"{folder}/{n}" for n in names] or list(file)) or "nothing",
+            remedy="mend episodes in the mapping file, such as data/demo_*",
+        )
+    chosen.sort(key=lambda n: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", n)])
+    return [f"{folder}/{n}" if folder else n for n in chosen]
+
+
+def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forward | None) -> Outcome:
+    group = file[name]
+    report: dict[str, Any] = {"from": f"{path.name}/{name}", "success": _success(path, group, mapping)}
+    if mapping.keep == "success" and not report["success"]:
+        return None, report | {"left_out": "no success"}
+    length = _same_length(path, group, mapping.sources)
+    if length < mapping.shortest:
+        return None, report | {"frames": length, "left_out": f"only {length} frames"}
+    images = {c.name: _film(path, group, c) for c in mapping.cameras}
+    columns, images = vectors(mapping, lambda _, field: _field(path, group, field, forward), images)
+    length = len(columns[dataset_schema.ACTION])
+    task = _instruction(path, group, mapping)
+    origin = {"source": f"{path.name}/{name}"}
+    return Episode(task, columns, images, origin), report | {"frames": length, "instruction": task}
+
+
+def _dataset(path: Path, group: Any, at: str) -> Any:
+    found = group.get(at)
+    if found is None or not hasattr(found, "shape"):
+        there: list[str] = []
+        group.visititems(lambda n, thing: there.append(n) if hasattr(thing, "shape") else None)
+        raise DatasetError(
+            "an episode lacks a dataset of the mapping",
+            file=path,
+            key=f"{group.name}/{at}",
+            expected=at,
+            found=", ".join(there) or "nothing",
+            remedy="mend at in the mapping file",
+        )
+    return found
+
+
+def _wrong(path: Path, group: Any, at: str, expected: str, found: object) -> DatasetError:
+    return DatasetError(
+        "a dataset is not what the mapping says",
+        file=path,
+        key=f"{group.name}/{at}",
+        expected=expected,
+        found=found,
+        remedy="name the right dataset in the mapping file, or leave this file out",
+    )
+
+
+def _same_length(path: Path, group: Any, sources: Any) -> int:
+    lengths = {s.at: len(_dataset(path, group, s.at)) for s in sources}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{at} {n}" for at, n in lengths.items())
+        raise _wrong(path, group, sources[0].at, "as many rows in every dataset of an episode", told)
+    return next(iter(lengths.values()))
+
+
+def _field(path: Path, group: Any, field: FieldSource, forward: Forward | None) -> np.ndarray:
+    values = _dataset(path, group, field.at)
+    columns = [int(p) for p in field.pick]
+    numeric = np.issubdtype(values.dtype, np.number) or values.dtype == bool
+    if values.ndim not in (1, 2) or not numeric or max(columns) >= (values.shape[1] if values.ndim == 2 else 1):
+        expected = f"numbers (frames, at least {max(columns) + 1}) for {field.name}"
+        raise _wrong(path, group, field.at, expected, f"{values.shape} {values.dtype}")
+    table = np.asarray(values[()], dtype=np.float64).reshape(len(values), -1)
+    return field_values(field, table[:, columns], forward, f"{path}{group.name}")
+
+
+def _film(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
+    """(n, H, W, 3) uint8, one picture after the other at the final size."""
+    values = _dataset(path, group, camera.at)
+    if values.ndim != 4 or values.shape[-1] != 3 or values.dtype != np.uint8:
+        raise _wrong(path, group, camera.at, "pictures (frames, H, W, 3) uint8", f"{values.shape} {values.dtype}")
+    film = np.empty((len(values), camera.height, camera.width, 3), np.uint8)
+    for k in range(len(values)):
+        film[k] = fit(values[k], (camera.height, camera.width))
+    return film[:, ::-1] if camera.flip else film
+
+
+def _success(path: Path, group: Any, mapping: Mapping) -> bool:
+    if mapping.success is None or mapping.success.dataset is None:
+        return True
+    return bool((_dataset(path, group, mapping.success.dataset)[()] >= mapping.success.at_least).any())
+
+
+def _instruction(path: Path, group: Any, mapping: Mapping) -> str:
+    where = mapping.instruction
+    if where.text is not None:
+        return where.text.strip()
+    holder, seen = group, []
+    while True:  # the episode's own attributes, then those of the groups around it
+        seen += [f"{holder.name}: {', '.join(holder.attrs) or 'none'}"]
+        if where.attribute in holder.attrs or holder.name == "/":
+            break
+        holder = holder.parent
+    said: Any = holder.attrs.get(where.attribute)
+    try:
+        said = said.decode() if isinstance(said, bytes) else said
+        said = json.loads(said)[where.key] if where.key and said is not None else said
+        said = " ".join(said) if isinstance(said, list) else said
+    except (ValueError, KeyError, TypeError) as error:
+        seen.append(f"{type(error).__name__}: {error}")
+        said = None
+    if not isinstance(said, str) or not said.strip():
+        raise DatasetError(
+            "an episode has no instruction",
+            file=path,
+            key=f"attribute {where.attribute}" + (f", key {where.key}" if where.key else ""),
+            expected="a sentence",
+            found="; ".join(seen),
+            remedy="mend instruction in the mapping file, or say it there: {text: ...}",
+        )
+    return said.strip().strip('"')

@@ -1,0 +1,1 @@
+"""LeRobotDataset folders: reading, writing, images, schema."""

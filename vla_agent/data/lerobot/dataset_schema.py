@@ -1,0 +1,79 @@
+"""The dataset's layout: feature names, shapes and file names of LeRobotDataset v3.0.
+
+A frame is one control period: the observation *before* the action, and the action.  Features (docs/design.md)::
+
+    observation.images.<camera>  (H, W, 3) uint8, video or PNG       observation.state   (D,) float32
+    action                       (A,) float32                        annotation.subgoal  (6,) target, goal (m, base)
+    annotation.points            (12,) u, v, inside of front.target, front.goal, wrist.target, wrist.goal
+    annotation.clean             (1,) 1 where the action answers this state, 0 while a disturbance is injected
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vla_agent.contract import Contract, Field
+
+CODEBASE_VERSION = "v3.0"
+EARLIER_VERSION = "v2.1"  # one file an episode; read, never written (`vla_agent.data.lerobot.lerobot_v21`)
+CHUNKS_SIZE = 1000  # files per chunk folder
+DATA_FILES_SIZE_IN_MB = 100
+VIDEO_FILES_SIZE_IN_MB = 200
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
+CONTRACT, COLLECTION, MANIFEST = "meta/contract.json", "meta/collection.json", "meta/manifest.json"
+
+STATE, ACTION = "observation.state", "action"
+SUBGOAL, POINTS, CLEAN = "annotation.subgoal", "annotation.points", "annotation.clean"
+IMAGE_PREFIX = "observation.images."
+ROLES = ("target", "goal")
+# LeRobot's own columns, in its order, present in every dataset.
+INDEX_FEATURES: dict[str, dict[str, Any]] = {
+    "timestamp": {"dtype": "float32", "shape": [1], "names": None},
+    "frame_index": {"dtype": "int64", "shape": [1], "names": None},
+    "episode_index": {"dtype": "int64", "shape": [1], "names": None},
+    "index": {"dtype": "int64", "shape": [1], "names": None},
+    "task_index": {"dtype": "int64", "shape": [1], "names": None},
+}
+
+
+def image_key(camera: str) -> str:
+    """The feature name of a camera: ``front`` -> ``observation.images.front``."""
+    return IMAGE_PREFIX + camera
+
+
+def vector_features(contract: Contract, annotations: bool = True) -> dict[str, dict[str, Any]]:
+    """The vector features of a dataset with this contract: name -> dtype, shape, component names."""
+    features = {
+        STATE: _vector(_names(contract.state)),
+        ACTION: _vector(_names(contract.action)),
+    }
+    if annotations:
+        features[SUBGOAL] = _vector([f"{role}.{axis}" for role in ROLES for axis in "xyz"])
+        points = [f"{c}.{r}.{n}" for c in contract.camera_names for r in ROLES for n in ("u", "v", "inside")]
+        features[POINTS] = _vector(points)
+        features[CLEAN] = _vector(["clean"])
+    return features
+
+
+def features(contract: Contract, storage: str, annotations: bool = True) -> dict[str, dict[str, Any]]:
+    """All features, in the order in which they stand in ``info.json``.  ``storage`` is a key of `media.STORAGES`."""
+    images = {
+        image_key(c.name): {
+            "dtype": "image" if storage == "images" else "video",
+            "shape": [c.height, c.width, 3],
+            "names": ["height", "width", "channels"],
+        }
+        for c in contract.cameras
+    }
+    return images | vector_features(contract, annotations) | {k: dict(v) for k, v in INDEX_FEATURES.items()}
+
+
+def _vector(names: list[str]) -> dict[str, Any]:
+    return {"dtype": "float32", "shape": [len(names)], "names": names}
+
+
+def _names(fields: tuple[Field, ...]) -> list[str]:
+    return [f.name if f.size == 1 else f"{f.name}.{i}" for f in fields for i in range(f.size)]

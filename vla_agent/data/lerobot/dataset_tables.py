@@ -1,0 +1,142 @@
+"""A dataset's tables: episodes, instructions, columns, features; where the images of each episode lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_agent.contract import Contract
+from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_files import manifest, read_json
+from vla_agent.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class EpisodeInfo:
+    """Where an episode's frames lie.  ``start`` and ``stop`` count frames over the whole dataset."""
+
+    index: int
+    task: str
+    start: int
+    stop: int
+    data_file: tuple[int, int]  # chunk, file
+    data_start: int  # the episode's first row within that file
+    video_files: dict[str, tuple[int, int]]  # camera -> chunk, file
+    video_starts: dict[str, int]  # camera -> the episode's first frame within that file
+    origin: dict[str, Any] = field(default_factory=dict)  # task family, seed, ... where the collector wrote them
+
+    @property
+    def length(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class DatasetTables:
+    """What a dataset's tables and JSON files say; its images are read by `dataset_reader.Dataset`."""
+
+    root: Path
+    info: dict[str, Any]
+    episodes: tuple[EpisodeInfo, ...]
+    tasks: tuple[str, ...]
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return int(self.info["total_frames"])
+
+    @property
+    def fps(self) -> float:
+        return float(self.info["fps"])
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        features = self.info["features"].items()
+        return tuple(
+            k.removeprefix(dataset_schema.IMAGE_PREFIX) for k, f in features if f["dtype"] in ("image", "video")
+        )
+
+    @property
+    def stats(self) -> dict[str, dict[str, np.ndarray]]:
+        """``meta/stats.json``: feature -> min, max, mean, std, count, q01 ... q99; empty where there is none (v2.1)."""
+        if not (self.root / dataset_schema.STATS).exists():
+            return {}
+        data = read_json(self.root / dataset_schema.STATS)
+        return {name: {k: np.asarray(v) for k, v in stats.items()} for name, stats in data.items()}
+
+    @property
+    def contract(self) -> Contract:
+        """The contract that the demonstrations were recorded with.
+
+        Raises:
+            DatasetError: the dataset carries none (it was not written by vla-agent).
+            ContractError: it is of another version.
+        """
+        path = self.root / dataset_schema.CONTRACT
+        if not path.exists():
+            raise DatasetError(
+                "the dataset says nothing of cameras, units and frames: another program recorded it",
+                file=path,
+                expected="a contract",
+                found="nothing there",
+                remedy=f"vla-agent data convert {self.root} --mapping config/data/lerobot_so101.yaml -o NEW, with a "
+                "mapping file of your robot (docs/data.md)",
+            )
+        return Contract.from_dict(read_json(path), file=str(path))
+
+    @property
+    def collection(self) -> dict[str, Any]:
+        """How it was collected (``meta/collection.json``); empty where nobody wrote that down."""
+        path = self.root / dataset_schema.COLLECTION
+        return dict(read_json(path)) if path.exists() else {}
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over the names, sizes and hashes of the dataset's files."""
+        path = self.root / dataset_schema.MANIFEST
+        files = read_json(path) if path.exists() else manifest(self.root)
+        return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every column but the pictures: feature -> (N, d) float32 or (N,) int64, and ``task`` (N,) strings."""
+        tasks = np.array(self.tasks, dtype=object)
+        return dict(self.columns) | {"task": tasks[self.columns["task_index"]]}
+
+    def require_camera(self, camera: str) -> None:
+        """Raise unless the dataset has this camera.
+
+        Raises:
+            DatasetError: listing the cameras there are.
+        """
+        if camera not in self.cameras:
+            raise DatasetError(
+                "the dataset has no such camera",
+                file=self.root / dataset_schema.INFO,
+                key=dataset_schema.image_key(camera),
+                expected=", ".join(self.cameras),
+                found=camera,
+                remedy="name one of these, or record the dataset with that camera",
+            )
+
+    def feature(self, camera: str) -> tuple[str, dict[str, Any]]:
+        """A camera's feature name and description."""
+        features = self.info["features"]
+        key = dataset_schema.image_key(camera) if dataset_schema.image_key(camera) in features else camera
+        return key, features[key]
+
+    def data_path(self, file: tuple[int, int]) -> Path:
+        return self.root / self.info["data_path"].format(**file_numbers(file))
+
+    def video_path(self, camera: str, file: tuple[int, int]) -> Path:
+        key, _ = self.feature(camera)
+        return self.root / self.info["video_path"].format(video_key=key, **file_numbers(file))
+
+
+def file_numbers(file: tuple[int, int]) -> dict[str, int]:
+    """Chunk and file by the names that v3.0 and v2.1 (one file an episode) give them in their paths."""
+    names = ("chunk_index", "file_index", "episode_chunk", "episode_index")
+    return dict(zip(names, (*file, *file), strict=True))

@@ -1,0 +1,253 @@
+"""Writes a LeRobotDataset v3.0 folder, episode by episode, without the lerobot package.
+
+Many episodes share a parquet file and an MP4 per camera; ``meta/episodes`` says which frames are whose.  The folder is
+written aside and renamed when it is whole.  Besides LeRobot's files: ``meta/contract.json`` and ``meta/manifest.json``
+(size and SHA-256 of every file, from which the dataset's hash comes).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vla_agent.contract import Contract
+from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.arrow_columns import png_array, tasks_table, vector_array
+from vla_agent.data.lerobot.dataset_files import manifest, write_json
+from vla_agent.data.lerobot.dataset_stats import IMAGE_STRIDE, Stats, image_stats, vector_stats
+from vla_agent.data.lerobot.episode import PNG_STORAGE, EncodedEpisode
+from vla_agent.data.lerobot.media import VideoJoiner, video_info
+from vla_agent.errors import DatasetError
+
+
+def write_dataset(
+    directory: str | PathLike[str],
+    contract: Contract,
+    episodes: Iterable[EncodedEpisode],
+    storage: str,
+    robot_type: str | None = None,
+    collection: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a dataset; the folder appears when it is complete.
+
+    Args:
+        directory: the folder to make; it must not exist (an empty one may).
+        contract: names, sizes and units of what the episodes hold; goes to ``meta/contract.json``.
+        episodes: encoded with this ``storage``, all with the same columns; taken one at a time.
+        storage: a key of `media.STORAGES`.
+        robot_type: a name for ``info.json``.
+        collection: how it was collected, plain data; goes to ``meta/collection.json`` and is not part of the hash.
+
+    Raises:
+        DatasetError: the folder exists, there are no episodes, or one does not fit the contract.
+    """
+    directory = Path(directory)
+    refuse_existing(directory)
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    writer = _Writer(partial, contract, storage)
+    try:
+        for episode in episodes:
+            writer.add(episode)
+        writer.finish(robot_type)
+    except BaseException:
+        writer.close()
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if collection is not None:
+        write_json(partial / dataset_schema.COLLECTION, collection)
+    os.replace(partial, directory)
+    return directory
+
+
+def refuse_existing(directory: Path) -> None:
+    """Raise where a dataset (or anything else) would be overwritten.
+
+    Raises:
+        DatasetError: the path exists and is not an empty folder.
+    """
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise DatasetError(
+            "there is something already",
+            file=directory,
+            key="-o",
+            expected="a folder that does not exist yet",
+            found="a dataset" if (directory / dataset_schema.INFO).exists() else "other files",
+            remedy="choose another folder, or delete this one yourself",
+        )
+
+
+class _Writer:
+    """The state while a dataset is being written: open files, and one row of metadata per episode."""
+
+    def __init__(self, root: Path, contract: Contract, storage: str) -> None:
+        self.root, self.contract = root, contract
+        self.fps = round(contract.control_hz)
+        self.images = storage == PNG_STORAGE
+        self.keys = {dataset_schema.image_key(name): name for name in contract.camera_names}
+        self.storage = storage
+        self.features: dict[str, dict[str, Any]] = {}
+        self.tasks: dict[str, int] = {}
+        self.rows: list[dict[str, Any]] = []
+        self.columns: dict[str, list[np.ndarray]] = {}
+        self.histograms = {key: np.zeros((3, 256), dtype=np.int64) for key in self.keys}
+        self.sampled = 0
+        self.frames = 0
+        self._table: pq.ParquetWriter | None = None
+        self._table_bytes = 0
+        self._data_file = 0
+        self._joiners: dict[str, VideoJoiner] = {}
+        self._video_file = dict.fromkeys(self.keys, 0)
+
+    def add(self, episode: EncodedEpisode) -> None:
+        if not self.features:
+            annotated = dataset_schema.SUBGOAL in episode.columns
+            self.features = dataset_schema.features(self.contract, self.storage, annotated)
+        self._check(episode)
+        number, length = len(self.rows), episode.length
+        columns = {name: np.asarray(values) for name, values in episode.columns.items()}
+        columns |= {
+            "timestamp": (np.arange(length) / self.fps).astype(np.float32),
+            "frame_index": np.arange(length),
+            "episode_index": np.full(length, number),
+            "index": np.arange(self.frames, self.frames + length),
+            "task_index": np.full(length, self.tasks.setdefault(episode.task, len(self.tasks))),
+        }
+        row: dict[str, Any] = {"episode_index": number, "tasks": [episode.task], "length": length}
+        row |= self._add_table(columns, episode)
+        row |= {"dataset_from_index": self.frames, "dataset_to_index": self.frames + length}
+        for key, camera in self.keys.items():
+            if not self.images:
+                row |= self._add_video(key, episode.videos[camera], length)
+        stats = {name: vector_stats(values) for name, values in columns.items()}
+        sampled = len(range(0, length, IMAGE_STRIDE))
+        for key, camera in self.keys.items():
+            stats[key] = image_stats(episode.histograms[camera], sampled)
+            self.histograms[key] += episode.histograms[camera]
+        self.sampled += sampled
+        row |= {f"stats/{name}/{k}": v.tolist() for name, s in stats.items() for k, v in s.items()}
+        row |= {f"origin/{name}": value for name, value in episode.origin.items()}
+        self.rows.append(row | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0})
+        for name, values in columns.items():
+            self.columns.setdefault(name, []).append(values)
+        self.frames += length
+
+    def _check(self, episode: EncodedEpisode) -> None:
+        vectors = dataset_schema.vector_features(self.contract, dataset_schema.SUBGOAL in self.features)
+        expected = {name: tuple(feature["shape"]) for name, feature in vectors.items()}
+        found = {name: values.shape[1:] for name, values in episode.columns.items()}
+        cameras = sorted(episode.pngs if self.images else episode.videos)
+        if found != expected or cameras != sorted(self.keys.values()):
+            raise DatasetError(
+                "an episode does not fit the contract",
+                file=self.root,
+                key=f"episode {len(self.rows)}",
+                expected=f"{expected}, cameras {sorted(self.keys.values())} stored as {self.storage}",
+                found=f"{found}, cameras {cameras}",
+                remedy="record with the contract that the dataset was opened with",
+            )
+
+    def _add_table(self, columns: Mapping[str, np.ndarray], episode: EncodedEpisode) -> dict[str, int]:
+        arrays = {}
+        for name, feature in self.features.items():
+            if feature["dtype"] == "image":
+                arrays[name] = png_array(episode.pngs[self.keys[name]])
+            elif feature["dtype"] != "video":
+                arrays[name] = vector_array(columns[name], feature)
+        table = pa.table(arrays)
+        limit = dataset_schema.DATA_FILES_SIZE_IN_MB * 2**20
+        if self._table is not None and self._table_bytes + table.nbytes > limit:
+            self._table.close()
+            self._table, self._table_bytes = None, 0
+            self._data_file += 1
+        place = _place("data", self._data_file)
+        if self._table is None:
+            chunk, file = divmod(self._data_file, dataset_schema.CHUNKS_SIZE)
+            path = self.root / dataset_schema.DATA_PATH.format(chunk_index=chunk, file_index=file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._table = pq.ParquetWriter(path, table.schema, compression="snappy")
+        self._table.write_table(table)
+        self._table_bytes += table.nbytes
+        return place
+
+    def _add_video(self, key: str, data: bytes, length: int) -> dict[str, Any]:
+        joiner = self._joiners.get(key)
+        if joiner and joiner.bytes + len(data) > dataset_schema.VIDEO_FILES_SIZE_IN_MB * 2**20:
+            self._joiners.pop(key).close()
+            self._video_file[key] += 1
+        place = _place(f"videos/{key}", self._video_file[key])
+        if key not in self._joiners:
+            path = self._video_path(key, self._video_file[key])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._joiners[key] = VideoJoiner(path, self.fps)
+        joiner = self._joiners[key]
+        start = joiner.frames
+        joiner.append(data, length)
+        times = {"from_timestamp": start / self.fps, "to_timestamp": (start + length) / self.fps}
+        return place | {f"videos/{key}/{name}": value for name, value in times.items()}
+
+    def _video_path(self, key: str, number: int) -> Path:
+        chunk, file = divmod(number, dataset_schema.CHUNKS_SIZE)
+        return self.root / dataset_schema.VIDEO_PATH.format(video_key=key, chunk_index=chunk, file_index=file)
+
+    def close(self) -> None:
+        if self._table is not None:
+            self._table.close()
+        for joiner in self._joiners.values():
+            joiner.close()
+        self._table, self._joiners = None, {}
+
+    def finish(self, robot_type: str | None) -> None:
+        self.close()
+        if not self.rows:
+            raise DatasetError(
+                "there are no episodes to write",
+                file=self.root,
+                expected="at least one episode",
+                found=0,
+                remedy="collect at least one",
+            )
+        for key in self.keys:
+            if not self.images:
+                self.features[key]["info"] = video_info(self._video_path(key, 0), self.fps)
+        info = {
+            "codebase_version": dataset_schema.CODEBASE_VERSION,
+            "robot_type": robot_type,
+            "total_episodes": len(self.rows),
+            "total_frames": self.frames,
+            "total_tasks": len(self.tasks),
+            "chunks_size": dataset_schema.CHUNKS_SIZE,
+            "data_files_size_in_mb": dataset_schema.DATA_FILES_SIZE_IN_MB,
+            "video_files_size_in_mb": dataset_schema.VIDEO_FILES_SIZE_IN_MB,
+            "fps": self.fps,
+            "splits": {"train": f"0:{len(self.rows)}"},
+            "data_path": dataset_schema.DATA_PATH,
+            "video_path": None if self.images else dataset_schema.VIDEO_PATH,
+            "features": self.features,
+        }
+        stats: dict[str, Stats] = {name: vector_stats(np.concatenate(v)) for name, v in self.columns.items()}
+        stats |= {key: image_stats(h, self.sampled) for key, h in self.histograms.items()}
+        write_json(self.root / dataset_schema.INFO, info)
+        write_json(
+            self.root / dataset_schema.STATS, {n: {k: v.tolist() for k, v in s.items()} for n, s in stats.items()}
+        )
+        write_json(self.root / dataset_schema.CONTRACT, self.contract.to_dict())
+        pq.write_table(tasks_table(list(self.tasks)), self.root / dataset_schema.TASKS)
+        path = self.root / dataset_schema.EPISODES_PATH.format(chunk_index=0, file_index=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(self.rows), path)
+        write_json(self.root / dataset_schema.MANIFEST, manifest(self.root))
+
+
+def _place(prefix: str, number: int) -> dict[str, int]:
+    chunk, file = divmod(number, dataset_schema.CHUNKS_SIZE)
+    return {f"{prefix}/chunk_index": chunk, f"{prefix}/file_index": file}

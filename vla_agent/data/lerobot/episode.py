@@ -1,0 +1,157 @@
+"""One recorded episode: as arrays, and encoded (what a worker hands over, and what a part file holds)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_agent.data.lerobot.dataset_stats import image_histogram
+from vla_agent.data.lerobot.media import STORAGES, encode_png, encode_video
+from vla_agent.errors import DatasetError
+
+PNG_STORAGE = "images"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """An episode of n frames as it was recorded.
+
+    Args:
+        task: the instruction.
+        columns: feature name -> (n, d) float32.
+        images: camera -> (n, H, W, 3) uint8.
+        origin: where it comes from, plain data that goes beside the episode (task family, seed).
+    """
+
+    task: str
+    columns: Mapping[str, np.ndarray]
+    images: Mapping[str, np.ndarray]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncodedEpisode:
+    """An episode whose pictures are bytes: camera -> one MP4, or n PNGs."""
+
+    task: str
+    columns: Mapping[str, np.ndarray]
+    videos: Mapping[str, bytes]
+    pngs: Mapping[str, list[bytes]]
+    histograms: Mapping[str, np.ndarray]  # camera -> (3, 256), see stats.image_histogram
+    origin: Mapping[str, Any]
+
+    @property
+    def length(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+def encode(episode: Episode, storage: str, fps: int) -> EncodedEpisode:
+    """Encode an episode's pictures.  ``storage`` is a key of `media.STORAGES`.
+
+    Raises:
+        DatasetError: arrays of different lengths, no frames, no instruction, NaN, or an unknown storage.
+    """
+    if storage not in STORAGES:
+        raise DatasetError("no such storage", key="storage", expected=", ".join(STORAGES), found=storage)
+    _check(episode)
+    video = STORAGES[storage]
+    images = {camera: np.ascontiguousarray(frames) for camera, frames in episode.images.items()}
+    return EncodedEpisode(
+        task=episode.task,
+        columns={name: np.asarray(values, dtype=np.float32) for name, values in episode.columns.items()},
+        videos={c: encode_video(f, fps, video) for c, f in images.items()} if video else {},
+        pngs={} if video else {c: [encode_png(image) for image in f] for c, f in images.items()},
+        histograms={camera: image_histogram(frames) for camera, frames in images.items()},
+        origin=dict(episode.origin),
+    )
+
+
+def save_part(path: str | PathLike[str], episode: EncodedEpisode) -> None:
+    """Write an encoded episode as one ``.npz`` (arrays only, nothing pickled), aside and then renamed."""
+    path = Path(path)
+    head = json.dumps({"task": episode.task, "origin": dict(episode.origin)}, sort_keys=True)
+    arrays: dict[str, np.ndarray] = {"head": np.frombuffer(head.encode(), dtype=np.uint8)}
+    arrays |= {f"column/{name}": values for name, values in episode.columns.items()}
+    arrays |= {f"histogram/{camera}": values for camera, values in episode.histograms.items()}
+    arrays |= {f"video/{camera}": np.frombuffer(data, dtype=np.uint8) for camera, data in episode.videos.items()}
+    for camera, pngs in episode.pngs.items():
+        arrays[f"png/{camera}"] = np.frombuffer(b"".join(pngs), dtype=np.uint8)
+        arrays[f"sizes/{camera}"] = np.array([len(png) for png in pngs])
+    partial = path.with_suffix(".tmp")
+    with open(partial, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
+    os.replace(partial, path)
+
+
+def load_part(path: str | PathLike[str]) -> EncodedEpisode:
+    """Read what `save_part` wrote.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        head = json.loads(arrays["head"].tobytes())
+        group = _grouped(arrays)
+        pngs = {c: _split(data.tobytes(), group["sizes"][c]) for c, data in group.get("png", {}).items()}
+        return EncodedEpisode(
+            task=head["task"],
+            columns=group["column"],
+            videos={camera: data.tobytes() for camera, data in group.get("video", {}).items()},
+            pngs=pngs,
+            histograms=group["histogram"],
+            origin=head["origin"],
+        )
+    except Exception as error:  # zipfile, zlib, numpy and json each have their own
+        raise DatasetError(
+            "an episode's part file cannot be read",
+            file=path,
+            expected="what vla-agent collect wrote",
+            found=f"{type(error).__name__}: {error}",
+            remedy="delete this file and run the same command with --resume: the episode is recorded again",
+        ) from error
+
+
+def _check(episode: Episode) -> None:
+    lengths = {name: len(values) for name, values in (*episode.columns.items(), *episode.images.items())}
+    if not episode.task.strip():
+        raise DatasetError("an episode has no instruction", key="task", expected="a sentence", found=repr(episode.task))
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise DatasetError(
+            "an episode's arrays do not belong together", key="length", expected="one length, at least 1", found=lengths
+        )
+    for name, values in episode.columns.items():
+        if not np.isfinite(values).all():
+            raise DatasetError(
+                "an episode holds NaN or infinity", key=name, expected="finite numbers", found="NaN or inf"
+            )
+    for camera, frames in episode.images.items():
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+            raise DatasetError(
+                "an episode's pictures are not pictures",
+                key=camera,
+                expected="(n, H, W, 3) uint8",
+                found=f"{frames.shape} {frames.dtype}",
+            )
+
+
+def _grouped(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in arrays.items():
+        group, _, key = name.partition("/")
+        if key:
+            groups.setdefault(group, {})[key] = values
+    return groups
+
+
+def _split(data: bytes, sizes: np.ndarray) -> list[bytes]:
+    ends = np.cumsum(sizes)
+    return [data[end - size : end] for size, end in zip(sizes, ends, strict=True)]

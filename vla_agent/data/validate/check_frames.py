@@ -1,0 +1,89 @@
+"""Findings in the tables' order: counts, frame numbers, time stamps, instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vla_agent.data.lerobot.dataset_reader import Dataset
+from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
+from vla_agent.data.validate.findings import LEAVE_OUT, Finding
+
+DRIFT = 0.25  # of a control period: beyond it, picture and action no longer belong together
+SHORT = 5  # frames
+
+
+def count_findings(dataset: Dataset) -> Iterator[Finding]:
+    """Numbers of frames and episodes that the tables do not agree on."""
+    info, rows = dataset.info, len(dataset.columns["index"])
+    named = sum(e.length for e in dataset.episodes)
+    for key, said, there in (
+        ("total_episodes", info["total_episodes"], len(dataset.episodes)),
+        ("total_frames", info["total_frames"], rows),
+    ):
+        if said != there:
+            what, remedy = "info.json does not count what is there", "correct info.json, or get the dataset again"
+            yield Finding("counts", what, None, None, key, f"{said} said, {there} there", remedy)
+    if named != rows:
+        owner = dataset.columns["episode_index"]
+        for episode in dataset.episodes:
+            there = int((owner == episode.index).sum())
+            if there != episode.length:
+                what = "the episode's table of frames has another length than the table of episodes says"
+                found = f"{there} of {episode.length} frames"
+                yield Finding("missing frames", what, episode.index, there, "length", found, LEAVE_OUT)
+
+
+def frame_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:
+    """Frames that are missing, doubled or in another order; time stamps that jump, stand still or drift."""
+    numbers, times = dataset.columns["frame_index"][rows], dataset.columns["timestamp"][rows].astype(float)
+    wrong = np.flatnonzero(numbers != np.arange(len(numbers)))
+    if len(wrong):
+        k = int(wrong[0])
+        before = int(numbers[k - 1]) if k else -1
+        gap = int(numbers[k]) - before - 1
+        what = f"{gap} frame(s) are missing" if gap > 0 else "a frame comes twice or in another order"
+        found = f"frame {numbers[k]} after frame {before}"
+        yield Finding("missing frames", what, episode.index, k, "frame_index", found, LEAVE_OUT)
+    if not np.isfinite(times).all():
+        return  # told by the check of values
+    period = 1 / dataset.fps
+    off = (times - times[0] if len(times) else times) - numbers * period + (numbers[0] * period if len(numbers) else 0)
+    late = np.flatnonzero(np.abs(off) > DRIFT * period)
+    if len(late):
+        k = int(late[0])
+        steps = np.diff(times)
+        rate = f", {1 / np.median(steps):.2f} Hz by the time stamps" if len(steps) and np.median(steps) > 0 else ""
+        what = "time stamps leave the dataset's rate"
+        found = f"{times[k]:.3f} s in frame {k}, {off[k] * 1000:+.0f} ms off at {dataset.fps:g} Hz{rate}"
+        remedy = "resample the episode to the rate, correct fps in info.json, or leave the episode out"
+        yield Finding("time stamps", what, episode.index, k, "timestamp", found, remedy)
+    if len(numbers) < SHORT:
+        what = "the episode is too short to learn from"
+        yield Finding("short", what, episode.index, 0, "length", f"{len(numbers)} frames", LEAVE_OUT, error=False)
+
+
+def instruction_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:
+    """Instructions that are empty, say nothing, or do not exist."""
+    indices = dataset.columns["task_index"][rows]
+    unknown = np.flatnonzero((indices < 0) | (indices >= len(dataset.tasks)))
+    if len(unknown):
+        k = int(unknown[0])
+        found = f"task {indices[k]} of {len(dataset.tasks)}"
+        what, remedy = (
+            "the frame names an instruction that does not exist",
+            "add it to meta/tasks, or correct the index",
+        )
+        yield Finding("instructions", what, episode.index, k, "task_index", found, remedy)
+        return
+    texts = [dataset.tasks[i] for i in np.unique(indices)]
+    for text, index in zip(texts, np.unique(indices), strict=True):
+        if not isinstance(text, str) or not any(c.isalpha() for c in text):
+            k = int(np.flatnonzero(indices == index)[0])
+            what, remedy = "the instruction is empty", "write down what the episode shows, in meta/tasks"
+            yield Finding("instructions", what, episode.index, k, "task", repr(text), remedy)
+    if len(indices) and episode.task != dataset.tasks[indices[0]]:
+        what, remedy = "the frames' instruction is not the episode's", "correct one of the two"
+        found = f"'{dataset.tasks[indices[0]]}', the table of episodes says '{episode.task}'"
+        yield Finding("instructions", what, episode.index, 0, "tasks", found, remedy)

@@ -1,0 +1,127 @@
+"""Findings in states and actions: not finite, constant, clipped, out of range, copied; and stale statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_reader import Dataset
+from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
+from vla_agent.data.validate.findings import LEAVE_OUT, Finding
+
+RUN = 0.4  # seconds at the limit before a value counts as clipped
+LEVELS = 12  # with fewer values in the dataset, a dimension is a switch, such as a gripper
+
+
+def names_of(dataset: Dataset, key: str) -> list[str]:
+    """A name for each dimension of a vector feature."""
+    feature = dataset.info["features"][key]
+    names, size = feature.get("names"), int(np.prod(feature["shape"]))
+    if isinstance(names, dict):  # LeRobot's {"motors": [...]}
+        names = next(iter(names.values()), None)
+    plain = isinstance(names, list) and len(names) == size
+    return [str(n) for n in names] if plain and names else [str(i) for i in range(size)]
+
+
+def value_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:
+    """NaN and infinity in any column; states and actions that stand still."""
+    for key, column in dataset.columns.items():
+        values = column[rows].reshape(rows.stop - rows.start, -1)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            k, d = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+            name = names_of(dataset, key)[d] if values.shape[1] > 1 else key
+            what = "a value is not finite"
+            yield Finding("not finite", what, episode.index, k, key, f"{values[k, d]} in {name}", LEAVE_OUT)
+    for key in (dataset_schema.ACTION, dataset_schema.STATE):
+        if key in dataset.columns and rows.stop - rows.start >= 2:
+            values = dataset.columns[key][rows]
+            if (values == values[0]).all():
+                what = f"the {'action' if key == dataset_schema.ACTION else 'state'} never changes"
+                found = f"the same {values[0].size} numbers in all {len(values)} frames"
+                remedy = "check that the recorder heard the topic; " + LEAVE_OUT
+                yield Finding("constant", what, episode.index, 0, key, found, remedy)
+
+
+def clipped_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
+    """Actions that stick to the limit that the dataset's values have: cut off by a driver or a teleoperation device."""
+    if dataset_schema.ACTION not in dataset.columns or not rows_of:
+        return
+    values = dataset.columns[dataset_schema.ACTION]
+    run = max(4, round(RUN * dataset.fps))
+    for d, name in enumerate(names_of(dataset, dataset_schema.ACTION)):
+        column = values.reshape(len(values), -1)[:, d]
+        finite = column[np.isfinite(column)]
+        if len(np.unique(finite)) <= LEVELS:
+            continue
+        for limit, side in ((finite.max(), "upper"), (finite.min(), "lower")):
+            for index, rows in rows_of.items():
+                start = first_run(column[rows] == limit, run)
+                # a flat end alone is an arm that waits at its goal
+                if start is not None and not (column[rows][start:] == limit).all():
+                    length = int(np.argmin(np.append(column[rows][start:] == limit, False)))
+                    what, found = "the action is clipped", f"{length} frames in a row at {limit:.4g}, the {side} limit"
+                    remedy = "raise the recorder's or the controller's limit, and record the episode again"
+                    yield Finding("clipped", what, index, start, f"{dataset_schema.ACTION}: {name}", found, remedy)
+
+
+def first_run(hit: np.ndarray, length: int) -> int | None:
+    """Where the first run of at least ``length`` True values begins."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], hit.astype(int), [0]])))
+    runs = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= length]
+    return int(runs[0][0]) if runs else None
+
+
+def range_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
+    """Values beyond what the dataset's contract allows."""
+    if not (dataset.root / dataset_schema.CONTRACT).exists():
+        return
+    contract = dataset.contract
+    for key, layout in ((dataset_schema.STATE, contract.state), (dataset_schema.ACTION, contract.action)):
+        for field in layout:
+            place = contract.slices(layout)[field.name]
+            low = -np.inf if field.low is None else field.low
+            high = np.inf if field.high is None else field.high
+            values = dataset.columns[key][:, place]
+            for index, rows in rows_of.items():
+                out = np.flatnonzero(((values[rows] < low - 1e-4) | (values[rows] > high + 1e-4)).any(axis=1))
+                if len(out):
+                    k = int(out[0])
+                    what = f"{field.name} leaves the contract's range"
+                    found = f"{np.round(values[rows][k], 4).tolist()}, range {low:g} to {high:g} {field.unit}"
+                    remedy = "check unit and sign of what was recorded"
+                    yield Finding("range", what, index, k, f"{key}: {field.name}", found, remedy)
+
+
+def repeated_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
+    """Episodes that are there twice, number by number."""
+    if dataset_schema.ACTION not in dataset.columns:
+        return
+    seen: dict[bytes, int] = {}
+    for index, rows in rows_of.items():
+        actions = dataset.columns[dataset_schema.ACTION][rows]
+        first = seen.setdefault(actions.tobytes(), index)
+        if first != index and not (actions == actions[:1]).all():
+            what, remedy = "the episode is a copy of another one", "leave one of the two out"
+            yield Finding("copies", what, index, 0, dataset_schema.ACTION, f"the actions of episode {first}", remedy)
+
+
+def stats_findings(dataset: Dataset) -> Iterator[Finding]:
+    """``meta/stats.json`` does not describe these values: a normaliser made from it would be wrong."""
+    stats = dataset.stats
+    for key in (dataset_schema.STATE, dataset_schema.ACTION):
+        if key not in stats or key not in dataset.columns:
+            continue
+        values = dataset.columns[key].reshape(len(dataset.columns[key]), -1)
+        if not np.isfinite(values).all():
+            continue
+        mean, spread = values.mean(0), np.maximum(values.std(0), 1e-3)
+        said = np.asarray(stats[key]["mean"], dtype=float).ravel()
+        wrong = said.shape != mean.shape or (np.abs(said - mean) > 0.1 * spread).any()
+        if wrong:
+            what, found = (
+                "meta/stats.json is of other values",
+                f"mean {said.round(3).tolist()}, in truth {mean.round(3).tolist()}",
+            )
+            yield Finding("statistics", what, None, None, key, found, "compute the statistics again")

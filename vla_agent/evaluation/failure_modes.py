@@ -1,0 +1,60 @@
+"""Why an episode failed: one class per failed episode, decided from what `sim.tasks.events` tracked.
+
+==============  ======================================================================================================
+class           rule (the first that holds, from top to bottom)
+==============  ======================================================================================================
+wrong_object    another object was lifted; or, where something is to be pushed, another object was pushed and the target
+                was not, or the target ended in another zone; or another button was pressed; or, where the drawer is
+                asked for, an object was lifted and the drawer did not move
+timeout         at the end the gripper still holds (or pushes) the target: right so far, not finished
+dropped         the target was held and fell at least `FALL` after it was last let go
+never_grasped   a target was never lifted (never moved, where it is to be pushed; nothing was pressed; the drawer did
+                not move)
+wrong_place     the target was lifted, or moved, and lies elsewhere; the drawer moved, not far enough or the wrong way
+==============  ======================================================================================================
+
+Targets that are already where they should be are left out.  Of several others, the rule that comes first decides.
+"""
+
+from __future__ import annotations
+
+from sim.tasks.events import Events
+
+FAILURES = ("never_grasped", "wrong_object", "dropped", "wrong_place", "timeout")
+LIFT = 0.03  # metres: an object held this much higher than it started was lifted
+FALL = 0.05  # metres: lost after the last hold; setting down loses less
+PUSH = 0.02  # metres: an object displaced this far was pushed
+DRAWER = 0.10  # share of the drawer's travel
+
+
+def classify(success: bool, events: Events) -> str | None:
+    """The failure class of an episode, None where it succeeded."""
+    if success:
+        return None
+    targets = [events.objects[name] for name in events.targets if name not in events.done]
+    others = [o for name, o in events.objects.items() if name not in events.targets]
+    other_lifted = any(o.lifted >= LIFT for o in others)
+    if events.kind == "button":
+        wrong = set(events.buttons) - set(events.asked)
+        return "wrong_object" if wrong or other_lifted else "never_grasped"
+    if events.kind == "drawer":
+        if abs(events.drawer[1]) >= DRAWER:
+            return "wrong_place"
+        return "wrong_object" if other_lifted else "never_grasped"
+    if other_lifted:
+        return "wrong_object"
+    if events.kind == "push":
+        moved = any(t.moved >= PUSH for t in targets)
+        elsewhere = any(t.in_zone and t.in_zone not in events.asked for t in targets)
+        if elsewhere or (not moved and any(o.moved >= PUSH for o in others)):
+            return "wrong_object"
+        if moved and any(t.touched_at_end for t in targets):
+            return "timeout"
+        return "wrong_place" if moved else "never_grasped"
+    if any(t.held_at_end for t in targets):
+        return "timeout"
+    if any(t.fell >= FALL for t in targets):
+        return "dropped"
+    if any(t.lifted < LIFT for t in targets):
+        return "never_grasped"
+    return "wrong_place"

@@ -1,0 +1,1 @@
+"""Playing episodes: one process, several, or a Ray cluster."""

@@ -1,0 +1,114 @@
+"""Play an episode of a report again from its seed and its recorded actions, and compare every bit that was hashed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sim.rollout import EpisodeResult
+from sim.tasks.task import select
+from vla_agent.errors import OptionError, ReportError
+from vla_agent.evaluation import provenance
+from vla_agent.evaluation.play.player import Player, Setting
+from vla_agent.evaluation.report.video import caption, inset, write_video
+from vla_agent.evaluation.result_store import key_of, read_report
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay found.  ``differences`` are versions and hashes that are not those of the report."""
+
+    row: Mapping[str, Any]
+    result: EpisodeResult
+    same_state: bool
+    same_images: bool
+    differences: list[str]
+
+    @property
+    def exact(self) -> bool:
+        return self.same_state and self.same_images and self.result.success == self.row["success"]
+
+
+def replay(report_file: Path, episode: int, size: int = 384, video: Path | None = None) -> Replayed:
+    """Reproduce episode number ``episode`` of a report; write its video where ``video`` is given.
+
+    The actions lie in ``actions.npz`` beside the report.
+
+    Raises:
+        ReportError: the report or the actions are missing or damaged.
+        OptionError: there is no such episode.
+    """
+    report = read_report(report_file)
+    rows = report["episodes"]
+    if not 0 <= episode < len(rows):
+        raise OptionError(
+            "there is no such episode in the report",
+            file=report_file,
+            key="--episode",
+            expected=f"0 to {len(rows) - 1}",
+            found=episode,
+            remedy="episodes are counted from 0, in the order of `episodes` in report.json",
+        )
+    row = rows[episode]
+    actions, looks = _read_actions(report_file.with_name("actions.npz"), key_of(row))
+    file = report["summary"].get("settings", {}).get("tasks", {}).get(row["task"])
+    families = select([file or row["task"]], report["suite"])
+    with closing(Player(Setting(report["policy"], families, report["split"]))) as player:
+        result = player.replay(row, actions, looks, size, film_every=1)
+    here = {
+        "simulator": provenance.hash_simulator(),
+        row["task"]: provenance.hash_file(Path(families[row["task"]].file)),
+    }
+    there = {"simulator": report["hashes"]["simulator"], row["task"]: report["hashes"]["tasks"].get(row["task"])}
+    differences = [f"hash of {k} differs" for k in here if here[k] != there[k]]
+    mine = provenance.versions(learned=False)
+    shared = {k: v for k, v in report["versions"].items() if k in mine and k != "vla_agent"}
+    differences += provenance.compare(mine, shared)
+    if video is not None:
+        _write(video, row, result)
+    return Replayed(
+        row,
+        result,
+        same_state=result.state_hash == row["state_hash"],
+        same_images=result.image_hash == row["image_hash"],
+        differences=differences,
+    )
+
+
+def _read_actions(file: Path, key: str) -> tuple[np.ndarray, tuple[int, ...]]:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return stored[f"{key}/actions"], tuple(int(i) for i in stored[f"{key}/looks"])
+    except Exception as error:  # numpy and zipfile raise half a dozen kinds for damaged archives
+        raise ReportError(
+            "the episode's actions cannot be read",
+            file=file,
+            key=key,
+            expected="the actions.npz that `vla-agent eval` wrote beside the report",
+            found=f"{type(error).__name__}: {error}",
+            remedy="keep actions.npz beside report.json, or evaluate again",
+        ) from error
+
+
+def _write(video: Path, row: Mapping[str, Any], result: EpisodeResult) -> None:
+    outcome = "success" if result.success else str(row["failure"]).replace("_", " ")
+    frames = []
+    for i, pictures in enumerate(result.frames):
+        last = i == len(result.frames) - 1
+        text = f"{row['instruction']} - {outcome}" if last else row["instruction"]
+        frames.append(caption(inset(pictures["front"], pictures["wrist"]), text, f"{i / 20:.1f} s"))
+    frames += [frames[-1]] * 15  # time to read the outcome
+    video.parent.mkdir(parents=True, exist_ok=True)
+    temporary = video.with_name(f".{video.name}.tmp")
+    write_video(temporary, [_padded(f, frames[-1].shape[0]) for f in frames], 20, crf=20)
+    temporary.replace(video)
+
+
+def _padded(frame: np.ndarray, height: int) -> np.ndarray:
+    """The frame with its last row repeated to ``height``: the last caption may need one line more."""
+    return np.pad(frame, ((0, height - frame.shape[0]), (0, 0), (0, 0)), mode="edge")

@@ -1,0 +1,1 @@
+"""The evaluation's report: page, videos, console."""

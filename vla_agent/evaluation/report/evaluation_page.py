@@ -1,0 +1,88 @@
+"""``report.html``: the report as one self-contained page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vla_agent.evaluation.failure_modes import FAILURES
+from vla_agent.evaluation.report.clips import Clip
+from vla_agent.evaluation.report.template import page_template, percent
+
+NAMES = {
+    "policy": "policy",
+    "shuffled": "instruction shuffled",
+    "random": "random actions",
+    "expert": "scripted expert",
+}
+MEANING = {
+    "policy": "told what is asked",
+    "shuffled": "told something else; counted against what was asked",
+    "random": "knows nothing",
+    "expert": "reads the simulator's state",
+}
+HARDEST = 10
+
+
+def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
+    """The page's text.  ``out`` stands in the replay commands."""
+    summary = report["summary"]
+    return page_template(Path(__file__).with_name("evaluation_template.html")).render(
+        report=report,
+        summary=summary,
+        controls=[_card(c, report) for c in summary["controls"]],
+        verdict=verdict(report),
+        families=_families(summary),
+        failures=[(name, summary["controls"]["policy"]["failures"].get(name, 0)) for name in FAILURES],
+        failed=sum(summary["controls"]["policy"]["failures"].values()),
+        hardest=hardest(report),
+        clips=clips,
+        out=out.as_posix(),
+        names=NAMES,
+    )
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """One sentence that says what the numbers mean, and no more than they allow."""
+    controls = report["summary"]["controls"]
+    policy = controls["policy"]
+    text = f"{report['policy']} succeeded in {policy['k']} of {policy['n']} episodes ({percent(policy['success'])})."
+    against = report["summary"]["differences"]
+    if "shuffled" in against:
+        low = against["shuffled"]["interval"][0]
+        text += " It listens to its instruction." if low > 0 else " It was not shown to listen to its instruction."
+    if "random" in against and against["random"]["interval"][0] <= 0:
+        text += " It was not shown to be better than random actions."
+    if "expert" in controls and controls["expert"]["success"] < 0.9:
+        text += f" The scripted expert itself reached only {percent(controls['expert']['success'])}."
+    return text
+
+
+def _card(control: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = report["summary"]["controls"][control]
+    meaning = MEANING[report["policy"] if control == "policy" and report["policy"] in MEANING else control]
+    return {"key": control, "name": NAMES[control], "meaning": meaning} | numbers
+
+
+def _families(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per task family, the policy's numbers with those of every control."""
+    controls = summary["controls"]
+    return [
+        {"name": name, "cells": {c: controls[c]["families"].get(name) for c in controls}}
+        for name in controls["policy"]["families"]
+    ]
+
+
+def hardest(report: Mapping[str, Any], count: int = HARDEST) -> list[dict[str, Any]]:
+    """Failed episodes of the policy, first those whose seed failed in most tasks, then where the expert succeeded."""
+    expert = {(e["task"], e["seed"]): e["success"] for e in report["episodes"] if e["control"] == "expert"}
+    failed = [(i, e) for i, e in enumerate(report["episodes"]) if e["control"] == "policy" and not e["success"]]
+    by_seed = Counter(e["seed"] for _, e in failed)
+    rows = [
+        {"episode": i, "row": e, "same_seed": by_seed[e["seed"]], "expert": expert.get((e["task"], e["seed"]))}
+        for i, e in failed
+    ]
+    rows.sort(key=lambda r: (-r["same_seed"], not r["expert"], r["episode"]))
+    return rows[:count]

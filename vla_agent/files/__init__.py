@@ -1,0 +1,1 @@
+"""Files: hashing, writing whole or not at all, policy folders, recipes."""

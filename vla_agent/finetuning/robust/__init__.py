@@ -1,0 +1,1 @@
+"""Options against forgetting and brittleness, one method a file."""

@@ -1,0 +1,1 @@
+"""The certificate: what it binds, keys, verification, enforcement."""

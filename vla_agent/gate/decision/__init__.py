@@ -1,0 +1,1 @@
+"""The gate's decision: gate file, sequential test, verdict."""

@@ -1,0 +1,229 @@
+"""The gate file: what is demanded of a policy, fixed before it is tried.  Its SHA-256 goes into the certificate."""
+
+from __future__ import annotations
+
+import difflib
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from sim.perturbations.catalogue import AXES, PROBES
+from sim.tasks.task import select
+from vla_agent.errors import GateError, TaskError
+from vla_agent.files.hashing import hash_file
+
+ORACLE = "oracle"  # the cell, and the check of the gate file
+DELAY = "delay"  # kind of the cells that are played with another latency
+AxisName = Literal[AXES]  # type: ignore[valid-type]  # made of the table of axes and probes, so that the names stand once
+ProbeName = Literal[PROBES]  # type: ignore[valid-type]  # likewise
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Check(_Strict):
+    """H0: rate <= threshold, against threshold + margin.  Without a threshold the rate is reported, not judged."""
+
+    threshold: float | None = Field(gt=0, lt=1)
+    margin: float = Field(0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _below_one(self) -> Check:
+        if self.threshold is not None and self.threshold + self.margin >= 1:
+            raise ValueError(f"threshold + margin must be below 1, is {self.threshold + self.margin:g}")
+        return self
+
+
+class Demand(Check):
+    """A check that must have a threshold."""
+
+    threshold: float = Field(gt=0, lt=1)
+
+
+class Axis(Check):
+    """Success under a perturbation, on the seeds of the unperturbed control."""
+
+    axis: AxisName
+    severity: int = Field(ge=1, le=3)
+
+    @property
+    def cell(self) -> str:
+        return f"axis.{self.axis}.{self.severity}"
+
+
+class Probe(Check):
+    """A language or vision probe; which outcome counts is said in docs/gate.md."""
+
+    probe: ProbeName
+
+    @property
+    def cell(self) -> str:
+        return f"probe.{self.probe}"
+
+
+class Delay(Check):
+    """Success with another latency than the certified one, on the seeds of the control."""
+
+    delay_ms: float = Field(ge=0, le=10_000)
+
+    @property
+    def cell(self) -> str:
+        return f"{DELAY}.{self.delay_ms:g}"
+
+
+class Checks(_Strict):
+    """``success``: the mean over all tasks; ``family``: each task by itself; ``oracle``: told where things are."""
+
+    success: Demand
+    family: Check
+    axes: tuple[Axis, ...] = ()
+    language: tuple[Probe, ...] = Field(min_length=1)
+    delays: tuple[Delay, ...] = ()
+    oracle: Check | None = Field(None, description="success when told where target and goal are; null: not played")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Checks:
+        cells = [a.cell for a in self.axes] + [p.cell for p in self.language] + [d.cell for d in self.delays]
+        double = sorted({c for c in cells if cells.count(c) > 1})
+        if double:
+            raise ValueError(f"named twice: {', '.join(double)}")
+        if not any(p.probe == "swap" and p.threshold is not None for p in self.language):
+            raise ValueError("language must judge the probe swap: a policy that does not listen must not pass")
+        return self
+
+
+class Gate(_Strict):
+    """A whole gate file."""
+
+    format: Literal[1] = 1
+    name: str
+    suite: str = "tabletop"
+    tasks: tuple[str, ...] = Field((), description="families of the suite; empty: all")
+    split: Literal["seen", "objects"] = "seen"
+    seed: int = Field(500_000, ge=0)
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="false-pass rate over all attempts with one checkpoint")
+    beta: float = Field(0.05, gt=0, lt=0.5, description="false-fail rate of each check at threshold + margin")
+    block: PositiveInt = Field(20, description="episodes that an undecided check is given at a time")
+    reported: PositiveInt = Field(20, description="episodes of a check without a threshold")
+    validity_days: PositiveInt = 90
+    delay_ms: float | None = Field(
+        None, ge=0, description="latency that the policy is certified for; null: what is measured, rounded up"
+    )
+    execution: Literal["open_loop", "ensemble", "adaptive", "realtime"] = Field(
+        "open_loop", description="how chunks are executed, here and then on the robot"
+    )
+    checks: Checks
+
+    def judged(self) -> dict[str, Check]:
+        """Name -> check: success, family.NAME, axis.NAME.SEVERITY, probe.NAME, delay.MS, oracle."""
+        families = {f"family.{name}": self.checks.family for name in self.families()}
+        axes = {axis.cell: axis for axis in self.checks.axes}
+        probes = {probe.cell: probe for probe in self.checks.language}
+        delays = {delay.cell: delay for delay in self.checks.delays}
+        oracle = {} if self.checks.oracle is None else {ORACLE: self.checks.oracle}
+        return {"success": self.checks.success, **families, **axes, **probes, **delays, **oracle}
+
+    def families(self) -> tuple[str, ...]:
+        """Names of the task families, in the order of play."""
+        return tuple(select(list(self.tasks) or None, self.suite))
+
+
+def load_gate(path: str | PathLike[str]) -> Gate:
+    """Read a gate file.
+
+    Raises:
+        GateError: the file is missing, not YAML, or has a wrong key or value; names file, line, key and valid names.
+    """
+    file = Path(path)
+    try:
+        data = YAML().load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise GateError(
+            "there is no such gate file",
+            file=file,
+            expected="a YAML file such as gates/tabletop.yaml",
+            found=getattr(error, "strerror", None) or error,
+            remedy="check the path",
+        ) from error
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise GateError(
+            "the gate file is not valid YAML",
+            file=f"{file}:{mark.line + 1}" if mark else file,
+            expected="YAML: key: value",
+            found=getattr(error, "problem", str(error)),
+            remedy="mend the line",
+        ) from error
+    return parse_gate(data, file)
+
+
+def parse_gate(data: Any, file: str | PathLike[str]) -> Gate:
+    """Check plain data, as read from ``file``.
+
+    Raises:
+        GateError: a wrong key, value, suite or task.
+    """
+    if not isinstance(data, dict):
+        raise GateError(
+            "the gate file is not a mapping",
+            file=file,
+            expected=", ".join(Gate.model_fields),
+            found=type(data).__name__,
+            remedy="start from gates/tabletop.yaml",
+        )
+    try:
+        gate = Gate.model_validate(data)
+    except ValidationError as error:
+        # an unknown key says more than the one that is missing in its place
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        keys = [str(k) for k in first["loc"]]
+        unknown = first["type"] == "extra_forbidden"
+        names = _valid_names(first["loc"])
+        near = difflib.get_close_matches(keys[-1], names, n=1) if unknown else []
+        raise GateError(
+            "the gate file has a wrong key or value",
+            file=f"{file}{_line(data, first['loc'])}",
+            key=".".join(keys),
+            expected=", ".join(names) if unknown else first["msg"],
+            found=first["input"] if not isinstance(first["input"], dict) else ", ".join(map(str, first["input"])),
+            remedy=f"did you mean {near[0]}?" if near else "mend the value",
+        ) from error
+    try:
+        gate.families()
+    except TaskError as error:
+        line = _line(data, (error.key,)) if error.key else ""
+        raise GateError(
+            error.what, file=f"{file}{line}", key=error.key, expected=error.expected, found=error.found,
+            remedy=error.remedy,
+        ) from error  # fmt: skip
+    return gate
+
+
+def hash_gate(path: str | PathLike[str]) -> str:
+    """SHA-256 of the gate file's bytes."""
+    return hash_file(path)
+
+
+def _valid_names(location: tuple[Any, ...]) -> list[str]:
+    model: Any = Gate
+    for part in location[:-1]:
+        found = getattr(model, "model_fields", {}).get(part)
+        annotation = found.annotation if found else model
+        model = annotation.__args__[0] if getattr(annotation, "__origin__", None) is tuple else annotation
+    return list(getattr(model, "model_fields", {}))
+
+
+def _line(data: Any, location: tuple[Any, ...]) -> str:
+    line = ""
+    for part in location:
+        try:
+            line = f":{(data.lc.item(part) if isinstance(part, int) else data.lc.key(part))[0] + 1}"
+            data = data[part]
+        except (KeyError, AttributeError, TypeError, IndexError):
+            break
+    return line

@@ -1,0 +1,162 @@
+"""From episodes to the verdict: a pure function, so that `vla-agent verify` can compute it again.
+
+The gate passes where every judged check passes, each at level alpha: an intersection-union test (Berger, 1982), whose
+false-pass rate is at most alpha without any correction.  The claims that an axis does harm are many tests of which any
+may err, and are corrected by Holm's method.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vla_agent.evaluation.exact_tests import clopper_pearson, holm, mcnemar, spent
+from vla_agent.evaluation.success_statistics import paired_difference
+from vla_agent.gate.decision.gate_file import ORACLE, Gate
+from vla_agent.gate.decision.plan import CONTROL, ordered, sequential_tests
+
+LABELS = ("follow", "stubborn", "indecisive", "ignorant")
+MEANING = {
+    "success": "does what it is told",
+    "probe.swap": "does what it is told when told another target of the scene",
+    "probe.blank": "does not do the task when told nothing",
+    "probe.blind": "does not do the task when shown nothing",
+    "probe.frozen": "does not do the task when shown the first picture alone",
+    "probe.removed": "refrains when the named object is not there",
+    "probe.absent": "refrains when told of an object that is not there",
+    ORACLE: "does what it is told when it also knows where target and goal are",
+}
+
+
+def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[str, Any]:
+    """The report's judgement: ``verdict``, ``reasons``, ``checks``, ``worst_family``, ``axes``, ``language``.
+
+    ``apart`` (`vla_agent.gate.evidence.perception_oracle.part`) where the gate file asks for ``oracle``.
+    """
+    alpha = spent(gate.alpha, attempt)
+    tests = sequential_tests(gate, alpha)
+    checks: dict[str, Any] = {}
+    for name, played in ordered(rows, gate).items():
+        outcomes = [bool(r["outcome"]) for r in played]
+        spec = gate.judged()[name]
+        if name in tests:
+            decision = tests[name].decide(outcomes)
+            k, n, verdict = decision.k, decision.n, decision.verdict or "undecided"
+            interval = tests[name].interval(decision)
+        else:
+            k, n, verdict = sum(outcomes), len(outcomes), "reported"
+            interval = clopper_pearson(k, n)
+        checks[name] = {
+            "verdict": verdict,
+            "k": k,
+            "n": n,
+            "rate": k / n if n else None,
+            "interval": [float(x) for x in interval],
+            "threshold": spec.threshold,
+            "margin": spec.margin,
+            "alpha": alpha,
+            "beta": gate.beta,
+            "largest": tests[name].size if name in tests else None,
+        }
+    verdicts = {c["verdict"] for c in checks.values()}
+    verdict = "fail" if "fail" in verdicts else "undecided" if "undecided" in verdicts else "pass"
+    return {
+        "verdict": verdict,
+        "reasons": [reason(name, c) for name, c in checks.items() if c["verdict"] in ("fail", "undecided")],
+        "checks": checks,
+        "worst_family": _worst(checks),
+        "axes": _axes(gate, rows),
+        "language": _language(rows),
+        **({} if gate.checks.oracle is None else {"apart": part(_pairs(rows, ORACLE))}),
+    }
+
+
+def reason(name: str, check: Mapping[str, Any]) -> str:
+    """One sentence: what was not shown, with its numbers."""
+    kind, _, rest = name.partition(".")
+    words = rest.replace("_", " ").replace(".", ", severity ")
+    under = {"family": f"family {words}", "delay": f"succeeds when it thinks for {rest} ms"}
+    subject = MEANING.get(name) or under.get(kind) or f"{words}: succeeds under it"
+    end = "not decided" if check["verdict"] == "undecided" else f"not shown to be above {100 * check['threshold']:g} %"
+    return f"{name}: {subject}: {check['k']} of {check['n']}, {end}"
+
+
+def _worst(checks: Mapping[str, Any]) -> dict[str, Any] | None:
+    families = {n: c for n, c in checks.items() if n.startswith("family.") and c["n"]}
+    if not families:
+        return None
+    name = min(families, key=lambda n: (families[n]["k"] / families[n]["n"], n))
+    return {"name": name.removeprefix("family."), "k": families[name]["k"], "n": families[name]["n"]}
+
+
+def _control(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], bool]:
+    return {(r["task"], r["seed"]): bool(r["success"]) for r in rows if r["control"] == CONTROL}
+
+
+def _pairs(rows: Sequence[Mapping[str, Any]], cell: str) -> list[tuple[bool, bool]]:
+    """Success in a cell and in the control, of each episode that both have."""
+    control = _control(rows)
+    places = [(bool(r["success"]), (r["task"], r["seed"])) for r in rows if r["control"] == cell]
+    return [(success, control[place]) for success, place in places if place in control]
+
+
+def _axes(gate: Gate, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Per axis: its rate, that of the control on the same seeds, the paired difference, McNemar's p and Holm's."""
+    found: dict[str, Any] = {}
+    for axis in gate.checks.axes:
+        pairs = _pairs(rows, axis.cell)
+        difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+        found[axis.cell] = {
+            "k": sum(a for a, _ in pairs),
+            "control_k": sum(b for _, b in pairs),
+            **difference,
+            "p": mcnemar(difference["only_first"], difference["only_second"]),
+        }
+    adjusted = holm({name: f["p"] for name, f in found.items()})
+    return {name: f | {"holm": adjusted[name]} for name, f in found.items()}
+
+
+def _language(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Pairs of an episode and the same scene with another target named, by what the policy did in both."""
+    control = _control(rows)
+    pairs = [r for r in rows if r["control"] == "probe.swap" and (r["task"], r["seed"]) in control]
+    counts = Counter(label(control[r["task"], r["seed"]], bool(r["success"]), bool(r["original"])) for r in pairs)
+    n = len(pairs)
+    return {
+        name: {"k": counts[name], "n": n, "interval": list(clopper_pearson(counts[name], n))} for name in LABELS
+    }  # fmt: skip
+
+
+def label(told: bool, swapped: bool, original: bool) -> str:
+    """After BEAF: follow (right both times), stubborn (went for the first target both times, or although told another),
+    indecisive (right once), ignorant (right never).
+
+    Args:
+        told: the task was done as told.
+        swapped: the other task was done when that was told.
+        original: the first task was done, or its object alone was moved, when the other was told.
+    """
+    if told and swapped:
+        return "follow"
+    if original and not swapped:
+        return "stubborn"
+    return "indecisive" if told or swapped else "ignorant"
+
+
+def part(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
+    """What pairs (told, from its pictures) on the same seeds say.
+
+    ``perception``: failures that it does right once told; ``control``: failures that it fails at all the same; each as
+    k of n failures with an exact interval.  ``only_second``: what it does right from its pictures alone.
+    """
+    difference = paired_difference([told for told, _ in pairs], [own for _, own in pairs])
+    failures = sum(not own for _, own in pairs)
+    counts = {"perception": difference["only_first"], "control": failures - difference["only_first"]}
+    return {
+        "k": sum(told for told, _ in pairs),
+        "control_k": sum(own for _, own in pairs),
+        **difference,
+        "p": mcnemar(difference["only_first"], difference["only_second"]),
+        **{name: {"k": k, "n": failures, "interval": list(clopper_pearson(k, failures))} for name, k in counts.items()},
+    }

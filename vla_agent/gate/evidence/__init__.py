@@ -1,0 +1,1 @@
+"""The gate's evidence: what is played, measured and logged."""

@@ -1,0 +1,1 @@
+"""The gate's report: page, clips, console."""

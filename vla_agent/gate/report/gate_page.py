@@ -1,0 +1,161 @@
+"""``report.html`` of a gate: one self-contained page, which works offline and prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vla_agent.evaluation.compare_reports import sentence as base_sentence
+from vla_agent.evaluation.exact_tests import clopper_pearson
+from vla_agent.evaluation.report.clips import Clip
+from vla_agent.evaluation.report.template import interval, page_template, percent
+from vla_agent.gate.decision.judge import LABELS, MEANING
+from vla_agent.gate.decision.plan import CONTROL, delay_of
+from vla_agent.gate.report.failure_clips import what
+
+LABEL_MEANING = {
+    "follow": "did what it was told, both times",
+    "stubborn": "told another target, went for the first one",
+    "indecisive": "did what it was told once of two",
+    "ignorant": "did what it was told neither time",
+}
+GROUPS = (
+    ("Does it do the tasks?", "On scenes that training never used.", ("success", "family.")),
+    ("Does it bear perturbations?", "Beside the same seeds unperturbed.", ("axis.",)),
+    ("Does it listen and look?", "Counterfactual pairs on the same scene and seed.", ("probe.",)),
+)
+MOST_FAILURES, HARDEST = 20, 8
+
+
+def page(report: Mapping[str, Any], clips: Sequence[Clip] = ()) -> str:
+    """The page's text."""
+    judged, episodes, base = report["summary"]["judgement"], report["episodes"], report.get("base")
+    checks = judged["checks"]
+    return page_template(Path(__file__).with_name("gate_template.html")).render(
+        report=report,
+        judged=judged,
+        certified=report["certified"],
+        verdict=sentence(report),
+        cards=_cards(report),
+        groups=[
+            (title, note, [(title_of(n), n, c) for n, c in checks.items() if n.startswith(kinds)])
+            for title, note, kinds in GROUPS
+        ],
+        controls={name: a for name, a in judged["axes"].items() if a["n"]},
+        labels=[(name, LABEL_MEANING[name], judged["language"][name]) for name in LABELS],
+        delays=_delays(report),
+        apart=judged.get("apart"),
+        base=base,
+        base_sentence=base_sentence(base, "this policy", "its base") if base else "",
+        base_rows=_base_rows(base) if base else [],
+        base_conditions=[(title_of(n), base["conditions"][n]) for n in checks if n in base["conditions"]]
+        if base
+        else [],
+        clips=clips,
+        failures=[e for e in episodes if e["control"] == CONTROL and not e["success"]][:MOST_FAILURES],
+        hardest=hardest(episodes),
+        attempts=[
+            a | {"verdict": judged["verdict"]} if a["run"] == report["certified"]["attempt"]["run"] else a
+            for a in report["attempts"]
+        ],
+        title_of=title_of,
+        condition=condition,
+        what=what,
+    )
+
+
+def title_of(name: str) -> str:
+    """A check's name in words."""
+    kind, _, rest = name.partition(".")
+    words = (rest or name).replace("_", " ")
+    if kind == "delay":
+        return f"does what it is told when it thinks for {rest} ms"
+    if kind == "axis":
+        axis, _, severity = words.rpartition(".")
+        return f"{axis}, severity {severity}"
+    return MEANING.get(name, words)
+
+
+def condition(cell: str) -> str:
+    """What an episode was played under, in a few words."""
+    kind, _, rest = cell.partition(".")
+    short = {CONTROL: "unperturbed", "delay": f"{rest} ms", "oracle": "told the places"}
+    return short.get(kind) or rest.rstrip(".0123456789").replace("_", " ")
+
+
+def sentence(report: Mapping[str, Any]) -> str:
+    """The verdict in one sentence."""
+    judged = report["summary"]["judgement"]
+    if judged["verdict"] == "pass":
+        return f"{report['certified']['policy']['name']} passes the gate {report['certified']['gate']['name']}."
+    count = sum(c["verdict"] not in ("pass", "reported") for c in judged["checks"].values())
+    judgements = sum(c["verdict"] != "reported" for c in judged["checks"].values())
+    name = report["certified"]["policy"]["name"]
+    return f"{name} does not pass the gate: {count} of {judgements} checks were not shown."
+
+
+def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The few numbers that are read first: name, verdict, the number, and what it is of."""
+    checks, language = report["summary"]["judgement"]["checks"], report["summary"]["judgement"]["language"]
+
+    def card(name: str, check: Mapping[str, Any], of: str = "") -> dict[str, Any]:
+        counts = f"{check['k']} of {check['n']}, {interval(check['interval'])}"
+        return {"name": name, "verdict": check["verdict"], "big": percent(check["rate"]),
+                "small": (f"{of}: {counts}" if of else counts).replace(" %", "\u00a0%")}  # fmt: skip
+
+    cards = [card("success", checks["success"])]
+    for kind, name in (("family.", "worst family"), ("axis.", "worst perturbation")):
+        played = [n for n, c in checks.items() if n.startswith(kind) and c["n"]]
+        found = [n for n in played if checks[n]["threshold"] is not None] or played  # what is judged comes first
+        if found:
+            worst = min(found, key=lambda n: (checks[n]["rate"], n))
+            cards.append(card(name, checks[worst], condition(worst)))
+    pairs = language["follow"]
+    share = {"rate": pairs["k"] / pairs["n"] if pairs["n"] else None, "verdict": checks["probe.swap"]["verdict"]}
+    cards.append(card("follows its instruction", pairs | share, "pairs"))
+    seen, certified = report["latency"], report["certified"]["latency"]["certified_ms"]
+    measured = f"99 % of its thoughts took less than {seen['p99_ms']:g} ms here" if seen else "nothing to measure"
+    cards.append({"name": "may think for", "verdict": "reported", "big": f"{certified:g} ms", "small": measured})
+    return cards
+
+
+def _delays(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Points of the latency curve, that of the control among them; [] where no other latency was played."""
+    checks = report["summary"]["judgement"]["checks"]
+    points = [
+        {"ms": delay_of(name), "certified": False} | c for name, c in checks.items() if delay_of(name) is not None
+    ]
+    points = [p for p in points if p["n"]]
+    if not points:
+        return []
+    control = [e["success"] for e in report["episodes"] if e["control"] == CONTROL]
+    k, n = sum(control), len(control)
+    own = {"ms": report["certified"]["latency"]["certified_ms"], "certified": True, "verdict": "reported"}
+    points.append(own | {"k": k, "n": n, "interval": clopper_pearson(k, n)})
+    most = max(p["ms"] for p in points) or 1.0
+    places = [{"x": round(100 * p["ms"] / most, 2), "y": round(100 - 100 * p["k"] / p["n"], 2)} for p in points]
+    return sorted((p | place for p, place in zip(points, places, strict=True)), key=lambda p: (p["ms"], p["certified"]))
+
+
+def hardest(episodes: Sequence[Mapping[str, Any]], count: int = HARDEST) -> list[dict[str, Any]]:
+    """Scenes (task and seed) with wrong outcomes under two conditions or more, those with the most first."""
+    scenes: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for e in episodes:
+        scenes.setdefault((e["task"], e["seed"]), []).append(e)
+    found: list[dict[str, Any]] = [
+        {
+            "task": task,
+            "seed": seed,
+            "n": len(rows),
+            "wrong": [condition(e["control"]) for e in rows if not e["outcome"]],
+        }
+        for (task, seed), rows in scenes.items()
+    ]
+    found.sort(key=lambda s: (-len(s["wrong"]), s["task"], s["seed"]))
+    return [s for s in found if len(s["wrong"]) > 1][:count]
+
+
+def _base_rows(base: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    rows = [("all unperturbed", base["overall"] | {"verdict": base["verdict"]})]
+    return rows + [(name.replace("_", " "), row) for name, row in base["families"].items()]

@@ -1,0 +1,220 @@
+"""The backbone as the policy sees it: images and an instruction in, features out.
+
+What policy and training ask of a backbone, this one or a `pretrained_backbone.VLMBackbone`:
+
+    feature_dim, geometry_dim              C, and how many numbers `geometry_of` gives
+    encode_text(texts) -> text             once an instruction; ``text.pick(rows)`` chooses prompts
+    features(images, text) -> parts        named tensors (B, ...), among them ``hidden`` (B, N, C) and perhaps ``mask``
+    geometry_of(parts, ee_position)        (B, G), or None where a backbone says nothing in numbers
+    check_cameras(contract, file)          raises where it cannot see what the contract names
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from vla_agent.contract import Contract
+from vla_agent.errors import CheckpointError
+from vla_agent.models.backbones.pointing.instruction_folding import Folded, fold, foldable, look
+from vla_agent.models.backbones.pointing.pointing_vlm import Pointed, Pointing, PointingVLM
+from vla_agent.models.timing_sections import part
+
+
+@dataclass
+class TextFeatures:
+    """What depends on the instruction alone: encoded once an instruction, not once a step."""
+
+    tokens: Tensor  # (B, L, C)
+    summary: Tensor  # (B, C)
+    mask: Tensor  # (B, L)
+    folded: Folded | None = None  # the vision's weights for this instruction, where there is one and nothing is trained
+
+    def pick(self, index: Tensor) -> TextFeatures:
+        """Those of the prompts of these rows."""
+        return TextFeatures(self.tokens[index], self.summary[index], self.mask[index])
+
+
+class Backbone(nn.Module):
+    """A `PointingVLM` with its tokenizer and image processor.
+
+    ``tokenizer`` and ``image_processor`` are saved beside the weights and loaded with them.
+    """
+
+    compilable = ("see", "reason")  # see `vla_agent.policy.speed.compiling`
+
+    def __init__(self, model: PointingVLM, tokenizer: PreTrainedTokenizerBase, image_processor) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.image_processor = model, tokenizer, image_processor
+        self.register_buffer("mean", torch.tensor(image_processor.image_mean).view(1, 1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(image_processor.image_std).view(1, 1, 3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    @property
+    def feature_dim(self) -> int:
+        return self.model.config.hidden_size
+
+    @property
+    def geometry_dim(self) -> int:
+        return geometry_dim(self.model.config.num_views, self.model.config.num_roles)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """(P, V, H, W, 3) uint8 -> (P, V, 3, H, W) normalised as the image processor would."""
+        return (images.movedim(-1, 2).float() / 255.0 - self.mean) / self.std
+
+    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Texts -> ids (B, L) and mask (B, L), right-padded."""
+        batch = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.model.config.max_text_length, return_tensors="pt"
+        )
+        return batch["input_ids"], batch["attention_mask"]
+
+    def encode_text(self, texts: list[str]) -> TextFeatures:
+        ids, mask = self.tokenize(texts)
+        ids, mask = ids.to(self.mean.device), mask.to(self.mean.device)
+        with part("instruction"):
+            tokens, summary = self.model.text(ids, mask)
+            text = TextFeatures(tokens, summary, mask)
+            if len(texts) == 1 and not self.training and not torch.is_grad_enabled() and foldable(self.model):
+                mean, std = self.mean.flatten(), self.std.flatten()
+                text.folded = fold(self.model, text.tokens, text.summary, mask, mean, std)
+        return text
+
+    def forward(self, images: Tensor, text: TextFeatures) -> Pointing:
+        """(B, V, H, W, 3) uint8 and encoded text of B prompts -> hidden (B, N, C), points, seen, located."""
+        return self.model.fuse(self.model.encode_images(self.pixels(images)), text.tokens, text.summary, text.mask)
+
+    def features(self, images: Tensor, text: TextFeatures) -> dict[str, Tensor]:
+        """(B, V, H, W, 3) uint8 -> hidden (B, N, C), points (B, V, R, 2), seen (B, V, R), located (B, R, 3)."""
+        if text.folded is None:
+            out = self(images, text)
+        else:
+            with part("copy"):
+                images = images.to(self.mean.device)
+            with part("vision"):
+                pointed = self.see(images, text.folded, text.summary)
+            with part("language"):
+                out = self.reason(pointed, text.tokens, text.summary, text.mask)
+        return {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}
+
+    def see(self, images: Tensor, folded: Folded, summary: Tensor) -> Pointed:
+        """The vision's part of `features`, for one prompt."""
+        return self.model.point(look(self.model, folded, images), summary)
+
+    def reason(self, pointed: Pointed, tokens: Tensor, summary: Tensor, mask: Tensor) -> Pointing:
+        """The language's part of `features`."""
+        return self.model.reason(pointed, tokens, summary, mask)
+
+    def geometry_of(self, parts: dict[str, Tensor], ee_position: Tensor) -> Tensor:
+        return geometry(parts["points"], parts["seen"], parts["located"], ee_position)
+
+    def check_cameras(self, contract: Contract, file: Path) -> None:
+        """Raise where the contract's cameras are not those that the model was built for.
+
+        Raises:
+            CheckpointError: naming both.
+        """
+        config = self.model.config
+        sizes = {(c.height, c.width) for c in contract.cameras}
+        if len(contract.cameras) != config.num_views or sizes != {tuple(config.image_size)}:
+            raise CheckpointError(
+                "contract and backbone disagree on the cameras",
+                file=file,
+                key="contract.cameras",
+                expected=f"{config.num_views} cameras of {tuple(config.image_size)}",
+                found=[(c.name, c.height, c.width) for c in contract.cameras],
+                remedy="get the checkpoint again: its parts come from different trainings",
+            )
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+        """Weights in ``dtype``, statistics of the norms in fp32, safetensors."""
+        params = {name for name, _ in self.model.named_parameters()}
+        state = {k: v.to(dtype) if k in params else v for k, v in self.model.state_dict().items()}
+        self.model.save_pretrained(folder, state_dict={k: v.contiguous() for k, v in state.items()})
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> Backbone:
+        """Load through transformers' Auto classes, in fp32.
+
+        Raises:
+            CheckpointError: something is missing, damaged or of another architecture.
+        """
+        disable_progress_bar()  # of weights that are read in milliseconds, once in each worker
+        try:
+            model, loading = AutoModelForImageTextToText.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        except Exception as error:
+            raise CheckpointError(
+                "the backbone cannot be loaded",
+                file=folder,
+                expected="config.json, model.safetensors, tokenizer.json, preprocessor_config.json, whole and matching",
+                found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                remedy="get the checkpoint again or train anew",
+            ) from error
+        wrong = {what: sorted(map(str, keys)) for what, keys in loading.items() if keys}
+        if wrong:
+            raise CheckpointError(
+                "the backbone's weights do not fit its description",
+                file=Path(folder) / "model.safetensors",
+                key=next(iter(wrong.values()))[0],
+                expected="every weight that config.json asks for, and no other",
+                found="; ".join(f"{len(keys)} {what.replace('_', ' ')}" for what, keys in wrong.items()),
+                remedy="get the checkpoint again or train anew",
+            )
+        if not isinstance(model, PointingVLM):
+            raise CheckpointError(
+                "the backbone is of another architecture",
+                file=folder,
+                key="model_type",
+                expected=PointingVLM.config_class.model_type,
+                found=model.config.model_type,
+                remedy="use a backbone that this project trained",
+            )
+        return cls(model, tokenizer, processor)
+
+
+def geometry(points: Tensor, seen: Tensor, located: Tensor, ee_position: Tensor) -> Tensor:
+    """What the backbone says in numbers: points, seen, located and located relative to the gripper, (B, V*R*3 + R*9).
+
+    Args:
+        points: (B, V, R, 2).  seen: (B, V, R) logits.  located: (B, R, 3) and ee_position: (B, 3) metres, base frame.
+    """
+    relative = located - ee_position[:, None]  # (B, R, 3)
+    return torch.cat(
+        [
+            ((points - 0.5) * 4).flatten(1),
+            seen.sigmoid().flatten(1),
+            (located * 4).flatten(1),
+            (relative * 8).flatten(1),
+            torch.tanh(relative / 0.03).flatten(1),
+        ],
+        dim=1,
+    )
+
+
+def geometry_dim(views: int, roles: int) -> int:
+    return views * roles * 3 + roles * 9
+
+
+def stack_images(images: dict[str, np.ndarray], names: tuple[str, ...]) -> Tensor | list[Tensor]:
+    """One observation's images -> (1, V, H, W, 3) uint8 in the contract's camera order.
+
+    Cameras of different sizes: V tensors (1, H, W, 3).
+    """
+    views = [images[name] for name in names]
+    if len({view.shape for view in views}) > 1:
+        return [torch.from_numpy(np.ascontiguousarray(view))[None] for view in views]
+    return torch.from_numpy(np.stack(views))[None]

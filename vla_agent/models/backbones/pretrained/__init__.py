@@ -1,0 +1,1 @@
+"""Any pretrained Hugging Face image-text model as a backbone."""

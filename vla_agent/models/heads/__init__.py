@@ -1,0 +1,1 @@
+"""Action heads: features and state to an action chunk."""

@@ -1,0 +1,1 @@
+"""Policies: the network, its folder, how it is loaded, executed and made fast."""

@@ -1,0 +1,68 @@
+"""Loading a policy by its name, whatever the name stands for: one function.
+
+==========================  =======================================================
+name                        policy
+==========================  =======================================================
+folder with policy.json     itself (`vla_agent.policy.checkpoint`)
+folder with adapter.json    its base with the adapter merged in
+folder of a training        the policy inside it
+owner/name                  of the Hugging Face hub, downloaded once
+ws://HOST:PORT              on another machine (`vla_agent.serving`)
+file.yaml                   behind a server of openpi, as the file describes
+==========================  =======================================================
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vla_agent.files.policy_folder import find_folder
+from vla_agent.policy.sources import contract_of, is_remote, is_server, require_packages
+
+
+def load_policy(name: str | PathLike[str], compiled: bool = False, quantise: str = "", openvino: bool = False) -> Any:
+    """The policy that ``name`` stands for.  A server's token is taken from the variable VLA_AGENT_TOKEN.
+
+    Args:
+        compiled: through ``torch.compile``: faster chunks after a minute of compilation (`vla_agent.policy.speed`).
+        quantise: ``int8`` or ``int4`` weights; empty: as they were trained.
+        openvino: through OpenVINO on a CPU.
+
+    Raises:
+        CheckpointError: the folder is missing, incomplete, damaged, or its statistics are unusable.
+        ContractError: its contract cannot be read.
+        ServingError: nobody serves there.
+        OptionError: this machine cannot compute so.
+    """
+    policy = _remote(str(name)) if is_remote(str(name)) else _local(find_folder(name))
+    if not (compiled or quantise or openvino):
+        return policy
+    from vla_agent.policy.speed.accelerate import accelerate
+
+    return accelerate(policy, compiled, quantise, openvino)
+
+
+def _local(folder: Path) -> Any:
+    if (folder / "adapter.json").is_file() and not (folder / "policy.json").exists():
+        from vla_agent.adapters.adapter_folder import load_adapted
+
+        return load_adapted(folder)
+    from vla_agent.policy.checkpoint import load_checkpoint
+
+    return load_checkpoint(folder)
+
+
+def _remote(name: str) -> Any:
+    require_packages()
+    from vla_agent.serving.tokens import read_token
+
+    if is_server(name):
+        from vla_agent.serving.client import RemotePolicy
+
+        return RemotePolicy(name, read_token(None))
+    from vla_agent.serving.openpi import OpenPiPolicy, read_description
+
+    description = read_description(Path(name))
+    return OpenPiPolicy(description, contract_of(description.contract), read_token(None))

@@ -1,0 +1,148 @@
+"""What a policy's name stands for (folder, hub id, server), and whose contract it is.  Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from vla_agent.contract import Contract
+from vla_agent.contract.tabletop import tabletop_contract
+from vla_agent.errors import CheckpointError, ServingError
+from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy_folder import find_folder
+from vla_agent.serving.protocol_messages import Metadata
+
+SCHEMES = ("ws://", "wss://")
+SIMULATOR = "sim"
+POLICY, DATASET = "policy.json", "meta/contract.json"
+
+
+def is_server(name: str) -> bool:
+    """Whether a policy's name is the address of a server."""
+    return str(name).startswith(SCHEMES)
+
+
+def is_remote(name: str) -> bool:
+    """Whether a policy's name is the address of a server, or a file that describes one."""
+    return is_server(name) or str(name).endswith((".yaml", ".yml"))
+
+
+def kind_of(name: str) -> str:
+    """ "simulator", "server", "dataset" or "policy"; a name that is no folder here is taken for a policy's hub id."""
+    if name == SIMULATOR:
+        return "simulator"
+    if is_server(name):
+        return "server"
+    return "dataset" if (Path(name) / DATASET).is_file() else "policy"
+
+
+def contract_of(name: str) -> Contract:
+    """The contract of a policy (folder, training's folder, hub id or server), of a dataset's folder, or of "sim".
+
+    Raises:
+        CheckpointError: there is no such folder, or nothing in it has a contract.
+        ContractError: the contract cannot be read.
+        ServingError: nobody serves there.
+    """
+    kind = kind_of(name)
+    if kind == "simulator":
+        return tabletop_contract()
+    if kind == "server":
+        return metadata_of(name).contract
+    file = Path(name) / DATASET if kind == "dataset" else find_folder(name) / POLICY
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return Contract.from_dict(data if kind == "dataset" else data["contract"], file=str(file))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            "no contract is to be found there",
+            file=file,
+            key="contract",
+            expected=f"a policy ({POLICY}), a dataset ({DATASET}) or the word {SIMULATOR}",
+            found="no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}",
+            remedy="name the folder that `vla-agent train` or `vla-agent collect` wrote",
+        ) from error
+
+
+def normalised_range(name: str, layout: str) -> dict[str, np.ndarray]:
+    """What the normalised values -1 and 1 stand for in a policy: ``low`` and ``high`` (size,), in the contract's units.
+
+    Args:
+        layout: "state" or "action".
+
+    Raises:
+        CheckpointError: the statistics are missing, or are no finite shift and positive scale.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = find_folder(name) / "head.safetensors"
+    key = f"{layout}_normaliser"
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            shift, scale = (stored.get_tensor(f"{key}.{part}") for part in ("shift", "scale"))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            "the normaliser's statistics cannot be read",
+            file=file,
+            key=key,
+            expected="shift and scale for each dimension",
+            found=f"{type(error).__name__}: {error}",
+            remedy="get the checkpoint again or train anew: without them the robot would move wrongly",
+        ) from error
+    if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise CheckpointError(
+            "the normaliser's statistics are unusable",
+            file=file,
+            key=key,
+            expected="finite shift and positive scale for each dimension",
+            found=f"shift {shift.tolist()}, scale {scale.tolist()}",
+            remedy="get the checkpoint again or train anew: without them the robot would move wrongly",
+        )
+    return {"low": shift - scale, "high": shift + scale}
+
+
+def metadata_of(url: str) -> Metadata:
+    """What the server at ``url`` says of its policy.
+
+    Raises:
+        ServingError: there is none, or it says no contract.
+    """
+    require_packages()
+    from vla_agent.serving.client import RemotePolicy
+    from vla_agent.serving.tokens import read_token
+
+    policy = RemotePolicy(url, read_token(None))
+    policy.close()
+    return policy.metadata
+
+
+def files_of(name: str) -> dict[str, str]:
+    """Name -> SHA-256: what a server says of the policy's files, or the file that describes a server.
+
+    Raises:
+        VlaAgentError: there is none.
+    """
+    if is_server(name):
+        return dict(metadata_of(name).files)
+    return {Path(name).name: hash_file(name)}
+
+
+def require_packages() -> None:
+    """Raise where the packages that serving needs are missing.
+
+    Raises:
+        ServingError: with how to install them.
+    """
+    try:
+        import msgpack  # noqa: F401
+        import websockets  # noqa: F401
+    except ImportError as error:
+        raise ServingError(
+            "serving needs packages that are not installed",
+            key=error.name,
+            expected="msgpack and websockets",
+            found=str(error),
+            remedy="pip install 'vla_agent[serving]'",
+        ) from error

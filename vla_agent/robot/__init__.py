@@ -1,0 +1,1 @@
+"""The robot: its description file, kinematics, cameras, control and safety."""

@@ -1,0 +1,1 @@
+"""Robot cameras: image sources, calibration, rectification, crop and size."""

@@ -1,0 +1,124 @@
+"""A camera's calibration, read from the YAML file that ROS's camera_calibration writes; that of a part of its pictures.
+
+Pixels are counted as in sensor_msgs/CameraInfo: the centre of the first one is (0, 0), its outer corner (-0.5, -0.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from vla_agent.errors import RobotError, wrong_keys
+from vla_agent.robot.cameras.crop import Window
+
+PLUMB_BOB = "plumb_bob"  # k1, k2, p1, p2, k3
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``camera`` K (3, 3), ``rotation`` R (3, 3) and ``projection`` P (3, 4) of pictures of ``width`` x ``height``, and
+    the ``coefficients`` (N,) of the lens's ``model``, as in sensor_msgs/CameraInfo."""
+
+    width: int
+    height: int
+    camera: np.ndarray
+    model: str
+    coefficients: np.ndarray
+    rotation: np.ndarray
+    projection: np.ndarray
+
+    def cut(self, window: Window, size: tuple[int, int]) -> Calibration:
+        """That of the picture's part ``window`` (left, top, width, height), resized to ``size`` (height, width).
+
+        A resize keeps corners, not centres: pixel u of the part becomes (u + 0.5) * scale - 0.5.
+        """
+        left, top, wide, high = window
+        height, width = size
+        x, y = width / wide, height / high
+        change = np.array([[x, 0.0, (0.5 - left) * x - 0.5], [0.0, y, (0.5 - top) * y - 0.5], [0.0, 0.0, 1.0]])
+        return replace(
+            self, width=width, height=height, camera=change @ self.camera, projection=change @ self.projection
+        )
+
+    def rectified(self) -> Calibration:
+        """That of the rectified picture: the projection is the camera, and the lens bends nothing."""
+        straight = np.zeros_like(self.coefficients)
+        return replace(self, camera=self.projection[:, :3], coefficients=straight, rotation=np.eye(3))
+
+
+class _Numbers(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+    data: tuple[float, ...]
+
+
+class _File(BaseModel):
+    """The file's keys; others, such as the camera's name, are not looked at."""
+
+    image_width: PositiveInt
+    image_height: PositiveInt
+    camera_matrix: _Numbers
+    distortion_model: str
+    distortion_coefficients: _Numbers
+    rectification_matrix: _Numbers
+    projection_matrix: _Numbers
+
+    @model_validator(mode="after")
+    def _whole(self) -> _File:
+        lengths = {"camera_matrix": 9, "rectification_matrix": 9, "projection_matrix": 12}
+        if self.distortion_model == PLUMB_BOB:
+            lengths["distortion_coefficients"] = 5
+        for name, length in lengths.items():
+            if len(getattr(self, name).data) != length:
+                raise ValueError(f"{name} has {len(getattr(self, name).data)} numbers, not {length}")
+        if abs(np.linalg.det(np.array(self.rectification_matrix.data).reshape(3, 3)) - 1.0) > 0.01:
+            raise ValueError("rectification_matrix is no rotation")
+        for name, row in (("camera_matrix", 3), ("projection_matrix", 4)):
+            matrix = np.array(getattr(self, name).data).reshape(3, row)
+            if min(matrix[0, 0], matrix[1, 1]) <= 0 or matrix[2, :3].tolist() != [0, 0, 1]:
+                raise ValueError(f"{name} is none: two focal lengths over 0, and 0, 0, 1 in the last row")
+        return self
+
+
+def read_calibration(path: str | PathLike[str]) -> Calibration:
+    """Read a camera_info YAML file.
+
+    Raises:
+        RobotError: it cannot be read, or a key is missing or senseless; all of them at once.
+    """
+    expected = "a YAML file as camera_calibration writes it: image_width, image_height, camera_matrix, ..."
+    try:
+        data: Any = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+        file = _File.model_validate(data)
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise RobotError(
+            "a camera's calibration cannot be read",
+            file=path,
+            key="calibration",
+            expected=expected,
+            found=" ".join(str(error).split()),
+            remedy="mend the path in the robot's file, or leave calibration out",
+        ) from error
+    except ValidationError as error:
+        raise RobotError(
+            "a camera's calibration is wrong",
+            file=path,
+            expected=expected,
+            **wrong_keys(error),
+            remedy="calibrate the camera again, or mend the file",
+        ) from error
+    return Calibration(
+        file.image_width,
+        file.image_height,
+        np.array(file.camera_matrix.data).reshape(3, 3),
+        file.distortion_model,
+        np.array(file.distortion_coefficients.data),
+        np.array(file.rectification_matrix.data).reshape(3, 3),
+        np.array(file.projection_matrix.data).reshape(3, 4),
+    )

@@ -1,0 +1,35 @@
+"""A part of an image, in a policy's size."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+Window = tuple[int, int, int, int]  # left, top, width, height in pixels
+
+
+def window(shape: tuple[int, int], size: tuple[int, int], crop: Window | None = None) -> Window:
+    """Of a picture of ``shape`` (H, W), the largest centred part of ``crop`` that has the shape of ``size``."""
+    left, top, wide, high = crop or (0, 0, shape[1], shape[0])
+    height, width = size
+    scale = min(high / height, wide / width)
+    part = round(height * scale), round(width * scale)
+    return left + (wide - part[1]) // 2, top + (high - part[0]) // 2, part[1], part[0]
+
+
+def cut(pixels: np.ndarray, part: Window, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3): that part of it, averaged down, or interpolated, to the size."""
+    left, top, wide, high = part
+    height, width = size
+    pixels = np.ascontiguousarray(pixels[top : top + high, left : left + wide])
+    if (high, wide) == (height, width):
+        return pixels
+    down = high > height or wide > width
+    return np.asarray(
+        Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX if down else Image.Resampling.BILINEAR)
+    )
+
+
+def fit(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3): the largest centred part of that shape, averaged down to the size."""
+    return cut(pixels, window(pixels.shape[:2], size), size)

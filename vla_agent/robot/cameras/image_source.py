@@ -1,0 +1,89 @@
+"""Pictures from a camera, a stream, a video, an image file or a folder of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+RETRY = 1.0  # seconds between two attempts to open a source
+STILLS = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+def open_source(source: str) -> tuple[av.container.InputContainer, bool]:
+    """A container and whether it is a file: ``0`` is /dev/video0; else a device, a URL or a path.
+
+    Raises:
+        av.error.FFmpegError: it cannot be opened.
+        OSError: likewise.
+    """
+    if source.isdigit():
+        source = f"/dev/video{source}"
+    if source.startswith("/dev/"):
+        return av.open(source, format="v4l2"), False
+    return av.open(source, timeout=5.0), Path(source).is_file()
+
+
+def pictures(source: str, rate: float) -> Iterator[np.ndarray | str]:
+    """Pictures (H, W, 3) uint8 RGB for ever, or, where there is none, why, in words, about once in :data:`RETRY` s.
+
+    A live source is opened again when it is lost.  A file is played in its own time and from the start again when it
+    ends; a single image comes ``rate`` times a second, as do the images of a folder, by name, again and again.
+    """
+    while os.path.isdir(source) and not source.isdigit():
+        yield from _folder(Path(source), rate)
+    while True:
+        try:
+            container, is_file = open_source(source)
+        except (av.error.FFmpegError, OSError) as error:
+            yield f"cannot be opened: {error}"
+            time.sleep(RETRY)
+            continue
+        count, began = 0, time.monotonic()
+        try:
+            stream = container.streams.video[0]
+            every = (
+                1.0 / float(stream.average_rate or rate) if stream.frames != 1 and not _still(source) else 1.0 / rate
+            )
+            for frame in container.decode(stream):
+                if is_file:
+                    time.sleep(max(0.0, began + count * every - time.monotonic()))
+                yield frame.to_ndarray(format="rgb24")
+                count += 1
+            if is_file:
+                time.sleep(max(0.0, began + count * every - time.monotonic()))
+        except (av.error.FFmpegError, OSError, IndexError) as error:
+            yield f"was lost: {error}"
+        finally:
+            container.close()
+        if not is_file or not count:
+            yield "ended"
+            time.sleep(RETRY)
+
+
+def _still(source: str) -> bool:
+    return Path(source).suffix.lower() in STILLS
+
+
+def _folder(folder: Path, rate: float) -> Iterator[np.ndarray | str]:
+    """The folder's images once, or why one of them, or all, cannot be shown."""
+    try:
+        files = sorted(file for file in folder.iterdir() if _still(file.name))
+        trouble = "" if files else f"has no images ({', '.join(STILLS)})"
+    except OSError as error:
+        files, trouble = [], f"cannot be opened: {error}"
+    if trouble:
+        yield trouble
+        time.sleep(RETRY)
+    began = time.monotonic()
+    for count, file in enumerate(files, 1):
+        try:
+            yield np.asarray(Image.open(file).convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            yield f"cannot show {file.name}: {error}"
+        time.sleep(max(0.0, began + count / rate - time.monotonic()))

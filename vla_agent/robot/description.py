@@ -1,0 +1,356 @@
+"""The robot's description: one YAML file (``config/robots/NAME.yaml``) that drives every node.
+
+Deny by default: a joint without limits, a limit that is not a positive number, or a key that nobody knows is an error,
+and an error means that no node starts and nothing moves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from vla_agent.contract import Contract
+from vla_agent.errors import RobotError, wrong_keys
+
+Vector3 = tuple[float, float, float]
+ROOT = Path(__file__).parents[2]
+STATE_FIELDS = {"ee_position": 3, "ee_rotation": 6, "gripper": 1}  # and joint_position, one number a joint
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Joint(_Part):
+    """Limits of one joint: position (low, high) in rad; velocity rad/s, acceleration rad/s^2, jerk rad/s^3."""
+
+    name: str
+    position: tuple[float, float]
+    velocity: PositiveFloat
+    acceleration: PositiveFloat
+    jerk: PositiveFloat
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Joint:
+        if self.position[0] >= self.position[1]:
+            raise ValueError(f"the lower limit of {self.name} is not below the upper one")
+        return self
+
+
+class Gripper(_Part):
+    """The joint that measures the gripper, and its positions when open and when closed.
+
+    ``max_effort``: of that joint, in the unit of the joint state's effort: N m where it turns, N where it slides.  More
+    stops the robot, and so does a joint state without effort; None: the force is not supervised.
+    """
+
+    joint: str
+    open: float
+    closed: float
+    max_effort: PositiveFloat | None = None
+
+    def fraction(self, position: float) -> float:
+        """Joint position -> 0 open to 1 closed, clipped."""
+        return min(max((position - self.open) / (self.closed - self.open), 0.0), 1.0)
+
+    def position(self, fraction: float) -> float:
+        """0 open to 1 closed -> joint position."""
+        return self.open + fraction * (self.closed - self.open)
+
+
+class Box(_Part):
+    """Where the end effector may be, base frame, metres."""
+
+    low: Vector3
+    high: Vector3
+
+
+class Obstacle(_Part):
+    """A box: half sizes and centre, base frame, metres."""
+
+    name: str
+    size: Vector3
+    position: Vector3
+
+
+class LookAheadSpec(_Part):
+    """Bodies of the model that are guarded, what they may not touch, and how far ahead is looked."""
+
+    guarded: tuple[str, ...] = Field(min_length=1)
+    forbidden: tuple[str, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
+    seconds: PositiveFloat = 0.5
+
+
+class ControllerSpec(_Part):
+    """What the robot takes, see `nodes.outputs`; the gripper always takes a Float64MultiArray of its position.
+
+    ``topic``: of ``follow_joint_trajectory`` the action's name.
+    """
+
+    type: Literal["joint_trajectory", "forward_position", "twist", "pose", "follow_joint_trajectory"]
+    topic: str
+    gripper_topic: str
+
+    def topics(self, hardware: bool) -> tuple[str, str]:
+        """Arm's and gripper's; without hardware both under ``sim/``, so that a simulated graph reaches no motor."""
+        arm, gripper = self.topic, self.gripper_topic
+        return (arm, gripper) if hardware else (_simulated(arm), _simulated(gripper))
+
+
+def _simulated(topic: str) -> str:
+    return f"/sim{topic}" if topic.startswith("/") else f"sim/{topic}"
+
+
+class CameraSpec(_Part):
+    """A camera by the contract's name, its image topic and its frame.
+
+    ``transport``: pictures come as Image on ``topic``, or as CompressedImage on ``topic``/compressed.  The rest is for
+    the camera_node: ``calibration`` is a camera_info file (`runtime.calibration`), its path from the robot's file on;
+    ``rectify`` takes the lens's distortion out; ``crop`` is (left, top, width, height) in pixels of the source, or of
+    its rectified picture.
+    """
+
+    name: str
+    topic: str
+    frame: str
+    transport: Literal["raw", "compressed"] = "raw"
+    calibration: str | None = None
+    rectify: bool = False
+    crop: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt] | None = None
+
+    @field_validator("calibration")
+    @classmethod
+    def _beside(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path is None or path.startswith("package://") or not info.context:
+            return path
+        return str(info.context["folder"] / path)
+
+    @model_validator(mode="after")
+    def _calibrated(self) -> CameraSpec:
+        if self.rectify and self.calibration is None:
+            raise ValueError(f"{self.name} cannot be rectified without a calibration")
+        return self
+
+    @property
+    def image_topic(self) -> str:
+        """Where the pictures come, by the transport."""
+        return f"{self.topic}/compressed" if self.transport == "compressed" else self.topic
+
+    @property
+    def info_topic(self) -> str:
+        """Where its calibration is told: ``camera_info`` beside the image topic."""
+        return "/".join([*self.topic.split("/")[:-1], "camera_info"])
+
+
+class KinematicsSpec(_Part):
+    """Inverse kinematics on the model, see `vla_agent.robot.kinematics.inverse_kinematics.IKSettings`.
+
+    ``workspace``: of the commanded position; left out: the robot's.
+    """
+
+    rounds: PositiveInt = 4
+    null_gain: float = Field(default=0.02, ge=0, lt=1)
+    workspace: Box | None = None
+
+
+# What older robot files wrote in place of the settings.
+KINEMATICS: dict[Any, dict[str, Any]] = {
+    "model": {},
+    "package://sim": {
+        "rounds": 2,
+        "null_gain": 0.05,
+        "workspace": {"low": [0.22, -0.42, 0.004], "high": [0.80, 0.42, 0.50]},
+    },
+}
+
+
+class Robot(_Part):
+    """Everything that the nodes know about the robot; vectors over joints follow the order of ``joints``."""
+
+    name: str
+    model: str
+    kinematics: KinematicsSpec = Field(default_factory=lambda: KinematicsSpec())
+    base_frame: str
+    end_effector: str
+    control_hz: PositiveFloat
+    home: tuple[float, ...]
+    joints: tuple[Joint, ...] = Field(min_length=1)
+    gripper: Gripper
+    workspace: Box
+    lookahead: LookAheadSpec
+    controller: ControllerSpec
+    cameras: tuple[CameraSpec, ...]
+    joint_states: str
+
+    @field_validator("kinematics", mode="before")
+    @classmethod
+    def _older_kinematics(cls, given: Any) -> Any:
+        return KINEMATICS.get(given, given) if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _whole(self) -> Robot:
+        if len(self.home) != len(self.joints):
+            raise ValueError(f"home has {len(self.home)} positions for {len(self.joints)} joints")
+        if len(set(self.joint_names)) != len(self.joints):
+            raise ValueError("two joints have the same name")
+        told = [camera.info_topic for camera in self.cameras if camera.calibration is not None]
+        if len(set(told)) != len(told):
+            raise ValueError(f"two calibrated cameras share a topic, give each its namespace: {', '.join(told)}")
+        return self
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        return tuple(joint.name for joint in self.joints)
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        return tuple(camera.name for camera in self.cameras)
+
+    @property
+    def period(self) -> float:
+        """Control period, seconds."""
+        return 1.0 / self.control_hz
+
+    def limits(self, kind: Literal["velocity", "acceleration", "jerk"]) -> np.ndarray:
+        """(J,) largest magnitude of one kind."""
+        return np.array([getattr(joint, kind) for joint in self.joints])
+
+    @property
+    def low(self) -> np.ndarray:
+        """(J,) lowest joint positions, rad."""
+        return np.array([joint.position[0] for joint in self.joints])
+
+    @property
+    def high(self) -> np.ndarray:
+        """(J,) highest joint positions, rad."""
+        return np.array([joint.position[1] for joint in self.joints])
+
+    def model_path(self) -> Path:
+        """The model file (MJCF or URDF).  ``package://PACKAGE/PATH`` is looked up in the installed package."""
+        return resolve(self.model)
+
+    def require(self, contract: Contract, policy: str) -> None:
+        """Raise unless a policy of this contract can drive this robot.
+
+        Raises:
+            RobotError: with every mismatch in one message.
+        """
+        wrong = self.mismatches(contract)
+        if wrong:
+            raise RobotError(
+                f"the policy does not fit the robot '{self.name}'",
+                file=policy,
+                key="; ".join(line.split(":")[0] for line in wrong),
+                expected="cameras, state, action and rate that the robot has",
+                found="; ".join(wrong),
+                remedy="use a policy that was trained for this robot, or mend the robot's file",
+            )
+
+    def mismatches(self, contract: Contract) -> list[str]:
+        """Every mismatch between the robot and a policy's contract, one line each."""
+        cameras = {camera.name for camera in self.cameras}
+        lines = [f"camera {n}: the robot has {sorted(cameras)}" for n in contract.camera_names if n not in cameras]
+        lines += [
+            f"camera {c.name}: {c.color} pictures, the nodes give rgb" for c in contract.cameras if c.color != "rgb"
+        ]
+        if contract.control_hz != self.control_hz:
+            lines.append(f"control_hz: policy {contract.control_hz:g}, robot {self.control_hz:g}")
+        sizes = STATE_FIELDS | {"joint_position": len(self.joints)}
+        for field in contract.state:
+            if sizes.get(field.name) != field.size:
+                lines.append(f"state {field.name}[{field.size}]: the robot offers {sizes}")
+            if field.frame not in ("", self.base_frame):
+                lines.append(f"state {field.name}: frame '{field.frame}', robot '{self.base_frame}'")
+        layout = tuple((field.name, field.size) for field in contract.action)
+        takes = {
+            "ee_delta": (("ee_translation", 3), ("ee_rotation", 3), ("gripper", 1)),
+            "joint_position": (("joint_position", len(self.joints)), ("gripper", 1)),
+        }
+        if layout not in takes.values():
+            lines.append(f"action {layout}: the controller takes {takes}")
+        for field in contract.action:
+            if field.frame not in ("", self.base_frame):
+                lines.append(f"action {field.name}: frame '{field.frame}', robot '{self.base_frame}'")
+        return lines
+
+
+def resolve(uri: str) -> Path:
+    """A path, or ``package://PACKAGE/PATH`` below an importable package.
+
+    Raises:
+        RobotError: there is no such package or file.
+    """
+    path = Path(uri)
+    if uri.startswith("package://"):
+        package, _, rest = uri.removeprefix("package://").partition("/")
+        spec = find_spec(package)
+        folders = spec.submodule_search_locations if spec else None
+        path = Path(folders[0]) / rest if folders else Path(uri)
+    if not path.exists():
+        raise RobotError(
+            "a file of the robot's description is missing",
+            file=uri,
+            expected="a path, or package://PACKAGE/PATH of an installed Python package",
+            found="no such file",
+            remedy="install the package or mend the path",
+        )
+    return path
+
+
+def robot_folders() -> list[Path]:
+    """Where robots' files are looked for: the source tree, then installed shares."""
+    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p] + [Path(sys.prefix)]
+    return [ROOT / "config" / "robots", *(prefix / "share/vla_agent/config/robots" for prefix in prefixes)]
+
+
+def load_robot(name: str | PathLike[str]) -> Robot:
+    """Read a robot's description by name (``panda``) or path.
+
+    Raises:
+        RobotError: no such file, or a key is missing, unknown or senseless; all of them at once.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        candidates = [folder / f"{name}.yaml" for folder in robot_folders()]
+        path = next((c for c in candidates if c.is_file()), candidates[0])
+    try:
+        data: Any = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise RobotError(
+            "the robot's description cannot be read",
+            file=path,
+            expected="a YAML file like config/robots/panda.yaml",
+            found=" ".join(str(error).split()),
+            remedy="name a robot of config/robots, or give the path of a file",
+        ) from error
+    try:
+        return Robot.model_validate(data, context={"folder": path.parent})
+    except ValidationError as error:
+        raise RobotError(
+            "the robot's description is wrong; nothing will move",
+            file=path,
+            expected="the keys of config/robots/panda.yaml; every joint with position, velocity, acceleration, jerk",
+            **wrong_keys(error),
+            remedy="mend these keys; a limit is never assumed",
+        ) from error

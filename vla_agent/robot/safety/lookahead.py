@@ -1,0 +1,105 @@
+"""Look-ahead: the coming joint targets, rolled out kinematically on the robot's model, may touch nothing forbidden."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from vla_agent.errors import RobotError
+from vla_agent.robot.description import Robot
+
+MARGIN = 0.01  # metres: nearer than this is a contact
+
+
+class LookAhead:
+    """The robot's model with its guarded bodies and the obstacles of its description; nothing else collides.
+
+    Collision shapes are the convex hulls of the bodies' meshes, grown by :data:`MARGIN`.
+
+    Raises:
+        RobotError: the model cannot be read, or lacks a joint, a body or the end effector.
+    """
+
+    def __init__(self, robot: Robot) -> None:
+        path, spec_of = robot.model_path(), robot.lookahead
+        try:
+            spec = mujoco.MjSpec.from_file(str(path))
+        except ValueError as error:
+            raise RobotError(
+                "the robot's model cannot be read",
+                file=path,
+                expected="an MJCF or URDF file with its meshes",
+                found=str(error).splitlines()[0],
+                remedy="mend the file, or name another in the robot's description",
+            ) from error
+        bodies = {body.name: body for body in spec.bodies}
+        joints, sites = {joint.name for joint in spec.joints}, {site.name for site in spec.sites}
+        missing = [f"body {n}" for n in (*spec_of.guarded, *spec_of.forbidden) if n not in bodies]
+        missing += [f"joint {n}" for n in robot.joint_names if n not in joints]
+        missing += [] if robot.end_effector in sites else [f"site {robot.end_effector}"]
+        if missing:
+            raise RobotError(
+                "the robot's model lacks what its description names",
+                file=path,
+                key=", ".join(missing),
+                expected=f"bodies {sorted(bodies)}; joints {sorted(joints)}; sites {sorted(sites)}",
+                found="no such name in the model",
+                remedy="use the model's own names",
+            )
+        for k, geom in enumerate(spec.geoms):
+            name = geom.parent.name
+            geom.contype = int(name in spec_of.guarded)
+            geom.conaffinity = int(name in spec_of.forbidden)
+            geom.margin = MARGIN if geom.contype else 0.0
+            if geom.type == mujoco.mjtGeom.mjGEOM_MESH or not geom.name:
+                geom.name = f"{name}.{geom.meshname or 'geom'}.{k}"
+        for box in spec_of.obstacles:
+            spec.worldbody.add_geom(
+                name=box.name,
+                type=mujoco.mjtGeom.mjGEOM_BOX,
+                size=box.size,
+                pos=box.position,
+                contype=0,
+                conaffinity=1,
+            )
+        self._model = spec.compile()
+        self._data = mujoco.MjData(self._model)
+        self._qpos = np.array([self._model.joint(name).qposadr[0] for name in robot.joint_names])
+        self._joints, self._end = self._data.qpos, self._data.site_xpos[self._model.site(robot.end_effector).id]
+        self._low, self._high = robot.workspace.low, robot.workspace.high
+        self._seen: set[bytes] = set()  # places of the last path, all of them allowed
+
+    def check(self, joints: np.ndarray) -> str | None:
+        """None where the robot may be at ``joints`` (J,) rad, else what it would touch or leave, in words."""
+        model, data = self._model, self._data
+        self._joints[self._qpos] = joints
+        mujoco.mj_kinematics(model, data)
+        position = self._end.tolist()  # three numbers are compared faster than an array
+        if not all(low <= x <= high for low, x, high in zip(self._low, position, self._high, strict=True)):
+            where = ", ".join(f"{x:.3f}" for x in position)
+            return f"the end effector would be at ({where}) m, outside its workspace"
+        mujoco.mj_collision(model, data)
+        for k in range(data.ncon):
+            first, second = data.contact.geom[k]
+            return f"{self._owner(first)} would touch {self._owner(second)}"
+        return None
+
+    def path(self, start: np.ndarray, targets: np.ndarray) -> str | None:
+        """The same for the way from ``start`` (J,) through ``targets`` (N, J), with one point between any two.
+
+        Places that the path before held, to the bit, are not looked at again: a plan's rows come once each period.
+        """
+        previous, before, self._seen = start, self._seen, set()
+        for k, target in enumerate(targets):
+            for joints in ((previous + target) / 2, target):
+                place = joints.tobytes()
+                wrong = None if place in before else self.check(joints)
+                if wrong:
+                    return f"{wrong} {'now' if k == 0 else f'within {k + 1} periods'}"
+                self._seen.add(place)
+            previous = target
+        return None
+
+    def _owner(self, geom: int) -> str:
+        body = self._model.geom_bodyid[geom]
+        return self._model.body(body).name if body else self._model.geom(geom).name

@@ -1,0 +1,90 @@
+"""Limits of a stream of joint targets, one a control period, by finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vla_agent.robot.description import Robot
+
+TOLERANCE = 1e-3  # relative, and absolute in units of one period's change: what rounding may add
+
+
+class StreamLimits:
+    """Checks each joint target (J,) against the ones before it: position, velocity, acceleration, jerk.
+
+    The robot takes one target a period and is expected to reach it within the period, so that differences are divided
+    by the period whatever the stamps' jitter is.  After a gap in the stream the robot rests at its last target.
+    """
+
+    def __init__(self, robot: Robot) -> None:
+        self._names = robot.joint_names
+        self._period = robot.period
+        self._low, self._high = robot.low, robot.high
+        self._velocity = robot.limits("velocity")
+        self._acceleration = robot.limits("acceleration")
+        self._jerk = robot.limits("jerk")
+        self.position = np.array(robot.home)
+        self.velocity = np.zeros(len(self._names))
+        self._last_acceleration = np.zeros(len(self._names))
+
+    def rest(self, joints: np.ndarray) -> None:
+        """The robot rests at ``joints`` (J,) rad."""
+        self.position = np.array(joints, dtype=np.float64)
+        self.velocity = np.zeros_like(self.position)
+        self._last_acceleration = np.zeros_like(self.position)
+
+    def check(self, joints: np.ndarray) -> str | None:
+        """None where ``joints`` (J,) may come next, else the first limit that it breaks, in words."""
+        if joints.shape != self.position.shape:
+            return f"{joints.shape[0]} joint targets for {self.position.shape[0]} joints"
+        if not np.isfinite(joints).all():
+            return "a joint target is NaN or infinite"
+        below, above = joints < self._low - 1e-6, joints > self._high + 1e-6
+        if below.any() or above.any():
+            k = int(np.argmax(below | above))
+            return f"{self._names[k]} position {joints[k]:.3f} outside {self._low[k]:.3f} to {self._high[k]:.3f} rad"
+        velocity = (joints - self.position) / self._period
+        acceleration = (velocity - self.velocity) / self._period
+        jerk = (acceleration - self._last_acceleration) / self._period
+        for what, unit, value, limit in (
+            ("velocity", "rad/s", velocity, self._velocity),
+            ("acceleration", "rad/s^2", acceleration, self._acceleration),
+            ("jerk", "rad/s^3", jerk, self._jerk),
+        ):
+            over = np.abs(value) > limit * (1 + TOLERANCE)
+            if over.any():
+                k = int(np.argmax(np.abs(value) / limit))
+                return f"{self._names[k]} {what} {value[k]:.2f} over {limit[k]:.2f} {unit}"
+        return None
+
+    def accept(self, joints: np.ndarray) -> None:
+        """``joints`` (J,) was sent to the robot."""
+        velocity = (joints - self.position) / self._period
+        self._last_acceleration = (velocity - self.velocity) / self._period
+        self.position, self.velocity = np.array(joints, dtype=np.float64), velocity
+
+    def decelerated(self) -> np.ndarray:
+        """(J,) the next target of the fastest stop that the acceleration limits allow; changes nothing."""
+        return stopping(self.position, self.velocity, self._acceleration, self._period, 1, self._low, self._high)[0]
+
+    def stop_path(self, position: np.ndarray, velocity: np.ndarray, steps: int) -> np.ndarray:
+        """(steps, J) targets of the fastest stop from ``position`` at ``velocity``."""
+        return stopping(position, velocity, self._acceleration, self._period, steps, self._low, self._high)
+
+
+def stopping(
+    position: np.ndarray,
+    velocity: np.ndarray,
+    acceleration: np.ndarray,
+    period: float,
+    steps: int,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """(steps, J) positions while every joint brakes as hard as its acceleration limit (J,) allows, then rests."""
+    path = np.empty((steps, len(position)))
+    for k in range(steps):
+        velocity = np.sign(velocity) * np.maximum(np.abs(velocity) - acceleration * period, 0.0)
+        position = np.clip(position + velocity * period, low, high)
+        path[k] = position
+    return path

@@ -1,0 +1,295 @@
+"""The supervisor: every command passes through it, and on any fault it stops the robot itself and stays stopped.
+
+Modes: ``idle`` (nothing has moved yet, or a stream ended properly), ``running``, ``stopped`` (latched: the reason is
+kept and only :meth:`Supervisor.reset` leaves it).  ``now``: seconds of a steady clock, counted in control time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vla_agent.robot.description import Robot
+from vla_agent.robot.safety.lookahead import LookAhead
+from vla_agent.robot.safety.stream_limits import StreamLimits
+
+IDLE, RUNNING, STOPPED = "idle", "running", "stopped"
+
+
+@dataclass(frozen=True)
+class Command:
+    """Joint targets (J,) rad and gripper (0 open to 1 closed) for one control period, and what is planned after it.
+
+    ``stamp``: seconds, of the control step; ``plan``: (N, J) rad, the targets of the next N periods, N may be 0.
+    """
+
+    joints: np.ndarray
+    gripper: float
+    stamp: float
+    plan: np.ndarray
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the robot is told: joint positions (J,) rad and gripper (0 open to 1 closed).
+
+    ``start``: (J,) rad, where the arm is commanded before; the same as ``joints`` where it is to rest.
+    """
+
+    joints: np.ndarray
+    gripper: float
+    start: np.ndarray
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Longest times, in control periods unless said otherwise."""
+
+    stale: float = 1.75  # since the last command, and since the last joint state
+    age: float = 3.0  # of a command, from its control step to here
+    gap: int = 2  # control steps that may be missing in the stream
+    clock_jump: float = 0.25  # seconds
+    deadman: float = 0.5  # seconds since the last press
+    start_distance: float = 0.05  # rad from the measured joints to the first command
+    lag: float = 0.4  # rad from the measured joints to any command
+    jump: float = 0.1  # rad between two joint states beyond what the velocity limits allow
+
+
+@dataclass
+class Supervisor:
+    """See the module.  ``deadman``: motion needs a pressed deadman switch."""
+
+    robot: Robot
+    timing: Timing = field(default_factory=Timing)
+    deadman: bool = False
+
+    def __post_init__(self) -> None:
+        self.mode, self.reason = IDLE, ""
+        self.last_stop = ""  # its reason, also after the reset
+        self.counts: Counter[str] = Counter()
+        self._limits = StreamLimits(self.robot)
+        self._lookahead = LookAhead(self.robot)
+        self._steps = max(1, round(self.robot.lookahead.seconds / self.robot.period))
+        self._measured: np.ndarray | None = None
+        self._placed = False  # whether the limits know where the arm is; before that it is told nothing
+        self._measured_at = self._measured_stamp = -np.inf
+        self._commanded_at = self._stamp = -np.inf
+        self._held_at = -np.inf
+        self._pressed_at = -np.inf
+        self._clock: tuple[float, float] | None = None
+        self._gripper = 0.0
+        self._strain = ""  # what is wrong with the gripper's effort
+
+    # -- inputs --------------------------------------------------------------------------------------------------
+
+    def measured(
+        self, joints: np.ndarray, gripper: float, stamp: float, now: float, effort: float | None = None
+    ) -> Target | None:
+        """A joint state: positions (J,) rad, gripper (0 open to 1 closed), stamp in seconds.
+
+        ``effort``: of the gripper's joint, in the robot file's unit; None where the joint state has none.
+        Returns what the robot is to be told where the joint state is a reason to stop.  A gripper that presses too hard
+        is held where it is measured.
+        """
+        joints = np.asarray(joints, dtype=np.float64)
+        if joints.shape != self._limits.position.shape or not np.isfinite(joints).all() or not np.isfinite(gripper):
+            return self.stop("joint state", f"not {len(self.robot.joints)} finite positions and a gripper", now)
+        target = None
+        if self.mode == RUNNING and self._measured is not None:
+            elapsed = max(now - self._measured_at, stamp - self._measured_stamp, self.robot.period)
+            allowed = self.robot.limits("velocity") * elapsed + self.timing.jump
+            if (np.abs(joints - self._measured) > allowed).any():
+                k = int(np.argmax(np.abs(joints - self._measured) - allowed))
+                step = joints[k] - self._measured[k]
+                target = self.stop("joint state", f"{self.robot.joint_names[k]} jumped by {step:.3f} rad", now)
+        if not self._placed:
+            self._limits.rest(joints)
+            self._placed = True
+        if self._measured is None:
+            self._gripper = gripper
+        self._measured, self._measured_at, self._measured_stamp = joints, now, stamp
+        self._strain = self._strain_of(effort)
+        if self._strain:
+            self._gripper = min(max(gripper, 0.0), 1.0)
+            target = self.stop("gripper force", self._strain, now) or target
+        return target
+
+    def pressed(self, now: float) -> None:
+        """The deadman switch is pressed."""
+        self._pressed_at = now
+
+    def released(self, now: float) -> Target | None:
+        """The deadman switch was let go.  Returns what the robot is to be told where that stops it."""
+        self._pressed_at = -np.inf
+        if self.deadman and self.mode == RUNNING:
+            return self.stop("deadman", "the switch was let go", now)
+        return None
+
+    def command(self, command: Command, age: float, now: float) -> Target | None:
+        """What the robot is told in place of ``command``: the same, a stop, or None (nothing while idle or stopped).
+
+        ``age``: seconds since the control step of the command, by the clock that stamped it.
+        """
+        if self.mode == STOPPED:
+            self.counts["refused while stopped"] += 1
+            return None
+        wrong = self._refusal(command, age, now)
+        if wrong:
+            return self.stop(*wrong, now)
+        if self.mode == IDLE:
+            assert self._measured is not None
+            self._limits.rest(self._measured)
+            if np.abs(command.joints - self._measured).max() > self.timing.start_distance:
+                return self.stop("start", "the first command is not where the robot stands", now)
+            self._limits.rest(command.joints)
+        else:
+            missing = round((command.stamp - self._stamp) / self.robot.period) - 1
+            if missing > self.timing.gap:
+                return self.stop("sequence", f"{missing} commands are missing", now)
+            if missing > 0:
+                self.counts["missing commands"] += missing
+                self._limits.rest(self._limits.position)
+        broken = self._limits.check(command.joints)
+        if broken:
+            return self.stop("limit", broken, now)
+        if np.abs(command.joints - self._measured).max() > self.timing.lag:
+            return self.stop("following", "the robot does not follow its commands", now)
+        start, velocity = self._limits.position, self._limits.velocity
+        self._limits.accept(command.joints)
+        contact = self._lookahead.path(start, self._rollout(command))
+        if contact:
+            self._limits.position, self._limits.velocity = start, velocity
+            return self.stop("look-ahead", contact, now)
+        self.mode, self._stamp, self._commanded_at = RUNNING, command.stamp, now
+        self._gripper = command.gripper
+        self.counts["commands"] += 1
+        return Target(command.joints.copy(), self._gripper, start)
+
+    def end(self) -> Target | None:
+        """The stream of commands ends properly: the robot rests at its last target, and may be started again.
+
+        Returns that target, once.
+        """
+        if self.mode != RUNNING:
+            return None
+        self.mode = IDLE
+        self._limits.rest(self._limits.position)
+        return self._rest(self._limits.position)
+
+    # -- stopping and starting -----------------------------------------------------------------------------------
+
+    def stop(self, kind: str, reason: str, now: float) -> Target | None:
+        """Stop and latch; the first reason is kept.  Returns the first target of the decelerating stop.
+
+        None before the first joint state: where the arm is to hold is not known yet; and while stopped, where this
+        period's target has been told: reasons may come more often than the arm can brake.
+        """
+        if self.mode == STOPPED:
+            return self._due(now)
+        if self.mode == IDLE and self._measured is not None:
+            self._limits.rest(self._measured)
+        self.mode, self.reason = STOPPED, f"{kind}: {reason}"
+        self.last_stop = self.reason
+        self.counts[f"stop: {kind}"] += 1
+        return self._hold(now)
+
+    def reset(self, now: float) -> tuple[bool, str]:
+        """Leave the stop, if the robot is known to be well: (done, what was wrong)."""
+        if self.mode != STOPPED:
+            return True, f"not stopped, {self.mode}"
+        if now - self._measured_at > self.timing.stale * self.robot.period:
+            return False, "no fresh joint state"
+        if self._strain:
+            return False, f"gripper force: {self._strain}"
+        if np.abs(self._limits.velocity).max() > 0:
+            return False, "still braking"
+        if self.deadman and now - self._pressed_at > self.timing.deadman:
+            return False, "the deadman switch is not pressed"
+        left, self.mode, self.reason = self.reason, IDLE, ""
+        self._clock = None
+        return True, f"was stopped: {left}"
+
+    def tick(self, now: float, clock: float) -> Target | None:
+        """Watch; to be called several times a period.  ``clock``: seconds of the clock that stamps messages.
+
+        Returns a target once a period while stopped (brake, then hold), None otherwise.
+        """
+        if self.mode == RUNNING:
+            stale = self.timing.stale * self.robot.period
+            if self._clock and abs((clock - self._clock[1]) - (now - self._clock[0])) > self.timing.clock_jump:
+                moved, passed = clock - self._clock[1], now - self._clock[0]
+                return self.stop("clock", f"went on by {moved:.2f} s while {passed:.2f} s passed", now)
+            if now - self._commanded_at > stale:
+                return self.stop("command", f"none for {now - self._commanded_at:.3f} s", now)
+            if now - self._measured_at > stale:
+                return self.stop("joint state", f"none for {now - self._measured_at:.3f} s", now)
+            if self.deadman and now - self._pressed_at > self.timing.deadman:
+                return self.stop("deadman", "the switch is silent", now)
+        self._clock = (now, clock)
+        return self._due(now) if self.mode == STOPPED else None
+
+    def final(self) -> Target | None:
+        """The last target before this program ends: the end of the shortest stop; None where nothing is known."""
+        if self._measured is None:
+            return None
+        if self.mode == IDLE and not np.isfinite(self._commanded_at):
+            return self._rest(self._measured)
+        limits = self._limits
+        return self._rest(limits.stop_path(limits.position, limits.velocity, self._steps)[-1])
+
+    # -- insides -------------------------------------------------------------------------------------------------
+
+    def _due(self, now: float) -> Target | None:
+        """The stop's next target, once a period."""
+        return self._hold(now) if now - self._held_at >= self.robot.period * 0.99 else None
+
+    def _hold(self, now: float) -> Target | None:
+        if not self._placed:
+            return None
+        self._held_at = now
+        start, joints = self._limits.position, self._limits.decelerated()
+        self._limits.accept(joints)
+        return Target(joints, self._gripper, start)
+
+    def _rest(self, joints: np.ndarray) -> Target:
+        return Target(joints.copy(), self._gripper, joints.copy())
+
+    def _strain_of(self, effort: float | None) -> str:
+        """What is wrong with the effort of the gripper's joint, in words; empty where nothing is."""
+        most = self.robot.gripper.max_effort
+        if most is None:
+            return ""
+        if effort is None or np.isnan(effort):
+            return "no effort in the joint states"
+        return f"effort {effort:.2f} over {most:.2f}" if abs(effort) > most else ""
+
+    def _rollout(self, command: Command) -> np.ndarray:
+        """(N, J): the command, what is planned after it within the horizon, and the shortest stop to fill it up."""
+        plan = np.vstack([command.joints[None], command.plan[: self._steps - 1]])
+        rest = self._steps - len(plan)
+        before = plan[-2] if len(plan) > 1 else command.joints - self._limits.velocity * self.robot.period
+        velocity = (plan[-1] - before) / self.robot.period
+        return np.vstack([plan, self._limits.stop_path(plan[-1], velocity, max(rest, 1))])
+
+    def _refusal(self, command: Command, age: float, now: float) -> tuple[str, str] | None:
+        """What makes a command unacceptable before its targets are looked at: (kind, reason)."""
+        period, stale = self.robot.period, self.timing.stale * self.robot.period
+        if not np.isfinite(command.gripper) or not -1e-3 <= command.gripper <= 1 + 1e-3:
+            return "gripper", f"{command.gripper} is not within 0 to 1"
+        if command.joints.shape != self._limits.position.shape:
+            return "limit", f"{command.joints.shape[0]} targets for {len(self.robot.joints)} joints"
+        if not np.isfinite(command.joints).all() or not np.isfinite(command.plan).all():
+            return "limit", "a joint target is NaN or infinite"
+        if command.plan.ndim != 2 or command.plan.shape[1:] != command.joints.shape:
+            return "limit", "the plan has another number of joints"
+        if self._measured is None or now - self._measured_at > stale:
+            return "joint state", "none, or too old"
+        if self.deadman and now - self._pressed_at > self.timing.deadman:
+            return "deadman", "the switch is not pressed"
+        if not -period <= age <= self.timing.age * period:
+            return "late", f"the command is {age:.3f} s old"
+        if self.mode == RUNNING and command.stamp - self._stamp < 0.5 * period:
+            return "rate", f"{command.stamp - self._stamp:.4f} s after the one before"
+        return None

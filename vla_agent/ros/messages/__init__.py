@@ -1,0 +1,1 @@
+"""Messages: conversions, and what a robot's controller takes."""

@@ -1,0 +1,150 @@
+"""controller_node: a policy's actions to joint targets, by `control.arm.ArmController`.
+
+in:  policy/action (JointTrajectory; joint_names: the action's components; the first point is for now, the others are
+     what comes next; no point ends the stream), joint_states, safety/stopped
+out: controller/joint_trajectory (joints and gripper; first point for now, then the plan), /diagnostics
+parameters: robot, mode (ee_delta or joint_position), real_time_factor
+
+Where commands come in step with the control rate, early ones wait for the moment by which most were ready
+(`runtime.metronome`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import numpy as np
+from rclpy.clock import Clock, ClockType
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from trajectory_msgs.msg import JointTrajectory
+
+from vla_agent.errors import ObservationError
+from vla_agent.robot.control.arm_controller import ArmController
+from vla_agent.ros.messages import conversions
+from vla_agent.ros.process.node_base import (
+    COMMANDS,
+    LATCHED,
+    SENSORS,
+    Node,
+    Reporter,
+    make_prompt,
+    pace_of,
+    robot_of,
+    run,
+)
+from vla_agent.ros.runtime.metronome import Metronome
+from vla_agent.ros.runtime.rates import Rate
+
+EE_DELTA = [f"{part}.{k}" for part in ("ee_translation", "ee_rotation") for k in range(3)] + ["gripper"]
+
+
+class ControllerNode(Node):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__("controller_node")
+        make_prompt(self, before=1)
+        self._robot = robot_of(self)
+        mode = str(self.declare_parameter("mode", "ee_delta").value)
+        self._arm = ArmController(self._robot, mode)
+        count = len(self._robot.joints)
+        joint_names = [f"joint_position.{k}" for k in range(count)] + ["gripper"]
+        self._actions = EE_DELTA if mode == "ee_delta" else joint_names
+        self._names = [*self._robot.joint_names, self._robot.gripper.joint]
+        self._horizon = max(1, round(self._robot.lookahead.seconds / self._robot.period))
+        self._measured: np.ndarray | None = None
+        self._gripper = 0.0
+        self._last: float | None = None  # stamp of the last command; None: begin anew
+        self._stopped = False
+        self._metronome = Metronome(self._robot.period / pace_of(self))
+        self._first = 0.0  # stamp of the stream's first command
+        self._waiting: JointTrajectory | None = None  # a command that is early
+        self._once = self.create_timer(1.0, self._release, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._once.cancel()
+        self._counts: Counter[str] = Counter()
+        self._rate = Rate()
+        self._reporter = Reporter(self)
+        self._publisher = self.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
+        self.create_subscription(JointTrajectory, "policy/action", self._action, COMMANDS)
+        self.create_subscription(JointState, self._robot.joint_states, self._state, SENSORS)
+        self.create_subscription(Bool, "safety/stopped", self._stop, LATCHED)
+
+    def _state(self, message: JointState) -> None:
+        try:
+            positions = conversions.joint_positions(message, self._names)
+        except ObservationError as error:
+            self._measured = None
+            self._report("error", f"{error.what}: {error.key}")
+            return
+        self._measured, self._gripper = positions[:-1], self._robot.gripper.fraction(positions[-1])
+
+    def _stop(self, message: Bool) -> None:
+        self._stopped, self._last, self._waiting = message.data, None, None
+
+    def _action(self, message: JointTrajectory) -> None:
+        try:
+            actions = conversions.trajectory_rows(message, self._actions)
+        except ObservationError as error:
+            self._counts["refused: other joints"] += 1
+            self._report("error", f"{error.what}: {error.found}")
+            return
+        self._release()
+        stamp, period = conversions.seconds(message.header.stamp), self._robot.period
+        if not len(actions):
+            self._last = None
+            self._publisher.publish(conversions.trajectory(self._names, np.empty((0, len(self._names))), stamp, period))
+            return
+        if self._stopped or self._measured is None:
+            why = "stopped" if self._stopped else "no joint state yet"
+            self._counts[f"refused: {why}"] += 1
+            self._report("warn", why)
+            return
+        if not np.isfinite(actions).all():  # passed on as it is: the supervisor refuses it, and says why
+            rows = np.full((1, len(self._names)), np.nan)
+            self._publisher.publish(conversions.trajectory(self._names, rows, stamp, period))
+            return
+        if self._last is None:
+            self._arm.rest(self._measured, self._gripper)
+            self._metronome.clear()
+            self._first = stamp
+        elif stamp - self._last > 1.5 * period:
+            self._arm.pause()
+        self._last = stamp
+        joints = self._arm.command(actions[0], self._measured)
+        plan = self._arm.preview(actions[1 : self._horizon])
+        gripper = self._robot.gripper.position(self._arm.gripper)
+        rows = np.column_stack([np.vstack([joints[None], plan]), np.full(1 + len(plan), gripper)])
+        self._waiting = conversions.trajectory(self._names, rows, stamp, period)
+        early = self._metronome.wait(round((stamp - self._first) / period), time.monotonic())
+        if early > 0:
+            self._once.timer_period_ns = 1 + round(early * 1e9)
+            self._once.reset()
+        else:
+            self._release()
+        self._report("ok", "following the policy")
+
+    def _report(self, level: str, message: str) -> None:
+        self._reporter.report(level, message, self._values)
+
+    def _values(self) -> dict[str, object]:
+        values: dict[str, object] = dict(self._counts)
+        return values | {"commands Hz": self._rate(self._counts["commands"])}
+
+    def _release(self) -> None:
+        """Publish the command that waits, if one does."""
+        self._once.cancel()
+        if self._waiting is not None:
+            self._publisher.publish(self._waiting)
+            self._waiting = None
+            self._counts["commands"] += 1
+
+    def final(self) -> None:
+        """Before the process ends."""
+        self._release()
+
+
+def main() -> None:
+    """Run the node; see `nodes.start`."""
+    run(ControllerNode)

@@ -1,0 +1,138 @@
+"""evaluate_node: episodes of the simulated robot through the graph, on the seeds of `vla-agent eval`, to graph.json.
+
+in:  /clock, safety/stopped
+out: instruction (String, latched; empty between episodes), /diagnostics
+calls: sim/reset, sim/success, safety/reset, and the parameters task and seed of sim_robot_node
+parameters: tasks (names of families, separated by commas; empty: all of the suite), episodes (of each), seed (of the
+  first), results (folder), report (report.json of `vla-agent eval` to compare with, or empty)
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+
+from sim.tasks.task import select
+from vla_agent.errors import NodeError, VlaAgentError
+from vla_agent.ros.process.node_base import LATCHED, Node, Reporter, robot_of, run
+from vla_agent.ros.process.start import STOP
+from vla_agent.ros.runtime.graph_report import GraphEpisode, write
+
+PATIENCE = 300.0  # seconds of the wall for anything that another node has to do
+PAUSE = 10  # control periods without an instruction between episodes: the robot comes to rest
+LAID = 2  # control periods after a reset in which no picture of the scene before it is under way any more
+
+
+class EvaluateNode(Node):
+    """See the module.  The episodes run in a thread of their own; the executor serves its calls."""
+
+    def __init__(self) -> None:
+        super().__init__("evaluate_node")
+        self._period = robot_of(self).period
+        names = str(self.declare_parameter("tasks", "").value)
+        self._families = select(names or None)
+        self._count = int(self.declare_parameter("episodes", 5).value)
+        self._seed = int(self.declare_parameter("seed", 0).value)
+        self._results = Path(str(self.declare_parameter("results", "runs/graph").value))
+        report = str(self.declare_parameter("report", "").value)
+        self._report = Path(report) if report else None
+        self._reporter = Reporter(self)
+        self._stopped: bool | None = None
+        self._episodes: list[GraphEpisode] = []
+        self.failed: BaseException | None = None
+        self._publisher = self.create_publisher(String, "instruction", LATCHED)
+        self.create_subscription(Bool, "safety/stopped", self._stopping, LATCHED)
+        self._triggers: dict[str, Any] = {
+            n: self.create_client(Trigger, n) for n in ("sim/reset", "sim/success", "safety/reset")
+        }
+        self._setter: Any = self.create_client(SetParameters, "sim_robot_node/set_parameters")
+        self.create_timer(0.5, self._watch)
+        threading.Thread(target=self._evaluate, daemon=True).start()
+
+    def _stopping(self, message: Bool) -> None:
+        self._stopped = message.data
+
+    def _watch(self) -> None:
+        if self.failed is not None:
+            raise self.failed
+        done = len(self._episodes)
+        self._reporter.report("ok", "evaluating", done=done, of=self._count * len(self._families))
+
+    # -- in the thread -------------------------------------------------------------------------------------------
+
+    def _evaluate(self) -> None:
+        try:
+            for k in range(self._count):
+                for name, family in self._families.items():
+                    self._episodes.append(self._play(name, self._seed + k, family.time_limit))
+                    self.get_logger().info(str(self._episodes[-1]))
+            settings = {"tasks": list(self._families), "episodes": self._count, "seed": self._seed}
+            written = write(self._results, settings, self._episodes, self._report)
+            self.get_logger().info(f"{self._results / 'graph.json'}: {written['summary']}")
+            STOP.set()
+        except VlaAgentError as error:
+            self.failed = error
+        except Exception as error:  # a fault of the program: the executor's thread has to raise it
+            traceback.print_exc()
+            self.failed = error
+
+    def _play(self, task: str, seed: int, limit: int) -> GraphEpisode:
+        self._wait(lambda: self._publisher.get_subscription_count() > 0, "a policy listens")
+        self._publisher.publish(String(data=""))
+        self._pause(PAUSE)
+        if self._stopped:
+            self._wait(lambda: self._call("safety/reset")[0], "the supervisor can be reset")
+            self._wait(lambda: self._stopped is False, "the supervisor says that it was reset")
+        values = (Parameter("task", value=task).to_parameter_msg(), Parameter("seed", value=seed).to_parameter_msg())
+        request = SetParameters.Request(parameters=list(values))
+        for result in self._ask(self._setter, request).results:
+            if not result.successful:
+                raise NodeError("the simulated robot refuses an episode", key=f"{task} {seed}", found=result.reason)
+        laid, instruction = self._call("sim/reset")
+        if not laid:
+            raise NodeError("the simulated robot cannot lay out an episode", key=f"{task} {seed}", found=instruction)
+        self._pause(LAID)
+        self._publisher.publish(String(data=instruction))
+        success, steps = False, 0
+        while not success and steps < LAID + limit and not self._stopped:
+            self._pause(2)
+            success, text = self._call("sim/success")
+            steps = int(text)
+        return GraphEpisode(task, seed, instruction, success, steps, bool(self._stopped))
+
+    def _call(self, service: str) -> tuple[bool, str]:
+        answer = self._ask(self._triggers[service], Trigger.Request())
+        return answer.success, answer.message
+
+    def _ask(self, client: Any, request: Any) -> Any:
+        self._wait(client.service_is_ready, f"the service {client.srv_name} is there")
+        future = client.call_async(request)
+        self._wait(future.done, f"the service {client.srv_name} answers")
+        return future.result()
+
+    def _pause(self, periods: int) -> None:
+        clock = self.get_clock()
+        self._wait(lambda: clock.now().nanoseconds > 0, "there is a clock")
+        until = clock.now().nanoseconds + int(periods * self._period * 1e9)
+        self._wait(lambda: clock.now().nanoseconds >= until, "the clock goes on")
+
+    def _wait(self, until: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not until():
+            if STOP.is_set() or time.monotonic() > deadline:
+                raise NodeError("the evaluation cannot go on", expected=what, found=f"not within {PATIENCE:g} s")
+            time.sleep(0.01)
+
+
+def main() -> None:
+    """Run the node; see `nodes.start`."""
+    run(EvaluateNode)

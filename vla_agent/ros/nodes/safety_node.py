@@ -1,0 +1,240 @@
+"""safety_node: what the controller wants goes to the robot only through `safety.supervisor.Supervisor`.
+
+in:  controller/joint_trajectory, joint_states, safety/stop (String: anyone may stop), safety/deadman (Bool)
+out: what the robot takes (robot file, ``controller``; without ``hardware`` under sim/), safety/stopped (Bool, latched),
+     /diagnostics
+services: safety/estop, safety/reset (Trigger)
+parameters: robot, real_time_factor, deadman (false), hardware (false), policy and certificate (of hardware)
+
+On hardware it asks for the certificate itself, whatever the policy node does: without a valid one for exactly the files
+of ``policy``, this robot, and a latency that this machine keeps (the node times the policy itself, in a process apart,
+once) nothing is passed on, and a reset is refused.  Once a second it looks whether the
+certificate has expired or was revoked, which stops the robot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from datetime import datetime, timezone
+from functools import partial
+
+import numpy as np
+from rclpy.clock import Clock, ClockType
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Float64MultiArray, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from vla_agent.errors import ObservationError, VlaAgentError
+from vla_agent.gate.certificate.certificate import Certificate, require_current
+from vla_agent.gate.certificate.enforce import require_certificate
+from vla_agent.gate.certificate.keys import keys_folder, revoked
+from vla_agent.policy.inference_timing import p99_ms_apart
+from vla_agent.robot.safety.supervisor import RUNNING, STOPPED, Command, Supervisor, Target
+from vla_agent.ros.messages import conversions
+from vla_agent.ros.messages.robot_outputs import output_of
+from vla_agent.ros.process.node_base import (
+    COMMANDS,
+    LATCHED,
+    SENSORS,
+    Node,
+    Reporter,
+    Steady,
+    make_prompt,
+    pace_of,
+    robot_of,
+    run,
+)
+from vla_agent.ros.runtime.rates import Rate, quantiles
+
+TICKS = 8  # a control period
+
+
+class SafetyNode(Node):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__("safety_node")
+        make_prompt(self)
+        self._robot = robot_of(self)
+        factor = pace_of(self)
+        self._now = Steady(factor)
+        self._supervisor = Supervisor(self._robot, deadman=bool(self.declare_parameter("deadman", False).value))
+        self._names = [*self._robot.joint_names, self._robot.gripper.joint]
+        self._reporter = Reporter(self)
+        self._hardware = bool(self.declare_parameter("hardware", False).value)
+        self._policy = str(self.declare_parameter("policy", "").value)
+        self._file = str(self.declare_parameter("certificate", "").value)
+        self._certificate: Certificate | None = None
+        self._latency_ms = float("inf")  # of an inference on this machine, 99th percentile; not measured yet
+        self._refused = self._refusal()
+        self._latencies: deque[float] = deque(maxlen=400)  # seconds from a command's arrival to its publication
+        self._ages: deque[float] = deque(maxlen=400)  # likewise from the stamp of a command that was let through
+        self._rate = Rate()
+        self._stopped = self.create_publisher(Bool, "safety/stopped", LATCHED)
+        self._told: bool | None = None
+        arm, gripper = self._robot.controller.topics(self._hardware)
+        self._arm = output_of(self, self._robot, arm)
+        self._gripper = self.create_publisher(Float64MultiArray, gripper, COMMANDS)
+        self.create_subscription(JointTrajectory, "controller/joint_trajectory", self._command, COMMANDS)
+        self.create_subscription(JointState, self._robot.joint_states, self._measured, SENSORS)
+        self.create_subscription(String, "safety/stop", self._asked, 10)
+        self.create_subscription(Bool, "safety/deadman", self._deadman, SENSORS)
+        self.create_service(Trigger, "safety/estop", self._estop)
+        self.create_service(Trigger, "safety/reset", self._reset)
+        self._timer = self.create_timer(
+            self._robot.period / TICKS / factor, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        if self._hardware:
+            self.create_timer(1.0, self._look_again, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._tell()
+
+    # -- certificate ---------------------------------------------------------------------------------------------
+
+    def _refusal(self) -> str:
+        """Why hardware may not be moved, empty where it may."""
+        if not self._hardware:
+            return ""
+        robot, self._certificate = self._robot, None
+        require = partial(
+            require_certificate,
+            self._policy,
+            self._file,
+            robot.name,
+            True,
+            cameras=robot.camera_names,
+            control_hz=robot.control_hz,
+        )
+        try:
+            certificate = require()
+            assert certificate is not None  # it is None where nothing needs to be certified alone
+            allowed = float(certificate.payload["latency"]["certified_ms"])
+            if not self._latency_ms <= allowed:
+                self._latency_ms = p99_ms_apart(self._policy, allowed)
+            self._certificate = require(latency_ms=self._latency_ms)
+        except VlaAgentError as error:
+            self.get_logger().error(str(error))
+            return f"not certified: {error.what}: {error.key}"
+        return ""
+
+    def _look_again(self) -> None:
+        if self._certificate is None or self._supervisor.mode == STOPPED:
+            return
+        try:
+            require_current(self._certificate, revoked(keys_folder()), datetime.now(timezone.utc))
+        except VlaAgentError as error:
+            self._send(self._supervisor.stop("certificate", f"{error.what}: {error.key}", self._now()))
+
+    # -- in ------------------------------------------------------------------------------------------------------
+
+    def _command(self, message: JointTrajectory) -> None:
+        began = time.perf_counter()
+        now = self._now()
+        if self._refused:
+            self._supervisor.counts["refused without a certificate"] += 1
+            return
+        try:
+            rows = conversions.trajectory_rows(message, self._names)
+        except ObservationError as error:
+            self._send(self._supervisor.stop("command", f"{error.what}: {error.found}", now))
+            return
+        if not len(rows):
+            self._send(self._supervisor.end())
+            return
+        stamp = conversions.seconds(message.header.stamp)
+        fraction = self._fraction(rows[0, -1])
+        command = Command(rows[0, :-1], fraction, stamp, rows[1:, :-1])
+        self._send(self._supervisor.command(command, self._ros_time() - stamp, now))
+        self._latencies.append(time.perf_counter() - began)
+        if self._supervisor.mode == RUNNING:
+            self._ages.append(self._ros_time() - stamp)
+
+    def _measured(self, message: JointState) -> None:
+        now = self._now()
+        try:
+            positions = conversions.joint_positions(message, self._names)
+        except ObservationError as error:
+            self._send(self._supervisor.stop("joint state", f"{error.what}: {error.key}", now))
+            return
+        stamp = conversions.seconds(message.header.stamp)
+        gripper, effort = self._fraction(positions[-1]), self._effort(message)
+        self._send(self._supervisor.measured(positions[:-1], gripper, stamp, now, effort))
+
+    def _effort(self, message: JointState) -> float | None:
+        """Of the gripper's joint, where the supervisor asks for it and the message has it."""
+        gripper = self._robot.gripper
+        if gripper.max_effort is None:
+            return None
+        try:
+            return float(conversions.joint_positions(message, [gripper.joint], "effort")[0])
+        except ObservationError:
+            return None
+
+    def _asked(self, message: String) -> None:
+        if self._supervisor.mode != STOPPED:
+            self._send(self._supervisor.stop("asked", message.data, self._now()))
+
+    def _deadman(self, message: Bool) -> None:
+        if message.data:
+            self._supervisor.pressed(self._now())
+        else:
+            self._send(self._supervisor.released(self._now()))
+
+    def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._send(self._supervisor.stop("e-stop", "the service safety/estop was called", self._now()))
+        response.success, response.message = True, self._supervisor.reason
+        return response
+
+    def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        now = self._now()  # looking at the files takes longer than a joint state stays fresh
+        self._refused = self._refusal()  # all of it: files may have been changed, or brought
+        done = (False, self._refused) if self._refused else self._supervisor.reset(now)
+        response.success, response.message = done
+        self._tell()
+        return response
+
+    # -- out -----------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._send(self._supervisor.tick(self._now(), self._ros_time()))
+        supervisor = self._supervisor
+        level = "error" if supervisor.mode == STOPPED or self._refused else "ok"
+        message = f"stopped: {supervisor.reason}" if supervisor.mode == STOPPED else self._refused or supervisor.mode
+        self._reporter.report(level, message, self._values)
+
+    def _values(self) -> dict[str, object]:
+        counts = self._supervisor.counts
+        values: dict[str, object] = dict(sorted(counts.items()))
+        values |= {"last stop": self._supervisor.last_stop, "commands Hz": self._rate(counts["commands"])}
+        return values | quantiles("latency", self._latencies) | quantiles("camera to command", self._ages)
+
+    def _send(self, target: Target | None) -> None:
+        if target is not None:
+            self._arm(target, self._ros_time())
+            self._gripper.publish(conversions.numbers(np.array([self._robot.gripper.position(target.gripper)])))
+        self._tell()
+
+    def _tell(self) -> None:
+        stopped = self._supervisor.mode == STOPPED or bool(self._refused)
+        if stopped != self._told:
+            self._told = stopped
+            self._stopped.publish(Bool(data=stopped))
+
+    def _fraction(self, position: float) -> float:
+        """Gripper joint position -> 0 open to 1 closed, NaN and what is out of range left as it is."""
+        gripper = self._robot.gripper
+        return float((position - gripper.open) / (gripper.closed - gripper.open))
+
+    def _ros_time(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def final(self) -> None:
+        """Before the process ends: the robot is told to rest, whoever wanted what."""
+        self._send(self._supervisor.final())
+        self._reporter.report("warn", "ended; the robot was told to hold", self._values)
+
+
+def main() -> None:
+    """Run the node; see `nodes.start`."""
+    run(SafetyNode)

@@ -1,0 +1,185 @@
+"""sim_robot_node: the simulated robot behind the topics that a real one has.
+
+in:  what the robot takes (robot file, ``controller``), under sim/
+out: the cameras' images (Image, or CompressedImage where the robot file says so), joint_states (positions, efforts in
+  N m), /clock, instruction (String, latched: what the scene asks; see ``tell``)
+services: sim/reset, sim/success (Trigger).  A reset lays out the episode that the parameters ``task``, ``split`` and
+  ``seed`` name and answers with its instruction; success answers ``success`` and, as message, the control steps.
+parameters (all can be set while it runs): task, split, seed, tell (true: publish the instruction at a reset),
+  fault, drop, joint_noise, image_noise (see `runtime.sim_robot`), delay (control periods that readings are late)
+parameters (at the start): robot, real_time_factor, image_size ([96, 96] height, width), image_reliability
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from vla_agent.errors import ObservationError, VlaAgentError
+from vla_agent.ros.messages import conversions
+from vla_agent.ros.process.node_base import (
+    COMMANDS,
+    LATCHED,
+    Node,
+    Reporter,
+    image_qos,
+    make_prompt,
+    pace_of,
+    robot_of,
+    run,
+)
+from vla_agent.ros.runtime.sim_robot import Reading, SimRobot
+
+TICKS = 5  # messages on /clock a control period
+CLOCK_JUMP = 5.0  # seconds, of the fault clock_jump
+DISTURBANCES = ("fault", "drop", "joint_noise", "image_noise")
+
+
+class SimRobotNode(Node):
+    """See the module."""
+
+    def __init__(self) -> None:
+        super().__init__("sim_robot_node")
+        make_prompt(self, before=3)  # as hardware, it waits for no program
+        self._robot = robot_of(self)
+        factor = pace_of(self)
+        qos = image_qos(self)
+        size: list[int] = self.declare_parameter("image_size", [96, 96]).value
+        task = str(self.declare_parameter("task", "put_in_tray").value)
+        self.declare_parameter("split", "seen")
+        seed = int(self.declare_parameter("seed", 0).value)
+        self.declare_parameter("tell", True)
+        self.declare_parameter("delay", 0)
+        for name, default in (("fault", "none"), ("drop", 0.0), ("joint_noise", 0.0), ("image_noise", 0.0)):
+            self.declare_parameter(name, default)
+        self._sim = SimRobot(self._robot, task, (int(size[0]), int(size[1])), seed)
+        self._sim.disturb(**{name: self.get_parameter(name).value for name in DISTURBANCES})
+        self.add_on_set_parameters_callback(self._set)
+        self._names = [*self._robot.joint_names, self._robot.gripper.joint]
+        self._tick_count, self._offset = 0, 0.0
+        self._late: deque[tuple[float, Reading]] = deque()
+        self._reporter = Reporter(self)
+        self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10)
+        self._joints = self.create_publisher(JointState, self._robot.joint_states, 10)
+        self._writers = {c.name: conversions.TRANSPORTS[c.transport] for c in self._robot.cameras}
+        self._cameras: dict[str, tuple[Any, str]] = {
+            c.name: (self.create_publisher(self._writers[c.name].message, c.image_topic, qos), c.frame)
+            for c in self._robot.cameras
+        }
+        self._instruction = self.create_publisher(String, "instruction", LATCHED)
+        spec = self._robot.controller
+        arm, gripper = spec.topics(hardware=False)
+        if spec.type == "joint_trajectory":
+            self.create_subscription(JointTrajectory, arm, self._trajectory, COMMANDS)
+        else:
+            self.create_subscription(Float64MultiArray, arm, self._positions, COMMANDS)
+        self.create_subscription(Float64MultiArray, gripper, self._gripper, COMMANDS)
+        self.create_service(Trigger, "sim/reset", self._reset)
+        self.create_service(Trigger, "sim/success", self._success)
+        self._tell()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(self._robot.period / TICKS / factor, self._tick, clock=steady)
+
+    # -- commands ------------------------------------------------------------------------------------------------
+
+    def _trajectory(self, message: JointTrajectory) -> None:
+        try:
+            rows = conversions.trajectory_rows(message, self._robot.joint_names)
+        except ObservationError as error:
+            self._reporter.report("error", f"{error.what}: {error.found}")
+            return
+        if len(rows):
+            self._sim.target(rows[0])
+
+    def _positions(self, message: Float64MultiArray) -> None:
+        self._sim.target(np.array(message.data))
+
+    def _gripper(self, message: Float64MultiArray) -> None:
+        if message.data:
+            self._sim.close_gripper(self._robot.gripper.fraction(message.data[0]))
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _time(self) -> float:
+        """Seconds of simulated time; it never goes back, not at a reset either."""
+        return 1.0 + self._offset + self._tick_count * self._robot.period / TICKS
+
+    def _tick(self) -> None:
+        self._tick_count += 1
+        period_ends = self._tick_count % TICKS == 0
+        if period_ends:
+            self._sim.step()
+        self._clock_publisher.publish(ClockMessage(clock=conversions.stamp_of(self._time)))
+        if not period_ends:
+            return
+        self._late.append((self._time, self._sim.read()))
+        while len(self._late) > int(self.get_parameter("delay").value):
+            self._publish(*self._late.popleft())
+        self._reporter.report("ok", "simulating", task=self._sim.task.family, steps=self._sim.steps)
+
+    def _publish(self, time: float, reading: Reading) -> None:
+        if reading.joints is not None:
+            positions = np.append(reading.joints, self._robot.gripper.position(reading.gripper))
+            frame = self._robot.base_frame
+            self._joints.publish(conversions.joint_state_message(self._names, positions, time, frame, reading.efforts))
+        for name, pixels in reading.images.items():
+            publisher, frame = self._cameras[name]
+            message = self._writers[name].write(pixels, time, frame)
+            if isinstance(message, Image):
+                message.encoding = reading.encoding
+            elif reading.encoding != "rgb8":  # what is compressed has none: it comes damaged
+                message.data = message.data[:8]
+            publisher.publish(message)
+
+    # -- services and parameters ---------------------------------------------------------------------------------
+
+    def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        task, split, seed = (self.get_parameter(name).value for name in ("task", "split", "seed"))
+        try:
+            self._sim.reset(str(task), str(split), int(seed))
+        except VlaAgentError as error:
+            response.success, response.message = False, error.what
+            return response
+        self._late.clear()
+        self._tell()
+        response.success, response.message = True, self._sim.task.instruction
+        return response
+
+    def _tell(self) -> None:
+        if self.get_parameter("tell").value:
+            self._instruction.publish(String(data=self._sim.task.instruction))
+
+    def _success(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = self._sim.success, str(self._sim.steps)
+        return response
+
+    def _set(self, parameters: list[Parameter]) -> SetParametersResult:
+        changes = {p.name: p.value for p in parameters if p.name in DISTURBANCES}
+        try:
+            if changes:
+                self._sim.disturb(**changes)
+        except VlaAgentError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if changes.get("fault") == "clock_jump":
+            self._offset += CLOCK_JUMP
+        return SetParametersResult(successful=True)
+
+    def final(self) -> None:
+        """Before the process ends."""
+        self._sim.close()
+
+
+def main() -> None:
+    """Run the node; see `nodes.start`."""
+    run(SimRobotNode)

@@ -1,0 +1,1 @@
+"""Node processes: start, priorities, the table of graphs, launching."""

@@ -1,0 +1,51 @@
+"""The executables: each node by its name.  Signals are taken from the first moment on, before anything is imported.
+
+``safety_node --ros-args ...`` after an install, ``python -m vla_agent.ros.process.start safety_node ...`` anywhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+STOP = threading.Event()  # set by SIGINT and SIGTERM; nodes end in order when they see it
+ENDING = (signal.SIGINT, signal.SIGTERM)
+EXECUTABLES = (
+    "camera_node",
+    "controller_node",
+    "evaluate_node",
+    "instruction_node",
+    "policy_node",
+    "recorder_node",
+    "replay_node",
+    "safety_node",
+    "sim_robot_node",
+)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    from vla_agent.ros.process import start
+
+    start.STOP.set()
+
+
+def main() -> None:
+    """Run the node that this program's name, or its first argument, names."""
+    for number in ENDING:
+        signal.signal(number, _stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # `processes` has them wait until here
+    name = Path(sys.argv[0]).name
+    if name not in EXECUTABLES:
+        name = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+    if name not in EXECUTABLES:
+        print(f"error: there is no node '{name}'; valid: {', '.join(EXECUTABLES)}", file=sys.stderr)
+        sys.exit(2)
+    importlib.import_module(f"vla_agent.ros.nodes.{name}").main()
+
+
+if __name__ == "__main__":
+    main()

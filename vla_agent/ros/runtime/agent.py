@@ -1,0 +1,197 @@
+"""The policy's loop without ROS: when to look, what to do in each control step, and when to ask for a stop."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vla_agent.contract import Contract
+from vla_agent.errors import ObservationError, VlaAgentError
+from vla_agent.policy.execution.async_runner import AsyncRunner
+from vla_agent.policy.execution.chunk_executor import ChunkExecutor
+from vla_agent.policy.execution.inference_worker import InferenceWorker
+from vla_agent.policy.execution.seams import hold
+from vla_agent.ros.runtime.observations import ObservationBuffer
+from vla_agent.ros.runtime.rates import quantiles
+
+PLAN = 10  # actions that are told ahead, for the supervisor's look-ahead
+OUT_OF_RANGE = 1.0  # of the range of a component, beyond its end: more is no longer rounding or boldness
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do in one control step.
+
+    ``actions`` (N, A): the first row now, the others next; None: nothing to do yet.  ``stop``: why the robot has to
+    stop; empty where it has not.  ``stamp``: seconds, of the control step.
+    """
+
+    stamp: float
+    actions: np.ndarray | None = None
+    stop: str = ""
+
+
+class Agent:
+    """Drives a policy at the contract's rate, from observations that arrive when they arrive.
+
+    Control step k begins ``k`` periods after the first observation since the instruction.  It is decided as soon as an
+    observation of its own moment is there, at the latest ``wait`` of a period after it began.
+
+    Args:
+        policy: ``reset(instruction, seed=)``, ``act(observation) -> (T, A)``.
+        contract: the policy's.
+        buffer: where the observations come together.
+        mode: how chunks are executed, see `execution.executor`.
+        execute: control steps from one look to the next.
+        seed: of the policy's noise, at each instruction.
+        stalled_after: seconds of the wall after which a policy counts as hung.
+        hold_at_most: control steps in a row without an action before a stop is asked for.
+        wait: see above, in control periods.
+        pace: control seconds that pass in one second of the wall.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        contract: Contract,
+        buffer: ObservationBuffer,
+        mode: str = "open_loop",
+        execute: int = 8,
+        seed: int = 0,
+        stalled_after: float = 2.0,
+        hold_at_most: int = 10,
+        wait: float = 0.5,
+        pace: float = 1.0,
+    ) -> None:
+        self._contract, self._buffer, self._seed = contract, buffer, seed
+        self._worker = InferenceWorker(policy, stalled_after)
+        executor = ChunkExecutor(mode, contract.chunk_length, execute)
+        self._runner = AsyncRunner(self._worker, executor, contract.control_hz * pace)
+        self._period, self._wait, self._hold_at_most = 1.0 / contract.control_hz, wait, hold_at_most
+        self.instruction = ""
+        self.missed = self.held = 0  # control steps skipped, and held for want of an action
+        self._begin()
+
+    def instruct(self, text: str) -> None:
+        """Begin an episode with this instruction; an empty one leaves the policy idle."""
+        self.instruction = text.strip()
+        self.again()
+
+    def again(self) -> None:
+        """Begin the episode again, from observations that are still to come."""
+        self._begin()
+        if self.instruction:
+            self._runner.reset(self.instruction, seed=self._seed)
+
+    def _begin(self) -> None:
+        self._buffer.clear()
+        self._start: float | None = None  # seconds, of control step 0
+        self._step = 0
+        self._previous: np.ndarray | None = None
+        self._holds = 0
+
+    @property
+    def moving(self) -> bool:
+        """Whether an action has been given since the instruction."""
+        return self._previous is not None
+
+    @property
+    def expected_delay(self) -> int:
+        """Control steps that an inference takes."""
+        return self._runner.expected_delay
+
+    def figures(self) -> dict[str, object]:
+        """Counts and durations for /diagnostics."""
+        runner = self._runner
+        counts: dict[str, object] = {"missed_steps": self.missed, "held_steps": self.held, "late_chunks": runner.late}
+        counts["dropped_observations"] = runner.worker.dropped
+        return counts | quantiles("inference", runner.seconds)
+
+    def tick(self, now: float) -> Decision | None:
+        """To be called several times a period; ``now`` in seconds of the clock of the stamps.  None: not yet.
+
+        Raises nothing: whatever is wrong is a `Decision` with ``stop``, or, before the first action, None.
+        """
+        if not self.instruction:
+            return None
+        newest = self._buffer.newest()
+        if self.moving and (blind := self.problem(now)):
+            return Decision(now, stop=blind)
+        if self._start is None:
+            if newest is None:
+                return None
+            self._start, self._step = newest, 0
+        began = self._start + self._step * self._period
+        if now < began - 0.25 * self._period:
+            return None
+        current = newest is not None and newest > began - 0.25 * self._period
+        if not current and now < began + self._wait * self._period:
+            return None
+        skipped = int((now - began) / self._period)
+        self._step += skipped
+        self.missed += skipped if self.moving else 0
+        return self._decide(now)
+
+    def problem(self, now: float) -> str:
+        """What keeps the policy from seeing, in words; empty where nothing does."""
+        try:
+            self._buffer.observe(now)
+        except ObservationError as error:
+            return error.what
+        return ""
+
+    def _decide(self, now: float) -> Decision | None:
+        assert self._start is not None
+        step, self._step = self._step, self._step + 1
+        stamp = self._start + step * self._period
+        try:
+            observation = self._buffer.observe(now)
+            action = self._runner.step(step, lambda: observation.data)
+            if action is None:
+                if not self.moving:
+                    return None
+                self._holds, self.held = self._holds + 1, self.held + 1
+                if self._holds > self._hold_at_most:
+                    return Decision(stamp, stop=f"no action from the policy for {self._holds} control steps")
+                action = hold(self._contract, observation.data["state"], self._previous)
+            else:
+                self._holds = 0
+            wrong = self._out_of_range(action)
+        except VlaAgentError as error:
+            if not self.moving and isinstance(error, ObservationError):
+                return None
+            return Decision(stamp, stop=error.what)
+        except Exception as error:  # whatever a policy raises must stop the robot, not this process
+            return Decision(stamp, stop=f"the policy failed: {type(error).__name__}: {error}")
+        if wrong:
+            return Decision(stamp, stop=wrong)
+        self._previous = action
+        return Decision(stamp, np.stack([action, *(self._ahead(step) if not self._holds else [])]))
+
+    def _ahead(self, step: int) -> list[np.ndarray]:
+        """The actions after that of ``step``, as far as they are known; on a copy, because executors forget."""
+        executor, rows = copy.deepcopy(self._runner.executor), []
+        for k in range(1, PLAN):
+            row = executor.action(step + k)
+            if row is None:
+                break
+            rows.append(row)
+        return rows
+
+    def _out_of_range(self, action: np.ndarray) -> str:
+        """In words, the first component that is far outside its range; empty where none is."""
+        for name, place in self._contract.slices(self._contract.action).items():
+            field = next(f for f in self._contract.action if f.name == name)
+            if field.low is None or field.high is None:
+                continue
+            slack = OUT_OF_RANGE * (field.high - field.low)
+            if (action[place] < field.low - slack).any() or (action[place] > field.high + slack).any():
+                return f"the policy's {name} {np.round(action[place], 3).tolist()} is far out of range"
+        return ""
+
+    def close(self) -> None:
+        """End the inference thread."""
+        self._worker.close()

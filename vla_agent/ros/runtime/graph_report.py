@@ -1,0 +1,61 @@
+"""What an evaluation through the ROS graph writes, and how it compares with one in a single process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vla_agent.errors import ReportError
+from vla_agent.evaluation.result_store import read_report
+from vla_agent.evaluation.success_statistics import paired_difference, rate
+
+
+@dataclass(frozen=True)
+class GraphEpisode:
+    """One episode through the graph; ``stopped``: the supervisor stopped the robot, which ends it."""
+
+    task: str
+    seed: int
+    instruction: str
+    success: bool
+    steps: int
+    stopped: bool
+
+
+def summarise(episodes: Sequence[GraphEpisode], report: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Success; beside a report of `vla-agent eval` also the paired difference, graph less process."""
+    summary: dict[str, Any] = {"graph": rate(e.success for e in episodes), "stopped": sum(e.stopped for e in episodes)}
+    if report is None:
+        return summary
+    inside = {(r["task"], r["seed"]): bool(r["success"]) for r in report["episodes"] if r["control"] == "policy"}
+    shared = [(e.success, inside[e.task, e.seed]) for e in episodes if (e.task, e.seed) in inside]
+    if not shared:
+        raise ReportError(
+            "the report has none of these episodes",
+            key="report",
+            expected=f"the policy's episodes of {sorted({e.task for e in episodes})} with seeds from "
+            f"{min(e.seed for e in episodes)} to {max(e.seed for e in episodes)}",
+            found=f"{len(inside)} others",
+            remedy="evaluate with the same --tasks, --episodes and --seed",
+        )
+    through, process = zip(*shared, strict=True)
+    return summary | {"process": rate(process), "difference": paired_difference(list(through), list(process))}
+
+
+def write(folder: Path, settings: Mapping[str, Any], episodes: Sequence[GraphEpisode], report: Path | None) -> dict:
+    """Write ``graph.json`` into the folder, aside and renamed; what was written.
+
+    Raises:
+        ReportError: the report to compare with cannot be read, or is of other episodes.
+    """
+    summary = summarise(episodes, None if report is None else read_report(report))
+    content = {"settings": dict(settings), "summary": summary, "episodes": [asdict(e) for e in episodes]}
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / ".graph.json.tmp"
+    aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(aside, folder / "graph.json")
+    return content

@@ -1,0 +1,226 @@
+"""What the stages train on: generated pictures with questions, and demonstrations with their chunks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vla_agent.contract import Contract
+from vla_agent.data.lerobot.dataset_reader import Dataset
+from vla_agent.data.lerobot.dataset_reader import load as load_dataset
+from vla_agent.errors import DatasetError
+
+SHARD = ("images", "picture", "points", "located", "asked", "named", "named_points")
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Generated pictures with prompts, answers and points (see `sim.questions.generate`).
+
+    images: one (n, V, H, W, 3) uint8 array a shard.  Per item: ``shard`` and ``row`` of its picture, prompt, answer,
+    points (items, V, R, 3) = u, v, inside (NaN where the item points at nothing), located (items, R, 3) metres, asked
+    (items, 2, 2) shape and colour of the things that the prompt names, -1 where it does not say.
+    """
+
+    images: list[np.ndarray]
+    shard: np.ndarray
+    row: np.ndarray
+    prompts: list[str]
+    answers: list[str]
+    points: np.ndarray
+    located: np.ndarray
+    asked: np.ndarray
+    named: list[np.ndarray]  # a shard: (n, O, 2) shape and colour of every object, -1 where there is none
+    named_points: list[np.ndarray]  # a shard: (n, V, O, 3) u, v, inside
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """Demonstration datasets, concatenated.
+
+    images: per dataset (camera order of the contract) memory maps (n, H, W, 3).  Columns over all frames: state (N, D),
+    action (N, A), points (N, V, R, 3), located (N, R, 3), clean (N,), episode (N,), frame (N,), task index (N,).
+    """
+
+    contract: Contract
+    images: list[list[np.ndarray]]
+    first: np.ndarray  # first frame of each dataset in the concatenation
+    state: np.ndarray
+    action: np.ndarray
+    points: np.ndarray
+    located: np.ndarray
+    clean: np.ndarray
+    episode: np.ndarray
+    frame: np.ndarray
+    task: np.ndarray
+    instructions: list[str]
+    hashes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def pictures(self, frames: np.ndarray) -> np.ndarray:
+        """Frames' pictures (n, V, H, W, 3) uint8."""
+        camera = self.contract.cameras[0]
+        out = np.empty((len(frames), len(self.contract.cameras), camera.height, camera.width, 3), np.uint8)
+        owner = np.searchsorted(self.first, frames, side="right") - 1
+        for number in np.unique(owner):
+            at = np.flatnonzero(owner == number)
+            for view, images in enumerate(self.images[number]):
+                out[at, view] = images[frames[at] - self.first[number]]
+        return out
+
+    def chunks(self, frames: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Action chunks (n, T, A) that begin at ``frames`` and which steps are valid (n, T).
+
+        A step is valid while it belongs to the same episode and no disturbance has begun since the chunk's start.
+        """
+        index = np.minimum(frames[:, None] + np.arange(length), len(self) - 1)
+        same = (self.episode[index] == self.episode[frames][:, None]) & (
+            frames[:, None] + np.arange(length) < len(self)
+        )
+        valid = np.logical_and.accumulate(same & self.clean[index], axis=1)
+        return self.action[index], valid.astype(np.float32)
+
+
+def load_questions(folders: tuple[str, ...]) -> Questions:
+    """Read the shards of `sim.questions.generate`.
+
+    Raises:
+        DatasetError: a folder is missing or a shard is damaged.
+    """
+    images: list[np.ndarray] = []
+    prompts: list[str] = []
+    answers: list[str] = []
+    shard, row, points, located, asked, named, named_points = [], [], [], [], [], [], []
+    for folder in map(Path, folders):
+        files = sorted(folder.glob("*.npz"))
+        if not files:
+            raise DatasetError(
+                "there are no generated pictures",
+                file=folder,
+                key="data.questions",
+                expected="shards *.npz with *.jsonl beside them",
+                found="none" if folder.is_dir() else "no such folder",
+                remedy=f"make them: python -m sim.questions --scenes 20000 --seed 2000000 --workers 2 -o {folder}",
+            )
+        for file in files:
+            try:
+                with np.load(file, allow_pickle=False) as data:
+                    arrays = {k: data[k] for k in SHARD}
+                items = [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
+            except (OSError, ValueError, KeyError) as error:
+                raise DatasetError(
+                    "a shard of generated pictures cannot be read",
+                    file=file,
+                    expected=f"{', '.join(SHARD)} and a .jsonl beside it",
+                    found=f"{type(error).__name__}: {error}",
+                    remedy="delete the shard and run python -m sim.questions again",
+                ) from error
+            shard.append(np.full(len(items), len(images)))
+            row.append(arrays["picture"])
+            images.append(arrays["images"])
+            points.append(arrays["points"])
+            located.append(arrays["located"])
+            asked.append(arrays["asked"])
+            named.append(arrays["named"])
+            named_points.append(arrays["named_points"])
+            prompts += [i["prompt"] for i in items]
+            answers += [i["answer"] for i in items]
+    return Questions(
+        images,
+        np.concatenate(shard),
+        np.concatenate(row),
+        prompts,
+        answers,
+        np.concatenate(points),
+        np.concatenate(located),
+        np.concatenate(asked),
+        named,
+        named_points,
+    )
+
+
+def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: bool = True) -> Demonstrations:
+    """Read LeRobotDataset folders with a contract and check that their contracts agree.
+
+    Args:
+        annotated: refuse demonstrations without annotations; otherwise what they do not say is NaN, and clean.
+
+    Raises:
+        DatasetError: missing or damaged, or without the annotations that the backbone's stage needs.
+        ContractError: two datasets disagree.
+    """
+    datasets = [load_dataset(folder) for folder in folders]
+    if not datasets:
+        raise DatasetError(
+            "no demonstrations are named", key="data.demonstrations", expected="at least one folder", remedy="add one"
+        )
+    contract = datasets[0].contract
+    for folder, dataset in zip(folders[1:], datasets[1:], strict=True):
+        contract.require(dataset.contract, str(folders[0]), str(folder), ignore=("chunk_length",))
+    for folder, dataset in zip(folders, datasets, strict=True):
+        if dataset.fps != contract.control_hz:
+            raise DatasetError(
+                "a dataset's rate is not its contract's",
+                file=Path(folder) / "meta" / "info.json",
+                key="fps",
+                expected=f"{contract.control_hz:g}",
+                found=f"{dataset.fps:g}",
+                remedy="correct the one that is wrong: vla-agent data validate compares both with the time stamps",
+            )
+    columns = [_columns(folder, dataset, annotated) for folder, dataset in zip(folders, datasets, strict=True)]
+    texts = sorted({t for d in datasets for t in d.tasks})
+    number = {t: i for i, t in enumerate(texts)}
+    offsets = np.cumsum([0] + [len(d.episodes) for d in datasets])
+
+    def join(key: str) -> np.ndarray:
+        return np.concatenate([c[key] for c in columns])
+
+    views = len(contract.cameras)
+    return Demonstrations(
+        contract=Contract.from_dict({**contract.to_dict(), "chunk_length": chunk_length}),
+        images=[[d.decode_all(name) for name in contract.camera_names] for d in datasets],
+        first=np.cumsum([0] + [len(d) for d in datasets])[:-1],
+        state=join("observation.state").astype(np.float32),
+        action=join("action").astype(np.float32),
+        points=join("annotation.points").astype(np.float32).reshape(-1, views, 2, 3),
+        located=join("annotation.subgoal").astype(np.float32).reshape(-1, 2, 3),
+        clean=join("annotation.clean").reshape(-1) > 0.5,
+        episode=np.concatenate(
+            [c["episode_index"].reshape(-1) + o for c, o in zip(columns, offsets[:-1], strict=True)]
+        ),
+        frame=join("frame_index").reshape(-1),
+        task=np.concatenate([[number[t] for t in c["task"]] for c in columns]),
+        instructions=texts,
+        hashes=[d.hash for d in datasets],
+    )
+
+
+def _columns(folder: str, dataset: Dataset, annotated: bool) -> dict[str, np.ndarray]:
+    columns = dataset.arrays()
+    if not annotated:
+        views, frames = len(dataset.contract.cameras), len(dataset)
+        columns = {
+            "annotation.points": np.full((frames, views * 2 * 3), np.nan),
+            "annotation.subgoal": np.full((frames, 2 * 3), np.nan),
+            "annotation.clean": np.ones(frames),
+        } | columns
+    wanted = ("observation.state", "action", "annotation.points", "annotation.subgoal", "annotation.clean")
+    missing = [k for k in wanted if k not in columns]
+    if missing:
+        raise DatasetError(
+            "the demonstrations lack columns that this training needs",
+            file=folder,
+            key=missing[0],
+            expected=", ".join(wanted),
+            found=", ".join(sorted(columns)),
+            remedy="collect them with vla-agent collect",
+        )
+    return columns

@@ -1,0 +1,53 @@
+"""Weights to start from, also where the architecture has gained or changed parts since they were trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+
+from vla_agent.errors import CheckpointError, RecipeError
+from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfig
+from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
+from vla_agent.training.recipe import BackboneSizes
+
+MOST_NEW = 0.5  # share of the parameters that may begin untrained
+
+
+def fitting_backbone(folder: Path, sizes: BackboneSizes) -> tuple[Backbone, list[str]]:
+    """A backbone of these sizes with every weight of ``folder`` that fits, and the modules that begin untrained.
+
+    Raises:
+        CheckpointError: the folder's weights cannot be read.
+        RecipeError: less than half of the parameters fit: these are the weights of something else.
+    """
+    try:
+        config, weights = AutoConfig.from_pretrained(folder), load_file(folder / "model.safetensors")
+    except Exception as error:
+        raise CheckpointError(
+            "the weights to start from cannot be read",
+            file=folder,
+            expected="config.json and model.safetensors, whole",
+            found=f"{type(error).__name__}: {error}",
+            remedy="get the checkpoint again, or leave start_from out",
+        ) from error
+    model = PointingVLM(PointingVLMConfig(**{**config.to_dict(), **sizes.model_dump(mode="json")}))
+    wanted = model.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in wanted and wanted[k].shape == v.shape}
+    new = [n for n, _ in model.named_parameters() if n not in fitting]
+    sizes_of = {n: p.numel() for n, p in model.named_parameters()}
+    if sum(sizes_of[n] for n in new) > MOST_NEW * sum(sizes_of.values()):
+        raise RecipeError(
+            "the weights to start from do not fit the recipe's backbone",
+            file=folder,
+            key="start_from",
+            expected=sizes.model_dump(mode="json"),
+            found={k: getattr(config, k, None) for k in type(sizes).model_fields},
+            remedy="take the sizes of start_from, or leave start_from out",
+        )
+    model.load_state_dict({**wanted, **fitting})
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    backbone = Backbone(model, tokenizer, AutoImageProcessor.from_pretrained(folder, backend="pil"))
+    return backbone, sorted({n.rsplit(".", 1)[0] for n in new})
