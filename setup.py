@@ -19,10 +19,14 @@ def package_files(package: str, *patterns: str) -> list[str]:
 
 
 def shared_files(folder: str) -> list[tuple[str, list[str]]]:
-    """Files of ``folder`` for ``share/vla_agent/folder``, one entry a directory as data_files wants them."""
+    """Files of ``folder`` for ``share/vla_agent/folder``, one entry a directory as data_files wants them.
+
+    A policy's records (its evaluation, curves and old recipes) stay in the repository.
+    """
     by_folder: dict[str, list[str]] = {}
     for path in sorted(Path(folder).rglob("*")):
-        if path.is_file() and not SKIPPED & set(path.parts) and not path.name.startswith("."):
+        record = folder == "policies" and ("evaluation" in path.parts or path.suffix == ".png")
+        if path.is_file() and not record and not SKIPPED & set(path.parts) and not path.name.startswith("."):
             by_folder.setdefault(f"share/{NAME}/{path.parent}", []).append(str(path))
     return sorted(by_folder.items())
 
@@ -38,5 +42,7 @@ setup(
         (f"lib/{NAME}", sorted(str(path) for path in Path("scripts").glob("*_node"))),
         *shared_files("launch"),
         *shared_files("config"),
+        *shared_files("gates"),
+        *shared_files("policies"),
     ],
 )

@@ -6,6 +6,14 @@ from os import PathLike
 from pathlib import Path
 
 from vla_agent.errors import CheckpointError
+from vla_agent.files.shipped import FOLDERS, find_shipped, shipped_folders
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can be one of the Hugging Face hub, ``owner/name``, and not a path here or a shipped one."""
+    owner, _, rest = name.partition("/")
+    plain = rest and "/" not in rest and not name.startswith((".", "/"))
+    return bool(plain) and owner not in FOLDERS and not Path(owner).is_dir()
 
 
 def find_folder(path: str | PathLike[str]) -> Path:
@@ -14,12 +22,12 @@ def find_folder(path: str | PathLike[str]) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    folder = Path(path)
+    folder = find_shipped(path)
     if folder.is_dir():
         trained = folder / "policy"  # a training's folder holds its policy
         return trained if (trained / "policy.json").is_file() and not (folder / "policy.json").exists() else folder
     text = str(path)
-    if text.count("/") == 1 and not text.startswith((".", "/")) and not Path(text.split("/")[0]).is_dir():
+    if is_hub_id(text):
         from huggingface_hub import snapshot_download
 
         try:
@@ -32,7 +40,9 @@ def find_folder(path: str | PathLike[str]) -> Path:
                 found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
                 remedy="check the name, the connection and your access, or download it and give the folder",
             ) from error
-    near = sorted(p.parent.as_posix() for p in Path("policies").glob("*/policy.json"))
+    near = sorted(
+        {f"policies/{p.parent.name}" for f in (Path(), *shipped_folders()) for p in f.glob("policies/*/policy.json")}
+    )
     raise CheckpointError(
         "there is no such policy folder",
         file=folder,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.errors import RecipeError
+from vla_agent.files.shipped import find_shipped
 
 
 class Strict(BaseModel):
@@ -29,7 +29,7 @@ def read_recipe(path: str | PathLike[str], overrides: tuple[str, ...], model: ty
     Raises:
         RecipeError: the file is missing, not YAML, or has a wrong key or value; names file, line, key and valid names.
     """
-    file = Path(path)
+    file = find_shipped(path)
     yaml = YAML()
     try:
         data = yaml.load(file.read_text())

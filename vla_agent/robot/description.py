@@ -6,8 +6,6 @@ and an error means that no node starts and nothing moves.
 
 from __future__ import annotations
 
-import os
-import sys
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -31,9 +29,9 @@ from ruamel.yaml.error import YAMLError
 
 from vla_agent.contract import Contract
 from vla_agent.errors import RobotError, wrong_keys
+from vla_agent.files.shipped import shipped_folders
 
 Vector3 = tuple[float, float, float]
-ROOT = Path(__file__).parents[2]
 STATE_FIELDS = {"ee_position": 3, "ee_rotation": 6, "gripper": 1}  # and joint_position, one number a joint
 
 
@@ -319,9 +317,8 @@ def resolve(uri: str) -> Path:
 
 
 def robot_folders() -> list[Path]:
-    """Where robots' files are looked for: the source tree, then installed shares."""
-    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p] + [Path(sys.prefix)]
-    return [ROOT / "config" / "robots", *(prefix / "share/vla_agent/config/robots" for prefix in prefixes)]
+    """Where robot files are looked for: the source tree, then installed shares."""
+    return [folder / "config" / "robots" for folder in shipped_folders()]
 
 
 def load_robot(name: str | PathLike[str]) -> Robot:

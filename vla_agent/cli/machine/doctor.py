@@ -26,7 +26,7 @@ next: vla-agent eval policies/tabletop-nano --episodes 2
 exit codes: 0 what is required works, 1 it does not
 """
 GL_TIMEOUT = 120  # seconds; a software renderer's first frame takes about two
-SHIPPED_POLICY = Path("policies/tabletop-nano")
+SHIPPED_POLICY = "policies/tabletop-nano"
 LEAST_DISK = 2.0  # GB: a run's report, videos and checkpoints
 
 
@@ -180,29 +180,26 @@ def check_disk() -> Check:
 
 
 def check_policy() -> Check:
-    if not SHIPPED_POLICY.is_dir():
-        return Check(
-            "policy",
-            "warn",
-            f"no {SHIPPED_POLICY} below {Path.cwd()}",
-            "run in the repository, or name your own policy",
-        )
+    folder = find_shipped(SHIPPED_POLICY)
+    if not folder.is_dir():
+        return Check("policy", "warn", f"{SHIPPED_POLICY} is not installed", "install the package again")
     try:
         from vla_agent.policy.loading import load_policy
     except ImportError as error:
         return Check("policy", "fail", str(error), "make install")
     from vla_agent.errors import VlaAgentError
+from vla_agent.files.shipped import find_shipped
 
     try:
-        policy = load_policy(str(SHIPPED_POLICY))
+        policy = load_policy(SHIPPED_POLICY)
     except VlaAgentError as error:
-        return Check("policy", "fail", error.what, error.remedy or "get the folder again: git checkout policies")
-    size = sum(path.stat().st_size for path in SHIPPED_POLICY.rglob("*") if path.is_file()) / 1e6
+        return Check("policy", "fail", error.what, error.remedy or "get the folder again: git checkout policies, or install the package again")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     contract = policy.contract
     return Check(
         "policy",
         "ok",
-        f"{SHIPPED_POLICY}: {size:.0f} MB, cameras {', '.join(contract.camera_names)}, chunk {contract.chunk_length} "
+        f"{folder}: {size:.0f} MB, cameras {', '.join(contract.camera_names)}, chunk {contract.chunk_length} "
         f"at {contract.control_hz:g} Hz",
     )
 

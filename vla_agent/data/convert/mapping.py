@@ -7,7 +7,6 @@ comes from, how their times are brought together, the rate, where the instructio
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -17,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 from vla_agent.contract import Camera, Contract
 from vla_agent.contract import Field as ContractField
 from vla_agent.errors import DatasetError, wrong_keys
+from vla_agent.files.shipped import find_shipped
 
 EXAMPLES = "config/data/recorder.yaml and its neighbours"
 ROTATIONS = {"matrix columns 1, 2": 6, "rotation vector": 3}  # a contract's conventions and their sizes
@@ -233,7 +233,7 @@ def load_mapping(path: str | PathLike[str]) -> Mapping:
         DatasetError: no such file, not YAML, or keys that are missing, unknown or senseless; all of them at once.
         ContractError: the contract that follows from it makes no sense.
     """
-    file = Path(path)
+    file = find_shipped(path)
     try:
         data: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -15,6 +14,7 @@ from sim.perturbations.catalogue import AXES, PROBES
 from sim.tasks.task import select
 from vla_agent.errors import GateError, TaskError
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.shipped import find_shipped
 
 ORACLE = "oracle"  # the cell, and the check of the gate file
 DELAY = "delay"  # kind of the cells that are played with another latency
@@ -139,7 +139,7 @@ def load_gate(path: str | PathLike[str]) -> Gate:
     Raises:
         GateError: the file is missing, not YAML, or has a wrong key or value; names file, line, key and valid names.
     """
-    file = Path(path)
+    file = find_shipped(path)
     try:
         data = YAML().load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
