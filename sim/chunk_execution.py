@@ -1,9 +1,9 @@
-"""From a policy to one action a control step: at once and open loop, or through an executor with a thinking time."""
+"""From a policy's chunks to one action per control step: open loop without latency, or through an executor with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,41 +12,51 @@ from vla_agent.contract import Contract
 from vla_agent.errors import ContractError
 from vla_agent.policy.execution import ChunkExecutor, hold
 
-Look = Callable[[], dict[str, Any]]
+
+class Observer(Protocol):
+    """Gives the present observation of the world."""
+
+    def observe(self) -> dict[str, Any]:
+        """What `Policy.act` takes."""
+        ...
+
+    def state(self) -> np.ndarray:
+        """(D,) the robot's state alone."""
+        ...
 
 
-def open_loop(policy: Policy, look: Look, contract: Contract) -> Iterator[np.ndarray]:
-    """Actions (A,) without end: ``policy.execute`` rows of each chunk; the world waits while the policy thinks."""
+def open_loop(policy: Policy, observer: Observer, contract: Contract) -> Iterator[np.ndarray]:
+    """Actions (A,) without end: ``policy.execute`` rows of each chunk.  The simulation is paused during inference."""
     while True:
-        yield from _checked(contract, policy.act(look()))[: policy.execute]
+        yield from _checked(contract, policy.act(observer.observe()))[: policy.execute]
 
 
 def delayed(
-    policy: Policy, look: Look, state: Callable[[], np.ndarray], contract: Contract, executor: ChunkExecutor, delay: int
+    policy: Policy, observer: Observer, contract: Contract, executor: ChunkExecutor, delay: int
 ) -> Iterator[np.ndarray]:
-    """Actions (A,) without end, while every chunk comes ``delay`` control steps after its observation.
+    """Actions (A,) without end, where every chunk arrives ``delay`` control steps after its observation.
 
-    The world goes on: rows of the chunk before are carried out, and the arm holds where there are none, as in the first
-    ``delay`` steps of an episode.  One inference is under way at a time.  ``state`` gives the present state (D,).
+    The simulation goes on during inference: the robot executes the rest of the previous chunk.  Where there is none, as
+    in the first ``delay`` steps of an episode, it holds its position.  Only one inference runs at a time.
     """
     executor.reset()
     action: np.ndarray | None = None
-    under_way: tuple[int, np.ndarray] | None = None  # control step of the observation, chunk
+    pending: tuple[int, np.ndarray] | None = None  # control step of the observation, chunk
     step = 0
     while True:
-        if under_way is not None and step >= under_way[0] + delay:
-            executor.add(under_way[1], under_way[0])
-            under_way = None
+        if pending is not None and step >= pending[0] + delay:
+            executor.add(pending[1], pending[0])
+            pending = None
         if executor.due(step):
-            observation, committed = look(), executor.request(step, delay)
-            more = {} if committed is None else {"committed": committed}
-            chunk = _checked(contract, policy.act(observation, **more))
+            observation, committed = observer.observe(), executor.request(step, delay)
+            options = {} if committed is None else {"committed": committed}
+            chunk = _checked(contract, policy.act(observation, **options))
             if delay:
-                under_way = (step, chunk)
+                pending = (step, chunk)
             else:
                 executor.add(chunk, step)
-        wanted = executor.action(step)
-        action = hold(contract, state(), action) if wanted is None else wanted
+        planned = executor.action(step)
+        action = hold(contract, observer.state(), action) if planned is None else planned
         yield action
         step += 1
 

@@ -1,11 +1,11 @@
-"""One episode: a policy, an environment, a seed; what came of it."""
+"""One episode in simulation: an environment, a policy and a seed in; the outcome out."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,132 +13,175 @@ import numpy as np
 
 from sim.chunk_execution import delayed, open_loop
 from sim.policies import Policy
-from sim.tasks.events import Events, Watcher
+from sim.tasks.events import Events, EventTracker
+from sim.tasks.task import TaskInstance
 from vla_agent.errors import OptionError
 from vla_agent.policy.execution import ChunkExecutor
+
+Images = dict[str, np.ndarray]  # camera -> (H, W, 3) uint8
+
+
+@dataclass(frozen=True)
+class EpisodeSettings:
+    """How an episode is run, and what is kept of it.
+
+    Attributes:
+        instruction: given to the policy in place of the task's own; or a function of the task instance that returns it.
+        executor: turns chunks into actions; without one, ``policy.execute`` rows of each chunk are executed, open loop.
+        delay: inference latency in control steps, during which the simulation goes on; needs an executor.
+        frame_every: keep a video frame of every k-th control step and of the last one; 0 keeps none.
+        render_frame: renders the video frames, in place of the world's own cameras.
+        before_step: called as ``before_step(world, action)`` before every control step.
+    """
+
+    instruction: str | Callable[[TaskInstance], str] | None = None
+    executor: ChunkExecutor | None = None
+    delay: int = 0
+    frame_every: int = 0
+    render_frame: Callable[[], Images] | None = None
+    before_step: Callable[[Any, np.ndarray], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `OptionError` for a delay without an executor."""
+        if self.delay and self.executor is None:
+            raise OptionError(
+                "an inference delay needs an executor, which decides what is executed meanwhile",
+                key="delay",
+                expected="0, or an executor",
+                found=self.delay,
+                remedy="pass executor=ChunkExecutor('open_loop', chunk_length, execute)",
+            )
+
+
+DEFAULTS = EpisodeSettings()
 
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """What happened, and all that is needed to make it happen again, bit for bit."""
+    """The outcome of an episode, and all that is needed to replay it bit for bit."""
 
     task: str
     seed: int
-    instruction: str  # what the policy was told
-    task_instruction: str  # what was asked, and what success is counted against
+    instruction: str  # given to the policy
+    task_instruction: str  # of the task that success is measured against
     success: bool
     steps: int
     events: Events
-    actions: np.ndarray  # (steps, A) float32, as carried out
-    looks: tuple[int, ...]  # control steps before which the policy was shown pictures
+    actions: np.ndarray  # (steps, A) float32, as executed
+    looks: tuple[int, ...]  # control steps at which the policy received images
     state_hash: str  # of positions and velocities after the last step
-    image_hash: str  # of every picture shown to the policy, and of one pair after the last step
+    image_hash: str  # of every image that the policy received, and of both cameras after the last step
     seconds: float
-    frames: list[dict[str, np.ndarray]] = field(default_factory=list)  # where filmed: camera -> (H, W, 3) uint8
+    frames: list[Images] = field(default_factory=list)  # the video, where one was asked for
 
 
-def run_episode(
-    env: Any,
-    policy: Policy,
-    seed: int,
-    instruction: str | Callable[[Any], str] | None = None,
-    film_every: int = 0,
-    film: Callable[[], dict[str, np.ndarray]] | None = None,
-    recorder: Callable[[Any, np.ndarray], None] | None = None,
-    executor: ChunkExecutor | None = None,
-    delay: int = 0,
-) -> EpisodeResult:
+def run_episode(env: Any, policy: Policy, seed: int, settings: EpisodeSettings = DEFAULTS) -> EpisodeResult:
     """Run one episode until success or the task's time limit.
 
-    Pictures are rendered only when the policy is about to look, so scripted policies cost physics alone.
+    Images are rendered only when the policy observes, so that scripted policies cost physics alone.
 
     Args:
         env: the Gymnasium environment (`sim.env.TabletopEnv`, or wrapped).
         policy: anything that offers ``reset`` and ``act``; see `sim.policies` for the optional hooks.
-        seed: decides the scene, the instruction and (where it takes a seed) the policy's randomness.
-        instruction: told to the policy in place of the task's own; or a function of the task instance that gives it.
-        film_every: keep pictures of every k-th control step and of the last; 0 keeps none.
-        film: how to take them, in place of the world's own cameras.
-        recorder: called as ``recorder(world, action)`` before every control step.
-        executor: turns chunks into actions; without one, ``policy.execute`` rows of a chunk are carried out, open loop.
-        delay: control steps that the simulation advances while the policy thinks; needs an executor.
+        seed: decides the scene, the instruction and (where ``policy.reset`` takes a seed) the policy's randomness.
+        settings: instruction, execution mode, latency, video.
 
     Raises:
         ContractError: the policy returned something that is not a chunk.
-        OptionError: a delay without an executor.
     """
-    if delay and executor is None:
-        raise OptionError(
-            "nothing says what to do while the policy thinks",
-            key="delay",
-            expected="0, or an executor",
-            found=delay,
-            remedy="pass executor=ChunkExecutor('open_loop', chunk_length, execute)",
-        )
     base = env.unwrapped
     began = time.perf_counter()
-    task = base.begin(seed)
+    task: TaskInstance = base.begin(seed)
     world = base.world
-    told = instruction(task) if callable(instruction) else instruction or task.instruction
-    if hasattr(policy, "bind"):
-        policy.bind(world, task)
-    options = {"seed": seed} if "seed" in inspect.signature(policy.reset).parameters else {}
-    policy.reset(told, **options)
-    shows = getattr(policy, "looks", True)
-    film = film or world.render
-    images = hashlib.sha256()
-    frames: list[dict[str, np.ndarray]] = []
+    instruction = _begin_policy(policy, world, task, seed, settings)
+    observer = _EpisodeObserver(world, getattr(policy, "looks", True))
+    action_source = _action_source(policy, observer, base.contract, settings)
+    render_frame = settings.render_frame or world.render
+    frames: list[Images] = []
     actions: list[np.ndarray] = []
-    looks: list[int] = []
-    watcher, success = Watcher(world, task), False
-
-    def look() -> dict[str, Any]:
-        observation: dict[str, Any] = {"state": world.state()}
-        if shows:
-            observation["images"] = world.render()
-            looks.append(len(actions))
-            _hash_images(images, observation["images"])
-        return observation
-
-    if executor is None:
-        source = open_loop(policy, look, base.contract)
-    else:
-        source = delayed(policy, look, world.state, base.contract, executor, delay)
+    tracker, success = EventTracker(world, task), False
     while not success and len(actions) < task.steps_limit:
-        action = next(source)
-        if film_every and len(actions) % film_every == 0:
-            frames.append(film())
-        if recorder:
-            recorder(world, action)
+        action = next(action_source)
+        if settings.frame_every and len(actions) % settings.frame_every == 0:
+            frames.append(render_frame())
+        if settings.before_step:
+            settings.before_step(world, action)
         world.step(action)
-        watcher.update()
+        tracker.update()
         actions.append(action)
+        observer.step = len(actions)
         success = bool(task.success(world))
-    _hash_images(images, world.render())
-    if film_every:
-        frames.append(film())
+    image_hash = observer.final_hash()
+    if settings.frame_every:
+        frames.append(render_frame())
     return EpisodeResult(
         task=task.family,
         seed=seed,
-        instruction=told,
+        instruction=instruction,
         task_instruction=task.instruction,
         success=success,
         steps=len(actions),
-        events=watcher.events(),
+        events=tracker.events(),
         actions=np.array(actions, np.float32),
-        looks=tuple(looks),
+        looks=tuple(observer.looks),
         state_hash=state_hash(world),
-        image_hash=images.hexdigest(),
+        image_hash=image_hash,
         seconds=time.perf_counter() - began,
         frames=frames,
     )
 
 
+def _begin_policy(policy: Policy, world: Any, task: TaskInstance, seed: int, settings: EpisodeSettings) -> str:
+    """Bind and reset the policy; returns the instruction that it was given."""
+    given = settings.instruction
+    instruction = given(task) if callable(given) else given or task.instruction
+    if hasattr(policy, "bind"):
+        policy.bind(world, task)
+    options = {"seed": seed} if "seed" in inspect.signature(policy.reset).parameters else {}
+    policy.reset(instruction, **options)
+    return instruction
+
+
+class _EpisodeObserver:
+    """Renders an observation when the policy asks for one; records when, and the hash of every image."""
+
+    def __init__(self, world: Any, with_images: bool) -> None:
+        self._world, self._with_images = world, with_images
+        self._digest = hashlib.sha256()
+        self.step = 0
+        self.looks: list[int] = []
+
+    def state(self) -> np.ndarray:
+        """(D,) the robot's present state."""
+        return self._world.state()
+
+    def observe(self) -> dict[str, Any]:
+        """``state`` (D,) and, where the policy uses them, ``images``: camera -> (H, W, 3)."""
+        observation: dict[str, Any] = {"state": self.state()}
+        if self._with_images:
+            observation["images"] = self._world.render()
+            self.looks.append(self.step)
+            self._add(observation["images"])
+        return observation
+
+    def _add(self, images: Images) -> None:
+        for name in sorted(images):
+            self._digest.update(np.ascontiguousarray(images[name]).data)
+
+    def final_hash(self) -> str:
+        """Add the images after the last step; SHA-256 of all of them."""
+        self._add(self._world.render())
+        return self._digest.hexdigest()
+
+
+def _action_source(
+    policy: Policy, observer: _EpisodeObserver, contract: Any, settings: EpisodeSettings
+) -> Iterator[np.ndarray]:
+    if settings.executor is None:
+        return open_loop(policy, observer, contract)
+    return delayed(policy, observer, contract, settings.executor, settings.delay)
+
+
 def state_hash(world: Any) -> str:
     """SHA-256 of all positions and velocities, as bits."""
     return hashlib.sha256(world.data.qpos.tobytes() + world.data.qvel.tobytes()).hexdigest()
-
-
-def _hash_images(digest: Any, images: dict[str, np.ndarray]) -> None:
-    for name in sorted(images):
-        digest.update(np.ascontiguousarray(images[name]).data)

@@ -41,7 +41,7 @@ class Events:
         return asdict(self)
 
 
-class Watcher:
+class EventTracker:
     """Follows one episode; call ``update`` after every control step."""
 
     def __init__(self, world: Any, task: Any) -> None:

@@ -15,12 +15,12 @@ import pytest
 
 from sim.env import TabletopEnv
 from sim.policies import ExpertPolicy, ReplayPolicy
-from sim.rollout import run_episode
-from sim.tasks.events import Events, ObjectEvents, Watcher
+from sim.rollout import EpisodeSettings, run_episode
+from sim.tasks.events import Events, EventTracker, ObjectEvents
 from sim.tasks.task import load_suite
 from vla_agent.cli import main
 from vla_agent.errors import ContractError, OptionError, ReportError
-from vla_agent.evaluation.evaluate import evaluate, make_plan
+from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate, make_plan
 from vla_agent.evaluation.failure_modes import FAILURES, classify
 from vla_agent.evaluation.play.player import other_instruction
 from vla_agent.evaluation.replay_episode import replay
@@ -72,7 +72,7 @@ def tasks(tmp_path_factory) -> list[str]:
 def run(tmp_path_factory, tasks) -> tuple[Path, dict[str, Any]]:
     """A small evaluation of a policy that looks, with all controls, in one process."""
     out = tmp_path_factory.mktemp("evaluation") / "one"
-    return out, evaluate("wanderer", tasks, episodes=2, seed=3, out=out, load=wanderer)
+    return out, evaluate(EvaluationSettings("wanderer", tasks, episodes=2, seed=3, out=out, load=wanderer))
 
 
 def test_report_has_the_promised_keys_and_every_episode(run):
@@ -100,7 +100,8 @@ def test_summary_counts_what_the_episodes_say(run):
 
 
 def test_same_seeds_give_the_same_table_with_two_workers(run, tasks):
-    assert evaluate("wanderer", tasks, episodes=2, seed=3, workers=2, load=wanderer)["episodes"] == run[1]["episodes"]
+    settings = EvaluationSettings("wanderer", tasks, episodes=2, seed=3, workers=2, load=wanderer)
+    assert evaluate(settings)["episodes"] == run[1]["episodes"]
 
 
 def test_resume_plays_only_what_is_missing_and_ends_with_the_same_table(run, tasks, tmp_path):
@@ -111,18 +112,17 @@ def test_resume_plays_only_what_is_missing_and_ends_with_the_same_table(run, tas
         if len(played) == 5:
             raise Stop
 
-    options = {"episodes": 2, "seed": 3, "out": tmp_path, "load": wanderer}
+    settings = EvaluationSettings("wanderer", tasks, episodes=2, seed=3, out=tmp_path, load=wanderer)
     with pytest.raises(Stop):
-        evaluate("wanderer", tasks, progress=stop_after_five, **options)
+        evaluate(settings, progress=stop_after_five)
     assert not (tmp_path / "report.json").exists()
     with (tmp_path / ".partial" / "episodes.jsonl").open("a") as stream:
         stream.write('{"key": "cut off in the mid')
     with pytest.raises(ReportError, match="an unfinished"):
-        evaluate("wanderer", tasks, **options)
+        evaluate(settings)
     again = []
-    report = evaluate(
-        "wanderer", tasks, resume=True, progress=lambda one, done, total: again.append(one.job.key), **options
-    )
+    resumed = replace(settings, resume=True)
+    report = evaluate(resumed, progress=lambda one, done, total: again.append(one.job.key))
     assert len(again) == 16 - 5 and not set(again) & set(played)
     assert report["episodes"] == run[1]["episodes"]
     assert len(np.load(tmp_path / "actions.npz").files) == 2 * 16
@@ -131,16 +131,10 @@ def test_resume_plays_only_what_is_missing_and_ends_with_the_same_table(run, tas
 def test_resume_of_a_finished_run_adds_episodes_and_keeps_the_old(run, tasks, tmp_path):
     shutil.copytree(run[0], tmp_path / "run")
     count = []
-    report = evaluate(
-        "wanderer",
-        tasks,
-        episodes=3,
-        seed=3,
-        out=tmp_path / "run",
-        resume=True,
-        load=wanderer,
-        progress=lambda *_: count.append(1),
+    settings = EvaluationSettings(
+        "wanderer", tasks, episodes=3, seed=3, out=tmp_path / "run", resume=True, load=wanderer
     )
+    report = evaluate(settings, progress=lambda *_: count.append(1))
     assert len(count) == 2 * len(CONTROLS)
     assert len(report["episodes"]) == 16 + 2 * len(CONTROLS)
 
@@ -150,7 +144,7 @@ def test_another_policy_does_not_overwrite_a_report(run, tasks, tmp_path):
     before = (tmp_path / "run" / "report.json").read_bytes()
     for resume in (False, True):
         with pytest.raises(ReportError, match="another evaluation") as error:
-            evaluate("random", tasks, episodes=1, out=tmp_path / "run", resume=resume)
+            evaluate(EvaluationSettings("random", tasks, episodes=1, out=tmp_path / "run", resume=resume))
         assert error.value.key == "policy"
     assert (tmp_path / "run" / "report.json").read_bytes() == before
 
@@ -158,7 +152,7 @@ def test_another_policy_does_not_overwrite_a_report(run, tasks, tmp_path):
 def test_report_of_other_tasks_is_not_thinned_out(run, tasks, tmp_path):
     shutil.copytree(run[0], tmp_path / "run")
     with pytest.raises(ReportError, match="another evaluation") as error:
-        evaluate("wanderer", tasks[:1], out=tmp_path / "run", resume=True, load=wanderer)
+        evaluate(EvaluationSettings("wanderer", tasks[:1], out=tmp_path / "run", resume=True, load=wanderer))
     assert error.value.key == "tasks.put_in_tray"
 
 
@@ -229,7 +223,7 @@ def test_policy_of_another_contract_is_refused():
         return policy
 
     with pytest.raises(ContractError, match="control_hz"):
-        evaluate("other", ["press_button"], episodes=1, controls="none", load=refused)
+        evaluate(EvaluationSettings("other", ["press_button"], episodes=1, controls="none", load=refused))
 
 
 def test_a_chunk_that_is_none_is_refused():
@@ -245,7 +239,7 @@ def test_a_chunk_that_is_none_is_refused():
 
 def test_instruction_override_reaches_the_policy_and_film_is_taken():
     env, policy = TabletopEnv("press_button"), Wanderer()
-    result = run_episode(env, policy, 1, instruction="do nothing", film_every=10)
+    result = run_episode(env, policy, 1, EpisodeSettings(instruction="do nothing", frame_every=10))
     assert policy.told == ["do nothing"] == [result.instruction] and result.task_instruction != "do nothing"
     assert len(result.frames) == -(-result.steps // 10) + 1
     again = run_episode(env, ReplayPolicy(result.actions, result.looks), 1)
@@ -331,7 +325,7 @@ def test_an_expert_cut_off_half_way_is_seen_by_its_events():
 def play(env, actions):
     """The events after these actions, whatever the time limit."""
     task = env.begin(0)
-    watcher = Watcher(env.world, task)
+    watcher = EventTracker(env.world, task)
     for action in actions:
         env.world.step(action)
         watcher.update()
@@ -390,16 +384,17 @@ def test_percent_shows_0_and_100_only_where_exact():
 
 
 def test_plan_leaves_out_controls_that_repeat_the_policy():
-    assert make_plan("expert").controls == ("random",)
-    assert make_plan("random").controls == ("expert",)
-    assert make_plan("some/folder").controls == ("shuffled", "random", "expert")
-    assert [j.seed for j in make_plan("expert", "stack", episodes=2, seed=7, controls="none").jobs()] == [7, 8]
+    assert make_plan(EvaluationSettings("expert")).controls == ("random",)
+    assert make_plan(EvaluationSettings("random")).controls == ("expert",)
+    assert make_plan(EvaluationSettings("some/folder")).controls == ("shuffled", "random", "expert")
+    alone = EvaluationSettings("expert", "stack", episodes=2, seed=7, controls="none")
+    assert [j.seed for j in make_plan(alone).jobs()] == [7, 8]
 
 
 @pytest.mark.parametrize("options", [{"episodes": 0}, {"seed": -1}, {"split": "sen"}, {"controls": "some"}])
 def test_senseless_options_are_typed_errors(options):
     with pytest.raises(OptionError):
-        make_plan("expert", **options)
+        make_plan(EvaluationSettings("expert", **options))
 
 
 def test_exit_codes(tmp_path, capsys):

@@ -7,10 +7,10 @@ import pytest
 
 from sim.env import TabletopEnv
 from sim.policies import ReplayPolicy
-from sim.rollout import run_episode
+from sim.rollout import EpisodeSettings, run_episode
 from vla_agent.cli import main
 from vla_agent.errors import OptionError, ReportError
-from vla_agent.evaluation.evaluate import evaluate
+from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 from vla_agent.evaluation.replay_episode import replay
 from vla_agent.policy.execution import MODES, ChunkExecutor
 from vla_agent.policy.execution_settings import Execution
@@ -52,13 +52,15 @@ def bits(result):
 
 def test_an_open_loop_executor_without_delay_is_the_default_path_bit_for_bit(env):
     default = run_episode(env, Drifter(), 3)
-    assert bits(run_episode(env, Drifter(), 3, executor=ChunkExecutor("open_loop", 16, 8))) == bits(default)
+    assert bits(run_episode(env, Drifter(), 3, EpisodeSettings(executor=ChunkExecutor("open_loop", 16, 8)))) == bits(
+        default
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_arm_holds_until_the_first_chunk_comes_and_any_delay_replays(env, mode):
     policy = Drifter()
-    result = run_episode(env, policy, 3, executor=ChunkExecutor(mode, 16, 8), delay=4)
+    result = run_episode(env, policy, 3, EpisodeSettings(executor=ChunkExecutor(mode, 16, 8), delay=4))
     assert not result.actions[:4, :6].any() and result.actions[4, :6].any()
     assert result.looks[:3] == ((0, 8, 16) if mode in ("open_loop", "realtime") else (0, 4, 8))
     guided = [c for c in policy.committed if c is not None]
@@ -71,35 +73,35 @@ def test_the_arm_holds_until_the_first_chunk_comes_and_any_delay_replays(env, mo
 
 
 def test_a_delay_longer_than_what_is_left_holds_in_between(env):
-    result = run_episode(env, Drifter(), 3, executor=ChunkExecutor("open_loop", 16, 12), delay=8)
+    result = run_episode(env, Drifter(), 3, EpisodeSettings(executor=ChunkExecutor("open_loop", 16, 12), delay=8))
     assert result.looks[:2] == (0, 12)
     assert not result.actions[16:20, :6].any() and (result.actions[16:20, 6] == 0.5).all()
 
 
 def test_a_delay_needs_an_executor(env):
     with pytest.raises(OptionError, match="delay"):
-        run_episode(env, Drifter(), 3, delay=2)
+        run_episode(env, Drifter(), 3, EpisodeSettings(delay=2))
 
 
 def test_settings_stand_in_the_report_and_decide_what_may_be_resumed(tmp_path):
     options = {"tasks": ["press_button"], "controls": "none", "out": tmp_path / "r", "load": drifter}
     delayed = Execution("realtime", 120.0)
-    report = evaluate("drifter", episodes=1, execution=delayed, **options)
+    report = evaluate(EvaluationSettings("drifter", episodes=1, execution=delayed, **options))
     assert report["summary"]["settings"] | {"execution": "realtime", "delay_ms": 120.0} == report["summary"]["settings"]
     assert "realtime, delay 120" in (tmp_path / "r" / "report.html").read_text()
-    for other in (None, Execution("realtime", 100.0), Execution("ensemble", 120.0)):
+    for other in (Execution(), Execution("realtime", 100.0), Execution("ensemble", 120.0)):
         with pytest.raises(ReportError, match="another evaluation"):
-            evaluate("drifter", episodes=2, resume=True, execution=other, **options)
-    more = evaluate("drifter", episodes=2, resume=True, execution=delayed, **options)
+            evaluate(EvaluationSettings("drifter", episodes=2, resume=True, execution=other, **options))
+    more = evaluate(EvaluationSettings("drifter", episodes=2, resume=True, execution=delayed, **options))
     assert more["episodes"][0] == report["episodes"][0] and len(more["episodes"]) == 2
     assert replay(tmp_path / "r" / "report.json", 1).exact
 
 
 def test_a_report_without_execution_settings_is_one_of_the_default(tmp_path):
     options = {"tasks": ["press_button"], "controls": "none", "out": tmp_path / "r", "load": drifter}
-    report = evaluate("drifter", episodes=1, **options)
+    report = evaluate(EvaluationSettings("drifter", episodes=1, **options))
     assert not {"execution", "delay_ms"} & set(json.loads((tmp_path / "r" / "report.json").read_text())["summary"])
-    again = evaluate("drifter", episodes=1, resume=True, execution=Execution(), **options)
+    again = evaluate(EvaluationSettings("drifter", episodes=1, resume=True, **options))
     assert again["episodes"] == report["episodes"]
 
 

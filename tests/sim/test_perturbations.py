@@ -14,7 +14,7 @@ from sim.perturbations.look import LOOKS, randomised
 from sim.perturbations.variation import Variation
 from sim.perturbations.varied_env import VariedEnv
 from sim.policies import ExpertPolicy
-from sim.rollout import run_episode, state_hash
+from sim.rollout import EpisodeSettings, run_episode, state_hash
 from sim.tasks.task import load_suite
 from sim.world.textures import PATTERNS, SIZE
 from vla_agent.errors import OptionError
@@ -160,7 +160,7 @@ def test_added_objects_keep_the_words_unambiguous():
 
 def test_the_expert_follows_a_swapped_instruction(env):
     varied = VariedEnv(env, Variation("swap"))
-    result = run_episode(varied, ExpertPolicy(), SEED, varied.instruction)
+    result = run_episode(varied, ExpertPolicy(), SEED, EpisodeSettings(instruction=varied.instruction))
     assert result.success and result.instruction == varied.effect.task.instruction
     assert not varied.original.success(env.world)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sim.env import TabletopEnv
 from sim.policies import ExpertPolicy, Policy, RandomPolicy, ReplayPolicy
-from sim.rollout import EpisodeResult, run_episode
+from sim.rollout import EpisodeResult, EpisodeSettings, run_episode
 from sim.tasks.task import TaskFamily, TaskInstance
 from sim.world.cameras import Cameras
 from vla_agent.contract import Contract
@@ -45,7 +45,7 @@ def load_learned(name: str) -> Policy:
 
 
 @dataclass(frozen=True)
-class Setting:
+class PlayerSettings:
     """What all episodes of a run have in common.  ``load`` makes the policy of a name; it travels to the workers."""
 
     policy: str
@@ -58,26 +58,26 @@ class Setting:
 class Player:
     """One world, one policy; plays episodes, and plays recorded ones again."""
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
+    def __init__(self, settings: PlayerSettings) -> None:
+        self.settings = settings
         self._env: TabletopEnv | None = None
         self._policies: dict[str, Policy] = {"expert": ExpertPolicy(), "random": RandomPolicy()}
         self._film: dict[tuple[int, tuple[str, ...]], Cameras] = {}
 
     def environment(self, task: str) -> TabletopEnv:
         """The environment, set to a task family; the world is built at the first call alone."""
-        family = self.setting.families[task]
+        family = self.settings.families[task]
         if self._env is None:
-            self._env = TabletopEnv(task=family, split=self.setting.split)
-        self._env.set_task(family, self.setting.split)
+            self._env = TabletopEnv(task=family, split=self.settings.split)
+        self._env.set_task(family, self.settings.split)
         return self._env
 
     def policy(self, name: str, env: TabletopEnv) -> Policy:
         """The policy of that name or folder, loaded once, its contract compared with the environment's."""
         if name not in self._policies:
-            policy = self.setting.execution.prepare(self.setting.load(name))
-            if self.setting.execution.renamed:
-                policy = RenamedCameras(policy, dict(self.setting.execution.renamed))
+            policy = self.settings.execution.prepare(self.settings.load(name))
+            if self.settings.execution.renamed:
+                policy = RenamedCameras(policy, dict(self.settings.execution.renamed))
             contract: Contract | None = getattr(policy, "contract", None)
             if contract is not None:
                 contract.require(env.contract, f"policy {name}", "the simulator", ignore=("chunk_length",))
@@ -86,15 +86,15 @@ class Player:
 
     def play(self, job: Job) -> EpisodeResult:
         env = self.environment(job.task)
-        name = job.control if job.control in SCRIPTED else self.setting.policy
+        name = job.control if job.control in SCRIPTED else self.settings.policy
         policy = self.policy(name, env)
         if "torch" in sys.modules:  # for policies that draw from torch's global generator
             sys.modules["torch"].manual_seed(job.seed)
         instruction = partial(other_instruction, seed=job.seed) if job.control == "shuffled" else None
-        if job.control in SCRIPTED or self.setting.execution.plain:
-            return run_episode(env, policy, job.seed, instruction)
-        executor, delay = self.setting.execution.executor(policy, env.contract)
-        return run_episode(env, policy, job.seed, instruction, executor=executor, delay=delay)
+        if job.control in SCRIPTED or self.settings.execution.plain:
+            return run_episode(env, policy, job.seed, EpisodeSettings(instruction))
+        executor, delay = self.settings.execution.executor(policy, env.contract)
+        return run_episode(env, policy, job.seed, EpisodeSettings(instruction, executor, delay))
 
     def replay(
         self,
@@ -111,7 +111,8 @@ class Player:
         """
         env = self.environment(row["task"])
         film = self.film(env, size, views)
-        return run_episode(env, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)
+        settings = EpisodeSettings(row["instruction"], frame_every=film_every, render_frame=film)
+        return run_episode(env, ReplayPolicy(actions, looks), row["seed"], settings)
 
     def film(
         self, env: TabletopEnv, size: int, views: tuple[str, ...] = CAMERAS

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sim.policies import ExpertPolicy
-from sim.rollout import run_episode
+from sim.rollout import EpisodeSettings, run_episode
 from vla_agent.evaluation.play.player import Player
 from vla_agent.gate.decision.plan import CONTROL
 from vla_agent.gate.evidence.gate_player import environment_of
@@ -39,7 +39,8 @@ def comparable(row: Mapping[str, Any]) -> bool:
 def demonstrate(player: Player, row: Mapping[str, Any]) -> np.ndarray:
     """(M, 3) m: the hand's way when the expert does the episode of a row."""
     env, path = environment_of(player, row), []
-    run_episode(env, ExpertPolicy(), row["seed"], recorder=lambda world, _: path.append(world.state()[:3].copy()))
+    settings = EpisodeSettings(before_step=lambda world, _: path.append(world.state()[:3].copy()))
+    run_episode(env, ExpertPolicy(), row["seed"], settings)
     return np.array(path)
 
 

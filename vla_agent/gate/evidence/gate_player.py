@@ -11,7 +11,7 @@ import numpy as np
 
 from sim.perturbations.varied_env import VariedEnv
 from sim.policies import ReplayPolicy
-from sim.rollout import EpisodeResult, run_episode
+from sim.rollout import EpisodeResult, EpisodeSettings, run_episode
 from sim.tasks.events import Events
 from vla_agent.evaluation.failure_modes import DRAWER, LIFT, PUSH
 from vla_agent.evaluation.play.player import SCRIPTED, Played, Player, record
@@ -26,7 +26,7 @@ NOT_DONE = ("blank", "blind", "frozen")
 def play(player: Player, job: GateJob) -> Played:
     """Play one episode, for `vla_agent.evaluation.play.workers.Workers.map`."""
     env = player.environment(job.task)
-    policy = player.policy(player.setting.policy, env)
+    policy = player.policy(player.settings.policy, env)
     if job.control == ORACLE:
         policy = Told(policy)
     if "torch" in sys.modules:  # for policies that draw from torch's global generator
@@ -34,14 +34,14 @@ def play(player: Player, job: GateJob) -> Played:
     variation = variation_of(job.control)
     varied = None if variation is None else VariedEnv(env, variation)
     told = None if varied is None else varied.instruction
-    execution, other = player.setting.execution, delay_of(job.control)
+    execution, other = player.settings.execution, delay_of(job.control)
     if other is not None:
         execution = replace(execution, delay_ms=other)
-    if player.setting.policy in SCRIPTED or execution.plain:
-        result = run_episode(varied or env, policy, job.seed, told)
+    if player.settings.policy in SCRIPTED or execution.plain:
+        result = run_episode(varied or env, policy, job.seed, EpisodeSettings(told))
     else:
         executor, delay = execution.executor(policy, env.contract)
-        result = run_episode(varied or env, policy, job.seed, told, executor=executor, delay=delay)
+        result = run_episode(varied or env, policy, job.seed, EpisodeSettings(told, executor, delay))
     row = record(job, result, False) | {"index": job.index, "outcome": result.success}
     if varied is not None and variation is not None:
         assert varied.effect is not None and varied.original is not None
@@ -86,7 +86,8 @@ def play_again(
 ) -> EpisodeResult:
     """The episode of a row once more, from its actions (N, A); compare ``state_hash`` and ``image_hash``.
 
-    ``film_every``, ``film``: as in `sim.rollout.run_episode`.
+    ``film_every``, ``film``: as ``frame_every`` and ``render_frame`` of `sim.rollout.EpisodeSettings`.
     """
     env = environment_of(player, row)
-    return run_episode(env, ReplayPolicy(actions, looks), row["seed"], row["instruction"], film_every, film)
+    settings = EpisodeSettings(row["instruction"], frame_every=film_every, render_frame=film)
+    return run_episode(env, ReplayPolicy(actions, looks), row["seed"], settings)
