@@ -180,6 +180,8 @@ def check_disk() -> Check:
 
 
 def check_policy() -> Check:
+    from vla_agent.files.shipped import find_shipped
+
     folder = find_shipped(SHIPPED_POLICY)
     if not folder.is_dir():
         return Check("policy", "warn", f"{SHIPPED_POLICY} is not installed", "install the package again")
@@ -188,12 +190,11 @@ def check_policy() -> Check:
     except ImportError as error:
         return Check("policy", "fail", str(error), "make install")
     from vla_agent.errors import VlaAgentError
-from vla_agent.files.shipped import find_shipped
 
     try:
         policy = load_policy(SHIPPED_POLICY)
     except VlaAgentError as error:
-        return Check("policy", "fail", error.what, error.remedy or "get the folder again: git checkout policies, or install the package again")
+        return Check("policy", "fail", error.what, error.remedy or "install the package again")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     contract = policy.contract
     return Check(
