@@ -10,7 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
-from sim.perturbations import body, counterfactuals, look, scene_changes
+from sim.perturbations import appearance, counterfactuals, dynamics, scene_changes
 from sim.perturbations.variation import Effect, Variation
 from sim.tasks.task import TaskInstance
 from vla_agent.errors import OptionError
@@ -18,11 +18,11 @@ from vla_agent.errors import OptionError
 # A function gives None where the episode does not admit the variation.
 Function = Callable[[TaskInstance, int, np.random.Generator], Effect | None]
 _AXES: dict[str, Function] = {
-    "lighting": look.lighting,
-    "camera": look.camera,
-    "background": look.background,
-    "object_look": look.object_look,
-    "sensor": look.sensor,
+    "lighting": appearance.lighting,
+    "camera": appearance.camera,
+    "background": appearance.background,
+    "object_look": appearance.object_look,
+    "sensor": appearance.sensor,
     "distractors": scene_changes.distractors,
     "object_pose": scene_changes.object_pose,
     "layout": scene_changes.layout,
@@ -30,8 +30,8 @@ _AXES: dict[str, Function] = {
     "paraphrase": scene_changes.paraphrase,
     "typo": scene_changes.typo,
     "language": scene_changes.language,
-    "physics": body.physics,
-    "actuation": body.actuation,
+    "physics": dynamics.physics,
+    "actuation": dynamics.actuation,
 }
 _PROBES: dict[str, Function] = {
     "swap": counterfactuals.swap,

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from sim.experts.expert import Expert
-from sim.perturbations.look import LOOKS, randomised, require_looks
+from sim.perturbations.appearance import APPEARANCE_AXES, domain_randomisation, check_appearance_axes
 from sim.questions.question_items import QUESTIONS, Item, View, asked_by, goal_words
 from sim.tasks.task import TaskInstance, load_suite
 from sim.world.objects import half_extents, stackable_top
@@ -64,14 +64,14 @@ class Picture:
 def sample_pictures(world: World, rng: np.random.Generator, looks: Sequence[str] = ()) -> Picture:
     """A scene of any family (training wordings and pairs), the arm somewhere, and about six items.
 
-    ``looks`` are varied as `sim.perturbations.look.randomised` says.
+    ``looks`` are varied as `sim.perturbations.appearance.domain_randomisation` says.
     """
     families = list(load_suite("tabletop").values())
     family = families[rng.integers(len(families))]
     task = family.sample(rng, "seen")
     scene = _rearranged(task.scene, rng)
     start, lifted = _pose(scene, rng)
-    world.reset(replace(scene, start=start), randomised(task, looks, rng) if looks else None)
+    world.reset(replace(scene, start=start), domain_randomisation(task, looks, rng) if looks else None)
     held = lifted if lifted and _hold(world, lifted, rng) else None
     view = View(world, held)
     items = [_instruction(world, t, held) for t in _instances(scene, task, rng)]
@@ -280,7 +280,7 @@ def write(
             raise OptionError(
                 "a number is too small", key=f"--{name}", expected=f"at least {least}", found=value, remedy="raise it"
             )
-    require_looks(looks)
+    check_appearance_axes(looks)
     folder.mkdir(parents=True, exist_ok=True)
     meta: dict[str, Any] = {
         "version": VERSION,
@@ -334,7 +334,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes, default %(default)s")
     parser.add_argument("--size", type=int, default=96, help="height and width in pixels, default %(default)s")
     parser.add_argument(
-        "--vary", default="", metavar="A,B", help=f"vary the look of each picture: some of {', '.join(LOOKS)}"
+        "--vary", default="", metavar="A,B", help=f"vary the look of each picture: some of {', '.join(APPEARANCE_AXES)}"
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args(argv)

@@ -34,7 +34,7 @@ class Events:
     done: tuple[str, ...]  # those of them whose part of the goal holds at the end
     objects: dict[str, ObjectEvents]
     buttons: tuple[str, ...]  # colours of the buttons that were pressed
-    asked: tuple[str, ...]  # colours of the buttons or zones that the goal names
+    goal_colours: tuple[str, ...]  # colours of the buttons or zones that the goal names
     drawer: tuple[float, float]  # opening (0 to 1) at the start and the change that was farthest from it
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +94,6 @@ class EventTracker:
             done=tuple(dict.fromkeys(p.args[0] for p in movers if holds(p, world))),
             objects=objects,
             buttons=tuple(b.colour for b in task.scene.buttons if world.button_pressed(b.colour)),
-            asked=tuple(a for p in goal if p.name in ("pressed", "at") for a in p.args[-1:]),
+            goal_colours=tuple(a for p in goal if p.name in ("pressed", "at") for a in p.args[-1:]),
             drawer=(round(self._drawer, 4), round(self._drawer_change, 4)),
         )

@@ -251,7 +251,7 @@ STILL = ObjectEvents(moved=0.0, lifted=0.0, held_at_end=False, fell=0.0, touched
 
 
 def events(kind: str, target: ObjectEvents = STILL, other: ObjectEvents = STILL, **more: Any) -> Events:
-    values = {"buttons": (), "asked": (), "drawer": (0.0, 0.0), "done": ()} | more
+    values = {"buttons": (), "goal_colours": (), "drawer": (0.0, 0.0), "done": ()} | more
     targets = ("target",) if kind in ("carry", "push") else ()
     return Events(kind=kind, targets=targets, objects={"target": target, "distractor1": other}, **values)
 
@@ -269,11 +269,11 @@ LIFTED = replace(STILL, lifted=0.08, moved=0.1)
         ("timeout", events("carry", replace(LIFTED, held_at_end=True))),
         ("never_grasped", events("push", other=replace(STILL, moved=0.01))),
         ("wrong_object", events("push", other=replace(STILL, moved=0.05))),
-        ("wrong_object", events("push", replace(STILL, moved=0.1, in_zone="blue"), asked=("red",))),
-        ("wrong_place", events("push", replace(STILL, moved=0.1), asked=("red",))),
-        ("timeout", events("push", replace(STILL, moved=0.1, touched_at_end=True), asked=("red",))),
-        ("wrong_object", events("button", buttons=("blue",), asked=("red",))),
-        ("never_grasped", events("button", asked=("red",))),
+        ("wrong_object", events("push", replace(STILL, moved=0.1, in_zone="blue"), goal_colours=("red",))),
+        ("wrong_place", events("push", replace(STILL, moved=0.1), goal_colours=("red",))),
+        ("timeout", events("push", replace(STILL, moved=0.1, touched_at_end=True), goal_colours=("red",))),
+        ("wrong_object", events("button", buttons=("blue",), goal_colours=("red",))),
+        ("never_grasped", events("button", goal_colours=("red",))),
         ("never_grasped", events("drawer")),
         ("wrong_object", events("drawer", LIFTED)),
         ("wrong_place", events("drawer", drawer=(0.0, 0.4))),

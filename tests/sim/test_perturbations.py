@@ -10,7 +10,7 @@ import pytest
 from sim.env import TabletopEnv
 from sim.perturbations.catalogue import AXES, PROBES, find_effect
 from sim.perturbations.languages import languages, translations
-from sim.perturbations.look import LOOKS, randomised
+from sim.perturbations.appearance import APPEARANCE_AXES, domain_randomisation
 from sim.perturbations.variation import Variation
 from sim.perturbations.varied_env import VariedEnv
 from sim.policies import ExpertPolicy
@@ -102,16 +102,16 @@ def test_every_pattern_repeats_without_a_seam():
 def test_looks_of_a_training_change_the_pictures_alone(env):
     def begun_with(*looks, stream=0):
         task = env.family.episode(SEED)
-        env.begin(SEED, randomised(task, looks, np.random.default_rng(stream)))
+        env.begin(SEED, domain_randomisation(task, looks, np.random.default_rng(stream)))
         return state_hash(env.world), env.world.render()["front"].tobytes()
 
     plain = begun_with()
-    drawn = {begun_with(*LOOKS, stream=k) for k in range(4)}
+    drawn = {begun_with(*APPEARANCE_AXES, stream=k) for k in range(4)}
     assert {state for state, _ in drawn} == {plain[0]}
     assert len({picture for _, picture in drawn}) == 4
-    assert begun_with(*LOOKS, stream=1) == begun_with(*LOOKS, stream=1)
+    assert begun_with(*APPEARANCE_AXES, stream=1) == begun_with(*APPEARANCE_AXES, stream=1)
     with pytest.raises(OptionError, match="lighting"):
-        randomised(env.family.episode(SEED), ["unseen_objects"], np.random.default_rng(0))
+        domain_randomisation(env.family.episode(SEED), ["unseen_objects"], np.random.default_rng(0))
 
 
 def test_words_change_without_the_scene():

@@ -35,7 +35,7 @@ def classify(success: bool, events: Events) -> str | None:
     others = [o for name, o in events.objects.items() if name not in events.targets]
     other_lifted = any(o.lifted >= LIFT for o in others)
     if events.kind == "button":
-        wrong = set(events.buttons) - set(events.asked)
+        wrong = set(events.buttons) - set(events.goal_colours)
         return "wrong_object" if wrong or other_lifted else "never_grasped"
     if events.kind == "drawer":
         if abs(events.drawer[1]) >= DRAWER:
@@ -45,7 +45,7 @@ def classify(success: bool, events: Events) -> str | None:
         return "wrong_object"
     if events.kind == "push":
         moved = any(t.moved >= PUSH for t in targets)
-        elsewhere = any(t.in_zone and t.in_zone not in events.asked for t in targets)
+        elsewhere = any(t.in_zone and t.in_zone not in events.goal_colours for t in targets)
         if elsewhere or (not moved and any(o.moved >= PUSH for o in others)):
             return "wrong_object"
         if moved and any(t.touched_at_end for t in targets):

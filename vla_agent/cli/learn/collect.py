@@ -200,9 +200,9 @@ def _check(args: argparse.Namespace) -> None:
         )
     for mode, delay in product(_words(args.takeover_execution) or ("",), _delays(args.takeover_delays_ms) or (-1.0,)):
         Execution(mode, delay)  # refuses what makes no sense
-    from sim.perturbations.look import require_looks
+    from sim.perturbations.appearance import check_appearance_axes
 
-    require_looks(_words(args.vary))
+    check_appearance_axes(_words(args.vary))
 
 
 def _already(out: Path, recipe, episodes: int) -> int:  # noqa: ANN001

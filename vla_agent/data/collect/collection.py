@@ -45,7 +45,7 @@ class Recipe:
     takeover: str | None = None  # a policy's folder
     takeover_execution: tuple[str, ...] = ("open_loop",)  # an episode draws one of these,
     takeover_delays_ms: tuple[float, ...] = (0.0,)  # and one of these
-    vary: tuple[str, ...] = ()  # looks, as in `sim.perturbations.look.LOOKS`
+    vary: tuple[str, ...] = ()  # looks, as in `sim.perturbations.appearance.APPEARANCE_AXES`
     split: str = "seen"  # of `sim.tasks.task.SPLITS`: which wordings and which pairs of colour and shape
 
 

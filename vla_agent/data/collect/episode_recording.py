@@ -13,7 +13,7 @@ import numpy as np
 from sim.chunk_execution import delayed, open_loop
 from sim.env import TabletopEnv
 from sim.experts.expert import Expert
-from sim.perturbations.look import randomised
+from sim.perturbations.appearance import domain_randomisation
 from sim.tasks.task import TaskFamily, TaskInstance
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
@@ -59,7 +59,7 @@ def record(
         noise: 0 for none, 1 for the usual disturbances.
         policy: offers ``execute``, ``reset(instruction)`` and ``act(observation) -> (T, A)``.
         executions: how its chunks are executed and how long it thinks; each episode draws one.
-        looks: what is varied of the pictures (`sim.perturbations.look.randomised`).
+        looks: what is varied of the pictures (`sim.perturbations.appearance.domain_randomisation`).
         split: wordings and objects, of `sim.tasks.task.SPLITS`.
 
     Raises:
@@ -104,7 +104,7 @@ def _begin(env: TabletopEnv, seed: int, looks: Sequence[str]) -> TaskInstance:
     if not looks:
         return env.begin(seed)
     task = env.family.episode(seed, env.split)
-    return env.begin(seed, randomised(task, looks, np.random.default_rng([seed, _LOOKS])))
+    return env.begin(seed, domain_randomisation(task, looks, np.random.default_rng([seed, _LOOKS])))
 
 
 def _drive(env: TabletopEnv, seed: int, policy: Any, executions: Sequence[Execution], looks: Sequence[str]) -> bool:

@@ -161,24 +161,24 @@ def sensor(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effec
 
 
 # What changes how a scene looks and nothing else in it: with these a training's pictures can be varied.
-LOOKS = {
+APPEARANCE_AXES = {
     "lighting": lighting,
     "camera": camera,
     "background": background,
     "object_look": object_look,
     "sensor": sensor,
 }
-LOOK_SHARE = 0.5  # probability of each named look, in an episode or picture of a training
+APPEARANCE_PROBABILITY = 0.5  # probability of each named look, in an episode or picture of a training
 
 
-def randomised(task: TaskInstance, looks: Sequence[str], rng: np.random.Generator) -> Callable[[World], None]:
+def domain_randomisation(task: TaskInstance, looks: Sequence[str], rng: np.random.Generator) -> Callable[[World], None]:
     """Domain randomisation (Tobin et al. 2017): each of these looks or not, at a severity of 1 to 3; for `World.reset`.
 
     Raises:
         OptionError: there is no such look.
     """
-    require_looks(looks)
-    drawn = [(LOOKS[name], int(rng.integers(1, 4))) for name in looks if rng.random() < LOOK_SHARE]
+    check_appearance_axes(looks)
+    drawn = [(APPEARANCE_AXES[name], int(rng.integers(1, 4))) for name in looks if rng.random() < APPEARANCE_PROBABILITY]
     effects = [look(task, severity, rng) for look, severity in drawn]
 
     def vary(world: World) -> None:
@@ -189,18 +189,18 @@ def randomised(task: TaskInstance, looks: Sequence[str], rng: np.random.Generato
     return vary
 
 
-def require_looks(looks: Sequence[str]) -> None:
+def check_appearance_axes(looks: Sequence[str]) -> None:
     """Check names given by a user.
 
     Raises:
         OptionError: there is no such look.
     """
-    unknown = [name for name in looks if name not in LOOKS]
+    unknown = [name for name in looks if name not in APPEARANCE_AXES]
     if unknown:
         raise OptionError(
             "pictures cannot be varied so",
             key="--vary",
-            expected=", ".join(LOOKS),
+            expected=", ".join(APPEARANCE_AXES),
             found=unknown[0],
             remedy="name some of these, with commas between them",
         )
