@@ -23,16 +23,17 @@ def run() -> dict[str, Any]:
 
     from benchmarks.gate.ray_nodes import Killer, two_nodes
     from benchmarks.shared.evaluations import POLICY
-    from vla_agent.evaluation.evaluate import evaluate
+    from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 
     options: dict[str, Any] = {"episodes": EPISODES, "seed": SEED, "controls": "none"}
     policy = os.path.relpath(POLICY)
     with tempfile.TemporaryDirectory() as folder:
         alone, many = Path(folder) / "alone", Path(folder) / "many"
-        first = evaluate(policy, workers=1, out=alone, **options)
+        first = evaluate(EvaluationSettings(policy, workers=1, out=alone, **options))
         with two_nodes() as cluster:
             killer = Killer(cluster, AFTER)
-            second = evaluate(policy, workers=None, ray=cluster.address, out=many, progress=killer, **options)
+            cluster_settings = EvaluationSettings(policy, workers=None, ray=cluster.address, out=many, **options)
+            second = evaluate(cluster_settings, progress=killer)
         different = _episodes(first, alone) ^ _episodes(second, many)
     return {
         "value": float(len({key for key, _ in different})),

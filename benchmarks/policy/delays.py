@@ -38,11 +38,11 @@ def folder(mode: str, delay_ms: int) -> Path:
 
 def report(mode: str, delay_ms: int) -> dict[str, Any]:
     """The report of one cell; episodes that were played before are not played again."""
-    from vla_agent.evaluation.evaluate import evaluate
+    from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
     from vla_agent.policy.execution_settings import Execution
 
     out = folder(mode, delay_ms)
-    done = evaluate(
+    settings = EvaluationSettings(
         os.path.relpath(POLICY),
         episodes=episodes(mode, delay_ms),
         seed=SEED,
@@ -52,6 +52,7 @@ def report(mode: str, delay_ms: int) -> dict[str, Any]:
         resume=out.exists(),
         execution=Execution(mode, float(delay_ms)),
     )
+    done = evaluate(settings)
     counts = done["summary"]["controls"]["policy"]
     print(f"{mode}, {delay_ms} ms: {counts['k']} of {counts['n']}", flush=True)
     return done

@@ -119,14 +119,14 @@ def _before_simulator(altered: Any, contract: Any, keys: set[str]) -> list[str]:
     from types import SimpleNamespace
 
     from vla_agent.errors import ContractError
-    from vla_agent.evaluation.play.player import Player, Setting
+    from vla_agent.evaluation.play.player import Player, PlayerSettings
 
     if not keys:
         return []
     policy: Any = SimpleNamespace(contract=altered, act=lambda observation: None)
     env: Any = SimpleNamespace(contract=contract)
     try:
-        Player(Setting("altered", {}, load=lambda _: policy)).policy("altered", env)
+        Player(PlayerSettings("altered", {}, load=lambda _: policy)).policy("altered", env)
     except ContractError as error:
         listed = set((error.key or "").split("; "))
         wrong = [f"listed {sorted(listed)}"] if listed != keys else []

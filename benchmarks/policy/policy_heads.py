@@ -53,7 +53,7 @@ def compare(
     folder: Path, backbone_of: str, demonstrations: list[str], samples: int, episodes: int, tasks: str | None = None
 ) -> dict[str, Any]:
     """Train each head on the backbone of a policy, evaluate each way of serving; what is done is not done again."""
-    from vla_agent.evaluation.evaluate import evaluate
+    from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
     from vla_agent.evaluation.success_statistics import paired_difference
 
     for name in TRAINED:
@@ -63,7 +63,7 @@ def compare(
         slug = title.replace(", ", "-").replace(" ", "-").replace("+", "p")
         policy = _serving(folder / name / "policy", folder / "serving" / slug, changes)
         out = folder / "eval" / slug
-        report = evaluate(
+        settings = EvaluationSettings(
             os.path.relpath(policy),
             tasks=tasks,
             episodes=episodes,
@@ -73,6 +73,7 @@ def compare(
             out=out,
             resume=out.exists(),
         )
+        report = evaluate(settings)
         outcomes[title] = {(e["task"], e["seed"]): e["success"] for e in report["episodes"]}
         counts = report["summary"]["controls"]["policy"]
         rows.append(

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from vla_agent.evaluation.evaluate import evaluate
+from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 from vla_agent.evaluation.success_statistics import wilson
 from vla_agent.files.hashing import hash_file
 from vla_agent.policy.execution_settings import Execution
@@ -35,7 +35,7 @@ def report(
         if done % 50 == 0 or done == total:
             console.print(f"{split}: {done}/{total} episodes")
 
-    return evaluate(
+    settings = EvaluationSettings(
         os.path.relpath(POLICY),
         episodes=episodes,
         seed=SEED,
@@ -44,9 +44,9 @@ def report(
         controls=controls,
         out=out,
         resume=out.exists(),
-        progress=show,
-        execution=execution,
+        execution=execution or Execution(),
     )
+    return evaluate(settings, progress=show)
 
 
 def seeds(episodes: int = EPISODES) -> str:

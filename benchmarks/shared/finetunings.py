@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import VlaAgentError
-from vla_agent.evaluation.evaluate import evaluate
+from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "runs" / "bench" / "finetuning"
@@ -113,7 +113,7 @@ def outcomes(
     """Success by task and seed; finished episodes are kept beside the policy's folder."""
     name = f"{Path(policy).resolve().parent.name}-{Path(policy).name}-{episodes}-{split}-{'-'.join(tasks)}"
     out = FOLDER / "eval" / name
-    report: dict[str, Any] = evaluate(
+    settings = EvaluationSettings(
         str(policy),
         tasks=list(tasks),
         split=split,
@@ -124,4 +124,5 @@ def outcomes(
         out=out,
         resume=out.exists(),
     )
+    report: dict[str, Any] = evaluate(settings)
     return {(e["task"], e["seed"]): bool(e["success"]) for e in report["episodes"]}

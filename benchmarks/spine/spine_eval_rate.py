@@ -65,11 +65,11 @@ def run() -> dict[str, Any]:
 def _round(seed: int) -> dict[str, Any]:
     import numpy as np
 
-    from vla_agent.evaluation.evaluate import evaluate
+    from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        report = evaluate(
+        settings = EvaluationSettings(
             "chunks",
             episodes=EPISODES,
             seed=seed,
@@ -78,6 +78,7 @@ def _round(seed: int) -> dict[str, Any]:
             out=Path(folder) / "run",
             load=load,
         )
+        report = evaluate(settings)
         seconds = time.perf_counter() - began
         with np.load(Path(folder) / "run" / "actions.npz") as stored:
             rows = [r for r in report["episodes"] if r["seed"] < seed + CEILING]

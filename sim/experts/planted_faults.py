@@ -93,5 +93,5 @@ def _home() -> np.ndarray:
 
 
 def load_planted(name: str) -> PlantedPolicy:
-    """``planted.FAULT``, for `vla_agent.evaluation.play.player.Setting.load`."""
+    """``planted.FAULT``, for `vla_agent.evaluation.play.player.PlayerSettings.load`."""
     return PlantedPolicy(name.removeprefix("planted."))

@@ -12,7 +12,7 @@ from vla_agent.contract import Camera, Contract, Field
 from vla_agent.contract.rename_cameras import RenamedCameras
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import ContractError, ObservationError, OptionError
-from vla_agent.evaluation.play.player import Player, Setting
+from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.policy.execution_settings import Execution
 
 CONTRACT = tabletop_contract()
@@ -186,10 +186,10 @@ def test_the_simulator_refuses_a_policy_with_every_difference_and_takes_a_rename
 
     policy = Dummy(changed("cameras", "front", name="top"))
     renamed = Execution(renamed=(("top", "front"),))
-    assert Player(Setting("p", {}, load=lambda _: policy, execution=renamed)).policy("p", Env)
+    assert Player(PlayerSettings("p", {}, load=lambda _: policy, execution=renamed)).policy("p", Env)
     broken = Dummy(replace(policy.contract, control_hz=5.0))
     with pytest.raises(ContractError, match="cameras.top.*control_hz"):
-        Player(Setting("p", {}, load=lambda _: broken)).policy("p", Env)
+        Player(PlayerSettings("p", {}, load=lambda _: broken)).policy("p", Env)
 
 
 def test_a_policy_that_takes_no_guidance_is_not_executed_in_real_time():
@@ -201,7 +201,7 @@ def test_a_policy_that_takes_no_guidance_is_not_executed_in_real_time():
         contract = CONTRACT
 
     with pytest.raises(OptionError, match="committed"):
-        Player(Setting("p", {}, load=lambda _: Plain(CONTRACT), execution=Execution("realtime"))).policy("p", Env)
+        Player(PlayerSettings("p", {}, load=lambda _: Plain(CONTRACT), execution=Execution("realtime"))).policy("p", Env)
 
 
 def test_inspect_prints_and_compares(tmp_path, capsys):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 
 import pytest
 
 from sim.experts.planted_faults import load_planted
 from vla_agent.cli.judge.workers import cores, workers_of
 from vla_agent.errors import OptionError, SimulatorError
-from vla_agent.evaluation.evaluate import evaluate
+from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 from vla_agent.evaluation.play.ray_workers import _require_same
 
 
@@ -38,7 +39,9 @@ def test_without_ray_or_without_a_cluster_the_remedy_is_named(monkeypatch):
         remedy = "ray start"
         monkeypatch.setattr(ray, "init", _no_cluster)
     with pytest.raises(OptionError, match=remedy):
-        evaluate("expert", tasks="press_button", episodes=1, controls="none", workers=None, ray="127.0.0.1:1")
+        evaluate(
+            EvaluationSettings("expert", "press_button", episodes=1, controls="none", workers=None, ray="127.0.0.1:1")
+        )
 
 
 def _no_cluster(**options):
@@ -49,11 +52,13 @@ def test_two_nodes_give_the_table_of_one_worker_though_a_worker_is_killed(tmp_pa
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'vla_agent[ray]'")
     from benchmarks.gate.ray_nodes import Killer, two_nodes
 
-    options = {"tasks": "press_button,put_in_tray", "episodes": 3, "controls": "none", "load": load_planted}
-    alone = evaluate("planted.none", **options)
+    settings = EvaluationSettings(
+        "planted.none", "press_button,put_in_tray", episodes=3, controls="none", load=load_planted
+    )
+    alone = evaluate(settings)
     with two_nodes() as cluster:
         killer = Killer(cluster, after=2)
-        report = evaluate("planted.none", workers=None, ray=cluster.address, progress=killer, **options)
+        report = evaluate(replace(settings, workers=None, ray=cluster.address), progress=killer)
     assert killer.killed is not None
     assert report["episodes"] == alone["episodes"] and len(alone["episodes"]) == 6
     assert report["summary"]["seconds"]["workers"] == 2

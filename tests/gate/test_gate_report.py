@@ -10,7 +10,7 @@ import pytest
 from sim.experts.planted_faults import PlantedPolicy
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import ReportError
-from vla_agent.evaluation.evaluate import evaluate
+from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.verify import verify
 from vla_agent.gate.evidence import ledger
@@ -122,7 +122,7 @@ def test_the_base_stands_beside_the_tuned_policy(root):
 
 
 def test_a_base_of_other_scenes_is_refused_before_the_attempt_is_counted(root):
-    evaluate("expert", tasks="press_button", episodes=1, seed=3, controls="none", out=root / "other")
+    evaluate(EvaluationSettings("expert", "press_button", episodes=1, seed=3, controls="none", out=root / "other"))
     before = ledger.read_ledger(root / "ledger.jsonl")
     with pytest.raises(ReportError, match="press_button, seed 530000"):
         gate(root, "planted.none", "refused", base=root / "other")

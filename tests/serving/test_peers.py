@@ -111,7 +111,7 @@ def demonstrations(tmp_path_factory):
 @pytest.mark.parametrize("kind", TINY)
 def test_lerobot_policy_is_driven_as_a_peer(kind, demonstrations, tmp_path):
     """Trained by lerobot-train for two steps, served from its environment, evaluated in our simulator."""
-    from vla_agent.evaluation.evaluate import evaluate
+    from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 
     env = {k: v for k, v in os.environ.items() if not k.startswith(("_ROS", "LD_LIBRARY", "VLA_AGENT_TOKEN"))}
     env |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
@@ -132,7 +132,7 @@ def test_lerobot_policy_is_driven_as_a_peer(kind, demonstrations, tmp_path):
         line = next(text for text in process.stdout if text.startswith("serving"))
         url = line.split(" at ")[1].split(",")[0]
         for out in ("first", "again"):
-            evaluate(url, tasks=[str(task)], episodes=1, controls="none", out=tmp_path / out)
+            evaluate(EvaluationSettings(url, tasks=[str(task)], episodes=1, controls="none", out=tmp_path / out))
     finally:
         process.terminate()
     assert process.wait(60) == 0

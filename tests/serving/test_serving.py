@@ -30,7 +30,7 @@ from sim.env import tabletop_contract  # noqa: E402
 from sim.tasks.task import load_suite  # noqa: E402
 from vla_agent.cli import main  # noqa: E402
 from vla_agent.errors import ContractError, ObservationError, OptionError, ServingError  # noqa: E402
-from vla_agent.evaluation.evaluate import evaluate  # noqa: E402
+from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate  # noqa: E402
 from vla_agent.policy.execution.realtime import Committed  # noqa: E402
 from vla_agent.policy.loading import load_policy  # noqa: E402
 from vla_agent.serving.client import RemotePolicy  # noqa: E402
@@ -372,7 +372,7 @@ def test_a_served_contract_is_checked_before_anything_moves():
     policy.contract = replace(CONTRACT, control_hz=10.0)
     with serving(policy) as server:
         with pytest.raises(ContractError, match="control_hz"):
-            evaluate(server.url, ["press_button"], episodes=1, controls="none")
+            evaluate(EvaluationSettings(server.url, ["press_button"], episodes=1, controls="none"))
         assert main(["inspect", server.url]) == 0
         assert main(["inspect", server.url, "--against", "sim"]) == 2
 
@@ -431,8 +431,8 @@ def test_an_evaluation_through_the_server_has_the_same_bits(server, tmp_path):
     file = tmp_path / "press_button.yaml"  # whose episodes end soon
     file.write_text(re.sub(r"time_limit: \d+", "time_limit: 16", load_suite()["press_button"].file.read_text()))
     options: dict[str, Any] = {"tasks": [str(file)], "episodes": 1, "controls": "none"}
-    here = evaluate("wanderer", load=lambda _: Wanderer(), **options)
-    there = evaluate(server.url, out=tmp_path / "out", **options)
+    here = evaluate(EvaluationSettings("wanderer", load=lambda _: Wanderer(), **options))
+    there = evaluate(EvaluationSettings(server.url, out=tmp_path / "out", **options))
     assert hashes(here) == hashes(there)
     assert json.loads((tmp_path / "out" / "report.json").read_text())["policy"] == server.url
 

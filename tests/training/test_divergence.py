@@ -6,7 +6,7 @@ import pytest
 from sim.policies import ExpertPolicy
 from sim.rollout import run_episode
 from sim.tasks.task import load_suite
-from vla_agent.evaluation.play.player import Player, Setting
+from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.gate.evidence.divergence import first_divergence
 from vla_agent.gate.report.failure_clips import film_one
 
@@ -24,7 +24,7 @@ def test_the_first_point_that_is_far_from_every_point_of_the_demonstration():
 
 @pytest.fixture(scope="module")
 def player():
-    player = Player(Setting("expert", {TASK: load_suite("tabletop")[TASK]}))
+    player = Player(PlayerSettings("expert", {TASK: load_suite("tabletop")[TASK]}))
     yield player
     player.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from vla_agent.data.lerobot.dataset_reader import load as load_dataset
 from vla_agent.errors import RecipeError
-from vla_agent.evaluation.evaluate import evaluate
+from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 from vla_agent.evaluation.play.player import load_learned
 from vla_agent.evaluation.success_statistics import paired_difference, rate
 from vla_agent.finetuning.finetune_recipe import FineTune
@@ -57,7 +57,7 @@ def compare(recipe: FineTune, tuned: str, out: Path, load: Callable[[str], Any] 
     names = [name for group in groups.values() for name in group]
     outcomes: dict[str, Outcomes] = {}
     for which, policy in (("base", recipe.base), ("tuned", tuned)):
-        report = evaluate(
+        settings = EvaluationSettings(
             policy,
             tasks=names,
             episodes=recipe.compare.episodes,
@@ -69,6 +69,7 @@ def compare(recipe: FineTune, tuned: str, out: Path, load: Callable[[str], Any] 
             resume=(out / which).exists(),
             load=load,
         )
+        report = evaluate(settings)
         outcomes[which] = {(e["task"], e["seed"]): bool(e["success"]) for e in report["episodes"]}
     result = judge(outcomes["base"], outcomes["tuned"], groups)
     aside = out / "comparison.json.part"

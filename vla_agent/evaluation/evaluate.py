@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from sim.tasks.task import SPLITS, TaskFamily, load_suite, select
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import OptionError
 from vla_agent.evaluation import provenance
-from vla_agent.evaluation.play.player import SCRIPTED, Job, Played, Setting, load_learned, play
+from vla_agent.evaluation.play.player import SCRIPTED, Job, Played, PlayerSettings, load_learned, play
 from vla_agent.evaluation.play.workers import open_workers
 from vla_agent.evaluation.report.clips import choose, film, film_one
 from vla_agent.evaluation.report.evaluation_page import page
@@ -26,65 +26,91 @@ from vla_agent.policy.sources import files_of, is_remote
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be evaluated.  Episode k of a task uses seed ``seed + k``, for the policy and its controls."""
+class EvaluationSettings:
+    """What is evaluated, and how.  The outcomes depend on the seeds alone, not on ``workers`` or ``ray``.
+
+    Attributes:
+        policy: folder or hub id of a learned policy, address of a server, "expert" or "random".
+        tasks: families of the suite or paths of task files; a string separates them by commas.  None: the whole suite.
+        episodes, seed: episode k of each task uses seed ``seed + k``, for the policy and for its controls.
+        controls: "all", or "none" for the policy alone.
+        execution: how the policy's chunks are executed, and its inference latency.  The controls "random" and "expert"
+            are always driven without delay.
+        workers: processes; None: as many as the Ray cluster has cores.
+        ray: address of a Ray cluster that plays the episodes; None: this machine.
+        out: folder for report.json, report.html and actions.npz; None writes nothing.
+        resume: go on with an unfinished run in ``out``.
+        load: makes the policy of a name that is not "expert" or "random"; a function that can be pickled.
+    """
 
     policy: str
-    families: dict[str, TaskFamily]
+    tasks: str | Sequence[str] | None = None
     suite: str = "tabletop"
     split: str = "seen"
     episodes: int = 10
     seed: int = 0
-    controls: tuple[str, ...] = ("shuffled", "random", "expert")
+    controls: str = "all"
     execution: Execution = Execution()
+    workers: int | None = 1
+    ray: str | None = None
+    out: str | Path | None = None
+    resume: bool = False
+    load: Callable[[str], Policy] = load_learned
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked settings, with the task families and the controls that they name."""
+
+    settings: EvaluationSettings
+    families: dict[str, TaskFamily]
+    controls: tuple[str, ...]
 
     def jobs(self) -> list[Job]:
         """Every episode, in the order of play: all controls of one scene together, task after task, seed after seed."""
         return [
-            Job(control, task, self.seed + k)
-            for k in range(self.episodes)
+            Job(control, task, self.settings.seed + k)
+            for k in range(self.settings.episodes)
             for task in self.families
             for control in ("policy", *self.controls)
         ]
 
+    def recorded_settings(self) -> dict[str, Any]:
+        """The report's ``summary.settings``; ``tasks`` gives the file of each family outside the suite."""
+        settings, shipped = self.settings, load_suite(self.settings.suite)
+        files = {n: None if n in shipped and f is shipped[n] else str(f.file) for n, f in self.families.items()}
+        given = {"episodes": settings.episodes, "seed": settings.seed, "controls": list(self.controls), "tasks": files}
+        return given | settings.execution.settings()
 
-def make_plan(
-    policy: str,
-    tasks: str | Sequence[str] | None = None,
-    suite: str = "tabletop",
-    split: str = "seen",
-    episodes: int = 10,
-    seed: int = 0,
-    controls: str = "all",
-    execution: Execution | None = None,
-) -> Plan:
-    """Check the options and make a plan.  A control that would repeat the policy itself is left out.
+
+def make_plan(settings: EvaluationSettings) -> Plan:
+    """Check the settings and make a plan.  A control that would repeat the policy itself is left out.
 
     Raises:
         TaskError: unknown suite or task.
-        OptionError: another option has a value that makes no sense.
+        OptionError: another setting has an impossible value.
     """
-    _require(split in SPLITS, "--split", ", ".join(SPLITS), split)
-    _require(controls in ("all", "none"), "--controls", "all, none", controls)
-    _require(episodes >= 1, "--episodes", "at least 1", episodes)
-    _require(seed >= 0, "--seed", "at least 0", seed)
-    families = select(tasks if tasks is None or isinstance(tasks, str) else list(tasks), suite)
+    s, scripted = settings, settings.policy in SCRIPTED
+    _require(s.workers is None or s.workers >= 1, "--workers", "at least 1", s.workers)
+    _require(s.split in SPLITS, "--split", ", ".join(SPLITS), s.split)
+    _require(s.controls in ("all", "none"), "--controls", "all, none", s.controls)
+    _require(s.episodes >= 1, "--episodes", "at least 1", s.episodes)
+    _require(s.seed >= 0, "--seed", "at least 0", s.seed)
+    families = select(s.tasks if s.tasks is None or isinstance(s.tasks, str) else list(s.tasks), s.suite)
     for family in families.values():
-        family.wordings_of(split)
-    chosen: tuple[str, ...] = ("shuffled", "random", "expert") if controls == "all" else ()
-    execution = execution or Execution()
-    if policy in SCRIPTED and execution.settings():
-        found = ", ".join(f"{k} {v}" for k, v in execution.settings().items())
-        _require(False, "--execution", "the default, for a scripted policy: it emits one action at a time", found)
-    if policy in SCRIPTED:  # they do not hear the instruction
-        chosen = tuple(c for c in chosen if c not in ("shuffled", policy))
-    return Plan(policy, families, suite, split, episodes, seed, chosen, execution)
+        family.wordings_of(s.split)
+    driven = ", ".join(f"{k} {v}" for k, v in s.execution.settings().items()) if scripted else ""
+    _require(not driven, "--execution", "the default, for a scripted policy: it emits one action at a time", driven)
+    controls: tuple[str, ...] = ("shuffled", "random", "expert") if s.controls == "all" else ()
+    if scripted:  # it does not read the instruction
+        controls = tuple(c for c in controls if c not in ("shuffled", s.policy))
+    return Plan(s, families, controls)
 
 
 def _require(good: bool, key: str, expected: object, found: object) -> None:
     if not good:
         raise OptionError(
-            "an option has a value that makes no sense",
+            "an option has an impossible value",
             key=key,
             expected=expected,
             found=found,
@@ -93,97 +119,67 @@ def _require(good: bool, key: str, expected: object, found: object) -> None:
 
 
 def evaluate(
-    policy: str,
-    tasks: str | Sequence[str] | None = None,
-    episodes: int = 10,
-    seed: int = 0,
-    workers: int | None = 1,
-    split: str = "seen",
-    controls: str = "all",
-    out: str | Path | None = None,
-    suite: str = "tabletop",
-    resume: bool = False,
-    progress: Callable[[Played, int, int], None] | None = None,
-    load: Callable[[str], Policy] = load_learned,
-    execution: Execution | None = None,
-    ray: str | None = None,
+    settings: EvaluationSettings, progress: Callable[[Played, int, int], None] | None = None
 ) -> dict[str, Any]:
     """Evaluate a policy; the report as a dictionary.
 
-    The outcomes depend on the seeds alone, not on ``workers``.
-
     Args:
-        policy: folder or hub id of a learned policy, "expert" or "random".
-        out: folder for report.json, report.html and actions.npz; None writes nothing.
-        workers: processes; None: as many as the Ray cluster has cores.
-        resume: go on with an unfinished run in ``out``.
         progress: called after each episode with what was played, how many are done and how many there are.
-        load: makes the policy of a name that is not "expert" or "random"; a function that can be pickled.
-        execution: how the policy's chunks are executed and how long it thinks; None: open loop, no delay.  The controls
-            "random" and "expert" are always driven without delay.
-        ray: address of a Ray cluster that plays the episodes; None: this machine.
 
     Raises:
-        VlaAgentError: bad options, a policy that does not fit, another run in ``out``.
+        VlaAgentError: bad settings, a policy that does not fit, another run in ``out``.
     """
-    _require(workers is None or workers >= 1, "--workers", "at least 1", workers)
-    plan = make_plan(policy, tasks, suite, split, episodes, seed, controls, execution)
+    plan = make_plan(settings)
     began = time.perf_counter()
-    description = describe(plan, find_files=load is load_learned)
-    settings = {"summary": {"settings": _settings(plan)}}
-    store = None if out is None else Store(Path(out), identity_of(description | settings), resume)
+    head, recorded = describe(plan), plan.recorded_settings()
+    identity = identity_of(head | {"summary": {"settings": recorded}})
+    store = None if settings.out is None else Store(Path(settings.out), identity, settings.resume)
     rows = dict(store.records) if store else {}
     seconds = store.seconds if store else 0.0
     jobs = [job for job in plan.jobs() if job.key not in rows]
     total = len(jobs) + len(rows)
-    setting = Setting(policy, plan.families, split, load, plan.execution)
-    needed = workers and min(workers, len(jobs) or workers)
-    with closing(store) if store else nullcontext(), open_workers(setting, needed, ray) as pool:
-        for played in pool.map(play, jobs):
+    player = PlayerSettings(settings.policy, plan.families, settings.split, settings.load, settings.execution)
+    needed = settings.workers and min(settings.workers, len(jobs) or settings.workers)
+    with closing(store) if store else nullcontext(), open_workers(player, needed, settings.ray) as workers:
+        for played in workers.map(play, jobs):
             rows[played.job.key] = played.record
             seconds += played.seconds
             if store:
                 store.add(played)
             if progress:
                 progress(played, len(rows), total)
-        order = {task: i for i, task in enumerate(plan.families)}
-        ranked = sorted(
-            rows.values(),
-            key=lambda r: (CONTROLS.index(r["control"]), order.get(r["task"], len(order)), r["task"], r["seed"]),
-        )
-        spent = {
-            "wall": round(time.perf_counter() - began, 2),
-            "episodes": round(seconds, 2),
-            "workers": workers or pool.count,
-        }
-        summary = summarise(ranked, spent) | {"settings": _settings(plan)}
-        report = description | {"episodes": ranked, "summary": summary}
+        episodes = _in_report_order(rows.values(), list(plan.families))
+        wall = round(time.perf_counter() - began, 2)
+        took = {"wall": wall, "episodes": round(seconds, 2), "workers": settings.workers or workers.count}
+        report = head | {"episodes": episodes, "summary": summarise(episodes, took) | {"settings": recorded}}
         if store:
-            clips = film(ranked, choose(ranked), store.actions, pool, film_one)
+            clips = film(episodes, choose(episodes), store.actions, workers, film_one)
             store.finish(report, page(report, clips, store.out))
     return report
 
 
-def _settings(plan: Plan) -> dict[str, Any]:
-    """What was asked for; ``tasks`` gives the file of each family that is not of the suite."""
-    shipped = load_suite(plan.suite)
-    files = {n: None if n in shipped and f is shipped[n] else str(f.file) for n, f in plan.families.items()}
-    asked = {"episodes": plan.episodes, "seed": plan.seed, "controls": list(plan.controls), "tasks": files}
-    return asked | plan.execution.settings()
+def _in_report_order(rows: Iterable[dict[str, Any]], tasks: list[str]) -> list[dict[str, Any]]:
+    """By control, then in the order of ``tasks`` (those of an earlier run after them), then by seed."""
+    order = {task: i for i, task in enumerate(tasks)}
+    return sorted(
+        rows,
+        key=lambda r: (CONTROLS.index(r["control"]), order.get(r["task"], len(order)), r["task"], r["seed"]),
+    )
 
 
-def describe(plan: Plan, find_files: bool = True) -> dict[str, Any]:
+def describe(plan: Plan) -> dict[str, Any]:
     """The head of the report: policy, suite, split, versions, hashes."""
-    learned = plan.policy not in SCRIPTED and find_files
-    remote = learned and is_remote(plan.policy)
-    folder = find_folder(plan.policy) if learned and not remote else None
+    policy = plan.settings.policy
+    learned = policy not in SCRIPTED and plan.settings.load is load_learned
+    remote = learned and is_remote(policy)
+    folder = find_folder(policy) if learned and not remote else None
     return {
-        "policy": plan.policy,
-        "suite": plan.suite,
-        "split": plan.split,
+        "policy": policy,
+        "suite": plan.settings.suite,
+        "split": plan.settings.split,
         "versions": provenance.versions(learned and not remote),
         "hashes": {
-            "policy": files_of(plan.policy) if remote else provenance.hash_policy(folder),
+            "policy": files_of(policy) if remote else provenance.hash_policy(folder),
             "tasks": {name: provenance.hash_file(Path(f.file)) for name, f in plan.families.items()},
             "simulator": provenance.hash_simulator(),
             "contract": tabletop_contract().hash,

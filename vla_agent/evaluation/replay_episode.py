@@ -14,7 +14,7 @@ from sim.rollout import EpisodeResult
 from sim.tasks.task import select
 from vla_agent.errors import OptionError, ReportError
 from vla_agent.evaluation import provenance
-from vla_agent.evaluation.play.player import Player, Setting
+from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.evaluation.report.video import caption, inset, write_video
 from vla_agent.evaluation.result_store import key_of, read_report
 
@@ -58,7 +58,7 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
     actions, looks = _read_actions(report_file.with_name("actions.npz"), key_of(row))
     file = report["summary"].get("settings", {}).get("tasks", {}).get(row["task"])
     families = select([file or row["task"]], report["suite"])
-    with closing(Player(Setting(report["policy"], families, report["split"]))) as player:
+    with closing(Player(PlayerSettings(report["policy"], families, report["split"]))) as player:
         result = player.replay(row, actions, looks, size, film_every=1)
     here = {
         "simulator": provenance.hash_simulator(),

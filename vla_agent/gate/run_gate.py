@@ -23,7 +23,7 @@ from vla_agent.errors import GateError
 from vla_agent.evaluation import provenance
 from vla_agent.evaluation.compare_reports import PLAIN, compare_reports, read_base, report_file
 from vla_agent.evaluation.exact_tests import spent
-from vla_agent.evaluation.play.player import SCRIPTED, Played, Setting, load_learned
+from vla_agent.evaluation.play.player import SCRIPTED, Played, PlayerSettings, load_learned
 from vla_agent.evaluation.play.workers import open_workers
 from vla_agent.evaluation.report.clips import CLIPS, film
 from vla_agent.evaluation.result_store import Store, identity_of
@@ -132,7 +132,7 @@ def run_gate(
     execution = Execution(gate.execution, attempt.delay_ms)
     settings = {"run": attempt.run, "gate": attempt.gate} | execution.settings()
     store = Store(out, identity_of(head | {"summary": {"settings": settings}}), resume=True)
-    setting = Setting(policy, planner.families, gate.split, load, execution)
+    setting = PlayerSettings(policy, planner.families, gate.split, load, execution)
     with closing(store), open_workers(setting, workers, ray) as pool:
         while jobs := planner.round(list(store.records.values())):
             total = len(store.records) + len(jobs)

@@ -69,9 +69,9 @@ class Good:
     @cached_property
     def report(self) -> Path:
         """The folder of a finished evaluation: two episodes of the random policy."""
-        from vla_agent.evaluation.evaluate import evaluate
+        from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 
-        evaluate("random", tasks=TASK, episodes=2, controls="none", out=self.root / "report")
+        evaluate(EvaluationSettings("random", tasks=TASK, episodes=2, controls="none", out=self.root / "report"))
         return self.root / "report"
 
     @cached_property

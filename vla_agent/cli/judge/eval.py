@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
             if args.min_success > 1
             else "0.8, say",
         )
-    from vla_agent.evaluation.evaluate import evaluate
+    from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
     from vla_agent.evaluation.report.evaluation_console import Progress, print_summary
     from vla_agent.policy.execution_settings import Execution
 
@@ -151,22 +151,22 @@ def run(args: argparse.Namespace) -> int:
     execution = Execution(args.execution, args.delay_ms, renamed, args.compiled, args.quantise, args.openvino)
     driven = (args.execution, args.delay_ms, args.quantise)
     out = Path(args.out) if args.out else default_out(args.policy, args.suite, args.split, *driven)
+    settings = EvaluationSettings(
+        args.policy,
+        tasks=args.tasks,
+        suite=args.suite,
+        split=args.split,
+        episodes=args.episodes,
+        seed=args.seed,
+        controls=args.controls,
+        execution=execution,
+        workers=workers_of(args),
+        ray=args.ray,
+        out=out,
+        resume=args.resume,
+    )
     with Progress() as progress:
-        report = evaluate(
-            args.policy,
-            tasks=args.tasks,
-            episodes=args.episodes,
-            seed=args.seed,
-            workers=workers_of(args),
-            ray=args.ray,
-            split=args.split,
-            controls=args.controls,
-            out=out,
-            suite=args.suite,
-            resume=args.resume,
-            progress=progress.update,
-            execution=execution,
-        )
+        report = evaluate(settings, progress.update)
     print_summary(report, out)
     success = report["summary"]["controls"]["policy"]["mean_over_families"]
     if args.min_success is not None and success < args.min_success:

@@ -9,15 +9,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 
 from vla_agent.errors import SimulatorError
-from vla_agent.evaluation.play.player import Player, Setting
+from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.evaluation.play.worker_protocol import ONE_THREAD, Item, Result, environment_variables, one_thread
 
 
 class LocalWorkers:
     """`Workers` of this machine: started once, by spawning; they keep world and policy from one `map` to the next."""
 
-    def __init__(self, setting: Setting, count: int) -> None:
-        self._setting, self.count = setting, count
+    def __init__(self, settings: PlayerSettings, count: int) -> None:
+        self._settings, self.count = settings, count
         self._player: Player | None = None
         self._pool: ProcessPoolExecutor | None = None
 
@@ -37,7 +37,7 @@ class LocalWorkers:
             SimulatorError: a worker process died.
         """
         if self.count == 1:
-            self._player = self._player or Player(self._setting)
+            self._player = self._player or Player(self._settings)
             for item in items:
                 with one_thread():
                     result = function(self._player, item)
@@ -66,7 +66,7 @@ class LocalWorkers:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.count, context, initializer=_start, initargs=(self._setting,))
+            self._pool = ProcessPoolExecutor(self.count, context, initializer=_start, initargs=(self._settings,))
         return self._pool
 
 
@@ -75,22 +75,22 @@ def _under_way(futures: set[Future[Result]]) -> list[Future[Result]]:
     return [future for future in futures if not future.cancel()]
 
 
-_setting: Setting | None = None
+_settings: PlayerSettings | None = None
 _player: Player | None = None
 
 
-def _start(setting: Setting) -> None:
+def _start(settings: PlayerSettings) -> None:
     """Initialise a worker process.  Ctrl-C is the parent's business."""
-    global _setting
+    global _settings
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _setting = setting
+    _settings = settings
 
 
 def _apply(function: Callable[[Player, Item], Result], item: Item) -> Result:
     """Apply the function in this worker process; the first call makes the player."""
     global _player
     if _player is None:
-        assert _setting is not None
-        _player = Player(_setting)
+        assert _settings is not None
+        _player = Player(_settings)
     with one_thread():
         return function(_player, item)

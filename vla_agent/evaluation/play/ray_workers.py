@@ -18,7 +18,7 @@ from typing import Any
 
 from vla_agent.errors import OptionError, SimulatorError
 from vla_agent.evaluation import provenance
-from vla_agent.evaluation.play.player import Player, Setting
+from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.evaluation.play.worker_protocol import ONE_THREAD, Item, Result, one_thread
 
 RETRIES = 5  # of an episode whose process or machine was lost
@@ -31,14 +31,14 @@ class RayWorkers:
         OptionError: Ray is not installed, or there is no cluster.
     """
 
-    def __init__(self, setting: Setting, count: int | None, address: str) -> None:
+    def __init__(self, settings: PlayerSettings, count: int | None, address: str) -> None:
         self._ray, self._own = _connect(address)
-        folder = Path(setting.policy)
+        folder = Path(settings.policy)
         if folder.is_dir():  # the processes of the cluster run in other folders
-            setting = replace(setting, policy=str(folder.resolve()))
+            settings = replace(settings, policy=str(folder.resolve()))
         self.count = count or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         self._run = uuid.uuid4().hex
-        self._shared = self._ray.put((setting, _made_of(setting.policy)))
+        self._shared = self._ray.put((settings, _made_of(settings.policy)))
         self._task = self._ray.remote(num_cpus=1, max_retries=RETRIES)(_apply)
 
     def __enter__(self) -> RayWorkers:
@@ -124,7 +124,7 @@ _player: tuple[str, Player] | None = None  # of this worker process: the run tha
 
 
 def _apply(
-    run: str, shared: tuple[Setting, Mapping[str, Any]], function: Callable[[Player, Any], Any], item: Any
+    run: str, shared: tuple[PlayerSettings, Mapping[str, Any]], function: Callable[[Player, Any], Any], item: Any
 ) -> Any:
     """Apply the function in a process of the cluster, which keeps its player from one task to the next."""
     global _player
@@ -133,9 +133,9 @@ def _apply(
         if _player is not None:
             with suppress(Exception):  # the earlier run's renderer may be gone
                 _player[1].close()
-        setting, made_of = shared
-        _require_same(made_of, _made_of(setting.policy))
-        _player = run, Player(setting)
+        settings, made_of = shared
+        _require_same(made_of, _made_of(settings.policy))
+        _player = run, Player(settings)
     with one_thread():
         return function(_player[1], item)
 

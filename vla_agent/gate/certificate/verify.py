@@ -14,7 +14,7 @@ import numpy as np
 
 from sim.tasks.task import select
 from vla_agent.errors import CertificateError, VlaAgentError
-from vla_agent.evaluation.play.player import Player, Setting
+from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.evaluation.result_store import key_of, read_report
 from vla_agent.files.canonical_json import changes
 from vla_agent.files.hashing import hash_file
@@ -183,7 +183,7 @@ def replay_sample(certificate_file: Path, policy: str, count: int, seed: int) ->
     rows = report["episodes"]
     chosen = np.random.default_rng(seed).choice(len(rows), min(count, len(rows)), replace=False)
     different = []
-    setting = Setting(policy, select(list(gate.tasks) or None, gate.suite), gate.split)
+    setting = PlayerSettings(policy, select(list(gate.tasks) or None, gate.suite), gate.split)
     with closing(Player(setting)) as player:
         for row in (rows[i] for i in sorted(chosen)):
             try:
