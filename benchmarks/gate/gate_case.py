@@ -13,7 +13,7 @@ from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.bound_files import policy_files, simulator_files
 from vla_agent.gate.certificate.certificate import FORMAT
 from vla_agent.gate.decision.gate_file import hash_gate
-from vla_agent.gate.run_gate import run_gate
+from vla_agent.gate.run_gate import GateSettings, run_gate
 
 GATE = Path(__file__).parents[2] / "gates" / "smoke.yaml"
 ROBOT = "bench"
@@ -57,6 +57,6 @@ def make(root: Path) -> Case:
         keys.create("bench", case.keys)
         private = keys.load_private("bench", case.keys)
         name = os.path.relpath(case.policy)
-        run_gate(name, GATE, case.out, robot=ROBOT, private=private, ledger_file=case.ledger, workers=1, clips=0)
+        run_gate(GateSettings(name, GATE, case.out, ROBOT, private, case.ledger, clips=0))
     shutil.copytree(kept, root, dirs_exist_ok=True)
     return Case(root)

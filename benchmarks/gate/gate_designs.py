@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_agent.evaluation.exact_tests import spent
+from vla_agent.evaluation.exact_tests import alpha_spent
 from vla_agent.gate.decision.gate_file import load_gate
 from vla_agent.gate.decision.sequential_test import SequentialTest, design
 
@@ -18,8 +18,8 @@ SEED = 6
 def shipped(attempt: int = 1) -> dict[tuple[float, float], SequentialTest]:
     """Every different test of ``gates/tabletop.yaml`` at this attempt: (threshold, margin) -> test."""
     gate = load_gate(GATE)
-    pairs = sorted({(c.threshold, c.margin) for c in gate.judged().values() if c.threshold is not None})
-    return {(t, m): design(t, m, spent(gate.alpha, attempt), gate.beta) for t, m in pairs}
+    pairs = sorted({(c.threshold, c.margin) for c in gate.checks_by_name().values() if c.threshold is not None})
+    return {(t, m): design(t, m, alpha_spent(gate.alpha, attempt), gate.beta) for t, m in pairs}
 
 
 def simulate(test: SequentialTest, p: float, rng: np.random.Generator, count: int = POLICIES) -> tuple[np.ndarray, ...]:

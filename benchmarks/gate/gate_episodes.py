@@ -16,7 +16,7 @@ def run() -> dict[str, Any]:
     import numpy as np
 
     from benchmarks.gate.gate_designs import GATE, POLICIES, SEED, simulate
-    from vla_agent.evaluation.exact_tests import spent
+    from vla_agent.evaluation.exact_tests import alpha_spent
     from vla_agent.gate.decision.gate_file import load_gate
     from vla_agent.gate.decision.sequential_test import design, fixed_size
 
@@ -24,7 +24,7 @@ def run() -> dict[str, Any]:
     rng = np.random.default_rng(SEED)
     rows, ratios = [], []
     for threshold in sorted({gate.checks.success.threshold, 0.5, 0.6, 0.7}):
-        errors = threshold, POINTS, spent(gate.alpha, 1), gate.beta
+        errors = threshold, POINTS, alpha_spent(gate.alpha, 1), gate.beta
         test, fixed = design(*errors), fixed_size(*errors)[0]
         for p in (threshold - POINTS, threshold, threshold + POINTS):
             passed, episodes = simulate(test, p, rng)

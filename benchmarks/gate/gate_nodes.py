@@ -17,7 +17,7 @@ from benchmarks.ros.ros_graph import DOMAIN, PATIENCE
 from vla_agent.robot.description import load_robot
 from vla_agent.ros.process.graph_processes import Processes
 from vla_agent.ros.process.graph_table import Value, arguments_of
-from vla_agent.ros.process.priority import LEVEL
+from vla_agent.ros.process.realtime import PRIORITY
 
 ROBOT = "panda"
 REFUSED = 20  # commands that a safety node has to refuse before it counts as refusing
@@ -80,7 +80,7 @@ def safety_node(
         reset = node.create_client(Trigger, "safety/reset")
         stream = _Stream(
             lambda now: joints.publish(conversions.joint_state_message(names, rows[0], now, spec.base_frame, efforts)),
-            lambda now: commands.publish(conversions.trajectory(names, rows, now, spec.period)),
+            lambda now: commands.publish(conversions.trajectory_message(names, rows, now, spec.period)),
             lambda: bool(seen.status) and joints.get_subscription_count() > 0,
             spec.period,
         )
@@ -139,7 +139,7 @@ class _Stream(threading.Thread):
 
     def run(self) -> None:
         with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LEVEL - 1))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY - 1))
         while not self._done.wait(self._period - time.monotonic() % self._period):
             now = time.time()
             self._state(now)

@@ -28,13 +28,13 @@ def run() -> dict[str, Any]:
 
     from sim.experts.planted_faults import FAULTS, load_planted
     from vla_agent.evaluation.exact_tests import clopper_pearson
-    from vla_agent.gate.run_gate import run_gate
+    from vla_agent.gate.run_gate import GateSettings, run_gate
 
     gate = Path(__file__).parents[2] / "gates" / "planted.yaml"
     rows, right, episodes = [], 0, 0
     for fault in FAULTS:
         with tempfile.TemporaryDirectory() as folder:
-            report = run_gate(
+            settings = GateSettings(
                 f"planted.{fault}",
                 gate,
                 Path(folder) / "out",
@@ -45,6 +45,7 @@ def run() -> dict[str, Any]:
                 load=load_planted,
                 clips=0,
             )
+            report = run_gate(settings)
         judged = report["summary"]["judgement"]
         failed = [name for name, c in judged["checks"].items() if c["verdict"] == "fail"]
         control = [e for e in report["episodes"] if e["control"] == "control"]

@@ -27,7 +27,7 @@ def run() -> dict[str, Any]:
     from vla_agent.gate.certificate.bound_files import policy_files, simulator_files
     from vla_agent.gate.certificate.certificate import FORMAT
     from vla_agent.gate.decision.gate_file import hash_gate, load_gate
-    from vla_agent.gate.run_gate import run_gate
+    from vla_agent.gate.run_gate import GateSettings, run_gate
 
     file = ROOT / "gates" / "tabletop.yaml"
     made_of = digest([policy_files(POLICY), simulator_files(), hash_gate(file), FORMAT])
@@ -37,7 +37,7 @@ def run() -> dict[str, Any]:
         own = ROOT / "runs" / "bench" / "keys"
         if not (own / "benchmarks.key").exists():
             keys.create("benchmarks", own)
-        run_gate(
+        settings = GateSettings(
             os.path.relpath(POLICY),
             file,
             out,
@@ -45,8 +45,8 @@ def run() -> dict[str, Any]:
             private=keys.load_private("benchmarks", own),
             ledger_file=out / "ledger.jsonl",
             workers=WORKERS,
-            progress=_show,
         )
+        run_gate(settings, progress=_show)
     report = read_report(out / "report.json")
     judged, seconds = report["summary"]["judgement"], report["summary"]["seconds"]
     gate = load_gate(file)

@@ -24,7 +24,7 @@ from vla_agent.gate.decision.judge import judge, label, part
 from vla_agent.gate.decision.plan import Planner, sequential_tests
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.perception_oracle import takes_truth
-from vla_agent.gate.run_gate import run_gate
+from vla_agent.gate.run_gate import GateSettings, run_gate
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "policies" / "tabletop-nano"
@@ -56,16 +56,11 @@ def root(tmp_path_factory):
     return root
 
 
-def gate(root, policy, out, suite=None, **options):
-    return run_gate(
-        policy,
-        suite or root / "tiny.yaml",
-        root / out,
-        robot="arm",
-        private=keys.load_private("lab", root / "keys"),
-        ledger_file=root / "ledger.jsonl",
-        **{"clips": 0} | options,
-    )
+def gate(root, policy, out, suite=None, progress=None, **options):
+    private, ledger_file = keys.load_private("lab", root / "keys"), root / "ledger.jsonl"
+    suite = suite or root / "tiny.yaml"
+    settings = GateSettings(policy, suite, root / out, "arm", private, ledger_file, clips=0, **options)
+    return run_gate(settings, progress)
 
 
 def test_a_gate_file_s_errors_name_line_key_and_valid_names(tmp_path):
@@ -88,7 +83,7 @@ def test_a_gate_file_s_errors_name_line_key_and_valid_names(tmp_path):
 
 def test_the_shipped_gate_files_are_sound():
     for file in (ROOT / "gates").glob("*.yaml"):
-        checks = load_gate(file).judged()
+        checks = load_gate(file).checks_by_name()
         assert "success" in checks and "probe.swap" in checks
 
 
@@ -186,9 +181,9 @@ def test_perception_and_control_are_counted_apart(tmp_path):
     assert takes_truth(Misled()) and not takes_truth(PlantedPolicy())
     (tmp_path / "apart.yaml").write_text(TINY + APART)
     spec = load_gate(tmp_path / "apart.yaml")
-    for without in ((), (ORACLE,)):  # a policy that cannot be told is not tried
-        planner = Planner(spec, sequential_tests(spec, 0.05), without)
-        assert any(job.control == ORACLE for job in planner.round([])) == (not without)
+    for excluded in ((), (ORACLE,)):  # a policy that cannot take the true places is not tried
+        planner = Planner(spec, sequential_tests(spec, 0.05), excluded)
+        assert any(job.control == ORACLE for job in planner.next_round([])) == (not excluded)
 
 
 def test_a_random_policy_fails(root):

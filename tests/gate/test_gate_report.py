@@ -16,7 +16,7 @@ from vla_agent.gate.certificate.verify import verify
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.report.failure_clips import choose, what
 from vla_agent.gate.report.gate_page import condition, hardest, title_of
-from vla_agent.gate.run_gate import run_gate
+from vla_agent.gate.run_gate import GateSettings, run_gate
 
 SUITE = """\
 format: 1
@@ -63,16 +63,9 @@ def root(tmp_path_factory):
 
 
 def gate(root, policy, out, **options):
-    return run_gate(
-        policy,
-        root / "gate.yaml",
-        root / out,
-        robot="arm",
-        private=keys.load_private("lab", root / "keys"),
-        ledger_file=root / "ledger.jsonl",
-        load=load,
-        **options,
-    )
+    private, ledger_file = keys.load_private("lab", root / "keys"), root / "ledger.jsonl"
+    settings = GateSettings(policy, root / "gate.yaml", root / out, "arm", private, ledger_file, load=load, **options)
+    return run_gate(settings)
 
 
 def test_the_page_says_what_it_is_about_and_needs_nothing_else(root):

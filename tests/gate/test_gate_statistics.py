@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from vla_agent.evaluation.exact_tests import clopper_pearson, holm, mcnemar, spent
+from vla_agent.evaluation.exact_tests import alpha_spent, clopper_pearson, holm, mcnemar
 from vla_agent.gate.decision.sequential_test import Decision, design, fixed_size
 
 
@@ -67,4 +67,4 @@ def test_known_values():
     assert mcnemar(0, 0) == 1.0
     assert clopper_pearson(0, 10)[1] == pytest.approx(1 - 0.025 ** (1 / 10))
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
-    assert sum(spent(0.05, i) for i in range(1, 10_000)) <= 0.05
+    assert sum(alpha_spent(0.05, i) for i in range(1, 10_000)) <= 0.05

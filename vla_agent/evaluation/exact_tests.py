@@ -32,7 +32,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-def spent(alpha: float, attempt: int) -> float:
+def alpha_spent(alpha: float, attempt: int) -> float:
     """The error rate that attempt 1, 2, ... may spend: alpha / (i (i + 1)), which sums to alpha over all attempts."""
     return alpha / (attempt * (attempt + 1))
 

@@ -17,6 +17,7 @@ from vla_agent.evaluation import provenance
 from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.evaluation.report.video import caption, inset, write_video
 from vla_agent.evaluation.result_store import key_of, read_report
+from vla_agent.files.write_aside import file_aside
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,8 @@ def _write(video: Path, row: Mapping[str, Any], result: EpisodeResult) -> None:
         text = f"{row['instruction']} - {outcome}" if last else row["instruction"]
         frames.append(caption(inset(pictures["front"], pictures["wrist"]), text, f"{i / 20:.1f} s"))
     frames += [frames[-1]] * 15  # time to read the outcome
-    video.parent.mkdir(parents=True, exist_ok=True)
-    temporary = video.with_name(f".{video.name}.tmp")
-    write_video(temporary, [_padded(f, frames[-1].shape[0]) for f in frames], 20, crf=20)
-    temporary.replace(video)
+    with file_aside(video) as aside:
+        write_video(aside, [_padded(f, frames[-1].shape[0]) for f in frames], 20, crf=20)
 
 
 def _padded(frame: np.ndarray, height: int) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 
 from vla_agent.errors import ReportError
 from vla_agent.evaluation.play.player import Job, Played
+from vla_agent.files.write_aside import file_aside, write_text
 from vla_agent.policy.execution_settings import Execution
 
 KEYS = ("policy", "suite", "split", "versions", "hashes", "episodes", "summary")
@@ -136,7 +137,7 @@ class Store:
 
     def _open(self) -> TextIO:
         self.aside.mkdir(parents=True, exist_ok=True)
-        _write(self.aside / "run.json", json.dumps(self._identity, indent=1))
+        write_text(self.aside / "run.json", json.dumps(self._identity, indent=1))
         self._file = (self.aside / "episodes.jsonl").open("a", encoding="utf-8")
         return self._file
 
@@ -144,12 +145,10 @@ class Store:
         """Put the whole run in its place: actions, report, page; then remove what was kept aside."""
         keys = [key_of(row) for row in report["episodes"]]
         arrays = {f"{k}/actions": self.actions[k] for k in keys} | {f"{k}/looks": self.looks[k] for k in keys}
-        temporary = self.out / ".actions.npz.tmp"
-        with temporary.open("wb") as stream:
+        with file_aside(self.out / "actions.npz") as aside, aside.open("wb") as stream:
             np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
-        os.replace(temporary, self.out / "actions.npz")
-        _write(self.out / "report.json", json.dumps(report, indent=1))
-        _write(self.out / "report.html", page)
+        write_text(self.out / "report.json", json.dumps(report, indent=1))
+        write_text(self.out / "report.html", page)
         self.close()
         if self.aside.exists():
             shutil.rmtree(self.aside)
@@ -235,12 +234,6 @@ def _require_writable(out: Path) -> None:
             found=f"{nearest} is " + ("read-only for this user" if nearest.is_dir() else "a file"),
             remedy="name another --out",
         )
-
-
-def _write(file: Path, text: str) -> None:
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)
 
 
 def _short(value: Any) -> str:

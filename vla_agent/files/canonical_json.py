@@ -1,12 +1,10 @@
-"""Plain data as bytes, in one way only: what is hashed and signed."""
+"""Plain data as canonical JSON bytes, for hashing and signing."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 
@@ -23,13 +21,6 @@ def digest(data: Any) -> str:
 def readable(data: Any) -> str:
     """The same data for a file: sorted keys, indented."""
     return json.dumps(data, sort_keys=True, indent=1, allow_nan=False) + "\n"
-
-
-def write_aside(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)
 
 
 def flatten(data: Any, prefix: str = "") -> dict[str, Any]:

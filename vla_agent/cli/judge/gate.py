@@ -56,24 +56,24 @@ def run(args: argparse.Namespace) -> int:
     workers = workers_of(args)
     from vla_agent.gate.certificate.keys import keys_folder, load_private
     from vla_agent.gate.report.gate_console import Progress, print_summary
-    from vla_agent.gate.run_gate import run_gate
+    from vla_agent.gate.run_gate import GateSettings, run_gate
 
     private = load_private(args.key, keys_folder())
     suite = Path(args.suite)
     out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}"
+    settings = GateSettings(
+        args.policy,
+        suite,
+        out,
+        robot=args.robot,
+        private=private,
+        ledger_file=Path(args.ledger) if args.ledger else suite.with_name("ledger.jsonl"),
+        workers=workers,
+        ray=args.ray,
+        resume=args.resume,
+        base=Path(args.base) if args.base else None,
+    )
     with Progress() as progress:
-        report = run_gate(
-            args.policy,
-            suite,
-            out,
-            robot=args.robot,
-            private=private,
-            ledger_file=Path(args.ledger) if args.ledger else suite.with_name("ledger.jsonl"),
-            workers=workers,
-            ray=args.ray,
-            base=Path(args.base) if args.base else None,
-            resume=args.resume,
-            progress=progress.update,
-        )
+        report = run_gate(settings, progress.update)
     print_summary(report, out)
     return 0 if report["summary"]["judgement"]["verdict"] == "pass" else 1

@@ -16,7 +16,7 @@ from sim.rollout import EpisodeResult, EpisodeSettings, run_episode
 from sim.tasks.task import TaskFamily, TaskInstance
 from sim.world.cameras import Cameras
 from vla_agent.contract import Contract
-from vla_agent.contract.rename_cameras import RenamedCameras
+from vla_agent.contract.renamed_cameras import RenamedCameras
 from vla_agent.contract.tabletop import CAMERAS
 from vla_agent.evaluation.failure_modes import classify
 from vla_agent.policy.execution_settings import Execution

@@ -18,7 +18,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vla_agent.errors import CertificateError
-from vla_agent.files.canonical_json import canonical, readable, write_aside
+from vla_agent.files.canonical_json import canonical, readable
+from vla_agent.files.write_aside import write_text
 from vla_agent.gate.certificate.keys import Key, fingerprint
 
 FORMAT = 2  # 2: with the way of execution
@@ -52,8 +53,8 @@ def sign(payload: Mapping[str, Any], private: Ed25519PrivateKey) -> dict[str, An
 
 
 def write_certificate(file: Path, certificate: Mapping[str, Any]) -> None:
-    """Write it aside and rename it."""
-    write_aside(file, readable(certificate))
+    """Write it, whole or not at all."""
+    write_text(file, readable(certificate))
 
 
 def read_certificate(file: Path) -> Certificate:

@@ -119,7 +119,7 @@ class Gate(_Strict):
     )
     checks: Checks
 
-    def judged(self) -> dict[str, Check]:
+    def checks_by_name(self) -> dict[str, Check]:
         """Name -> check: success, family.NAME, axis.NAME.SEVERITY, probe.NAME, delay.MS, oracle."""
         families = {f"family.{name}": self.checks.family for name in self.families()}
         axes = {axis.cell: axis for axis in self.checks.axes}

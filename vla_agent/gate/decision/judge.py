@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vla_agent.evaluation.exact_tests import clopper_pearson, holm, mcnemar, spent
+from vla_agent.evaluation.exact_tests import alpha_spent, clopper_pearson, holm, mcnemar
 from vla_agent.evaluation.success_statistics import paired_difference
 from vla_agent.gate.decision.gate_file import ORACLE, Gate
-from vla_agent.gate.decision.plan import CONTROL, ordered, sequential_tests
+from vla_agent.gate.decision.plan import CONTROL, episodes_by_check, sequential_tests
 
 LABELS = ("follow", "stubborn", "indecisive", "ignorant")
 MEANING = {
@@ -34,12 +34,12 @@ def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[s
 
     ``apart`` (`vla_agent.gate.evidence.perception_oracle.part`) where the gate file asks for ``oracle``.
     """
-    alpha = spent(gate.alpha, attempt)
+    alpha = alpha_spent(gate.alpha, attempt)
     tests = sequential_tests(gate, alpha)
     checks: dict[str, Any] = {}
-    for name, played in ordered(rows, gate).items():
+    for name, played in episodes_by_check(rows, gate).items():
         outcomes = [bool(r["outcome"]) for r in played]
-        spec = gate.judged()[name]
+        spec = gate.checks_by_name()[name]
         if name in tests:
             decision = tests[name].decide(outcomes)
             k, n, verdict = decision.k, decision.n, decision.verdict or "undecided"

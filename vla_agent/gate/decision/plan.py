@@ -1,9 +1,9 @@
 """Which episodes a gate plays next, from those that it has: rounds that depend on outcomes alone, not on workers.
 
 A cell is a condition: ``control`` (nothing changed), ``axis.NAME.SEVERITY``, ``probe.NAME``, ``delay.MS`` (another
-latency) or ``oracle`` (told where target and goal are).  Its episodes are numbered; number i of the control, of a delay
-and of ``oracle`` is family i mod F at seed ``gate.seed`` + i div F.  Other cells leave out the episodes that do not
-admit their variation.
+latency) or ``oracle`` (given the true places of target and goal).  Its episodes are numbered; number i of the control,
+of a delay and of ``oracle`` is family i mod F at seed ``gate.seed`` + i div F.  Other cells leave out the episodes that
+do not admit their variation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vla_agent.gate.decision.gate_file import DELAY, ORACLE, Check, Gate
 from vla_agent.gate.decision.sequential_test import SequentialTest, design
 
 CONTROL = "control"
-BARREN = 500  # episodes in a row without a fitting one, after which a cell is given up
+MOST_SKIPPED = 500  # episodes in a row that do not admit a variation, after which its cell is an error
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class GateJob(Job):
 
 
 def variation_of(cell: str) -> Variation | None:
-    """The variation that a cell's name stands for; None where the scene and the words stay as they are."""
+    """The variation that a cell's name stands for; None where scene and instruction stay unchanged."""
     kind, _, rest = cell.partition(".")
     name, _, severity = rest.partition(".")
     return None if kind in (CONTROL, DELAY, ORACLE) else Variation(name, int(severity or 0))
@@ -46,28 +46,28 @@ def delay_of(cell: str) -> float | None:
 
 def sequential_tests(gate: Gate, alpha: float) -> dict[str, SequentialTest]:
     """The test of every judged check, at the error rate that this attempt may spend."""
-    judged = {name: c for name, c in gate.judged().items() if c.threshold is not None}
+    judged = {name: c for name, c in gate.checks_by_name().items() if c.threshold is not None}
     return {name: design(float(c.threshold or 0), c.margin, alpha, gate.beta) for name, c in judged.items()}
 
 
-def ordered(rows: Sequence[Mapping[str, Any]], gate: Gate) -> dict[str, list[Mapping[str, Any]]]:
+def episodes_by_check(rows: Sequence[Mapping[str, Any]], gate: Gate) -> dict[str, list[Mapping[str, Any]]]:
     """Check name -> its episodes in the order in which they count, up to the first that is missing."""
     cells: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
         cells.setdefault(row["control"], {})[row["index"]] = row
     control, families = cells.get(CONTROL, {}), gate.families()
     found = {}
-    for name in gate.judged():
+    for name in gate.checks_by_name():
         if name == "success":
-            found[name] = list(_run(control, 0, 1))
+            found[name] = list(_until_missing(control, 0, 1))
         elif name.startswith("family."):
-            found[name] = list(_run(control, families.index(name.removeprefix("family.")), len(families)))
+            found[name] = list(_until_missing(control, families.index(name.removeprefix("family.")), len(families)))
         else:
-            found[name] = list(_run(cells.get(name, {}), 0, 1))
+            found[name] = list(_until_missing(cells.get(name, {}), 0, 1))
     return found
 
 
-def _run(rows: Mapping[int, Mapping[str, Any]], start: int, step: int) -> Iterator[Mapping[str, Any]]:
+def _until_missing(rows: Mapping[int, Mapping[str, Any]], start: int, step: int) -> Iterator[Mapping[str, Any]]:
     while start in rows:
         yield rows[start]
         start += step
@@ -75,43 +75,43 @@ def _run(rows: Mapping[int, Mapping[str, Any]], start: int, step: int) -> Iterat
 
 @dataclass
 class Planner:
-    """Gives out the rounds of one gate; ``without``: checks that the policy does not admit, which are not played."""
+    """Plans the rounds of one gate; ``excluded``: checks that the policy does not admit, which are not played."""
 
     gate: Gate
     tests: Mapping[str, SequentialTest]
-    without: tuple[str, ...] = ()
-    _places: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
+    _scenes: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.families: dict[str, TaskFamily] = select(list(self.gate.tasks) or None, self.gate.suite)
         self._order = list(self.families)
 
-    def round(self, rows: Sequence[Mapping[str, Any]]) -> list[GateJob]:
+    def next_round(self, rows: Sequence[Mapping[str, Any]]) -> list[GateJob]:
         """The next episodes: a block for every undecided check, and the controls of what is paired; [] at the end."""
         wanted: dict[tuple[str, int], None] = {}
-        for name, played in ordered(rows, self.gate).items():
-            check = self.gate.judged()[name]
-            if name in self.without:
+        for name, played in episodes_by_check(rows, self.gate).items():
+            check = self.gate.checks_by_name()[name]
+            if name in self.excluded:
                 continue
             for index in self._block(name, check, played):
                 cell = CONTROL if name == "success" or name.startswith("family.") else name
                 wanted[cell, index] = None
-        paired = [self.place(c, i) for c, i in wanted if c != CONTROL]
+        paired = [self.scene(c, i) for c, i in wanted if c != CONTROL]
         paired += [(r["task"], r["seed"]) for r in rows if r["control"] != CONTROL]
         for task, seed in paired:
             wanted[CONTROL, (seed - self.gate.seed) * len(self._order) + self._order.index(task)] = None
         have = {(r["control"], r["index"]) for r in rows}
-        return [GateJob(c, *self.place(c, i), i) for c, i in wanted if (c, i) not in have]
+        return [GateJob(c, *self.scene(c, i), i) for c, i in wanted if (c, i) not in have]
 
     def _block(self, name: str, check: Check, played: Sequence[Mapping[str, Any]]) -> range:
         n, families = len(played), len(self._order)
         if name.startswith("family."):
             first = self._order.index(name.removeprefix("family."))
-            more = self._more(name, check, played, max(4, self.gate.block // 4))
-            return range(first + n * families, first + (n + more) * families, families)
-        return range(n, n + self._more(name, check, played, self.gate.block))
+            wanted = self._episodes_wanted(name, check, played, max(4, self.gate.block // 4))
+            return range(first + n * families, first + (n + wanted) * families, families)
+        return range(n, n + self._episodes_wanted(name, check, played, self.gate.block))
 
-    def _more(self, name: str, check: Check, played: Sequence[Mapping[str, Any]], block: int) -> int:
+    def _episodes_wanted(self, name: str, check: Check, played: Sequence[Mapping[str, Any]], block: int) -> int:
         if check.threshold is None:
             own = self.gate.reported if not name.startswith("family.") else 0
             return max(0, min(block, own - len(played)))
@@ -120,7 +120,7 @@ class Planner:
             return 0
         return min(block, test.size - len(played))
 
-    def place(self, cell: str, index: int) -> tuple[str, int]:
+    def scene(self, cell: str, index: int) -> tuple[str, int]:
         """Family and seed of an episode.
 
         Raises:
@@ -129,21 +129,21 @@ class Planner:
         count = len(self._order)
         if variation_of(cell) is None:
             return self._order[index % count], self.gate.seed + index // count
-        places = self._places.setdefault(cell, [])
+        scenes = self._scenes.setdefault(cell, [])
         variation = variation_of(cell)
         assert variation is not None
         last = 0
-        if places:
-            task, seed = places[-1]
+        if scenes:
+            task, seed = scenes[-1]
             last = (seed - self.gate.seed) * count + self._order.index(task) + 1
-        barren = 0
-        while len(places) <= index:
-            task, seed = self.place(CONTROL, last)
+        skipped = 0
+        while len(scenes) <= index:
+            task, seed = self.scene(CONTROL, last)
             last += 1
             if find_effect(variation, self.families[task].episode(seed, self.gate.split), seed) is not None:
-                places.append((task, seed))
-                barren = 0
-            elif (barren := barren + 1) >= BARREN:
+                scenes.append((task, seed))
+                skipped = 0
+            elif (skipped := skipped + 1) >= MOST_SKIPPED:
                 raise GateError(
                     "no scene of the gate's tasks admits the variation",
                     key=f"checks: {cell}",
@@ -151,4 +151,4 @@ class Planner:
                     found=", ".join(self._order),
                     remedy="leave the check out, or add tasks",
                 )
-        return places[index]
+        return scenes[index]
