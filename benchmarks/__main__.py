@@ -1,4 +1,4 @@
-"""``python -m benchmarks run NAME ...`` measures; ``list`` shows what falls short; ``readme`` quotes the results."""
+"""``python -m benchmarks run NAME ...`` measures; ``list`` shows what falls short; ``docs`` writes the pages of results."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from benchmarks import record
-from benchmarks.readme import quote
+from benchmarks import docs_files, record
 from vla_agent.errors import VlaAgentError
 
 
@@ -19,11 +18,12 @@ def main(argv: list[str] | None = None) -> int:
     runner.add_argument("names", nargs="+", metavar="NAME", help="one of: " + ", ".join(record.names()))
     lister = commands.add_parser("list", help="all benchmarks with value, target, and what falls short")
     lister.add_argument("--strict", action="store_true", help="exit code 1 where one falls short or is not measured")
-    commands.add_parser("readme", help="write the records into the README's table of numbers")
+    pages = commands.add_parser("docs", help="write docs/benchmarks.md from the records, and the picture of the layers")
+    pages.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file is not up to date")
     args = parser.parse_args(argv)
     try:
-        if args.command == "readme":
-            return quote()
+        if args.command == "docs":
+            return docs_files.check() if args.check else docs_files.write()
         return _run(args.names) if args.command == "run" else _list(args.strict)
     except VlaAgentError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,0 +1,27 @@
+"""``python -m benchmarks docs``: files of the documentation that are made from records and settings, not by hand."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import layers_picture, numbers_page
+from benchmarks.record import ROOT
+from vla_agent.files.write_aside import write_text
+
+MADE = {numbers_page.FILE: numbers_page.page, layers_picture.FILE: layers_picture.picture}
+
+
+def write() -> int:
+    """Write all of them.  Exit code 0."""
+    for file, make in MADE.items():
+        write_text(file, make())
+        print(file.relative_to(ROOT))
+    return 0
+
+
+def check() -> int:
+    """Exit code 1, and their names, where one is not what would be written now."""
+    stale = [file for file, make in MADE.items() if not file.exists() or file.read_text(encoding="utf-8") != make()]
+    for file in stale:
+        print(f"{file.relative_to(ROOT)} is not up to date: python -m benchmarks docs", file=sys.stderr)
+    return 1 if stale else 0
