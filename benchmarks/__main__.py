@@ -1,4 +1,4 @@
-"""``python -m benchmarks run NAME ...`` measures; ``list`` shows what falls short; ``docs`` writes the pages of results."""
+"""``python -m benchmarks run NAME ...`` measures; ``list`` shows results; ``docs`` writes the pages made of them."""
 
 from __future__ import annotations
 

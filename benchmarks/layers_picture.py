@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from html import escape
+
+import tomllib
 
 from benchmarks import record
 
