@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from vla_agent.files.canonical_json import digest, readable
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.bound_files import contract_parts, policy_contract, policy_parts
 from vla_agent.gate.certificate.certificate import read_certificate, sign, write_certificate
-from vla_agent.gate.certificate.enforce import require_certificate
+from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.gate.certificate.verify import verify
 from vla_agent.gate.decision.gate_file import ORACLE, load_gate
 from vla_agent.gate.decision.judge import judge, label, part
@@ -151,12 +152,12 @@ class Misled(PlantedPolicy):
 
     contract = tabletop_contract()
 
-    def act(self, observation, truth=None):
+    def act(self, observation, oracle=None):
         action = super().act(observation)
-        if truth is None:
+        if oracle is None:
             action[0, :2] += 0.02
         else:
-            assert truth.points.shape == (2, 2, 3) and truth.located.shape == (2, 3)
+            assert oracle.points.shape == (2, 2, 3) and oracle.located.shape == (2, 3)
         return action
 
 
@@ -269,34 +270,33 @@ def certified(root, tmp_path_factory):
 def test_what_is_certified_may_move_and_nothing_else(root, certified):
     policy, file = certified
     contract = read_certificate(file).payload["contract"]
-    fits = {
-        "cameras": {k: tuple(v) for k, v in contract["cameras"].items()},
-        "control_hz": contract["control_hz"],
-        "latency_ms": 50.0,
-        "keys": root / "keys",
-    }
-    assert require_certificate(policy, file, "arm", True, **fits) is not None
-    assert require_certificate(policy, None, "arm", False) is None
-    late = datetime.now(timezone.utc) + timedelta(days=5000)
-    for key, robot, changed in (
-        ("robot", "other", {}),
-        ("control_hz", "arm", {"control_hz": 40.0}),
-        ("cameras", "arm", {"cameras": {"front": (96, 96)}}),
-        ("latency", "arm", {"latency_ms": 51.0}),
-        ("expires", "arm", {"now": late}),
+    cameras = {k: tuple(v) for k, v in contract["cameras"].items()}
+    fits = Deployment("arm", True, cameras, contract["control_hz"], latency_ms=50.0)
+    trusted = root / "keys"
+    assert require_certificate(policy, file, fits, keys=trusted) is not None
+    assert require_certificate(policy, None, Deployment("arm", hardware=False)) is None
+    for key, changed in (
+        ("robot", {"robot": "other"}),
+        ("control_hz", {"control_hz": 40.0}),
+        ("cameras", {"cameras": {"front": (96, 96)}}),
+        ("latency", {"latency_ms": 51.0}),
+        ("execution", {"execution": "ensemble"}),
     ):
         with pytest.raises(GateError) as error:
-            require_certificate(policy, file, robot, True, **(fits | changed))
+            require_certificate(policy, file, replace(fits, **changed), keys=trusted)
         assert key in error.value.key and error.value.remedy
+    with pytest.raises(CertificateError, match="expired"):
+        late = datetime.now(timezone.utc) + timedelta(days=5000)
+        require_certificate(policy, file, fits, keys=trusted, now=late)
     with pytest.raises(GateError, match="no certificate"):
-        require_certificate(policy, "", "arm", True, **fits)
+        require_certificate(policy, "", fits, keys=trusted)
     (policy / "adapter_config.json").write_text("{}")
     with pytest.raises(GateError, match="adapter"):
-        require_certificate(policy, file, "arm", True, **fits)
+        require_certificate(policy, file, fits, keys=trusted)
     (policy / "adapter_config.json").unlink()
     keys.revoke(digest(policy_parts(policy)["files"]), "a test", root / "keys")
     with pytest.raises(CertificateError, match="revoked"):
-        require_certificate(policy, file, "arm", True, **fits)
+        require_certificate(policy, file, fits, keys=trusted)
     (root / "keys" / "revoked.jsonl").unlink()
 
 

@@ -1,4 +1,4 @@
-"""No certificate, no motion: what a robot's nodes ask before a policy may move hardware.
+"""No certificate, no motion: what a robot's nodes check before a policy may move hardware.
 
 Imports neither torch nor the simulator's engine beyond what hashing files needs, so that the safety node can call it.
 """
@@ -6,6 +6,7 @@ Imports neither torch nor the simulator's engine beyond what hashing files needs
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -20,34 +21,44 @@ from vla_agent.gate.certificate.keys import keys_folder, revoked, trusted
 from vla_agent.policy.sources import is_server, metadata_of
 
 
-def require_certificate(
-    policy_folder: str | PathLike[str],
-    certificate_file: str | PathLike[str] | None,
-    robot_name: str,
-    hardware: bool,
-    *,
-    cameras: Mapping[str, tuple[int, int]] | Collection[str] | None = None,
-    control_hz: float | None = None,
-    latency_ms: float | None = None,
-    execution: str | None = None,
-    keys: Path | None = None,
-    now: datetime | None = None,
-) -> Certificate | None:
-    """The certificate that covers exactly this policy on this robot.
+@dataclass(frozen=True)
+class Deployment:
+    """What a policy is about to drive, and how.  None: not known yet, and not compared.
 
-    In simulation none is needed, and None is returned where none is given; one that is given must hold there, too.
-
-    Args:
-        policy_folder: folder or hub id of what is loaded, or is about to be; or the address of a server, which is then
-            believed in what it says of its files and its contract.
-        certificate_file: ``certificate.json``; None or empty where there is none.
-        robot_name: as in the robot's description.
+    Attributes:
+        robot: name, as in the robot's description.
         hardware: whether real motors will move.
         cameras: name -> (height, width) in pixels that the robot delivers to the policy; or the names of all that it
-            has, where the sizes are looked at picture by picture.
+            has, where the size is checked image by image.
         control_hz: rate at which the robot takes actions.
         latency_ms: 99th percentile of an inference on this machine, milliseconds.
         execution: how chunks are executed, one of `vla_agent.policy.execution.MODES`.
+    """
+
+    robot: str
+    hardware: bool
+    cameras: Mapping[str, tuple[int, int]] | Collection[str] | None = None
+    control_hz: float | None = None
+    latency_ms: float | None = None
+    execution: str | None = None
+
+
+def require_certificate(
+    policy_folder: str | PathLike[str],
+    certificate_file: str | PathLike[str] | None,
+    deployment: Deployment,
+    *,
+    keys: Path | None = None,
+    now: datetime | None = None,
+) -> Certificate | None:
+    """The certificate that covers exactly this policy in this deployment.
+
+    In simulation none is needed, and None is returned where none is given; one that is given must be valid there, too.
+
+    Args:
+        policy_folder: folder or hub id of what is loaded, or is about to be; or the address of a server, which is then
+            trusted in what it states of its files and its contract.
+        certificate_file: ``certificate.json``; None or empty where there is none.
         keys: folder of the trusted keys and of the list of what was revoked (default: `keys_folder`).
         now: the time to judge validity by (default: the clock).
 
@@ -56,7 +67,7 @@ def require_certificate(
         CheckpointError: there is no such policy, or its contract cannot be read.
     """
     if not certificate_file:
-        if not hardware:
+        if not deployment.hardware:
             return None
         raise _refused("the policy has no certificate", None, "certificate", "a certificate.json", "none")
     served = metadata_of(str(policy_folder)) if is_server(str(policy_folder)) else None
@@ -68,32 +79,43 @@ def require_certificate(
     payload, file = certificate.payload, certificate.file
     if payload["verdict"] != "pass":
         raise _refused("the policy did not pass the gate", file, "verdict", "pass", payload["verdict"])
-    if payload["robot"] != robot_name:
-        raise _refused("the certificate is for another robot", file, "robot", payload["robot"], robot_name)
+    if payload["robot"] != deployment.robot:
+        raise _refused("the certificate is for another robot", file, "robot", payload["robot"], deployment.robot)
     _require_policy(payload["policy"], served.files if served else policy_files(where), where)
-    contract = payload["contract"]
     own = contract_parts(served.contract if served else policy_contract(where))
-    for key, expected, found in changes(contract, own):
+    for key, expected, found in changes(payload["contract"], own):
         raise _refused("the policy's contract is not the certified one", where, key, expected, found)
-    if cameras is not None:
-        if isinstance(cameras, Mapping):
-            delivered = {name: list(size) for name, size in cameras.items()}
-        else:
-            delivered = {name: size for name, size in contract["cameras"].items() if name in cameras}
-        for key, expected, found in changes(contract["cameras"], delivered):
-            raise _refused("the robot's cameras are not the certified ones", file, f"cameras.{key}", expected, found)
-    if control_hz is not None and control_hz != contract["control_hz"]:
-        what = "the robot's control rate is not the certified one"
-        raise _refused(what, file, "control_hz", contract["control_hz"], control_hz)
-    if latency_ms is not None and not latency_ms <= payload["latency"]["certified_ms"]:
-        what = "this machine is slower than what the policy was certified for"
-        expected = f"at most {payload['latency']['certified_ms']:g} ms"
-        remedy = "use a faster machine, or run the gate with this latency (delay_ms)"
-        raise _refused(what, file, "latency", expected, f"{latency_ms:.1f} ms", remedy)
-    if execution is not None and execution != payload["execution"]:
-        what = "chunks are executed in another way than the certified one"
-        raise _refused(what, file, "execution", payload["execution"], execution)
+    _require_cameras(payload["contract"]["cameras"], deployment, file)
+    _require_timing(payload, deployment, file)
     return certificate
+
+
+def _require_cameras(certified: Mapping[str, Any], deployment: Deployment, file: Path) -> None:
+    cameras = deployment.cameras
+    if cameras is None:
+        return
+    if isinstance(cameras, Mapping):
+        delivered = {name: list(size) for name, size in cameras.items()}
+    else:
+        delivered = {name: size for name, size in certified.items() if name in cameras}
+    for key, expected, found in changes(certified, delivered):
+        raise _refused("the robot's cameras are not the certified ones", file, f"cameras.{key}", expected, found)
+
+
+def _require_timing(payload: Mapping[str, Any], deployment: Deployment, file: Path) -> None:
+    """Control rate, inference latency and execution mode."""
+    certified_hz, certified_ms = payload["contract"]["control_hz"], payload["latency"]["certified_ms"]
+    if deployment.control_hz is not None and deployment.control_hz != certified_hz:
+        what = "the robot's control rate is not the certified one"
+        raise _refused(what, file, "control_hz", certified_hz, deployment.control_hz)
+    if deployment.latency_ms is not None and not deployment.latency_ms <= certified_ms:  # NaN is refused
+        what = "this machine's inference is slower than certified"
+        found = f"{deployment.latency_ms:.1f} ms"
+        remedy = "use a faster machine, or run the gate with this latency (delay_ms)"
+        raise _refused(what, file, "latency", f"at most {certified_ms:g} ms", found, remedy)
+    if deployment.execution is not None and deployment.execution != payload["execution"]:
+        what = "the execution mode is not the certified one"
+        raise _refused(what, file, "execution", payload["execution"], deployment.execution)
 
 
 def _require_policy(certified: Mapping[str, Any], files: Mapping[str, str], folder: Path) -> None:
@@ -116,5 +138,5 @@ def _refused(
         key=key,
         expected=expected,
         found=found,
-        remedy=remedy or "use exactly what was certified, or run vla-agent gate for what is here",
+        remedy=remedy or "use exactly what was certified, or run vla-agent gate for this deployment",
     )
