@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,32 +12,28 @@ from vla_agent.contract import Contract
 from vla_agent.errors import ContractError
 from vla_agent.policy.execution import ChunkExecutor, hold
 
-
-class Observer(Protocol):
-    """Gives the present observation of the world."""
-
-    def observe(self) -> dict[str, Any]:
-        """What `Policy.act` takes."""
-        ...
-
-    def state(self) -> np.ndarray:
-        """(D,) the robot's state alone."""
-        ...
+Observe = Callable[[], dict[str, Any]]  # returns the present observation, as `Policy.act` takes it
 
 
-def open_loop(policy: Policy, observer: Observer, contract: Contract) -> Iterator[np.ndarray]:
+def open_loop(policy: Policy, observe: Observe, contract: Contract) -> Iterator[np.ndarray]:
     """Actions (A,) without end: ``policy.execute`` rows of each chunk.  The simulation is paused during inference."""
     while True:
-        yield from _checked(contract, policy.act(observer.observe()))[: policy.execute]
+        yield from _checked(contract, policy.act(observe()))[: policy.execute]
 
 
 def delayed(
-    policy: Policy, observer: Observer, contract: Contract, executor: ChunkExecutor, delay: int
+    policy: Policy,
+    observe: Observe,
+    state: Callable[[], np.ndarray],
+    contract: Contract,
+    executor: ChunkExecutor,
+    delay: int,
 ) -> Iterator[np.ndarray]:
     """Actions (A,) without end, where every chunk arrives ``delay`` control steps after its observation.
 
     The simulation goes on during inference: the robot executes the rest of the previous chunk.  Where there is none, as
     in the first ``delay`` steps of an episode, it holds its position.  Only one inference runs at a time.
+    ``state`` returns the robot's present state (D,).
     """
     executor.reset()
     action: np.ndarray | None = None
@@ -48,7 +44,7 @@ def delayed(
             executor.add(pending[1], pending[0])
             pending = None
         if executor.due(step):
-            observation, committed = observer.observe(), executor.request(step, delay)
+            observation, committed = observe(), executor.request(step, delay)
             options = {} if committed is None else {"committed": committed}
             chunk = _checked(contract, policy.act(observation, **options))
             if delay:
@@ -56,7 +52,7 @@ def delayed(
             else:
                 executor.add(chunk, step)
         planned = executor.action(step)
-        action = hold(contract, observer.state(), action) if planned is None else planned
+        action = hold(contract, state(), action) if planned is None else planned
         yield action
         step += 1
 

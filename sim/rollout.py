@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from sim.chunk_execution import delayed, open_loop
+from sim.chunk_execution import Observe, delayed, open_loop
 from sim.policies import Policy
 from sim.tasks.events import Events, EventTracker
 from sim.tasks.task import TaskInstance
+from vla_agent.contract import Contract
 from vla_agent.errors import OptionError
 from vla_agent.policy.execution import ChunkExecutor
 
@@ -95,7 +96,7 @@ def run_episode(env: Any, policy: Policy, seed: int, settings: EpisodeSettings =
     world = base.world
     instruction = _begin_policy(policy, world, task, seed, settings)
     observer = _EpisodeObserver(world, getattr(policy, "looks", True))
-    action_source = _action_source(policy, observer, base.contract, settings)
+    action_source = _action_source(policy, observer.observe, world.state, base.contract, settings)
     render_frame = settings.render_frame or world.render
     frames: list[Images] = []
     actions: list[np.ndarray] = []
@@ -151,13 +152,9 @@ class _EpisodeObserver:
         self.step = 0
         self.looks: list[int] = []
 
-    def state(self) -> np.ndarray:
-        """(D,) the robot's present state."""
-        return self._world.state()
-
     def observe(self) -> dict[str, Any]:
         """``state`` (D,) and, where the policy uses them, ``images``: camera -> (H, W, 3)."""
-        observation: dict[str, Any] = {"state": self.state()}
+        observation: dict[str, Any] = {"state": self._world.state()}
         if self._with_images:
             observation["images"] = self._world.render()
             self.looks.append(self.step)
@@ -175,11 +172,15 @@ class _EpisodeObserver:
 
 
 def _action_source(
-    policy: Policy, observer: _EpisodeObserver, contract: Any, settings: EpisodeSettings
+    policy: Policy,
+    observe: Observe,
+    state: Callable[[], np.ndarray],
+    contract: Contract,
+    settings: EpisodeSettings,
 ) -> Iterator[np.ndarray]:
     if settings.executor is None:
-        return open_loop(policy, observer, contract)
-    return delayed(policy, observer, contract, settings.executor, settings.delay)
+        return open_loop(policy, observe, contract)
+    return delayed(policy, observe, state, contract, settings.executor, settings.delay)
 
 
 def state_hash(world: Any) -> str:

@@ -178,7 +178,9 @@ def domain_randomisation(task: TaskInstance, looks: Sequence[str], rng: np.rando
         OptionError: there is no such look.
     """
     check_appearance_axes(looks)
-    drawn = [(APPEARANCE_AXES[name], int(rng.integers(1, 4))) for name in looks if rng.random() < APPEARANCE_PROBABILITY]
+    drawn = [
+        (APPEARANCE_AXES[name], int(rng.integers(1, 4))) for name in looks if rng.random() < APPEARANCE_PROBABILITY
+    ]
     effects = [look(task, severity, rng) for look, severity in drawn]
 
     def vary(world: World) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from sim.experts.expert import Expert
-from sim.perturbations.appearance import APPEARANCE_AXES, domain_randomisation, check_appearance_axes
+from sim.perturbations.appearance import APPEARANCE_AXES, check_appearance_axes, domain_randomisation
 from sim.questions.question_items import QUESTIONS, Item, View, asked_by, goal_words
 from sim.tasks.task import TaskInstance, load_suite
 from sim.world.objects import half_extents, stackable_top

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sim.env import TabletopEnv
+from sim.perturbations.appearance import APPEARANCE_AXES, domain_randomisation
 from sim.perturbations.catalogue import AXES, PROBES, find_effect
 from sim.perturbations.languages import languages, translations
-from sim.perturbations.appearance import APPEARANCE_AXES, domain_randomisation
 from sim.perturbations.variation import Variation
 from sim.perturbations.varied_env import VariedEnv
 from sim.policies import ExpertPolicy
