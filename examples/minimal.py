@@ -6,7 +6,6 @@
 The task: lift the object that the instruction names, with a suction cup on a gantry.  The model has two parts, as pi0
 has: a small vision-language model, which points at the named object, and a flow-matching head, which emits a chunk of
 actions.  The control is the same policy given the name of another object: a policy that ignores words cannot hide.
-
 Needs torch, numpy and mujoco, nothing else.
 """
 
@@ -120,21 +119,20 @@ def say(name, rng):
 
 
 def collect(env, scenes, demonstrations, rng):
-    """Frames to point in (image, names, pixels), and rows to act from (frame, named object, state, chunk)."""
+    """Frames to point in (image, names, pixels), and rows to act from (image, name, state, chunk)."""
     frames, rows = [], []
     for k in range(scenes + demonstrations):
         env.reset(rng)
-        named, first, states, actions = rng.integers(4), len(frames), [], []
-        while len(states) < LIMIT and not env.lifted()[named]:
+        named, episode = rng.integers(4), []
+        while len(episode) < LIMIT and not env.lifted()[named]:
             frames.append((env.image(), env.names, env.pixels()))
             if k < scenes:  # one image of a random scene costs little, and shows more objects than a demonstration
                 break
-            states.append(env.state())
-            actions.append(expert(env, named))
+            episode.append((frames[-1][0], env.names[named], env.state(), expert(env, named)))
             # The arm moves with noise that the label does not have, so the data shows how to correct errors (DART).
-            env.step(actions[-1] + (*rng.normal(0, 0.008, 3), 0))
-        actions += actions[-1:] * CHUNK
-        rows += [(first + t, named, states[t], np.stack(actions[t : t + CHUNK])) for t in range(len(states))]
+            env.step(episode[-1][3] + (*rng.normal(0, 0.008, 3), 0))
+        actions = [row[3] for row in episode + episode[-1:] * CHUNK]
+        rows += [(*row[:3], np.stack(actions[t : t + CHUNK])) for t, row in enumerate(episode)]
     return frames, rows
 
 
@@ -156,8 +154,7 @@ class VLM(nn.Module):
         self.attend = nn.ModuleList(nn.MultiheadAttention(width, 4, batch_first=True) for _ in range(2))
         self.mlp = nn.ModuleList(mlp(width, 2 * width, width) for _ in range(2))
         self.point = nn.Linear(width, 1)
-        centre = (torch.arange(CELLS) + 0.5) / CELLS
-        self.register_buffer("grid", torch.cartesian_prod(centre, centre).flip(-1))  # (256, 2): column, row
+        self.grid = torch.cartesian_prod(*[(torch.arange(CELLS) + 0.5) / CELLS] * 2).flip(-1)  # (256, 2): column, row
 
     def forward(self, images, texts):
         """B images (64, 64, 3), K sentences for each -> logits of the map (B * K, 256), features (B * K, 66)."""
@@ -183,8 +180,7 @@ class FlowHead(nn.Module):
         self.inside = nn.Linear(CHUNK * 4 + features + 5 + 16, width)
         self.blocks = nn.ModuleList(mlp(width, width, width) for _ in range(3))
         self.out = nn.Linear(width, CHUNK * 4)
-        self.register_buffer("mean", torch.zeros(4))
-        self.register_buffer("std", torch.ones(4))
+        self.mean, self.std = torch.zeros(4), torch.ones(4)  # of the actions, from the demonstrations
 
     def forward(self, noisy, time, features, state, shown):
         """``noisy`` (B, 8, 4) at ``time`` (B,) from 0, noise, to 1, actions; ``shown`` (B, 1): 0 hides the state."""
@@ -237,7 +233,7 @@ def train_pointing(vlm, frames, steps, rng, batch=16):
     fit("pointing", vlm, loss, steps, 2e-3)
 
 
-def train_head(vlm, head, frames, rows, steps, rng, batch=256):
+def train_head(vlm, head, rows, steps, rng, batch=256):
     """Imitation on the features of the frozen model, which are computed once.
 
     In half of the samples the state is hidden.  With the state alone, the head learns to continue a motion that has
@@ -245,9 +241,7 @@ def train_head(vlm, head, frames, rows, steps, rng, batch=256):
     """
     with torch.no_grad():
         parts = [rows[k : k + 256] for k in range(0, len(rows), 256)]
-        texts = [[say(frames[i][1][named], rng) for i, named, *_ in part] for part in parts]
-        pairs = zip(parts, texts, strict=True)
-        features = torch.cat([vlm([frames[row[0]][0] for row in part], text)[1] for part, text in pairs])
+        features = torch.cat([vlm([row[0] for row in part], [say(row[1], rng) for row in part])[1] for part in parts])
     states, actions = (torch.as_tensor(np.stack([row[k] for row in rows])) for k in (2, 3))
     head.mean, head.std = actions.mean((0, 1)), actions.std((0, 1))
 
@@ -296,7 +290,7 @@ def main():
     frames, rows = collect(env, scenes, demonstrations, rng)
     print(f"{len(frames)} frames, of them {len(rows)} in demonstrations; {time.monotonic() - began:.0f} s")
     train_pointing(vlm, frames, pointing, rng)
-    train_head(vlm, head, frames, rows, acting, rng)
+    train_head(vlm, head, rows, acting, rng)
     print(f"trained in {time.monotonic() - began:.0f} s; now {episodes} new scenes, twice")
     print(f"instruction as it is: {evaluate(env, vlm, head, episodes, 1000 + options.seed)}")
     print(f"shuffled instruction: {evaluate(env, vlm, head, episodes, 1000 + options.seed, shuffled=True)}")
