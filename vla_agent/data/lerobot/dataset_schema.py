@@ -1,11 +1,11 @@
 """The dataset's layout: feature names, shapes and file names of LeRobotDataset v3.0.
 
-A frame is one control period: the observation *before* the action, and the action.  Features (docs/design.md)::
+A frame is one control period: the observation *before* the action, and the action.  Features (docs/architecture.md)::
 
     observation.images.<camera>  (H, W, 3) uint8, video or PNG       observation.state   (D,) float32
     action                       (A,) float32                        annotation.subgoal  (6,) target, goal (m, base)
     annotation.points            (12,) u, v, inside of front.target, front.goal, wrist.target, wrist.goal
-    annotation.clean             (1,) 1 where the action answers this state, 0 while a disturbance is injected
+    annotation.clean             (1,) 0 during an injected disturbance, when nothing is to be learned; else 1
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from vla_agent.contract import Contract, Field
 
 CODEBASE_VERSION = "v3.0"
-EARLIER_VERSION = "v2.1"  # one file an episode; read, never written (`vla_agent.data.lerobot.lerobot_v21`)
+EARLIER_VERSION = "v2.1"  # one file per episode; read, never written (`vla_agent.data.lerobot.lerobot_v21`)
 CHUNKS_SIZE = 1000  # files per chunk folder
 DATA_FILES_SIZE_IN_MB = 100
 VIDEO_FILES_SIZE_IN_MB = 200
@@ -29,7 +29,7 @@ STATE, ACTION = "observation.state", "action"
 SUBGOAL, POINTS, CLEAN = "annotation.subgoal", "annotation.points", "annotation.clean"
 IMAGE_PREFIX = "observation.images."
 ROLES = ("target", "goal")
-# LeRobot's own columns, in its order, present in every dataset.
+# LeRobot's own columns, in its order; every dataset has them.
 INDEX_FEATURES: dict[str, dict[str, Any]] = {
     "timestamp": {"dtype": "float32", "shape": [1], "names": None},
     "frame_index": {"dtype": "int64", "shape": [1], "names": None},
@@ -59,7 +59,7 @@ def vector_features(contract: Contract, annotations: bool = True) -> dict[str, d
 
 
 def features(contract: Contract, storage: str, annotations: bool = True) -> dict[str, dict[str, Any]]:
-    """All features, in the order in which they stand in ``info.json``.  ``storage`` is a key of `media.STORAGES`."""
+    """All features in the order of ``info.json``.  ``storage`` is a key of `media.STORAGES`."""
     images = {
         image_key(c.name): {
             "dtype": "image" if storage == "images" else "video",
