@@ -1,1 +1,1 @@
-"""Bad input of every kind, for the benchmarks of input handling."""
+"""Invalid inputs for the benchmarks of error handling: datasets with defects, and wrong input of every kind."""

@@ -1,4 +1,4 @@
-"""Collection: the plan, what the simulator gave, with and without interruption, and read by lerobot itself."""
+"""Collection: the plan, the recorded data, interruption and resumption, and lerobot's own reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from vla_agent.data.collect.collection import Recipe, collect
-from vla_agent.data.collect.unfinished_collection import Plan, spread
+from vla_agent.data.collect.unfinished_collection import Plan, spread_evenly
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import load
 from vla_agent.data.lerobot.dataset_writer import write_dataset
@@ -59,8 +59,8 @@ def test_the_plan_gives_up_on_a_hopeless_task():
 
 
 def test_episodes_are_spread_evenly():
-    assert spread(11, ["a", "b", "c"]) == {"a": 4, "b": 4, "c": 3}
-    assert spread(2, ["a", "b", "c"]) == {"a": 1, "b": 1}
+    assert spread_evenly(11, ["a", "b", "c"]) == {"a": 4, "b": 4, "c": 3}
+    assert spread_evenly(2, ["a", "b", "c"]) == {"a": 1, "b": 1}
 
 
 # --- the simulator's demonstrations -----------------------------------------------------------------------------------
@@ -84,9 +84,9 @@ def env():
     env.close()
 
 
-def test_the_dataset_holds_what_the_simulator_gave(collected, env):
+def test_the_dataset_holds_the_simulated_data(collected, env):
     from sim.tasks.task import load_suite
-    from vla_agent.data.collect.episode_recording import record
+    from vla_agent.data.collect.episode_recording import Recording, record
 
     dataset = load(collected)
     assert [(e.origin["family"], e.origin["seed"]) for e in dataset.episodes] == [
@@ -97,7 +97,7 @@ def test_the_dataset_holds_what_the_simulator_gave(collected, env):
     ]
     columns = dataset.arrays()
     for info in (dataset.episodes[1], dataset.episodes[2]):
-        attempt = record(env, load_suite("tabletop")[info.origin["family"]], info.origin["seed"], noise=1.0)
+        attempt = record(env, load_suite("tabletop")[info.origin["family"]], info.origin["seed"], Recording())
         rows = slice(info.start, info.stop)
         assert attempt.episode is not None and attempt.episode.task == info.task
         for name, values in attempt.episode.columns.items():
@@ -108,12 +108,12 @@ def test_the_dataset_holds_what_the_simulator_gave(collected, env):
 
 
 def test_observations_come_before_their_actions(env):
-    """Without noise, carrying out the recorded actions from the start gives the recorded states and pictures again."""
+    """Without noise, carrying out the recorded actions from the start gives the recorded states and images again."""
     from sim.tasks.task import load_suite
-    from vla_agent.data.collect.episode_recording import AFTER_SUCCESS, record
+    from vla_agent.data.collect.episode_recording import AFTER_SUCCESS, Recording, record
 
     family = load_suite("tabletop")["press_button"]
-    attempt = record(env, family, 1_000_007, noise=0.0)
+    attempt = record(env, family, 1_000_007, Recording(noise=0.0))
     assert attempt.outcome == "recorded" and attempt.episode is not None
     columns, images = attempt.episode.columns, attempt.episode.images
     task = env.begin(1_000_007)
@@ -134,12 +134,12 @@ def test_observations_come_before_their_actions(env):
 def test_the_expert_takes_over_where_the_policy_led(env):
     from sim.policies import RandomPolicy
     from sim.tasks.task import load_suite
-    from vla_agent.data.collect.episode_recording import record
+    from vla_agent.data.collect.episode_recording import Recording, record
 
     family = load_suite("tabletop")["press_button"]
-    plain = record(env, family, 1_000_003, noise=0.0)
-    led = record(env, family, 1_000_003, 0.0, RandomPolicy())
-    again = record(env, family, 1_000_003, 0.0, RandomPolicy())
+    plain = record(env, family, 1_000_003, Recording(noise=0.0))
+    led = record(env, family, 1_000_003, Recording(0.0, RandomPolicy()))
+    again = record(env, family, 1_000_003, Recording(0.0, RandomPolicy()))
     assert plain.episode and led.episode and again.episode
     np.testing.assert_array_equal(
         led.episode.columns[dataset_schema.STATE], again.episode.columns[dataset_schema.STATE]
@@ -148,29 +148,29 @@ def test_the_expert_takes_over_where_the_policy_led(env):
     assert np.linalg.norm(moved) > 0.02
 
 
-def test_a_policy_that_thinks_long_leads_elsewhere(env):
-    """With a delay in the loop the expert takes over in another state; an episode draws one of the executions."""
+def test_a_policy_with_inference_latency_leads_to_other_states(env):
+    """With a latency in the loop the expert takes over in another state; an episode draws one of the executions."""
     from sim.policies import RandomPolicy
     from sim.tasks.task import load_suite
-    from vla_agent.data.collect.episode_recording import record
+    from vla_agent.data.collect.episode_recording import Recording, record
     from vla_agent.policy.execution_settings import Execution
 
     family = load_suite("tabletop")["press_button"]
-    ways = (Execution(), Execution("open_loop", 400.0))
+    modes = (Execution(), Execution("open_loop", 400.0))
 
     def led(*executions):
-        episode = record(env, family, 1_000_003, 0.0, RandomPolicy(16), executions).episode
+        episode = record(env, family, 1_000_003, Recording(0.0, RandomPolicy(16), executions)).episode
         assert episode
         return episode.columns[dataset_schema.STATE][0]
 
-    assert not np.array_equal(led(ways[0]), led(ways[1]))
-    assert any(np.array_equal(led(*ways), led(way, way)) for way in ways)
+    assert not np.array_equal(led(modes[0]), led(modes[1]))
+    assert any(np.array_equal(led(*modes), led(mode, mode)) for mode in modes)
 
 
-def test_what_the_policy_solves_alone_is_cut_short_or_left_out(env):
+def test_an_episode_that_the_policy_solves_is_shortened_or_left_out(env):
     from sim.experts.expert import Expert
     from sim.tasks.task import load_suite
-    from vla_agent.data.collect.episode_recording import AFTER_SUCCESS, TAKEOVER_STEPS, record
+    from vla_agent.data.collect.episode_recording import AFTER_SUCCESS, TAKEOVER_STEPS, Recording, record
 
     class Solver:
         execute = 8
@@ -182,7 +182,8 @@ def test_what_the_policy_solves_alone_is_cut_short_or_left_out(env):
     family = load_suite("tabletop")["press_button"]
     outcomes = set()
     for seed in range(1_000_004, 1_000_010):
-        plain, led = record(env, family, seed, noise=0.0), record(env, family, seed, 0.0, Solver())
+        plain = record(env, family, seed, Recording(noise=0.0))
+        led = record(env, family, seed, Recording(0.0, Solver()))
         assert plain.episode
         alone = len(plain.episode.columns[dataset_schema.ACTION])
         outcomes.add(led.outcome)
@@ -193,18 +194,19 @@ def test_what_the_policy_solves_alone_is_cut_short_or_left_out(env):
     assert outcomes == {"recorded", "solved"}
 
 
-def test_looks_are_varied_and_what_is_done_stays(env):
+def test_appearance_varies_and_actions_stay(env):
     from sim.tasks.task import load_suite
-    from vla_agent.data.collect.episode_recording import record
+    from vla_agent.data.collect.episode_recording import Recording, record
 
     family = load_suite("tabletop")["press_button"]
-    plain = record(env, family, 1_000_003, noise=0.0).episode
-    one, two = (record(env, family, 1_000_003, 0.0, looks=("lighting", "background")).episode for _ in range(2))
+    plain = record(env, family, 1_000_003, Recording(noise=0.0)).episode
+    varied = Recording(0.0, appearance=("lighting", "background"))
+    one, two = (record(env, family, 1_000_003, varied).episode for _ in range(2))
     assert plain and one and two
     np.testing.assert_array_equal(one.columns[dataset_schema.ACTION], plain.columns[dataset_schema.ACTION])
-    for camera, pictures in plain.images.items():
+    for camera, images in plain.images.items():
         np.testing.assert_array_equal(one.images[camera], two.images[camera])
-        assert (one.images[camera] != pictures).any()
+        assert (one.images[camera] != images).any()
 
 
 def test_the_split_decides_which_objects_are_shown(tmp_path):
@@ -212,10 +214,10 @@ def test_the_split_decides_which_objects_are_shown(tmp_path):
 
     recipe = Recipe("new", ("lift",), 7, 0.0, 32, "images", split="objects")
     plan = collect(recipe, tmp_path / "d", 2, 1)
-    told = {e.task for e in load(tmp_path / "d").episodes}
+    instructions = {e.task for e in load(tmp_path / "d").episodes}
     family = load_suite("new")["lift"]
-    assert told == {family.episode(seed, "objects").instruction for seed in plan.recorded("lift")}
-    assert all(any(f"{colour} {shape}" in text for colour, shape in HELD_OUT_PAIRS) for text in told)
+    assert instructions == {family.episode(seed, "objects").instruction for seed in plan.recorded("lift")}
+    assert all(any(f"{colour} {shape}" in text for colour, shape in HELD_OUT_PAIRS) for text in instructions)
     with pytest.raises(TaskError, match="no such split"):
         collect(Recipe(**{**recipe.__dict__, "split": "object"}), tmp_path / "e", 2, 1)
     assert not list(tmp_path.glob("e*"))
@@ -246,7 +248,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes(collected, tmp_path):
 
 def test_nothing_is_overwritten(collected):
     before = load(collected).hash
-    with pytest.raises(DatasetError, match="something already"):
+    with pytest.raises(DatasetError, match="output folder exists"):
         collect(RECIPE, collected, 2, 1)
     with pytest.raises(TaskError, match="press_button"):
         collect(Recipe("tabletop", ("press_buton",), 0, 1.0, 64, "images"), collected.with_name("new"), 2, 1)
@@ -268,7 +270,7 @@ def test_command_line(collected, tmp_path, capsys):
         str(collected),
     ]
     assert main(argv) == 2
-    assert "something already" in capsys.readouterr().err
+    assert "output folder exists" in capsys.readouterr().err
     assert main([*argv, "--resume"]) == 0
     assert main([*argv, "--resume", "--noise", "0"]) == 2
     assert "noise" in capsys.readouterr().err
@@ -291,12 +293,12 @@ def lerobot_python() -> Path | None:
 @pytest.mark.skipif(
     lerobot_python() is None, reason="no lerobot: run `make lerobot-check` (see tests/lerobot_check/README.md)"
 )
-def test_lerobot_reads_what_the_simulator_gave(env, tmp_path):
+def test_lerobot_reads_the_simulated_data(env, tmp_path):
     from sim.tasks.task import load_suite
-    from vla_agent.data.collect.episode_recording import record
+    from vla_agent.data.collect.episode_recording import Recording, record
 
     families = load_suite("tabletop")
-    attempts = [record(env, families[name], 1_000_000, 1.0) for name in ("press_button", "close_drawer")]
+    attempts = [record(env, families[name], 1_000_000, Recording()) for name in ("press_button", "close_drawer")]
     episodes = [a.episode for a in attempts if a.episode]
     assert len(episodes) == 2
     script = ROOT / "tests" / "lerobot_check" / "read_dataset.py"
@@ -312,22 +314,22 @@ def test_lerobot_reads_what_the_simulator_gave(env, tmp_path):
 
 
 def _compare(episodes: list[Episode], root: Path, out: Path, mean_error: float) -> None:
-    """What lerobot gave (``out``) against the recorded episodes and against our own reader."""
+    """Compare what lerobot read (``out``) with the recorded episodes and with our own reader."""
     with np.load(out) as file:
-        seen = {name: file[name] for name in file.files}
-    meta = json.loads(seen["meta"].tobytes())
+        read = {name: file[name] for name in file.files}
+    meta = json.loads(read["meta"].tobytes())
     lengths = [len(e.columns[dataset_schema.STATE]) for e in episodes]
     assert meta["tasks"] == [e.task for e, n in zip(episodes, lengths, strict=True) for _ in range(n)]
     assert (meta["episodes"], meta["fps"], meta["lengths"]) == (2, 20, lengths)
     for name in episodes[0].columns:
         expected = np.concatenate([e.columns[name] for e in episodes])
-        np.testing.assert_array_equal(seen[name].reshape(expected.shape), expected)
+        np.testing.assert_array_equal(read[name].reshape(expected.shape), expected)
     for camera in episodes[0].images:
         expected = np.concatenate([e.images[camera] for e in episodes])
-        frames = seen[dataset_schema.image_key(camera)]
+        frames = read[dataset_schema.image_key(camera)]
         assert np.abs(frames.astype(int) - expected).mean() <= mean_error
         np.testing.assert_array_equal(frames, load(root).frames(camera, np.arange(len(expected))))
     actions = np.concatenate([e.columns[dataset_schema.ACTION] for e in episodes])
     ends = np.repeat(np.cumsum(lengths), lengths)
     rows = np.minimum(np.arange(len(actions))[:, None] + np.arange(4), ends[:, None] - 1)
-    np.testing.assert_array_equal(seen["chunk"], actions[rows[::5]])
+    np.testing.assert_array_equal(read["chunk"], actions[rows[::5]])

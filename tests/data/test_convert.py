@@ -55,7 +55,7 @@ def mapping_file(folder, **changes):
 
 
 class Bag:
-    """Writes a bag of 2 s: joints and pose at 50 Hz, pictures at 10 Hz, commands at 10 Hz, the gripper twice."""
+    """Writes a bag of 2 s: joints and pose at 50 Hz, images at 10 Hz, commands at 10 Hz, the gripper twice."""
 
     def __init__(self, folder, storage="mcap", compressed=False, lose=(), custom=True, marks=()):
         rosbag2 = pytest.importorskip("rosbags.rosbag2")
@@ -83,7 +83,7 @@ class Bag:
             )
             self.write("/pose", millis, "geometry_msgs/msg/PoseStamped", pose=pose)
         if millis % 100 == 0:
-            self.picture(millis)
+            self.image(millis)
             point = self.kind("trajectory_msgs/msg/JointTrajectoryPoint")
             zero = self.kind("builtin_interfaces/msg/Duration")(sec=0, nanosec=0)
             no = np.zeros(0)
@@ -96,9 +96,11 @@ class Bag:
             self.write("/grip", millis, "std_msgs/msg/Float64MultiArray", layout=layout, data=data)
         for when, kind, value in self.marks:
             if when == millis:
-                self.write("/instruction" if kind == "said" else "/outcome", millis, "std_msgs/msg/String", data=value)
+                self.write(
+                    "/instruction" if kind == "instruction" else "/outcome", millis, "std_msgs/msg/String", data=value
+                )
 
-    def picture(self, millis):
+    def image(self, millis):
         pixels = np.full((SIZE, SIZE, 3), (millis // 10, 30, 200), np.uint8)
         if self.compressed:
             data = np.frombuffer(encode_png(pixels), np.uint8)
@@ -146,16 +148,16 @@ def test_bags_become_a_dataset_of_the_mappings_contract(storage, compressed, tmp
     np.testing.assert_allclose(state[:, 5:8], np.hstack([-np.sin(turn), np.cos(turn), 0 * turn]), atol=1e-5)
     np.testing.assert_allclose(action[:, :2], np.stack([t, 2 * t], 1), atol=1e-6)
     assert action[0, 2] == 0 and action[-1, 2] == 1, "held, scaled and clipped"
-    pictures = dataset.frames("front", np.arange(frames))
-    assert pictures.shape == (frames, 16, 16, 3)
-    assert (pictures[:, 0, 0] == np.stack([10 * np.arange(frames), 0 * t + 30, 0 * t + 200], 1)).all()
+    images = dataset.frames("front", np.arange(frames))
+    assert images.shape == (frames, 16, 16, 3)
+    assert (images[:, 0, 0] == np.stack([10 * np.arange(frames), 0 * t + 30, 0 * t + 200], 1)).all()
     report = dataset.collection["episodes"][0]
     assert report["seconds_outside"] == pytest.approx(0.0, abs=0.01)
     assert report["from"] == "one" and report["sources"]["state.joint_position"]["hz"] == 50.0
-    assert report["sources"]["state.joint_position"]["gaps"] == 0 and not list(tmp_path.glob("*.partial"))
+    assert report["sources"]["state.joint_position"]["gaps"] == 0 and not list(tmp_path.glob(".*"))
 
 
-def test_gaps_are_told_and_left_out_or_cut(tmp_path):
+def test_gaps_are_reported_and_left_out_or_cut(tmp_path):
     Bag(tmp_path / "bags" / "whole")
     Bag(tmp_path / "bags" / "holed", lose=range(500, 800))
     report = convert(tmp_path / "bags", mapping_file(tmp_path), tmp_path / "whole")
@@ -170,12 +172,17 @@ def test_gaps_are_told_and_left_out_or_cut(tmp_path):
     assert load(tmp_path / "cut").arrays()["action"][0, 0] == pytest.approx(0.8), "what came after the gap is longer"
     with pytest.raises(DatasetError, match=r"no episode is left[\s\S]*holed: gaps in"):
         convert(tmp_path / "bags" / "holed", mapping_file(tmp_path), tmp_path / "none")
-    assert not (tmp_path / "none").exists() and not list(tmp_path.glob("*.partial"))
+    assert not (tmp_path / "none").exists() and not list(tmp_path.glob(".*"))
 
 
-def test_marks_part_a_bag_into_episodes_with_their_instructions(tmp_path):
-    said = [(0, "said", "push"), (1000, "said", "pull"), (900, "mark", "success"), (1800, "mark", "failure")]
-    Bag(tmp_path / "bag", custom=False, marks=said)
+def test_marks_split_a_bag_into_episodes_with_their_instructions(tmp_path):
+    marks = [
+        (0, "instruction", "push"),
+        (1000, "instruction", "pull"),
+        (900, "mark", "success"),
+        (1800, "mark", "failure"),
+    ]
+    Bag(tmp_path / "bag", custom=False, marks=marks)
     topics = {"instruction": {"topic": "/instruction"}, "success": {"topic": "/outcome"}}
     report = convert(tmp_path / "bag", mapping_file(tmp_path, **topics), tmp_path / "good")
     assert [(e["instruction"], e["success"]) for e in report["episodes"]] == [("push", True)]
@@ -214,20 +221,20 @@ def test_wrong_topics_types_and_messages_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite"])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_a_truncated_bag_is_refused_whole(storage, share, tmp_path):
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.9])
+def test_a_truncated_bag_is_refused(storage, fraction, tmp_path):
     Bag(tmp_path / "bags" / "a", storage)
     shutil.copytree(tmp_path / "bags" / "a", tmp_path / "bags" / "b")
     (file,) = [p for p in (tmp_path / "bags" / "b").iterdir() if p.suffix in (".mcap", ".db3")]
     data = file.read_bytes()
-    file.write_bytes(data[: int(share * len(data))])
+    file.write_bytes(data[: int(fraction * len(data))])
     with pytest.raises(DatasetError) as caught:
         convert(tmp_path / "bags", mapping_file(tmp_path), tmp_path / "out")
     assert caught.value.file.endswith("bags/b") and "leave it out" in caught.value.remedy
-    assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.partial"))
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
 
 
-def test_what_is_no_bag_and_what_lacks_its_index_are_refused(tmp_path):
+def test_other_files_and_bags_without_an_index_are_refused(tmp_path):
     Bag(tmp_path / "bags" / "a")
     (tmp_path / "bags" / "a" / "metadata.yaml").write_text("rosbag2_bagfile_information: {version: 9}\n")
     with pytest.raises(DatasetError, match="the bag is damaged"):
@@ -236,7 +243,7 @@ def test_what_is_no_bag_and_what_lacks_its_index_are_refused(tmp_path):
         convert(tmp_path / "nowhere", mapping_file(tmp_path), tmp_path / "out")
 
 
-def test_a_mapping_tells_all_its_faults_at_once(tmp_path):
+def test_all_faults_of_a_mapping_are_reported_at_once(tmp_path):
     wrong = {"control_hz": -1, "gaps": "ignore", "tolerence": 1}
     with pytest.raises(DatasetError) as caught:
         load_mapping(mapping_file(tmp_path, **wrong))
@@ -246,7 +253,7 @@ def test_a_mapping_tells_all_its_faults_at_once(tmp_path):
     with pytest.raises(DatasetError, match="needs robot"):
         joints = MAPPING["state"][0] | {"convert": "forward_position"}
         load_mapping(mapping_file(tmp_path, state=[joints]))
-    with pytest.raises(ContractError, match="makes no sense"):
+    with pytest.raises(ContractError, match="impossible values"):
         load_mapping(mapping_file(tmp_path, state=[MAPPING["state"][0]] * 2))
     assert main(["data", "convert", "bags", "-o", str(tmp_path / "out")]) == 2
 
@@ -294,8 +301,8 @@ def test_libero_files_become_a_dataset(tmp_path):
     gripper = columns["action"][:8, layout.slices(layout.action)["gripper"]]
     np.testing.assert_allclose(gripper[:, 0], np.linspace(0, 1, 8), atol=1e-6)
     assert columns["action"][7, 0] == pytest.approx(0.05) and columns["observation.state"][8, 0] == 1.0
-    picture = dataset.frames("front", [3])[0]
-    assert picture.shape == (128, 128, 3) and picture[-2].mean() > 140 > 30 > picture[2, :, 0].mean(), "flipped"
+    image = dataset.frames("front", [3])[0]
+    assert image.shape == (128, 128, 3) and image[-2].mean() > 140 > 30 > image[2, :, 0].mean(), "flipped"
     assert dataset.contract == load_mapping(CONFIG / "libero.yaml").contract()
 
 
@@ -333,7 +340,7 @@ def test_wrong_hdf5_files_are_named(tmp_path):
     refused(edit(lambda f: f["data"].attrs.__delitem__("problem_info")), "no instruction")
     refused(replace("actions", np.zeros((8, 6))), r"at least 7[\s\S]*\(8, 6\)")
     refused(replace("actions", np.full((8, 7), np.nan)), r"actions[\s\S]*NaN")
-    refused(replace("obs/ee_pos", np.zeros((7, 3))), "as many rows")
+    refused(replace("obs/ee_pos", np.zeros((7, 3))), "same number of rows")
     refused(replace("obs/agentview_rgb", np.zeros((8, 32, 32, 3), np.float32)), "uint8")
 
 
@@ -376,7 +383,7 @@ def lerobot_mapping(folder, **changes):
 @pytest.mark.parametrize("layout", ["v3.0 images", "v2.1 video"])
 def test_a_dataset_of_another_program_gets_a_contract(layout, recorded, tmp_path):
     source = load(recorded[layout])
-    with pytest.raises(DatasetError, match="says nothing of cameras") as caught:
+    with pytest.raises(DatasetError, match="has no contract") as caught:
         _ = source.contract
     assert "vla-agent data convert" in caught.value.remedy
     file = lerobot_mapping(tmp_path)
@@ -414,13 +421,13 @@ def test_a_dataset_that_the_mapping_does_not_fit_is_named(recorded, tmp_path):
     assert name.key == "action: jaw" and "6 gripper" in name.found
     assert refused(action=[grip | {"pick": [7]}]).key == "action: 7"
     assert refused(success={"dataset": "next.success"}).key == "next.success"
-    assert "a state does not know" in refused(state=[place | {"delta": "next"}]).found
+    assert "a state has no next value" in refused(state=[place | {"delta": "next"}]).found
     assert "'own' is not for format: bag" in refused(format="bag").found
     with pytest.raises(DatasetError, match="nothing to convert"):
         convert(tmp_path, lerobot_mapping(tmp_path), tmp_path / "out")
 
 
-def test_turns_and_joints_become_deltas():
+def test_rotations_and_joints_become_deltas():
     from scipy.spatial.transform import Rotation
 
     from vla_agent.data.convert.field_vectors import field_values
@@ -488,8 +495,8 @@ def test_the_recorders_own_bags_fit_the_simulators_policies(tmp_path):
             header, no = made("std_msgs/msg/Header", stamp=stamp, frame_id=""), np.zeros(0)
             for camera in ("front", "wrist"):
                 sizes = {"height": 96, "width": 96, "encoding": "rgb8", "is_bigendian": 0, "step": 288}
-                picture = made(image, header=header, data=observation["images"][camera].ravel(), **sizes)
-                recorder.write(f"/camera/{camera}/image", nanoseconds, bytes(types.serialize_cdr(picture, image)))
+                message = made(image, header=header, data=observation["images"][camera].ravel(), **sizes)
+                recorder.write(f"/camera/{camera}/image", nanoseconds, bytes(types.serialize_cdr(message, image)))
             names = [*(f"joint{k}" for k in range(1, 8)), "right_driver_joint"]
             places = made(joint, header=header, name=names, position=np.append(joints, 0.4), velocity=no, effort=no)
             recorder.write("/joint_states", nanoseconds, bytes(types.serialize_cdr(places, joint)))

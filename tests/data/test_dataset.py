@@ -1,4 +1,4 @@
-"""Datasets: written and read back, and what is damaged is found."""
+"""Datasets: written, read back, cached, and damaged."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ CONTRACT = Contract(
 
 
 def episode(seed: int) -> Episode:
-    """An episode whose pictures tell episode and frame: flat grey that grows, with a moving coloured square."""
+    """An episode whose images show episode and frame: grey that brightens, with a moving coloured square."""
     rng = np.random.default_rng(seed)
     n = 11 + seed % 4
     images = {}
     for camera in ("front", "wrist"):
-        pictures = (
+        frames = (
             np.full((n, SIZE, SIZE, 3), 40 + 12 * (seed % 5), np.uint8)
             + (4 * np.arange(n, dtype=np.uint8))[:, None, None, None]
         )
         for k in range(n):
-            pictures[k, 4:12, k : k + 8] = (200, 20, 20) if camera == "front" else (20, 20, 200)
-        images[camera] = pictures
+            frames[k, 4:12, k : k + 8] = (200, 20, 20) if camera == "front" else (20, 20, 200)
+        images[camera] = frames
     columns = {
         name: rng.normal(size=(n, d))
         for name, d in ((dataset_schema.STATE, 4), (dataset_schema.ACTION, 4), (dataset_schema.SUBGOAL, 6))
@@ -81,7 +81,7 @@ def test_round_trip_is_exact(written, tmp_path):
         np.testing.assert_array_equal(dataset.decode_all(camera, cache=tmp_path), expected)
 
 
-def test_decoded_pictures_are_kept_by_the_dataset_hash(written, tmp_path):
+def test_decoded_images_are_cached_by_the_dataset_hash(written, tmp_path):
     root, _ = written
     first = load(root).decode_all("front", cache=tmp_path)
     (path,) = tmp_path.iterdir()
@@ -132,11 +132,11 @@ def test_same_episodes_same_bytes(tmp_path, storage):
     assert load(tmp_path / "a").hash == load(tmp_path / "b").hash
 
 
-def test_the_same_pictures_give_the_same_video_each_time():
-    """x264 has parts that do so in most cases only."""
-    pictures = np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), np.uint8)
+def test_the_same_images_give_the_same_video_each_time():
+    """Some parts of x264 do so only most of the time."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), np.uint8)
     storage = STORAGES["video"]
-    assert len({encode_video(pictures, 20, storage) for _ in range(250)}) == 1
+    assert len({encode_video(images, 20, storage) for _ in range(250)}) == 1
 
 
 @pytest.mark.parametrize("storage", ["images", "video"])
@@ -157,7 +157,7 @@ def test_part_file_round_trip(tmp_path, storage):
     assert caught.value.file and caught.value.remedy
 
 
-# --- what is damaged is found -----------------------------------------------------------------------------------------
+# --- damaged datasets -------------------------------------------------------------------------------------------------
 
 
 def _truncate(path: Path) -> None:
@@ -222,7 +222,7 @@ def test_defects_are_found_and_named(defect, manifest, tmp_path):
     assert error.expected is not None and error.found is not None and error.remedy
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
     root = tmp_path / "dataset"
     write(root)
     path = root / DATA
@@ -230,7 +230,7 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path):
     start = data.find(b"IDAT", len(data) // 2) + 10
     data[start : start + 60] = bytes(60)
     path.write_bytes(data)
-    with pytest.raises(DatasetError, match="picture"):
+    with pytest.raises(DatasetError, match="an image cannot be decoded"):
         load(root).decode_all("front", cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -257,6 +257,6 @@ def test_the_writer_refuses_what_does_not_fit(tmp_path):
         encode(broken, "images", 20)
     write_dataset(root, CONTRACT, [good], "images")
     before = load(root).hash
-    with pytest.raises(DatasetError, match="something already"):
+    with pytest.raises(DatasetError, match="output folder exists"):
         write_dataset(root, CONTRACT, [good, good], "images")
     assert load(root).hash == before

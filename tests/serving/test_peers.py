@@ -93,12 +93,12 @@ TINY = {
 def demonstrations(tmp_path_factory):
     """Two recorded episodes of one family as a dataset with videos."""
     from sim.env import TabletopEnv
-    from vla_agent.data.collect.episode_recording import record
+    from vla_agent.data.collect.episode_recording import Recording, record
     from vla_agent.data.lerobot.dataset_writer import write_dataset
     from vla_agent.data.lerobot.episode import encode
 
     env, family = TabletopEnv(), load_suite("tabletop")["press_button"]
-    attempts = [record(env, family, 1_000_000 + seed, 1.0) for seed in range(3)]
+    attempts = [record(env, family, 1_000_000 + seed, Recording()) for seed in range(3)]
     root = tmp_path_factory.mktemp("peers") / "data"
     write_dataset(root, env.contract, (encode(a.episode, "video", 20) for a in attempts if a.episode), "video")
     env.close()

@@ -1,1 +1,1 @@
-"""Datasets with one planted defect each: what `vla_agent.data.validate.validate` must find, and where."""
+"""Datasets with one planted defect each, which `vla_agent.data.validate.validate` must find where it is."""

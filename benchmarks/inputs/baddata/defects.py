@@ -1,4 +1,4 @@
-"""The planted defects.  Each changes a copy of the good dataset and says what must be found where."""
+"""The planted defects.  Each changes a copy of the good dataset, and states the finding that must come."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Defect:
     """One defect.
 
     Args:
-        name: for people.  layout: which good dataset is spoiled.  spoil: does it, in place.
-        check, episode, frame: of the finding that must come; None for the dataset as a whole.
-        alone: no other episode may be blamed.
+        name: the defect in words.  spoil: makes it, in place.  layout: which good dataset is copied.
+        check, episode, frame: of the finding that must come; None for the whole dataset.
+        alone: no other episode may have errors.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Defect:
 
 
 def values(key: str, episode: int, change: Callable[[Any], None], file: str = DATA) -> Spoil:
-    """Change an episode's rows of a column; ``change`` gets them as an array, or a list for pictures, to alter."""
+    """Change an episode's rows of a column in place; ``change`` gets an array, or a list for images."""
 
     def spoil(folder: Path) -> None:
         table = pq.read_table(folder / file, partitioning=None)
@@ -50,9 +50,9 @@ def values(key: str, episode: int, change: Callable[[Any], None], file: str = DA
         part = column[rows] if isinstance(column[0], dict) else np.array(column[rows])
         change(part)
         column[rows] = part if isinstance(part, list) else part.tolist()
-        place = table.column_names.index(key)
+        column_index = table.column_names.index(key)
         field = table.schema.field(key)
-        pq.write_table(table.set_column(place, field, pa.array(column, type=field.type)), folder / file)
+        pq.write_table(table.set_column(column_index, field, pa.array(column, type=field.type)), folder / file)
 
     return spoil
 
@@ -66,7 +66,7 @@ def put(key: str, episode: int, where: Any, value: Any, file: str = DATA) -> Spo
     return values(key, episode, change, file)
 
 
-def without(rows: list[int]) -> Spoil:
+def drop_rows(rows: list[int]) -> Spoil:
     def spoil(folder: Path) -> None:
         table = pq.read_table(folder / DATA, partitioning=None)
         kept = [k for k in range(len(table)) if k not in rows]
@@ -93,7 +93,7 @@ def other_instruction(episode: int, source: int) -> Spoil:
     return spoil
 
 
-def described(name: str, **changes: Any) -> Spoil:
+def edit_json(name: str, **changes: Any) -> Spoil:
     """Change keys of a JSON file under ``meta``."""
 
     def spoil(folder: Path) -> None:
@@ -110,7 +110,7 @@ def _stretch(factor: float) -> Callable[[np.ndarray], None]:
     return change
 
 
-def _later(frame: int, seconds: float) -> Callable[[np.ndarray], None]:
+def _shift(frame: int, seconds: float) -> Callable[[np.ndarray], None]:
     def change(times: np.ndarray) -> None:
         times[frame:] += seconds
 
@@ -129,19 +129,19 @@ def _swap(folder: Path) -> None:
     values(FRONT_KEY, 4, front.extend)(folder)  # read, change nothing
     wrist: list[Any] = []
     values(WRIST_KEY, 4, wrist.extend)(folder)
-    put_pictures(FRONT_KEY, 4, wrist)(folder)
-    put_pictures(WRIST_KEY, 4, front)(folder)
+    put_images(FRONT_KEY, 4, wrist)(folder)
+    put_images(WRIST_KEY, 4, front)(folder)
 
 
-def put_pictures(key: str, episode: int, pictures: list[Any]) -> Spoil:
+def put_images(key: str, episode: int, images: list[Any]) -> Spoil:
     def change(part: list[Any]) -> None:
-        part[:] = pictures
+        part[:] = images
 
     return values(key, episode, change)
 
 
-def picture(key: str, episode: int, frame: int | None, make: Callable[[bytes], bytes | None]) -> Spoil:
-    """Replace the bytes of one picture, or (frame None) of all of an episode, made from the first's."""
+def image(key: str, episode: int, frame: int | None, make: Callable[[bytes], bytes | None]) -> Spoil:
+    """Replace the bytes of one image, or (frame None) all images of an episode by one made from the first."""
 
     def change(part: list[Any]) -> None:
         frames = range(len(part)) if frame is None else [frame]
@@ -172,7 +172,7 @@ def _stale_stats(folder: Path) -> None:
 def _other_camera(folder: Path) -> None:
     features = json.loads((folder / dataset_schema.INFO).read_text())["features"]
     features[FRONT_KEY]["shape"] = [48, 48, 3]
-    described(dataset_schema.INFO, features=features)(folder)
+    edit_json(dataset_schema.INFO, features=features)(folder)
 
 
 def _short_video(folder: Path) -> None:
@@ -186,11 +186,11 @@ def _short_video(folder: Path) -> None:
     short.replace(folder / WRIST)
 
 
-def _gone(name: str) -> Spoil:
+def _delete(name: str) -> Spoil:
     return lambda folder: (folder / name).unlink()
 
 
-def _cut(name: str) -> Spoil:
+def _truncate(name: str) -> Spoil:
     def spoil(folder: Path) -> None:
         data = (folder / name).read_bytes()
         (folder / name).write_bytes(data[: len(data) // 2])
@@ -211,11 +211,11 @@ DEFECTS = (
     Defect("NaN in a state", put(S, 2, (7, 3), np.nan), "not finite", 2, 7),
     Defect("infinity in an action", put(A, 1, (11, 0), np.inf), "not finite", 1, 11),
     Defect("NaN in a time stamp", put(T, 3, 4, np.nan), "not finite", 3, 4),
-    Defect("a frame dropped", without([2 * FRAMES + 12]), "missing frames", 2, 12),
-    Defect("an episode's end dropped", without(list(range(5 * FRAMES - 5, 5 * FRAMES))), "missing frames", 4, 25),
+    Defect("a frame dropped", drop_rows([2 * FRAMES + 12]), "missing frames", 2, 12),
+    Defect("an episode's end dropped", drop_rows(list(range(5 * FRAMES - 5, 5 * FRAMES))), "missing frames", 4, 25),
     Defect("a frame counted twice", put("frame_index", 1, 9, 8), "missing frames", 1, 9),
-    Defect("an episode dropped", without(list(range(3 * FRAMES, 4 * FRAMES))), "missing frames", 3, 0),
-    Defect("time stamps jump", values(T, 3, _later(10, 0.5)), "time stamps", 3, 10),
+    Defect("an episode dropped", drop_rows(list(range(3 * FRAMES, 4 * FRAMES))), "missing frames", 3, 0),
+    Defect("time stamps jump", values(T, 3, _shift(10, 0.5)), "time stamps", 3, 10),
     Defect("time stamps drift", values(T, 0, _stretch(1.1)), "time stamps", 0, 3),
     Defect("time stamps stand still", values(T, 5, _stands_still(20)), "time stamps", 5, 21),
     Defect("recorded at half the rate", values(T, 2, _stretch(2.0)), "time stamps", 2, 1),
@@ -230,21 +230,21 @@ DEFECTS = (
     Defect("an instruction that does not exist", put("task_index", 5, slice(8, None), 99), "instructions", 5, 8),
     Defect("another episode's instruction", other_instruction(2, 4), "instructions", 2, 0),
     Defect("cameras swapped", _swap, "swapped cameras", 4, 0),
-    Defect("a black camera", picture(WRIST_KEY, 1, None, _black), "blank pictures", 1, 0),
-    Defect("a frozen camera", picture(FRONT_KEY, 0, None, lambda data: data), "frozen pictures", 0, 0),
-    Defect("a picture cut off", picture(FRONT_KEY, 3, 29, lambda d: d[: len(d) // 2]), "missing pictures", 3, 29),
-    Defect("a picture missing", picture(WRIST_KEY, 2, 14, lambda data: None), "missing pictures", 2, 14),
+    Defect("a black camera", image(WRIST_KEY, 1, None, _black), "blank images", 1, 0),
+    Defect("a frozen camera", image(FRONT_KEY, 0, None, lambda data: data), "frozen images", 0, 0),
+    Defect("an image cut off", image(FRONT_KEY, 3, 29, lambda d: d[: len(d) // 2]), "missing images", 3, 29),
+    Defect("an image missing", image(WRIST_KEY, 2, 14, lambda data: None), "missing images", 2, 14),
     Defect("an episode copied", _copy_actions, "copies", 5, 0),
     Defect("statistics of other data", _stale_stats, "statistics", None, None),
-    Defect("another rate described", described(dataset_schema.INFO, fps=10), "rate", None, None, alone=False),
-    Defect("more frames promised", described(dataset_schema.INFO, total_frames=999), "counts", None, None),
+    Defect("another rate described", edit_json(dataset_schema.INFO, fps=10), "rate", None, None, alone=False),
+    Defect("more frames stated", edit_json(dataset_schema.INFO, total_frames=999), "counts", None, None),
     Defect("a camera of another size", _other_camera, "contract", None, None, alone=False),
-    Defect("a video missing", _gone(WRIST), "missing pictures", 0, 0, "v3.0 video", alone=False),
-    Defect("a video cut off", _short_video, "missing pictures", 3, 10, "v3.0 video", alone=False),
-    Defect("v2.1: a table cut off", _cut(EARLIER_DATA.format(2)), "unreadable", 2, 0, "v2.1 images"),
-    Defect("v2.1: a table missing", _gone(EARLIER_DATA.format(4)), "unreadable", 4, 0, "v2.1 images"),
+    Defect("a video missing", _delete(WRIST), "missing images", 0, 0, "v3.0 video", alone=False),
+    Defect("a video cut off", _short_video, "missing images", 3, 10, "v3.0 video", alone=False),
+    Defect("v2.1: a table cut off", _truncate(EARLIER_DATA.format(2)), "unreadable", 2, 0, "v2.1 images"),
+    Defect("v2.1: a table missing", _delete(EARLIER_DATA.format(4)), "unreadable", 4, 0, "v2.1 images"),
     Defect("v2.1: NaN", put(S, 1, (3, 0), np.nan, EARLIER_DATA.format(1)), "not finite", 1, 3, "v2.1 images"),
     Defect("v2.1: an empty instruction", _empty_line, "instructions", 3, 0, "v2.1 images"),
-    Defect("v2.1: a video missing", _gone(EARLIER_VIDEO.format("front", 5)), "missing pictures", 5, 0, "v2.1 video"),
-    Defect("v2.1: a video cut off", _cut(EARLIER_VIDEO.format("wrist", 2)), "missing pictures", 2, 0, "v2.1 video"),
+    Defect("v2.1: a video missing", _delete(EARLIER_VIDEO.format("front", 5)), "missing images", 5, 0, "v2.1 video"),
+    Defect("v2.1: a video cut off", _truncate(EARLIER_VIDEO.format("wrist", 2)), "missing images", 2, 0, "v2.1 video"),
 )

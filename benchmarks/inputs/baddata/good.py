@@ -1,4 +1,4 @@
-"""A small dataset in which nothing is wrong, in the layouts that are read: v3.0 and v2.1, pictures and videos."""
+"""A small dataset without defects in every supported layout: v3.0 and v2.1, images and videos."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EARLIER_VIDEO = "videos/chunk-000/observation.images.{}/episode_{:06d}.mp4"
 
 
 def write_all(root: Path, contract: Contract) -> dict[str, Path]:
-    """All four, by layout.  None has a manifest: they are as another program would have written them."""
+    """Write all four layouts.  None has a manifest, like datasets of other programs."""
     folders = {layout: root / layout.replace(" ", "-") for layout in LAYOUTS}
     for storage in ("images", "video"):
         encoded = [encode(_episode(k, contract), storage, round(contract.control_hz)) for k in range(EPISODES)]
@@ -48,20 +48,20 @@ def _episode(number: int, contract: Contract) -> Episode:
     columns[dataset_schema.STATE][:, state["ee_rotation"]] = [1, 0, 0, 0, 1, 0]
     columns[dataset_schema.STATE][:, state["joint_position"]] = 0.5 * wave
     columns = {name: values.astype(np.float32) for name, values in columns.items()}
-    images = {c.name: _film(c.name, c.height, c.width, number) for c in contract.cameras}
+    images = {c.name: _frames(c.name, c.height, c.width, number) for c in contract.cameras}
     return Episode(f"press the {COLOURS[number]} button", columns, images, {"family": "press_button", "seed": number})
 
 
-def _film(camera: str, height: int, width: int, number: int) -> np.ndarray:
-    """Pictures (FRAMES, H, W, 3): a bright room from the front, a dark floor from the wrist; something moves."""
+def _frames(camera: str, height: int, width: int, number: int) -> np.ndarray:
+    """Images (FRAMES, H, W, 3) uint8: a bright room in front, a dark floor at the wrist, and a moving square."""
     rows, cols = np.mgrid[0:height, 0:width]
     front = np.stack([120 + rows, 110 + cols, 180 + 0 * rows], -1)
     wrist = np.stack([20 + cols // 3, 30 + (rows // 8 % 2) * 25, 60 - rows // 4], -1)
-    film = np.repeat((front if camera == "front" else wrist)[None], FRAMES, 0)
+    frames = np.repeat((front if camera == "front" else wrist)[None], FRAMES, 0)
     for k in range(FRAMES):
         left = 5 + 2 * k
-        film[k, 20 + 6 * number : 28 + 6 * number, left : left + 8] = (220, 40, 40)
-    return film.clip(0, 255).astype(np.uint8)
+        frames[k, 20 + 6 * number : 28 + 6 * number, left : left + 8] = (220, 40, 40)
+    return frames.clip(0, 255).astype(np.uint8)
 
 
 def _write_earlier(dataset: Dataset, folder: Path) -> None:
@@ -80,8 +80,8 @@ def _write_earlier(dataset: Dataset, folder: Path) -> None:
             assert isinstance(storage, VideoStorage)
             video = folder / EARLIER_VIDEO.format(camera, e.index)
             video.parent.mkdir(parents=True, exist_ok=True)
-            pictures = dataset.frames(camera, np.arange(e.start, e.stop))
-            video.write_bytes(encode_video(pictures, round(dataset.fps), storage))
+            images = dataset.frames(camera, np.arange(e.start, e.stop))
+            video.write_bytes(encode_video(images, round(dataset.fps), storage))
     info = dataset.info | {
         "codebase_version": dataset_schema.EARLIER_VERSION,
         "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",

@@ -1,7 +1,7 @@
-"""A case of bad input and its judge.
+"""A case of bad input, and its judge.
 
-A good answer is a typed error that names the place (file or key), what was expected, what was found and the remedy; no
-traceback; exit code 2; every file that was there before is there after, byte for byte, and nothing half-written is.
+A good answer is a typed error that names file or key, what was expected, what was found and the remedy; exit code 2 and
+no traceback; and no file changed, deleted or left behind.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from vla_agent.errors import VlaAgentError
 
 TIMEOUT = 180  # seconds for one command
 
-# What goes wrong: prepares the mistake in an empty folder and returns what to do then,
-# the arguments of `vla-agent`, or a call of the library.
+# Prepares the mistake in an empty folder, and returns the arguments of `vla-agent`, or a call of the library.
 Mistake = Callable[[Path, Good], "list[str] | Callable[[], object]"]
 
 
@@ -31,11 +30,11 @@ class Case:
     """One mistake.
 
     Args:
-        name: what is wrong, for people.
+        name: what is wrong, in words.
         mistake: makes it.
         error: the type that a library call must raise.
         words: what the message must contain: the file or key at fault, a valid name.
-        environment: variables of the command; such a case always runs as a process of its own.
+        environment: variables of the command; such a case always runs as a separate process.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the program said, and what is wrong with it (nothing, if all is well)."""
+    """The program's message, and its faults; none for a good answer."""
 
     case: str
     message: str
@@ -62,6 +61,9 @@ def judge(case: Case, place: Path, good: Good, own_process: bool) -> Answer:
     """Make the mistake in the empty folder ``place`` and judge the answer.
 
     Args:
+        case: the mistake.
+        place: an empty folder, made if needed.
+        good: what mistakes are made from.
         own_process: run commands as processes; else in this one, which is faster.
     """
     place.mkdir(parents=True, exist_ok=True)
@@ -73,7 +75,7 @@ def judge(case: Case, place: Path, good: Good, own_process: bool) -> Answer:
         message, faults = _process(case, action, place)
     else:
         message, faults = _command(action)
-    faults += [f"does not say '{word}'" for word in case.words if word not in message]
+    faults += [f"lacks '{word}'" for word in case.words if word not in message]
     faults += _missing_parts(message)
     after = snapshot(place)
     faults += [f"{name} was changed" for name in before if name in after and before[name] != after[name]]
@@ -97,16 +99,22 @@ def _call(case: Case, action: Callable[[], object]) -> tuple[str, list[str]]:
         wrong = type(error) is VlaAgentError or not isinstance(error, case.error)
         return f"error: {error}", [f"is a {type(error).__name__}, not a {case.error.__name__}"] if wrong else []
     except Exception as error:
-        return f"{type(error).__name__}: {error}", [f"{type(error).__name__} is no typed error"]
+        return f"{type(error).__name__}: {error}", [f"{type(error).__name__} is not a typed error"]
     return "", ["nothing was raised"]
 
 
 def _process(case: Case, arguments: list[str], place: Path) -> tuple[str, list[str]]:
-    words = [sys.executable, "-m", "vla_agent", *arguments]
+    command = [sys.executable, "-m", "vla_agent", *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "VLA_AGENT_DEBUG": "", **case.environment}
     try:
         done = subprocess.run(
-            words, cwd=place.parent, env=environment, capture_output=True, text=True, timeout=TIMEOUT, errors="replace"
+            command,
+            cwd=place.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            errors="replace",
         )
     except subprocess.TimeoutExpired:
         return "", [f"no answer within {TIMEOUT} s"]
@@ -116,13 +124,13 @@ def _process(case: Case, arguments: list[str], place: Path) -> tuple[str, list[s
 def _command(arguments: list[str]) -> tuple[str, list[str]]:
     from vla_agent.cli import main
 
-    shown = io.StringIO()
-    with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(io.StringIO()):
+    output = io.StringIO()
+    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(io.StringIO()):
         try:
             code: object = main(arguments)
-        except SystemExit as left:  # argparse
-            code = left.code
-    return shown.getvalue(), _command_faults(code, shown.getvalue())
+        except SystemExit as error:  # argparse
+            code = error.code
+    return output.getvalue(), _command_faults(code, output.getvalue())
 
 
 def _command_faults(code: object, message: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Senseless options, results that would be overwritten, damaged reports, and a machine without OpenGL."""
+"""Invalid options, results that would be overwritten, damaged reports, and a machine without OpenGL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Good things to spoil: a small dataset, an untrained policy, a report.  Made once, on demand, by the real code."""
+"""Valid inputs to damage: a small dataset, an untrained policy, a report.  Made once, on demand, by the real code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INSTRUCTION = "press the red button"
 
 
 class Good:
-    """Folders below ``root``, each made when it is first asked for."""
+    """Folders below ``root``, each made at its first use."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -44,7 +44,7 @@ class Good:
         from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
         from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfig
         from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
-        from vla_agent.models.heads.diffusion_head import HeadConfig
+        from vla_agent.models.heads.head_config import HeadConfig
         from vla_agent.policy.policy import VLAPolicy
         from vla_agent.training.tokenizer import build_tokenizer
 
@@ -82,7 +82,7 @@ class Good:
         return (Path(sim.__file__).parent / "tasks" / "tabletop" / "put_in_tray.yaml").read_text(encoding="utf-8")
 
     def copy(self, what: str, to: Path) -> Path:
-        """A copy of ``dataset``, ``policy`` or ``report`` to spoil."""
+        """A copy of ``dataset``, ``policy`` or ``report`` to damage."""
         return Path(shutil.copytree(getattr(self, what), to))
 
 

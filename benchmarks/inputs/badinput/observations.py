@@ -14,7 +14,7 @@ from vla_agent.errors import ContractError, ObservationError
 
 
 def _act(spoil: Callable[[dict[str, Any]], None]) -> Mistake:
-    """Show a loaded policy an observation that ``spoil`` changed in place."""
+    """Give a loaded policy an observation that ``spoil`` changed in place."""
 
     def mistake(place: Path, good: Good) -> Callable[[], object]:
         from vla_agent.policy.loading import load_policy
@@ -70,21 +70,21 @@ class _Stub:
         return self.chunk
 
 
-def _drive(chunk: Any) -> Mistake:
-    """Let a policy that returns ``chunk`` drive the simulated arm."""
+def _run_policy(chunk: Any) -> Mistake:
+    """Let a policy that returns ``chunk`` control the simulated arm."""
 
     def mistake(place: Path, good: Good) -> Callable[[], object]:
         from sim.env import TabletopEnv
         from sim.rollout import run_episode
 
-        def drive() -> None:
+        def run() -> None:
             env = TabletopEnv(task=TASK)
             try:
                 run_episode(env, _Stub(chunk), seed=0)
             finally:
                 env.close()
 
-        return drive
+        return run
 
     return mistake
 
@@ -97,7 +97,9 @@ CASES = (
     Case("image of floats", _act(_floats), ObservationError, ("images.front", "uint8", "float32")),
     Case("NaN in the state", _act(_nan), ObservationError, ("state", "finite")),
     Case("state of another length", _act(_short), ObservationError, ("state", "(17,)", "(7,)")),
-    Case("policy returns NaN", _drive(np.full((16, 7), np.nan, np.float32)), ContractError, ("act()", "NaN")),
-    Case("policy returns six numbers a step", _drive(np.zeros((16, 6), np.float32)), ContractError, ("act()", "7")),
-    Case("policy returns a dictionary", _drive({"action": 0}), ContractError, ("act()", "dict")),
+    Case("policy returns NaN", _run_policy(np.full((16, 7), np.nan, np.float32)), ContractError, ("act()", "NaN")),
+    Case(
+        "policy returns six numbers a step", _run_policy(np.zeros((16, 6), np.float32)), ContractError, ("act()", "7")
+    ),
+    Case("policy returns a dictionary", _run_policy({"action": 0}), ContractError, ("act()", "dict")),
 )

@@ -1,4 +1,4 @@
-"""Wrong recipes, wrong data for a training, and folders that are taken."""
+"""Wrong recipes, wrong data for a training, and output folders that exist."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def _taken(*options: str) -> Mistake:
 
     def mistake(place: Path, good: Good) -> list[str]:
         from vla_agent.training.recipe import load_recipe
-        from vla_agent.training.train import claim
+        from vla_agent.training.training_folder import claim_folder
 
         file = recipe(place, good.dataset)
-        claim(load_recipe(file), place / "out")
+        claim_folder(load_recipe(file), place / "out")
         return ["train", str(file), "-o", str(place / "out"), *options]
 
     return mistake

@@ -1,4 +1,4 @@
-"""``vla-agent data``: what a dataset of demonstrations holds, what is wrong with it, and recordings made into one."""
+"""``vla-agent data``: inspect, validate and view a dataset of demonstrations, or convert recordings to one."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vla_agent.errors import OptionError
+from vla_agent.files.write_aside import write_text
 
 if TYPE_CHECKING:
     from vla_agent.data.lerobot.dataset_reader import Dataset
     from vla_agent.data.validate.findings import Finding
 
 DESCRIPTION = """\
-Look at a LeRobotDataset folder, v3.0 or v2.1, before a policy is trained on it; or make one of other recordings.
+Check a LeRobotDataset folder (v3.0 or v2.1) before a policy is trained on it, or convert other recordings to one.
 
 inspect    episodes, frames, cameras, features, instructions
-validate   everything that is wrong: missing frames, time stamps that drift, NaN, constant or clipped actions, swapped
-           cameras, blank or frozen pictures, empty instructions, stale statistics; each with episode, frame and remedy
+validate   all defects: missing frames, drifting timestamps, NaN, constant or clipped actions, swapped cameras, blank
+           or frozen images, empty instructions, stale statistics; each with episode, frame and remedy
 stats      minimum, mean, maximum and quantiles of states and actions, computed from the values themselves
-view       a page with film strips and action plots, the findings beside their episodes
+view       a page with images and action plots of each episode, and its findings
 convert    ROS 2 bags (MCAP, SQLite), HDF5 files (robomimic, LIBERO) or LeRobotDatasets of other programs to a dataset
-           that can be trained on, through one mapping file that says what becomes what; tells what was dropped
+           for training, by one mapping file; reports what was left out
 """
 EPILOG = """\
 examples:
   vla-agent data inspect datasets/mine
-  vla-agent data validate datasets/mine                  # exit code 1 where something is wrong
+  vla-agent data validate datasets/mine                  # exit code 1 if there are errors
   vla-agent data validate datasets/mine --json findings.json --no-pictures
   vla-agent data stats datasets/mine
   vla-agent data view datasets/mine -o mine.html --episodes 0-9,42
@@ -37,15 +38,17 @@ examples:
   vla-agent data convert my_so101 --mapping config/data/lerobot_so101.yaml -o datasets/so101
 
 next: vla-agent finetune POLICY --data datasets/mine -o runs/mine
-exit codes: 0 nothing wrong (warnings do not count), 1 findings, 2 no dataset, or bad input
+exit codes: 0 no errors (warnings do not count), 1 errors found, 2 not a dataset, or invalid input
 """
 ACTIONS = ("inspect", "validate", "stats", "view", "convert")
-MOST = 40  # findings that are printed; --json writes all
+PRINTED = 40  # findings that are printed; --json writes all
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``data`` to the command line."""
-    parser = subparsers.add_parser("data", help="look at a dataset", description=DESCRIPTION, epilog=EPILOG)
+    parser = subparsers.add_parser(
+        "data", help="inspect, validate or convert a dataset", description=DESCRIPTION, epilog=EPILOG
+    )
     parser.add_argument("action", metavar="ACTION", choices=ACTIONS, help="see above")
     parser.add_argument(
         "directory",
@@ -60,19 +63,21 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--episodes", metavar="LIST", default="0-19", help="view: such as 0-9,42 (default: 0-19)")
     parser.add_argument("--json", metavar="FILE", help="validate: write all findings there")
-    parser.add_argument("--no-pictures", action="store_true", help="validate, view: check the tables alone")
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="validate, view: check the tables only, not the images"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is asked; 1 where `validate` finds something wrong."""
+    """Run the action; 1 where `validate` finds errors."""
     if args.action == "convert":
         return _convert(args)
     from vla_agent.data.lerobot.dataset_reader import read
     from vla_agent.data.validate.validate import validate
 
     if args.action == "validate":
-        return _validate(args, validate(args.directory, pictures=not args.no_pictures, progress=_progress))
+        return _validate(args, validate(args.directory, images=not args.no_pictures, progress=_progress))
     dataset = read(args.directory)
     if args.action == "inspect":
         _inspect(dataset)
@@ -82,24 +87,24 @@ def run(args: argparse.Namespace) -> int:
         from vla_agent.data.validate.dataset_page import write_page
 
         out = Path(args.out or f"{dataset.root.resolve().name}.html")
-        findings = validate(args.directory, pictures=not args.no_pictures, progress=_progress)
-        write_page(dataset, findings, numbers(args.episodes), out)
+        findings = validate(args.directory, images=not args.no_pictures, progress=_progress)
+        write_page(dataset, findings, parse_ranges(args.episodes), out)
         print(out)
     return 0
 
 
-def numbers(text: str) -> list[int]:
+def parse_ranges(text: str) -> list[int]:
     """``0-2,5`` -> [0, 1, 2, 5].
 
     Raises:
-        OptionError: it is written otherwise.
+        OptionError: the text has another form.
     """
     found: list[int] = []
     for piece in text.split(","):
         first, dash, last = piece.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
             raise OptionError(
-                "the episodes cannot be read",
+                "the list of episodes is not valid",
                 key="--episodes",
                 expected="numbers and ranges, such as 0-9,42",
                 found=text,
@@ -110,13 +115,14 @@ def numbers(text: str) -> list[int]:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    """Convert recordings and print a line for each episode."""
     for option, value, example in (
         ("--mapping", args.mapping, "config/data/recorder.yaml"),
         ("-o", args.out, "datasets/mine"),
     ):
         if not value:
             raise OptionError(
-                "a conversion needs a mapping file and a folder to write",
+                "a conversion needs a mapping file and an output folder",
                 key=option,
                 expected=f"such as {option} {example}",
                 found="none",
@@ -125,10 +131,10 @@ def _convert(args: argparse.Namespace) -> int:
     from vla_agent.data.convert.conversion_report import episode_lines, summary_lines
     from vla_agent.data.convert.convert import convert
 
-    def told(episode: dict[str, Any]) -> None:
+    def print_episode(episode: dict[str, Any]) -> None:
         print(*episode_lines(episode), sep="\n", flush=True)
 
-    report = convert(args.directory, args.mapping, args.out, told)
+    report = convert(args.directory, args.mapping, args.out, print_episode)
     print(*summary_lines(report, args.out), sep="\n")
     return 0
 
@@ -136,20 +142,18 @@ def _convert(args: argparse.Namespace) -> int:
 def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
         end = "\n" if done == total else ""
-        print(f"\r{done} of {total} episodes looked at", end=end, file=sys.stderr, flush=True)
+        print(f"\r{done} of {total} episodes checked", end=end, file=sys.stderr, flush=True)
 
 
 def _validate(args: argparse.Namespace, findings: list[Finding]) -> int:
+    """Print the findings; 1 where one is an error."""
     if args.json:
-        file = Path(args.json)
-        aside = file.with_name(file.name + ".part")
-        aside.write_text(json.dumps([f.to_dict() for f in findings], indent=2) + "\n")
-        aside.replace(file)
-    for finding in findings[:MOST]:
+        write_text(Path(args.json), json.dumps([f.to_dict() for f in findings], indent=2) + "\n")
+    for finding in findings[:PRINTED]:
         print(finding.text())
     errors = sum(f.error for f in findings)
-    if len(findings) > MOST:
-        print(f"... and {len(findings) - MOST} more; --json FILE writes all")
+    if len(findings) > PRINTED:
+        print(f"... and {len(findings) - PRINTED} more; --json FILE writes all")
     print(f"{args.directory}: {errors} errors, {len(findings) - errors} warnings")
     return 1 if errors else 0
 

@@ -1,1 +1,1 @@
-"""Demonstrations of scripted experts, recorded in the simulator."""
+"""Demonstrations of the scripted experts, recorded in simulation."""

@@ -1,4 +1,4 @@
-"""Collects a dataset with worker processes: attempts in, part files aside, one LeRobotDataset folder at the end."""
+"""Collects a dataset with worker processes: each attempt becomes a part file, all of them one LeRobotDataset folder."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from typing import Any
 import sim
 from vla_agent import __version__
 from vla_agent.contract import Contract
-from vla_agent.data.collect.unfinished_collection import Parts, Plan, spread
+from vla_agent.data.collect.unfinished_collection import Parts, Plan, spread_evenly
 from vla_agent.data.lerobot.dataset_writer import refuse_existing, write_dataset
 from vla_agent.data.lerobot.episode import encode, save_part
 from vla_agent.errors import DatasetError, SimulatorError
 from vla_agent.policy.execution_settings import Execution
 
 ROBOT = "franka_panda_robotiq_2f85"
-BYTES_PER_EPISODE = 2**19  # first guess of an episode's size on disk, until some are there
+BYTES_PER_EPISODE = 2**19  # estimate of an episode's size on disk until one is recorded
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what the episodes hold."""
+    """Everything that decides the content of the episodes; written to ``recipe.json`` and ``meta/collection.json``."""
 
     suite: str
-    tasks: tuple[str, ...]  # names of the suite's families, or paths of task files
+    tasks: tuple[str, ...]  # names of the suite's families, or task files
     seed: int
     noise: float
     image_size: int
     storage: str
-    takeover: str | None = None  # a policy's folder
-    takeover_execution: tuple[str, ...] = ("open_loop",)  # an episode draws one of these,
-    takeover_delays_ms: tuple[float, ...] = (0.0,)  # and one of these
-    vary: tuple[str, ...] = ()  # looks, as in `sim.perturbations.appearance.APPEARANCE_AXES`
-    split: str = "seen"  # of `sim.tasks.task.SPLITS`: which wordings and which pairs of colour and shape
+    takeover: str | None = None  # folder of the policy that acts first
+    takeover_execution: tuple[str, ...] = ("open_loop",)  # execution modes; an episode draws one,
+    takeover_delays_ms: tuple[float, ...] = (0.0,)  # and one of these inference latencies
+    vary: tuple[str, ...] = ()  # of `sim.perturbations.appearance.APPEARANCE_AXES`
+    split: str = "seen"  # of `sim.tasks.task.SPLITS`: wordings, and pairs of colour and shape
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What is told after every attempt: the plan so far, and the attempt's task, outcome and number of frames."""
+    """The state after an attempt: the plan so far, and the attempt's task, outcome and number of frames."""
 
     plan: Plan
     task: str
@@ -69,27 +69,35 @@ def collect(
 ) -> Plan:
     """Collect ``episodes`` successful episodes into a LeRobotDataset folder.
 
-    SIGINT or SIGTERM ends it early and cleanly: running episodes are finished and kept in ``<directory>.parts``, and
-    the plan that comes back is not ``complete``.  The same call with ``resume`` goes on from there, to the same dataset
-    as without the interruption.
+    SIGINT or SIGTERM ends it early: running episodes are finished and kept in ``<directory>.parts``, and the returned
+    plan is not ``complete``.  The same call with ``resume`` continues from there, to the same dataset as without the
+    interruption.
+
+    Args:
+        recipe: what is recorded.
+        directory: the new folder.
+        episodes: spread evenly over the tasks.
+        workers: processes.
+        resume: continue an unfinished collection.
+        report: called after every attempt.
 
     Raises:
         TaskError: unknown suite or task.
-        DatasetError: the folder exists, an unfinished collection is there, a task fails too often, or the disk is full.
+        DatasetError: the folder or an unfinished collection exists, a task fails too often, or the disk is full.
         SimulatorError: the simulator cannot start, or a worker died.
     """
     from sim.tasks.task import select
 
     families = select(list(recipe.tasks), recipe.suite)
     for family in families.values():
-        family.wordings_of(recipe.split)  # refuses a split that there is none of before any work
+        family.wordings_of(recipe.split)  # refuses an unknown split before any work
     refuse_existing(directory)
-    plan = Plan(spread(episodes, list(families)), recipe.seed)
+    plan = Plan(spread_evenly(episodes, list(families)), recipe.seed)
     parts = Parts(directory)
     parts.open(asdict(recipe) | {"versions": versions(recipe)}, resume)
     plan.outcomes = parts.outcomes()
-    with _graceful() as stop:
-        _attempt(recipe, parts, plan, workers, stop, report)
+    with _stop_on_signal() as stop:
+        _run_attempts(recipe, parts, plan, workers, stop, report)
     if plan.complete:
         record = asdict(recipe) | {"versions": versions(recipe), "git": _git(), "summary": plan.summary()}
         write_dataset(directory, contract(recipe), parts.episodes(plan), recipe.storage, ROBOT, record)
@@ -98,20 +106,20 @@ def collect(
 
 
 def contract(recipe: Recipe) -> Contract:
-    """The contract of the recipe's simulator."""
+    """The contract of the simulator with the recipe's image size."""
     from vla_agent.contract.tabletop import tabletop_contract
 
     return tabletop_contract(image_size=(recipe.image_size, recipe.image_size))
 
 
 def versions(recipe: Recipe) -> dict[str, str]:
-    """What the episodes depend on beside the recipe: another version may give other bits."""
+    """Versions that the episodes depend on: another one may give different bits."""
     found = {name: importlib.metadata.version(name) for name in ("mujoco", "numpy", "av")}
-    found |= {"vla_agent": __version__, "sim": _hash(Path(sim.__path__[0]), ("*.py", "*.yaml"))}
-    return found | ({"takeover": _hash(Path(recipe.takeover), ("*",))} if recipe.takeover else {})
+    found |= {"vla_agent": __version__, "sim": _hash_folder(Path(sim.__path__[0]), ("*.py", "*.yaml"))}
+    return found | ({"takeover": _hash_folder(Path(recipe.takeover), ("*",))} if recipe.takeover else {})
 
 
-def _attempt(
+def _run_attempts(
     recipe: Recipe, parts: Parts, plan: Plan, workers: int, stop: threading.Event, report: Callable[[Progress], None]
 ) -> None:
     """Run attempts until the plan is complete, or until ``stop`` is set and the running ones are done."""
@@ -125,8 +133,8 @@ def _attempt(
             while not plan.complete:
                 while not stop.is_set() and len(running) <= workers and (job := plan.next()):
                     _check_disk(parts, plan, size / written if written else BYTES_PER_EPISODE)
-                    with _uninterrupted():  # a worker that is just starting must not be born with Ctrl-C enabled
-                        running[pool.submit(_work, recipe, str(parts.folder), *job)] = job
+                    with _ignore_interrupts():  # a worker must not start with Ctrl-C enabled
+                        running[pool.submit(_record_attempt, recipe, str(parts.folder), *job)] = job
                 if not running:
                     return
                 for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
@@ -140,39 +148,40 @@ def _attempt(
                 "a worker process died",
                 file=parts.folder,
                 key="--workers",
-                expected="processes that live to the end",
+                expected="processes that run to the end",
                 found=f"{error} (out of memory, or killed)",
-                remedy="go on with --resume, with fewer workers: what is complete was kept",
+                remedy="continue with --resume and fewer workers: finished episodes were kept",
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-_envs: dict[int, Any] = {}  # of a worker process: one compiled world, one loaded policy
+_envs: dict[int, Any] = {}  # in a worker process: one compiled simulation and one loaded policy, reused
 _policies: dict[str, Any] = {}
 
 
-def _work(recipe: Recipe, folder: str, task: str, seed: int) -> tuple[str, int, int]:
+def _record_attempt(recipe: Recipe, folder: str, task: str, seed: int) -> tuple[str, int, int]:
     """One attempt in a worker: its outcome, its frames, and the bytes of its part file."""
     from sim.tasks.task import select
-    from vla_agent.data.collect.episode_recording import record
+    from vla_agent.data.collect.episode_recording import Recording, record
 
     family = select(list(recipe.tasks), recipe.suite)[task]
     policy = _policy(recipe.takeover, contract(recipe))
     executions = [Execution(*drawn) for drawn in product(recipe.takeover_execution, recipe.takeover_delays_ms)]
     env = _env(recipe.image_size)
-    attempt = record(env, family, seed, recipe.noise, policy, executions, recipe.vary, recipe.split)
+    attempt = record(env, family, seed, Recording(recipe.noise, policy, executions, recipe.vary, recipe.split))
     parts = Parts(Path(folder.removesuffix(".parts")))
     if attempt.episode is None:
-        parts.note(task, seed, attempt.outcome)
+        parts.save_outcome(task, seed, attempt.outcome)
         return attempt.outcome, 0, 0
     episode = encode(attempt.episode, recipe.storage, round(contract(recipe).control_hz))
-    path = parts.path(task, seed)
+    path = parts.episode_path(task, seed)
     save_part(path, episode)
     return attempt.outcome, episode.length, path.stat().st_size
 
 
 def _env(image_size: int) -> Any:
+    """This worker's environment, made once."""
     from sim.env import TabletopEnv
 
     if image_size not in _envs:
@@ -181,6 +190,7 @@ def _env(image_size: int) -> Any:
 
 
 def _policy(folder: str | None, expected: Contract) -> Any:
+    """This worker's policy, loaded once; it must fit the simulator's contract."""
     if folder is None:
         return None
     if folder not in _policies:
@@ -196,23 +206,23 @@ def _policy(folder: str | None, expected: Contract) -> Any:
 
 
 def _start_worker() -> None:
-    """Ctrl-C is the parent's to handle; and a worker ends when its parent is gone."""
+    """Leave Ctrl-C to the parent, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parent = multiprocessing.parent_process()
     assert parent is not None, "this is a worker"
 
-    def follow() -> None:
+    def end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @contextmanager
-def _graceful() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal acts as usual.  Only in the main thread."""
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set (in the main thread only); a second signal acts as usual."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -233,8 +243,8 @@ def _graceful() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """SIGINT is ignored here, and by the processes that are started here."""
+def _ignore_interrupts() -> Iterator[None]:
+    """SIGINT is ignored in this block, and by the processes that are started in it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -246,22 +256,24 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _check_disk(parts: Parts, plan: Plan, bytes_per_episode: float) -> None:
+    """Raise where the disk cannot hold the rest of the collection."""
     wanted = sum(plan.wanted.values())
     missing = wanted - sum(outcome == "recorded" for outcome in plan.outcomes.values())
-    need = int((missing + wanted) * bytes_per_episode) + 2**26  # the parts still to come, and the dataset made of all
+    need = int((missing + wanted) * bytes_per_episode) + 2**26  # the missing parts, and the dataset made of all parts
     free = shutil.disk_usage(parts.folder).free
     if free < need:
         raise DatasetError(
-            "too little room on the disk",
+            "too little space on the disk",
             file=parts.folder,
             key="--episodes",
             expected=f"about {need / 1e9:.2f} GB free",
             found=f"{free / 1e9:.2f} GB free",
-            remedy="make room and go on with --resume, or ask for fewer episodes: what is complete was kept",
+            remedy="free space and continue with --resume, or collect fewer episodes: finished episodes were kept",
         )
 
 
-def _hash(folder: Path, patterns: tuple[str, ...]) -> str:
+def _hash_folder(folder: Path, patterns: tuple[str, ...]) -> str:
+    """The first 16 digits of a SHA-256 over names and bytes of the files that match."""
     digest = hashlib.sha256()
     files = {p for pattern in patterns for p in folder.rglob(pattern) if p.is_file() and "__pycache__" not in p.parts}
     for path in sorted(files):
@@ -270,7 +282,7 @@ def _hash(folder: Path, patterns: tuple[str, ...]) -> str:
 
 
 def _git() -> str | None:
-    """``git describe`` of the source tree that this runs from, where it is one."""
+    """``git describe`` of the source tree, where the package runs from one."""
     folder = Path(__file__).parents[3]
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--tags"]
     try:

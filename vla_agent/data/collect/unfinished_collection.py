@@ -1,18 +1,17 @@
-"""The unfinished collection: one file per attempted seed, and what is still to be attempted.
+"""An unfinished collection: one file per attempted seed, and the plan of what is still to be attempted.
 
-``DIR.parts/`` lies beside the dataset-to-be and holds ``recipe.json``, ``<task>-<seed>.npz`` for recorded episodes and
-``<task>-<seed>.json`` for attempts that gave none.  Files appear whole (written aside, renamed), so that whatever is
-there when a process dies is good.
+``DIR.parts/`` lies beside the future dataset ``DIR``.  It holds ``recipe.json``, ``<task>-<seed>.npz`` for each
+recorded episode and ``<task>-<seed>.json`` for each attempt without one.  Every file appears complete, so that a kill
+leaves no damaged one.
 
-Seeds of a task are attempted in order and only while recorded and running ones together are fewer than wanted.  So the
-attempts of a task are always the shortest run of seeds with the wanted number of successes: the dataset depends neither
-on the number of workers nor on interruptions.
+A task's seeds are attempted in order, and only while the recorded and running ones are fewer than wanted.  So the
+attempts are always the shortest run of seeds with the wanted number of successes: the dataset depends neither on the
+number of workers nor on interruptions.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,10 +22,11 @@ from typing import Any
 from vla_agent.data.lerobot.dataset_files import write_json
 from vla_agent.data.lerobot.episode import EncodedEpisode, load_part
 from vla_agent.errors import DatasetError
+from vla_agent.files.write_aside import write_text
 
 
 class Parts:
-    """The folder of parts of a collection.
+    """The folder with the parts of a collection.
 
     Args:
         dataset: the dataset's folder; the parts lie in ``<dataset>.parts``.
@@ -36,31 +36,36 @@ class Parts:
         self.folder = dataset.with_name(dataset.name + ".parts")
 
     def open(self, recipe: Mapping[str, Any], resume: bool) -> None:
-        """Make the folder, or go on with it.
+        """Make the folder, or continue with the one that exists.
 
         Raises:
-            DatasetError: parts are there and ``resume`` is not set, or they were recorded differently.
+            DatasetError: there are parts, and ``resume`` is not set or they have other options or versions.
         """
         path = self.folder / "recipe.json"
         recipe = json.loads(json.dumps(recipe))
-        if path.exists():
-            old = json.loads(path.read_text(encoding="utf-8"))
-            changed = [f"{k}: {old.get(k)} before, {recipe.get(k)} now" for k in recipe if old.get(k) != recipe.get(k)]
-            if not resume or changed:
-                raise DatasetError(
-                    "an unfinished collection is here" if not resume else "the unfinished collection was another one",
-                    file=self.folder,
-                    key="--resume" if not resume else ", ".join(line.split(":")[0] for line in changed),
-                    expected="a new folder, or --resume" if not resume else "the same options and versions",
-                    found=f"{len(self.outcomes())} attempts" if not resume else "; ".join(changed),
-                    remedy="go on with it by --resume, or delete this folder to begin anew"
-                    if not resume
-                    else "repeat the options that it was begun with, or delete this folder to begin anew",
-                )
-        else:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(path.with_suffix(".tmp"), recipe)
-            os.replace(path.with_suffix(".tmp"), path)
+        if not path.exists():
+            write_json(path, recipe)
+            return
+        old = json.loads(path.read_text(encoding="utf-8"))
+        if not resume:
+            raise DatasetError(
+                "there is an unfinished collection",
+                file=self.folder,
+                key="--resume",
+                expected="a new folder, or --resume",
+                found=f"{len(self.outcomes())} attempts",
+                remedy="continue it with --resume, or delete this folder to start again",
+            )
+        changed = {key: f"{old.get(key)} before, {recipe[key]} now" for key in recipe if old.get(key) != recipe[key]}
+        if changed:
+            raise DatasetError(
+                "the unfinished collection has other options or versions",
+                file=self.folder,
+                key=", ".join(changed),
+                expected="the same options and versions",
+                found="; ".join(f"{key}: {values}" for key, values in changed.items()),
+                remedy="repeat its options, or delete this folder to start again",
+            )
 
     def outcomes(self) -> dict[tuple[str, int], str]:
         """Every attempt so far: (task, seed) -> ``recorded``, ``failed`` or ``solved``."""
@@ -73,36 +78,34 @@ class Parts:
                 outcomes[task, int(seed)] = str(json.loads(path.read_text(encoding="utf-8"))["outcome"])
         return outcomes
 
-    def path(self, task: str, seed: int) -> Path:
+    def episode_path(self, task: str, seed: int) -> Path:
+        """The part file of a recorded episode."""
         return self.folder / f"{task}-{seed}.npz"
 
-    def note(self, task: str, seed: int, outcome: str) -> None:
-        """Keep the outcome of an attempt that gave no episode."""
-        partial = self.folder / f"{task}-{seed}.tmp"
-        partial.write_text(json.dumps({"outcome": outcome}) + "\n", encoding="utf-8")
-        os.replace(partial, partial.with_suffix(".json"))
+    def save_outcome(self, task: str, seed: int, outcome: str) -> None:
+        """Keep the outcome of an attempt without an episode."""
+        write_text(self.folder / f"{task}-{seed}.json", json.dumps({"outcome": outcome}) + "\n")
 
     def episodes(self, plan: Plan) -> Iterator[EncodedEpisode]:
         """The wanted episodes in the dataset's order: by task, then by seed."""
         for task in plan.wanted:
             for seed in plan.recorded(task):
-                yield load_part(self.path(task, seed))
-
-    def bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.folder.glob("*.npz"))
+                yield load_part(self.episode_path(task, seed))
 
     def delete(self) -> None:
+        """Delete the folder."""
         shutil.rmtree(self.folder)
 
 
 @dataclass
 class Plan:
-    """What is wanted of each task, and what has been attempted.
+    """The wanted number of episodes of each task, and the attempts so far.
 
     Args:
         wanted: task -> number of episodes, in the dataset's order.
         first_seed: attempt k of a task uses seed ``first_seed`` + k.
         outcomes: (task, seed) -> outcome, of earlier runs.
+        running: (task, seed) of the attempts that have no outcome yet.
     """
 
     wanted: dict[str, int]
@@ -111,25 +114,26 @@ class Plan:
     running: set[tuple[str, int]] = field(default_factory=set)
 
     def next(self) -> tuple[str, int] | None:
-        """The next attempt to start, None where nothing more can be started now.
+        """The next attempt to start; None while nothing more is needed.
 
         Raises:
             DatasetError: a task fails so often that the wanted number is out of reach.
         """
         for task, wanted in self.wanted.items():
-            hoped = 0
+            possible = 0  # episodes, if all running attempts succeed
             for seed in count(self.first_seed):
                 outcome = "running" if (task, seed) in self.running else self.outcomes.get((task, seed))
-                hoped += outcome in ("recorded", "running")
-                if hoped == wanted:
+                possible += outcome in ("recorded", "running")
+                if possible == wanted:
                     break
                 if outcome is None:
-                    self._give_up(task, seed)
+                    self._limit_attempts(task, seed)
                     self.running.add((task, seed))
                     return task, seed
         return None
 
-    def _give_up(self, task: str, seed: int) -> None:
+    def _limit_attempts(self, task: str, seed: int) -> None:
+        """Raise where a task has used up its attempts."""
         most = 20 + 5 * self.wanted[task]
         if seed - self.first_seed >= most:
             raise DatasetError(
@@ -137,15 +141,16 @@ class Plan:
                 key=task,
                 expected=f"{self.wanted[task]} episodes in {most} attempts",
                 found=f"{len(self.recorded(task))} (from seed {self.first_seed})",
-                remedy="see what the expert does there with `vla-agent eval expert`, or leave the task out by --tasks",
+                remedy="watch the expert with `vla-agent eval expert`, or leave the task out with --tasks",
             )
 
     def finish(self, task: str, seed: int, outcome: str) -> None:
+        """Enter the outcome of a running attempt."""
         self.running.discard((task, seed))
         self.outcomes[task, seed] = outcome
 
     def attempts(self, task: str) -> dict[int, str]:
-        """Seed -> outcome without a gap from the first seed on, up to the last episode that is wanted."""
+        """Seed -> outcome, from the first seed without a gap to the last wanted episode."""
         found: dict[int, str] = {}
         recorded = 0
         for seed in count(self.first_seed):
@@ -162,10 +167,11 @@ class Plan:
 
     @property
     def complete(self) -> bool:
+        """Whether every task has its episodes."""
         return all(len(self.recorded(task)) == wanted for task, wanted in self.wanted.items())
 
     def summary(self) -> dict[str, Any]:
-        """Task -> episodes, attempts, the seeds that gave none, by reason."""
+        """Task -> episodes, attempts, first seed, and the seeds without an episode by reason."""
         summary = {}
         for task in self.wanted:
             attempts = self.attempts(task)
@@ -179,7 +185,7 @@ class Plan:
         return summary
 
 
-def spread(episodes: int, tasks: list[str]) -> dict[str, int]:
-    """``episodes`` spread evenly over the tasks, the first ones taking what is left over."""
+def spread_evenly(episodes: int, tasks: list[str]) -> dict[str, int]:
+    """Task -> number of episodes, as equal as possible; the first tasks take the remainder."""
     each, rest = divmod(episodes, len(tasks))
     return {task: each + (i < rest) for i, task in enumerate(tasks) if each + (i < rest)}

@@ -1,4 +1,4 @@
-"""Episodes of a bag: stretches between marks, on control periods, each with its instruction and what was missing."""
+"""Episodes of a bag: stretches between outcome marks, resampled to control periods, each with a report of its gaps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from vla_agent.data.convert.bag_reader import BagContent, parts_of, read_bag, read_pictures
+from vla_agent.data.convert.bag_reader import BagContent, named_sources, read_bag, read_images
+from vla_agent.data.convert.conversion_report import ConvertedEpisode
 from vla_agent.data.convert.field_vectors import Forward, field_values, vectors
 from vla_agent.data.convert.mapping import FieldSource, Mapping
 from vla_agent.data.convert.synchronise import longest_stretch, match, periods
@@ -16,24 +17,22 @@ from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.errors import DatasetError
 
-Outcome = tuple[Episode | None, dict[str, Any]]  # an episode, or None where it is left out; and its report
 
-
-def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[Outcome]:
-    """The episodes of one bag, in time.
+def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[ConvertedEpisode]:
+    """The episodes of one bag, in order of time.
 
     Raises:
-        DatasetError: damaged; a topic, a message or the instruction is not what the mapping says; sources that were
-            never recorded at the same time.
+        DatasetError: the bag is damaged; a topic, a message or the instruction does not fit the mapping; or the sources
+            were never recorded at the same time.
     """
     content = read_bag(path, mapping)
-    first, last = _together(path, content, mapping)
+    first, last = _common_span(path, content, mapping)
     stamps = [t for s in content.series.values() if len(s.stamps) for t in (s.stamps[0], s.stamps[-1])]
-    begun, ended = min(stamps), max(stamps)
+    begin, end = min(stamps), max(stamps)
     for number, (start, stop, success) in enumerate(_stretches(content, mapping, last)):
         report: dict[str, Any] = {"from": path.name, "number": number, "success": success}
-        # what lies outside cannot be used: some source has not begun, or has ended
-        outside = max(first - max(begun, start), 0.0) + max(min(ended, stop) - last, 0.0)
+        # time outside the common span is unused: some source has not started, or has ended
+        outside = max(first - max(begin, start), 0.0) + max(min(end, stop) - last, 0.0)
         report["seconds_outside"] = round(float(outside), 3)
         start, stop = max(first, start), min(last, stop)
         if success is None or (mapping.keep == "success" and not success):
@@ -42,10 +41,10 @@ def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Itera
         yield _episode(path, content, mapping, forward, (start, stop), report)
 
 
-def _together(path: Path, content: BagContent, mapping: Mapping) -> tuple[float, float]:
+def _common_span(path: Path, content: BagContent, mapping: Mapping) -> tuple[float, float]:
     """First and last time at which every source has messages."""
     starts, stops = {}, {}
-    for name, source in parts_of(mapping):
+    for name, source in named_sources(mapping):
         stamps = content.series[name].stamps
         rule, tolerance = mapping.rule_of(source)
         if not len(stamps):
@@ -61,9 +60,9 @@ def _together(path: Path, content: BagContent, mapping: Mapping) -> tuple[float,
             "there is no time at which every source has messages",
             file=path,
             key=f"{late}, {early}",
-            expected="topics that were recorded together, on one clock",
+            expected="topics recorded at the same time, on one clock",
             found=f"{late} begins {first - last:.3f} s after {early} has ended",
-            remedy="say stamps: received where the headers come from several clocks, or record anew",
+            remedy="set stamps: received where the headers come from several clocks, or record again",
         )
     return first, last
 
@@ -74,35 +73,36 @@ def _stretches(content: BagContent, mapping: Mapping, last: float) -> list[tuple
     if success is None:
         return [(-np.inf, np.inf, True)]
     if success.custom is not None:
-        said = content.custom.get(success.custom)
-        return [(-np.inf, np.inf, None if said is None else str(said) == success.value)]
+        outcome = content.custom.get(success.custom)
+        return [(-np.inf, np.inf, None if outcome is None else str(outcome) == success.value)]
     stretches: list[tuple[float, float, bool | None]] = []
-    begun = -np.inf
+    start = -np.inf
     for time, text in content.marks:
-        stretches.append((begun, time, text == success.value))
-        begun = time
-    return stretches + ([(begun, np.inf, None)] if last - begun > 1.0 else [])
+        stretches.append((start, time, text == success.value))
+        start = time
+    return stretches + ([(start, np.inf, None)] if last - start > 1.0 else [])
 
 
 def _instruction(path: Path, content: BagContent, mapping: Mapping, stop: float) -> str:
+    """The instruction of the episode that ends at ``stop``."""
     where = mapping.instruction
     if where.text is not None:
-        said: object = where.text
+        text: object = where.text
     elif where.custom is not None:
-        said = content.custom.get(where.custom)
+        text = content.custom.get(where.custom)
     else:
-        before = [text for time, text in content.instructions if time <= stop]
-        said = before[-1] if before else None
-    if not isinstance(said, str) or not said.strip():
+        before = [instruction for time, instruction in content.instructions if time <= stop]
+        text = before[-1] if before else None
+    if not isinstance(text, str) or not text.strip():
         raise DatasetError(
             "an episode has no instruction",
             file=path,
             key=where.topic or where.custom or "instruction.text",
             expected="a sentence" + (" before the episode's end" if where.topic else ""),
-            found="nothing" if said is None else repr(said),
-            remedy="say it in the mapping file (instruction: {text: ...}), or name where it was recorded",
+            found="nothing" if text is None else repr(text),
+            remedy="give it in the mapping file (instruction: {text: ...}), or name where it was recorded",
         )
-    return said.strip()
+    return text.strip()
 
 
 def _episode(
@@ -112,39 +112,42 @@ def _episode(
     forward: Forward | None,
     span: tuple[float, float],
     report: dict[str, Any],
-) -> Outcome:
+) -> ConvertedEpisode:
+    """The episode in ``span`` (start, stop), seconds; completes its ``report``."""
     times = periods(*span, mapping.control_hz)
     matched = {
-        name: match(content.series[name].stamps, times, *mapping.rule_of(source)) for name, source in parts_of(mapping)
+        name: match(content.series[name].stamps, times, *mapping.rule_of(source))
+        for name, source in named_sources(mapping)
     }
     report["sources"] = {
         f"{part}.{name}": m.report | {"out_of_order": content.series[part, name].disordered}
         for (part, name), m in matched.items()
     }
-    whole = np.all([m.index >= 0 for m in matched.values()], axis=0) if len(times) else np.zeros(0, bool)
-    kept = longest_stretch(whole)
+    complete = np.all([m.index >= 0 for m in matched.values()], axis=0) if len(times) else np.zeros(0, bool)
+    kept = longest_stretch(complete)
     report |= {"periods": len(times), "frames": kept.stop - kept.start}
-    if mapping.gaps == "leave_out" and not whole.all():
-        blamed = [name for name, r in report["sources"].items() if r["gaps"]]
-        return None, report | {"left_out": f"gaps in {', '.join(blamed)}"}
+    if mapping.gaps == "leave_out" and not complete.all():
+        incomplete = [name for name, r in report["sources"].items() if r["gaps"]]
+        return None, report | {"left_out": f"gaps in {', '.join(incomplete)}"}
     if report["frames"] < mapping.shortest:
         return None, report | {"left_out": f"only {report['frames']} frames"}
     task = _instruction(path, content, mapping, span[1])
     picked = {name: content.series[name].order[m.index[kept]] for name, m in matched.items()}
-    pictures = read_pictures(path, mapping.cameras, {c.name: picked["cameras", c.name] for c in mapping.cameras})
-    columns, pictures = vectors(
+    images = read_images(path, mapping.cameras, {c.name: picked["cameras", c.name] for c in mapping.cameras})
+    columns, images = vectors(
         mapping,
         lambda part, field: _values(path, content, field, part, matched[part, field.name].index[kept], forward),
-        pictures,
+        images,
     )
     report["frames"] = len(columns[dataset_schema.ACTION])
     origin = {"source": path.name, "number": report["number"]}
-    return Episode(task, columns, pictures, origin), report | {"instruction": task}
+    return Episode(task, columns, images, origin), report | {"instruction": task}
 
 
 def _values(
     path: Path, content: BagContent, field: FieldSource, part: str, index: np.ndarray, forward: Forward | None
 ) -> np.ndarray:
+    """A field's values (n, size) from the messages ``index`` (n,)."""
     values = content.series[part, field.name].values
     assert values is not None, "a field's series holds numbers"
     return field_values(field, values[index], forward, path)

@@ -1,7 +1,7 @@
 """Reads ROS 2 bags (MCAP and SQLite, plain or compressed) with `rosbags`: no ROS is needed.
 
-A bag is read twice: first everything but the pixels, so that the control periods can be matched, then the pictures that
-some control period takes.  So a bag's length does not matter to memory, only an episode's pictures at the final size.
+A bag is read twice: first everything but the images, to match messages to control periods, then the images that some
+control period uses.  So only one episode's images, at their final size, are in memory, however long the bag is.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.convert import mapping as schema
-from vla_agent.data.convert.bag_messages import COMPRESSED, IMAGE, SWITCH, TEXT, numbers, picture, stamp_of
+from vla_agent.data.convert.bag_messages import COMPRESSED, IMAGE, SWITCH, TEXT, image, numbers, stamp_of
 from vla_agent.errors import DatasetError, ObservationError
-from vla_agent.robot.cameras.crop import fit
+from vla_agent.robot.cameras.crop import center_crop
 
-GET_AGAIN = "copy the bag again, mend it with `ros2 bag reindex` or `mcap recover`, or leave it out"
+GET_AGAIN = "copy the bag again, repair it with `ros2 bag reindex` or `mcap recover`, or leave it out"
 
 
 @dataclass(frozen=True)
 class Series:
-    """The messages of one source: stamps (m,) seconds, ascending; ``order`` (m,) their place in the bag's own order;
-    values (m, P), or None for pictures; ``disordered`` messages that came after a later one."""
+    """The messages of one source.
+
+    stamps: times (m,), seconds, ascending.  order: position (m,) of each in the order of the bag.  values: (m, P), or
+    None for images.  disordered: messages that came after a later one.
+    """
 
     stamps: np.ndarray
     order: np.ndarray
@@ -36,7 +39,11 @@ class Series:
 
 @dataclass(frozen=True)
 class BagContent:
-    """Everything of a bag but the pixels: series by source's name and part, texts and marks with their times."""
+    """A bag without its images.
+
+    series: by part and name of the source, as in `named_sources`.  instructions, marks: (time in seconds, text).
+    custom: the bag's custom data.
+    """
 
     series: Mapping[tuple[str, str], Series]
     instructions: list[tuple[float, str]]
@@ -44,19 +51,19 @@ class BagContent:
     custom: Mapping[str, Any]
 
 
-def parts_of(mapping: schema.Mapping) -> Iterator[tuple[tuple[str, str], schema.Source]]:
-    """Every source with a name of its own: a state and an action field may be called the same."""
+def named_sources(mapping: schema.Mapping) -> Iterator[tuple[tuple[str, str], schema.Source]]:
+    """Every source with part and name: a field of the state and one of the action may have the same name."""
     for part in ("cameras", "state", "action"):
         for source in getattr(mapping, part):
             yield (part, source.name), source
 
 
-def find_bags(place: Path) -> list[Path]:
+def find_bags(path: Path) -> list[Path]:
     """A bag, or all bags in a folder, by name: folders with a metadata.yaml, and single .mcap and .db3 files."""
-    if place.is_file() or (place / "metadata.yaml").is_file():
-        return [place]
-    folders = {p.parent for p in place.glob("*/metadata.yaml") if not p.parent.name.startswith(".")}
-    files = {p for suffix in ("mcap", "db3") for p in place.glob(f"*.{suffix}")}
+    if path.is_file() or (path / "metadata.yaml").is_file():
+        return [path]
+    folders = {p.parent for p in path.glob("*/metadata.yaml") if not p.parent.name.startswith(".")}
+    files = {p for suffix in ("mcap", "db3") for p in path.glob(f"*.{suffix}")}
     return sorted(folders | files)
 
 
@@ -65,7 +72,7 @@ def open_bag(path: Path) -> Iterator[Any]:
     """A reader of `rosbags` that knows the bag's message types.
 
     Raises:
-        DatasetError: the package is missing, or the bag is damaged; also while it is being read.
+        DatasetError: the package is missing, or the bag is damaged (also raised while it is being read).
     """
     try:
         from rosbags.highlevel import AnyReader
@@ -82,89 +89,94 @@ def open_bag(path: Path) -> Iterator[Any]:
             yield reader
     except DatasetError:
         raise
-    except Exception as error:  # rosbags raises half a dozen kinds for what is no bag, or a damaged one
+    except Exception as error:  # rosbags raises many kinds of errors for damaged bags and other files
         raise _damaged(path, error) from error
 
 
 def read_bag(path: Path, mapping: schema.Mapping) -> BagContent:
-    """Everything but the pixels.
+    """Read everything but the images.
 
     Raises:
-        DatasetError: damaged, a topic is missing or of another type, or a message is not what the mapping says.
+        DatasetError: the bag is damaged, a topic is missing or of another type, or a message does not fit the mapping.
     """
-    wanted = list(parts_of(mapping))
+    wanted = list(named_sources(mapping))
     texts = {"instruction": mapping.instruction.topic, "marks": mapping.success.topic if mapping.success else None}
     with open_bag(path) as reader:
         topics = {source.at for _, source in wanted} | {t for t in texts.values() if t}
-        kinds = _kinds(path, reader, mapping, topics)
+        kinds = _message_types(path, reader, mapping, topics)
         rows: dict[tuple[str, str], list[tuple[float, int, np.ndarray | None]]] = {name: [] for name, _ in wanted}
-        said: dict[str, list[tuple[float, str]]] = {"instruction": [], "marks": []}
+        strings: dict[str, list[tuple[float, str]]] = {"instruction": [], "marks": []}
         counts = dict.fromkeys(topics, 0)
         for topic, kind, received, message in _messages(path, reader, topics):
-            place, counts[topic] = counts[topic], counts[topic] + 1
+            position, counts[topic] = counts[topic], counts[topic] + 1
             try:
                 for name, source in wanted:
                     if source.at != topic:
                         continue
                     values = numbers(message, kind, source) if isinstance(source, schema.FieldSource) else None
                     if values is not None or isinstance(source, schema.CameraSource):
-                        rows[name].append((stamp_of(message, received, mapping.stamps == "header"), place, values))
+                        rows[name].append((stamp_of(message, received, mapping.stamps == "header"), position, values))
             except ObservationError as error:
-                raise _wrong_message(path, topic, place, error) from error
+                raise _wrong_message(path, topic, position, error) from error
             for use, at in texts.items():
                 if at == topic:
-                    said[use].append((received, _text(message, kind, mapping)))
-        _require_all(path, reader, counts, kinds)
-        custom = getattr(reader.readers[0].storage, "metadata", None)
+                    strings[use].append((received, _text(message, kind, mapping)))
+        _check_complete(path, reader, counts, kinds)
+        metadata = getattr(reader.readers[0].storage, "metadata", None)
         series = {name: _series(found) for name, found in rows.items()}
-        return BagContent(series, said["instruction"], said["marks"], _custom(getattr(custom, "custom", None)))
+        return BagContent(
+            series, strings["instruction"], strings["marks"], _custom_data(getattr(metadata, "custom", None))
+        )
 
 
-def read_pictures(
+def read_images(
     path: Path, cameras: tuple[schema.CameraSource, ...], wanted: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The pictures of some messages, cropped and resized.
+    """Read the images of some messages, cropped and resized.
 
     Args:
-        wanted: camera -> (n,) places of the messages in the bag's order; repetitions are allowed.
+        path: the bag.
+        cameras: the cameras of the mapping.
+        wanted: camera -> positions (n,) of the messages in the order of the bag; repetitions are allowed.
 
     Returns:
         Camera -> (n, H, W, 3) uint8.
 
     Raises:
-        DatasetError: damaged, or an encoding that is not read.
+        DatasetError: the bag is damaged, or an image has an unknown encoding.
     """
     found: dict[str, dict[int, np.ndarray]] = {c.name: {} for c in cameras}
-    need = {name: set(places.tolist()) for name, places in wanted.items()}
+    needed = {name: set(positions.tolist()) for name, positions in wanted.items()}
     counts = {c.at: 0 for c in cameras}
     with open_bag(path) as reader:
         for connection, _, raw in reader.messages([c for c in reader.connections if c.topic in counts]):
-            place, counts[connection.topic] = counts[connection.topic], counts[connection.topic] + 1
+            position, counts[connection.topic] = counts[connection.topic], counts[connection.topic] + 1
             for camera in cameras:
-                if camera.at != connection.topic or place not in need[camera.name]:
+                if camera.at != connection.topic or position not in needed[camera.name]:
                     continue
                 try:
-                    pixels = picture(reader.deserialize(raw, connection.msgtype), connection.msgtype)
+                    pixels = image(reader.deserialize(raw, connection.msgtype), connection.msgtype)
                 except ObservationError as error:
-                    raise _wrong_message(path, connection.topic, place, error) from error
-                pixels = fit(pixels, (camera.height, camera.width))
-                found[camera.name][place] = pixels[::-1] if camera.flip else pixels
-    return {name: np.stack([found[name][place] for place in places.tolist()]) for name, places in wanted.items()}
+                    raise _wrong_message(path, connection.topic, position, error) from error
+                pixels = center_crop(pixels, (camera.height, camera.width))
+                found[camera.name][position] = pixels[::-1] if camera.flip else pixels
+    return {name: np.stack([found[name][k] for k in positions.tolist()]) for name, positions in wanted.items()}
 
 
 def _messages(path: Path, reader: Any, topics: set[str]) -> Iterator[tuple[str, str, float, Any]]:
+    """Topic, type, time of receipt (seconds) and message, in the order of the bag."""
     for connection, nanoseconds, raw in reader.messages([c for c in reader.connections if c.topic in topics]):
         try:
             message = reader.deserialize(raw, connection.msgtype)
-        except Exception as error:  # whatever a damaged message makes of the decoder
+        except Exception as error:  # any error that a damaged message causes in the decoder
             raise _damaged(path, error, connection.topic) from error
         yield connection.topic, connection.msgtype, nanoseconds * 1e-9, message
 
 
-def _kinds(path: Path, reader: Any, mapping: schema.Mapping, topics: set[str]) -> dict[str, str]:
-    """Topic -> message type; refuses topics that are missing or of a type that their use does not allow."""
+def _message_types(path: Path, reader: Any, mapping: schema.Mapping, topics: set[str]) -> dict[str, str]:
+    """Topic -> message type; raises where a topic is missing or its type does not allow its use."""
     kinds = {c.topic: c.msgtype for c in reader.connections}
-    there = ", ".join(f"{t} ({k})" for t, k in sorted(kinds.items())) or "no topics"
+    topics_found = ", ".join(f"{t} ({k})" for t, k in sorted(kinds.items())) or "no topics"
     for topic in sorted(topics):
         if topic not in kinds:
             raise DatasetError(
@@ -172,14 +184,14 @@ def _kinds(path: Path, reader: Any, mapping: schema.Mapping, topics: set[str]) -
                 file=path,
                 key=topic,
                 expected=f"messages on {topic}",
-                found=there,
-                remedy="mend the topic in the mapping file, or record it",
+                found=topics_found,
+                remedy="correct the topic in the mapping file, or record it",
             )
-    pictures, none = {IMAGE, COMPRESSED}, set[str]()
-    uses = [(c.at, pictures, f"camera {c.name}") for c in mapping.cameras]
+    images, none = {IMAGE, COMPRESSED}, set[str]()
+    uses = [(c.at, images, f"camera {c.name}") for c in mapping.cameras]
     uses += [(mapping.instruction.topic, {TEXT}, "instruction")] if mapping.instruction.topic else []
     uses += [(mapping.success.topic, {TEXT, SWITCH}, "success")] if mapping.success and mapping.success.topic else []
-    uses += [(f.at, none, f.name) for f in (*mapping.state, *mapping.action) if kinds[f.at] in pictures]
+    uses += [(f.at, none, f.name) for f in (*mapping.state, *mapping.action) if kinds[f.at] in images]
     for topic, allowed, use in uses:
         if kinds[topic] not in allowed:
             raise DatasetError(
@@ -194,37 +206,39 @@ def _kinds(path: Path, reader: Any, mapping: schema.Mapping, topics: set[str]) -
 
 
 def _text(message: Any, kind: str, mapping: schema.Mapping) -> str:
+    """The text of a String; of a Bool, the text for success or ``failure``."""
     if kind == SWITCH:
         assert mapping.success is not None
         return mapping.success.value if message.data else "failure"
     return str(message.data).strip()
 
 
-def _require_all(path: Path, reader: Any, counts: Mapping[str, int], kinds: Mapping[str, str]) -> None:
-    """A truncated bag may end without an error: what its index promises must have come."""
+def _check_complete(path: Path, reader: Any, counts: Mapping[str, int], kinds: Mapping[str, str]) -> None:
+    """Raise where fewer messages came than the index lists: a truncated bag may end without an error."""
     for topic, count in sorted(counts.items()):
-        promised = sum(c.msgcount for c in reader.connections if c.topic == topic)
-        if count != promised or not count and kinds[topic] != TEXT:
+        indexed = sum(c.msgcount for c in reader.connections if c.topic == topic)
+        if count != indexed or not count and kinds[topic] != TEXT:
             raise DatasetError(
-                "messages are missing in the bag" if count != promised else "a topic of the mapping is empty",
+                "messages are missing in the bag" if count != indexed else "a topic of the mapping is empty",
                 file=path,
                 key=topic,
-                expected=f"{promised} messages, as its index says" if promised else "at least one message",
+                expected=f"{indexed} messages, as in its index" if indexed else "at least one message",
                 found=f"{count}",
                 remedy=GET_AGAIN,
             )
 
 
 def _series(rows: list[tuple[float, int, np.ndarray | None]]) -> Series:
+    """One source's (time, position, values), sorted by time."""
     stamps = np.array([stamp for stamp, _, _ in rows], dtype=np.float64)
     order = np.argsort(stamps, kind="stable")
     values = np.stack([v for _, _, v in rows if v is not None])[order] if rows and rows[0][2] is not None else None
-    places = np.array([place for _, place, _ in rows], dtype=np.int64)
-    return Series(stamps[order], places[order], values, int((np.diff(stamps) < 0).sum()))
+    positions = np.array([position for _, position, _ in rows], dtype=np.int64)
+    return Series(stamps[order], positions[order], values, int((np.diff(stamps) < 0).sum()))
 
 
-def _custom(data: Any) -> dict[str, Any]:
-    """The bag's own data; `Recorder` writes its values as JSON, others as plain text."""
+def _custom_data(data: Any) -> dict[str, Any]:
+    """The bag's custom data; `Recorder` writes its values as JSON, other programs as plain text."""
     found = {}
     for key, value in (data or {}).items():
         try:
@@ -234,11 +248,11 @@ def _custom(data: Any) -> dict[str, Any]:
     return found
 
 
-def _wrong_message(path: Path, topic: str, place: int, error: ObservationError) -> DatasetError:
+def _wrong_message(path: Path, topic: str, position: int, error: ObservationError) -> DatasetError:
     return DatasetError(
         f"a message cannot be used: {error.what}",
         file=path,
-        key=f"{topic}, message {place}: {error.key}",
+        key=f"{topic}, message {position}: {error.key}",
         expected=error.expected,
         found=error.found,
         remedy=error.remedy,
@@ -247,10 +261,10 @@ def _wrong_message(path: Path, topic: str, place: int, error: ObservationError) 
 
 def _damaged(path: Path, error: Exception, topic: str | None = None) -> DatasetError:
     return DatasetError(
-        "the bag is damaged, or is none",
+        "the bag is damaged, or is not a bag",
         file=path,
         key=topic or "bag",
-        expected="a rosbag2 folder with metadata.yaml, or a whole .mcap or .db3 file",
+        expected="a rosbag2 folder with metadata.yaml, or a complete .mcap or .db3 file",
         found=f"{type(error).__name__}: {' '.join(str(error).split())}",
         remedy=GET_AGAIN,
     )

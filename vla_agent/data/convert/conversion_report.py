@@ -1,11 +1,14 @@
-"""What a conversion tells: each episode in a line, with every source that lost messages or left gaps below it."""
+"""The printed report of a conversion: one line per episode, and one per source that lost messages or has gaps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-TOLD = 0.5  # seconds at an episode's ends from which on they are told
+from vla_agent.data.lerobot.episode import Episode
+
+ConvertedEpisode = tuple[Episode | None, dict[str, Any]]  # None where it is left out; and its report
+REPORTED_SECONDS = 0.5  # unused seconds at an episode's ends are reported above this
 
 
 def episode_lines(episode: Mapping[str, Any]) -> list[str]:
@@ -17,32 +20,32 @@ def episode_lines(episode: Mapping[str, Any]) -> list[str]:
         cut = episode.get("periods", episode["frames"]) - episode["frames"]
         lines = [f"{name}: {episode['frames']} frames" + (f" ({cut} cut off)" if cut else "")]
         lines[0] += f', "{episode["instruction"]}"'
-    if episode.get("seconds_outside", 0.0) > TOLD:
-        lines.append(f"  {episode['seconds_outside']:.1f} s unused in which some source has not begun, or has ended")
+    if episode.get("seconds_outside", 0.0) > REPORTED_SECONDS:
+        lines.append(f"  {episode['seconds_outside']:.1f} s unused: some source had not started, or had ended")
     return lines + [
-        f"  {source}: {', '.join(told)}"
-        for source, numbers in episode.get("sources", {}).items()
-        if (told := _told(numbers))
+        f"  {source}: {', '.join(problems)}"
+        for source, counts in episode.get("sources", {}).items()
+        if (problems := _problems(counts))
     ]
 
 
-def _told(n: Mapping[str, Any]) -> list[str]:
-    """What is not as it should be; nothing is said of messages that come more often than they are needed."""
-    told = [f"{n['gaps']} control periods without a message"] if n["gaps"] else []
+def _problems(n: Mapping[str, Any]) -> list[str]:
+    """The problems of one source; more messages than needed are none."""
+    problems = [f"{n['gaps']} control periods without a message"] if n["gaps"] else []
     if n["lost"]:
-        told.append(f"about {n['lost']} messages lost at {n['hz']:g} Hz, longest silence {n['silence']:.3f} s")
+        problems.append(f"about {n['lost']} messages lost at {n['hz']:g} Hz, longest silence {n['silence']:.3f} s")
     if n["repeated"] and n["gaps"] + n["lost"]:
-        told.append(f"{n['repeated']} control periods repeat the message before")
+        problems.append(f"{n['repeated']} control periods repeat the previous message")
     if n["out_of_order"]:
-        told.append(f"{n['out_of_order']} messages out of order")
-    return told
+        problems.append(f"{n['out_of_order']} messages out of order")
+    return problems
 
 
 def summary_lines(report: Mapping[str, Any], out: object) -> list[str]:
-    """The last lines: what was written, what was left out, and what to do next."""
+    """The last lines: what was written, what was left out, and the next command."""
     kept, left = report["episodes"], report["left_out"]
     frames = sum(e["frames"] for e in kept)
     return [
-        f"{out}: {len(kept)} episodes, {frames:,} frames; {len(left)} left out (meta/collection.json says why)",
+        f"{out}: {len(kept)} episodes, {frames:,} frames; {len(left)} left out (reasons in meta/collection.json)",
         f"next: vla-agent data validate {out}",
     ]

@@ -1,4 +1,4 @@
-"""Recordings of other programs to a LeRobotDataset v3.0: bags, HDF5 files, LeRobotDatasets, by one mapping file."""
+"""Converts recordings (bags, HDF5 files, LeRobotDatasets) to a LeRobotDataset v3.0, by one mapping file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READERS = {
     "hdf5": (find_files, hdf5_episodes),
     "lerobot": (find_datasets, lerobot_episodes),
 }
-SOUGHT = {
+INPUTS = {
     "bag": "a bag, or a folder of bags",
     "hdf5": "an .hdf5 file, or a folder of them",
     "lerobot": "a LeRobotDataset's folder, or a folder of them",
@@ -30,35 +30,37 @@ SOUGHT = {
 
 
 def convert(
-    place: str | PathLike[str],
+    recordings: str | PathLike[str],
     mapping_file: str | PathLike[str],
     out: str | PathLike[str],
-    told: Callable[[dict[str, Any]], None] = lambda _: None,
+    report_episode: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Convert a recording, or a folder of them; the dataset's folder appears when it is whole.
+    """Convert a recording, or a folder of them; the dataset's folder appears when it is complete.
 
     Args:
-        place: a bag, an HDF5 file, a LeRobotDataset, or a folder of one kind.
-        told: called with each episode's report when it is done.
+        recordings: a bag, an HDF5 file, a LeRobotDataset, or a folder of one kind.
+        mapping_file: see `load_mapping`.
+        out: the new dataset's folder.
+        report_episode: called with each episode's report when it is done.
 
     Returns:
-        The report, which ``meta/collection.json`` also holds: ``episodes`` and ``left_out`` with what was missing.
+        The report that ``meta/collection.json`` holds: ``episodes`` and ``left_out``, each with its sources' gaps.
 
     Raises:
         DatasetError: the mapping, a recording or the output is wrong, or no episode is left.
-        ContractError: the mapping's contract makes no sense.
+        ContractError: the mapping's contract is invalid.
     """
-    place, mapping, out = Path(place), load_mapping(mapping_file), Path(out)
+    recordings, mapping, out = Path(recordings), load_mapping(mapping_file), Path(out)
     refuse_existing(out)
     find, _ = READERS[mapping.format]
-    files = find(place) if place.exists() else []
+    files = find(recordings) if recordings.exists() else []
     if not files:
         raise DatasetError(
             "there is nothing to convert",
-            file=place,
+            file=recordings,
             key=f"format: {mapping.format}",
-            expected=SOUGHT[mapping.format],
-            found="no such path" if not place.exists() else "none",
+            expected=INPUTS[mapping.format],
+            found="no such path" if not recordings.exists() else "none",
             remedy="check the path and the mapping's format",
         )
     report: dict[str, Any] = {
@@ -66,37 +68,39 @@ def convert(
         "episodes": [],
         "left_out": [],
     }
-    episodes = _encoded(files, mapping, report, told)
+    episodes = _encode_all(files, mapping, report, report_episode)
     write_dataset(out, mapping.contract(), episodes, mapping.storage, mapping.robot_type, report)
     return report
 
 
-def _encoded(
-    files: list[Path], mapping: Mapping, report: dict[str, Any], told: Callable[[dict[str, Any]], None]
+def _encode_all(
+    files: list[Path], mapping: Mapping, report: dict[str, Any], report_episode: Callable[[dict[str, Any]], None]
 ) -> Iterator[EncodedEpisode]:
+    """The kept episodes of all files; enters every episode into ``report``."""
     forward = _forward(mapping)
     _, read = READERS[mapping.format]
     for file in files:
-        for episode, found in read(file, mapping, forward):
-            report["left_out" if episode is None else "episodes"].append(found)
+        for episode, entry in read(file, mapping, forward):
+            report["left_out" if episode is None else "episodes"].append(entry)
             if episode is not None:
                 yield encode(episode, mapping.storage, mapping.control_hz)
-            told(found)
+            report_episode(entry)
     if not report["episodes"]:
-        why = "; ".join(sorted({f"{r['from']}: {r['left_out']}" for r in report["left_out"]}))
+        reasons = "; ".join(sorted({f"{r['from']}: {r['left_out']}" for r in report["left_out"]}))
         raise DatasetError(
             "no episode is left",
             file=files[0].parent,
-            expected="at least one whole, successful episode",
-            found=why,
-            remedy="a larger tolerance, gaps: longest or keep: all in the mapping file, or other recordings",
+            expected="at least one complete, successful episode",
+            found=reasons,
+            remedy="set a larger tolerance, gaps: longest or keep: all in the mapping file, or use other recordings",
         )
 
 
 def _forward(mapping: Mapping) -> Forward | None:
+    """The forward kinematics of the mapping's robot, where it names one."""
     if mapping.robot is None:
         return None
-    from vla_agent.robot.control.robot_controller import controller_of
+    from vla_agent.robot.control.controller_factory import make_pose_controller
     from vla_agent.robot.description import load_robot
 
-    return controller_of(load_robot(mapping.robot), "ee_delta").kinematics.forward
+    return make_pose_controller(load_robot(mapping.robot), "ee_delta").kinematics.forward

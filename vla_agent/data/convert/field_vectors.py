@@ -1,4 +1,4 @@
-"""Numbers that a mapping picked, in the contract's unit and convention."""
+"""Converts picked numbers to fields of the contract: unit, rotation convention, deltas, limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # joints (J,) -
 def vectors(
     mapping: Mapping, values: Callable[[str, FieldSource], np.ndarray], images: dict[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """An episode's columns, state (n, D) and action (n, A), and its pictures, all cut to what every field has.
+    """An episode's columns, state (n, D) and action (n, A), and its images, all cut to the shortest field.
 
     Args:
         values: part ("state", "action") and field -> (n, size), as `field_values` makes them.
@@ -30,62 +30,64 @@ def vectors(
         name: np.concatenate([row[:n] for row in rows[part]], axis=1)
         for name, part in ((dataset_schema.STATE, "state"), (dataset_schema.ACTION, "action"))
     }
-    return columns, {camera: film[:n] for camera, film in images.items()}
+    return columns, {camera: frames[:n] for camera, frames in images.items()}
 
 
 def field_values(field: FieldSource, picked: np.ndarray, forward: Forward | None, file: object) -> np.ndarray:
-    """(n, P) numbers as they were picked -> (n, size) float32 of the contract's field; a delta has (n - 1, size).
+    """Picked numbers (n, P) as the contract's field (n, size) float32; a delta has (n - 1, size).
 
     Args:
-        forward: the robot's forward kinematics, where the mapping asks for them.
+        field: how they are converted.
+        picked: the numbers as recorded.
+        forward: the robot's forward kinematics, where the mapping needs them.
         file: the bag, HDF5 file or dataset, for the error.
 
     Raises:
-        DatasetError: NaN or infinity, or a quaternion without length.
+        DatasetError: NaN or infinity, or a quaternion of length 0.
     """
     bad = np.flatnonzero(~np.isfinite(picked).all(axis=1))
     if len(bad):
-        _refuse(field, file, "finite numbers", f"NaN or infinity, first in frame {bad[0]}")
+        _raise_unusable(field, file, "finite numbers", f"NaN or infinity, first in frame {bad[0]}")
     values = picked
     if field.convert.startswith("quaternion"):
         short = np.flatnonzero(np.linalg.norm(picked, axis=1) < 1e-6)
         if len(short):
-            _refuse(field, file, "quaternions of length 1", f"length 0, first in frame {short[0]}")
+            _raise_unusable(field, file, "quaternions of length 1", f"length 0, first in frame {short[0]}")
         order = [0, 1, 2, 3] if field.convert.endswith("xyzw") else [1, 2, 3, 0]
-        values = _turned(picked[:, order], field.rotation)
+        values = _rotation_field(picked[:, order], field.rotation)
     elif field.convert.startswith("forward"):
         assert forward is not None, "the mapping checks it"
-        placed = [forward(joints) for joints in picked * field.scale + field.offset]
+        poses = [forward(joints) for joints in picked * field.scale + field.offset]
         if field.convert == "forward_position":
-            values = np.stack([position for position, _ in placed])
+            values = np.stack([position for position, _ in poses])
         else:
-            values = _turned(np.stack([quaternion for _, quaternion in placed])[:, [1, 2, 3, 0]], field.rotation)
+            values = _rotation_field(np.stack([quaternion for _, quaternion in poses])[:, [1, 2, 3, 0]], field.rotation)
     if not field.convert.startswith("forward"):
         values = values * field.scale + field.offset
     if field.delta:
-        values = _change(values, field.rotation)
+        values = _deltas(values, field.rotation)
     if field.clip:
         values = np.clip(values, field.low, field.high)
     return values.astype(np.float32)
 
 
-def _change(values: np.ndarray, convention: str) -> np.ndarray:
-    """(n, size) -> (n - 1, size): what leads from each row to the next; rotations in the frame that they are in."""
+def _deltas(values: np.ndarray, convention: str) -> np.ndarray:
+    """Changes (n - 1, size) from each row (n, size) to the next; rotations in their own frame."""
     if not convention:
         return np.diff(values, axis=0)
-    turned = Rotation.from_rotvec(values)
-    return (turned[1:] * turned[:-1].inv()).as_rotvec().reshape(-1, 3)
+    rotations = Rotation.from_rotvec(values)
+    return (rotations[1:] * rotations[:-1].inv()).as_rotvec().reshape(-1, 3)
 
 
-def _turned(xyzw: np.ndarray, convention: str) -> np.ndarray:
-    """Quaternions (n, 4) in a contract's rotation convention."""
+def _rotation_field(xyzw: np.ndarray, convention: str) -> np.ndarray:
+    """Quaternions (n, 4) in a rotation convention of the contract: (n, 3) or (n, 6)."""
     rotation = Rotation.from_quat(xyzw)
     if convention == "rotation vector":
         return rotation.as_rotvec()
     return rotation.as_matrix()[:, :, :2].transpose(0, 2, 1).reshape(-1, 6)
 
 
-def _refuse(field: FieldSource, file: object, expected: str, found: str) -> None:
+def _raise_unusable(field: FieldSource, file: object, expected: str, found: str) -> None:
     raise DatasetError(
         "a field holds values that cannot be used",
         file=str(file),

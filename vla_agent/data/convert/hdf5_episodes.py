@@ -1,4 +1,4 @@
-"""Episodes of HDF5 files as robomimic and LIBERO write them: one group an episode, all arrays at one rate."""
+"""Episodes of HDF5 files as robomimic and LIBERO write them: one group per episode, all arrays at one rate."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from vla_agent.data.convert.conversion_report import ConvertedEpisode
 from vla_agent.data.convert.field_vectors import Forward, field_values, vectors
 from vla_agent.data.convert.mapping import CameraSource, FieldSource, Mapping
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.errors import DatasetError
-from vla_agent.robot.cameras.crop import fit
-
-Outcome = tuple[Episode | None, dict[str, Any]]
+from vla_agent.robot.cameras.crop import center_crop
 
 
-def find_files(place: Path) -> list[Path]:
+def find_files(path: Path) -> list[Path]:
     """An HDF5 file, or all in a folder, by name."""
-    return [place] if place.is_file() else sorted(p for p in place.glob("*") if p.suffix in (".hdf5", ".h5"))
+    return [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in (".hdf5", ".h5"))
 
 
-def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[Outcome]:
+def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[ConvertedEpisode]:
     """The episodes of one file, ``demo_2`` before ``demo_10``.
 
     Raises:
-        DatasetError: damaged; a group, dataset or attribute is missing, or is not what the mapping says.
+        DatasetError: the file is damaged, or a group, dataset or attribute is missing or does not fit the mapping.
     """
     try:
         import h5py
@@ -39,46 +38,47 @@ def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iter
         ) from error
     try:
         with h5py.File(path, "r") as file:
-            for name in _groups(path, file, mapping):
+            for name in _episode_groups(path, file, mapping):
                 yield _episode(path, file, name, mapping, forward)
-    except (OSError, RuntimeError) as error:  # h5py's own: no HDF5 file, cut off, a filter that is not there
+    except (OSError, RuntimeError) as error:  # of h5py: not HDF5, truncated, or an unknown filter
         raise DatasetError(
-            "the file is damaged, or is no HDF5 file",
+            "the file is damaged, or is not an HDF5 file",
             file=path,
-            expected="a whole HDF5 file",
+            expected="a complete HDF5 file",
             found=" ".join(str(error).split()),
             remedy="get the file again, or leave it out",
         ) from error
 
 
-def _groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
+def _episode_groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
+    """The groups that match the mapping's ``episodes``, numbers in order."""
     folder, _, pattern = mapping.episodes.rpartition("/")
-    inside = file.get(folder) if folder else file
-    names = [n for n in inside if hasattr(inside[n], "keys")] if hasattr(inside, "keys") else []
-    shape = re.compile(re.escape(pattern).replace(r"\*", ".*"))
-    chosen = [n for n in names if shape.fullmatch(n)]
+    parent = file.get(folder) if folder else file
+    names = [n for n in parent if hasattr(parent[n], "keys")] if hasattr(parent, "keys") else []
+    wanted = re.compile(re.escape(pattern).replace(r"\*", ".*"))
+    chosen = [n for n in names if wanted.fullmatch(n)]
     if not chosen:
         raise DatasetError(
-            "the file holds no episodes where the mapping looks",
+            "the file has no episodes at the mapping's path",
             file=path,
             key=mapping.episodes,
             expected="a group for each episode",
             found=", ".join([f"{folder}/{n}" for n in names] or list(file)) or "nothing",
-            remedy="mend episodes in the mapping file, such as data/demo_*",
+            remedy="correct episodes in the mapping file, such as data/demo_*",
         )
     chosen.sort(key=lambda n: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", n)])
     return [f"{folder}/{n}" if folder else n for n in chosen]
 
 
-def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forward | None) -> Outcome:
+def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forward | None) -> ConvertedEpisode:
     group = file[name]
     report: dict[str, Any] = {"from": f"{path.name}/{name}", "success": _success(path, group, mapping)}
     if mapping.keep == "success" and not report["success"]:
         return None, report | {"left_out": "no success"}
-    length = _same_length(path, group, mapping.sources)
+    length = _common_length(path, group, mapping.sources)
     if length < mapping.shortest:
         return None, report | {"frames": length, "left_out": f"only {length} frames"}
-    images = {c.name: _film(path, group, c) for c in mapping.cameras}
+    images = {c.name: _images(path, group, c) for c in mapping.cameras}
     columns, images = vectors(mapping, lambda _, field: _field(path, group, field, forward), images)
     length = len(columns[dataset_schema.ACTION])
     task = _instruction(path, group, mapping)
@@ -87,24 +87,25 @@ def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forwar
 
 
 def _dataset(path: Path, group: Any, at: str) -> Any:
+    """An HDF5 dataset of an episode's group."""
     found = group.get(at)
     if found is None or not hasattr(found, "shape"):
-        there: list[str] = []
-        group.visititems(lambda n, thing: there.append(n) if hasattr(thing, "shape") else None)
+        names: list[str] = []
+        group.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
         raise DatasetError(
             "an episode lacks a dataset of the mapping",
             file=path,
             key=f"{group.name}/{at}",
             expected=at,
-            found=", ".join(there) or "nothing",
-            remedy="mend at in the mapping file",
+            found=", ".join(names) or "nothing",
+            remedy="correct at in the mapping file",
         )
     return found
 
 
 def _wrong(path: Path, group: Any, at: str, expected: str, found: object) -> DatasetError:
     return DatasetError(
-        "a dataset is not what the mapping says",
+        "a dataset does not fit the mapping",
         file=path,
         key=f"{group.name}/{at}",
         expected=expected,
@@ -113,15 +114,17 @@ def _wrong(path: Path, group: Any, at: str, expected: str, found: object) -> Dat
     )
 
 
-def _same_length(path: Path, group: Any, sources: Any) -> int:
+def _common_length(path: Path, group: Any, sources: Any) -> int:
+    """The number of frames, which every source must have."""
     lengths = {s.at: len(_dataset(path, group, s.at)) for s in sources}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{at} {n}" for at, n in lengths.items())
-        raise _wrong(path, group, sources[0].at, "as many rows in every dataset of an episode", told)
+        found = ", ".join(f"{at} {n}" for at, n in lengths.items())
+        raise _wrong(path, group, sources[0].at, "the same number of rows in every dataset of an episode", found)
     return next(iter(lengths.values()))
 
 
 def _field(path: Path, group: Any, field: FieldSource, forward: Forward | None) -> np.ndarray:
+    """A field's values (n, size)."""
     values = _dataset(path, group, field.at)
     columns = [int(p) for p in field.pick]
     numeric = np.issubdtype(values.dtype, np.number) or values.dtype == bool
@@ -132,15 +135,15 @@ def _field(path: Path, group: Any, field: FieldSource, forward: Forward | None) 
     return field_values(field, table[:, columns], forward, f"{path}{group.name}")
 
 
-def _film(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
-    """(n, H, W, 3) uint8, one picture after the other at the final size."""
+def _images(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
+    """A camera's images (n, H, W, 3) uint8 at the mapping's size."""
     values = _dataset(path, group, camera.at)
     if values.ndim != 4 or values.shape[-1] != 3 or values.dtype != np.uint8:
-        raise _wrong(path, group, camera.at, "pictures (frames, H, W, 3) uint8", f"{values.shape} {values.dtype}")
-    film = np.empty((len(values), camera.height, camera.width, 3), np.uint8)
+        raise _wrong(path, group, camera.at, "images (frames, H, W, 3) uint8", f"{values.shape} {values.dtype}")
+    images = np.empty((len(values), camera.height, camera.width, 3), np.uint8)
     for k in range(len(values)):
-        film[k] = fit(values[k], (camera.height, camera.width))
-    return film[:, ::-1] if camera.flip else film
+        images[k] = center_crop(values[k], (camera.height, camera.width))
+    return images[:, ::-1] if camera.flip else images
 
 
 def _success(path: Path, group: Any, mapping: Mapping) -> bool:
@@ -153,27 +156,27 @@ def _instruction(path: Path, group: Any, mapping: Mapping) -> str:
     where = mapping.instruction
     if where.text is not None:
         return where.text.strip()
-    holder, seen = group, []
-    while True:  # the episode's own attributes, then those of the groups around it
-        seen += [f"{holder.name}: {', '.join(holder.attrs) or 'none'}"]
+    holder, searched = group, []
+    while True:  # the attributes of the episode, then of its parents
+        searched += [f"{holder.name}: {', '.join(holder.attrs) or 'none'}"]
         if where.attribute in holder.attrs or holder.name == "/":
             break
         holder = holder.parent
-    said: Any = holder.attrs.get(where.attribute)
+    text: Any = holder.attrs.get(where.attribute)
     try:
-        said = said.decode() if isinstance(said, bytes) else said
-        said = json.loads(said)[where.key] if where.key and said is not None else said
-        said = " ".join(said) if isinstance(said, list) else said
+        text = text.decode() if isinstance(text, bytes) else text
+        text = json.loads(text)[where.key] if where.key and text is not None else text
+        text = " ".join(text) if isinstance(text, list) else text
     except (ValueError, KeyError, TypeError) as error:
-        seen.append(f"{type(error).__name__}: {error}")
-        said = None
-    if not isinstance(said, str) or not said.strip():
+        searched.append(f"{type(error).__name__}: {error}")
+        text = None
+    if not isinstance(text, str) or not text.strip():
         raise DatasetError(
             "an episode has no instruction",
             file=path,
             key=f"attribute {where.attribute}" + (f", key {where.key}" if where.key else ""),
             expected="a sentence",
-            found="; ".join(seen),
-            remedy="mend instruction in the mapping file, or say it there: {text: ...}",
+            found="; ".join(searched),
+            remedy="correct instruction in the mapping file, or give it there: {text: ...}",
         )
-    return said.strip().strip('"')
+    return text.strip().strip('"')

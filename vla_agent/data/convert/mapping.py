@@ -1,7 +1,7 @@
-"""The mapping file of a conversion: which topic, HDF5 dataset or LeRobot feature becomes what in the contract.
+"""The mapping file of a conversion: which topic, HDF5 dataset or LeRobot feature becomes which part of the contract.
 
-One YAML file (``config/data/``) says everything: cameras, state and action of the contract with the place that each
-comes from, how their times are brought together, the rate, where the instruction stands and what marks a success.
+One YAML file (``config/data/``) gives everything: the source of each camera and of each field of state and action, how
+the sources are synchronised, the rate, where the instruction is stored and what marks a success.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from vla_agent.contract import Field as ContractField
 from vla_agent.errors import DatasetError, wrong_keys
 from vla_agent.files.shipped import find_shipped
 
-EXAMPLES = "config/data/recorder.yaml and its neighbours"
-ROTATIONS = {"matrix columns 1, 2": 6, "rotation vector": 3}  # a contract's conventions and their sizes
-# Keys of instruction and success that other formats have.
-FOREIGN = {
+EXAMPLES = "config/data/recorder.yaml and the other files there"
+ROTATIONS = {"matrix columns 1, 2": 6, "rotation vector": 3}  # a contract's conventions -> numbers
+# Keys of instruction and success that a format does not have.
+UNAVAILABLE = {
     "bag": ("dataset", "attribute", "own"),
     "hdf5": ("topic", "custom", "own"),
     "lerobot": ("topic", "custom", "attribute"),
@@ -30,14 +30,16 @@ Convert = Literal["numbers", "quaternion_xyzw", "quaternion_wxyz", "forward_posi
 
 
 class _Part(BaseModel):
+    """A part of the file: unknown keys are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Source(_Part):
-    """Where something comes from, and how it finds the control periods.
+    """Where a camera or field comes from, and how its messages are matched to control periods.
 
     at: topic of a bag, dataset of an HDF5 file below the episode's group, or feature of a LeRobotDataset.
-    rule: ``nearest`` message in time, or ``hold``: the last one before.  tolerance: seconds it may be away.
+    rule: ``nearest`` message in time, or ``hold``: the last one before.  tolerance: largest distance in seconds.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Source(_Part):
 
 
 class CameraSource(Source):
-    """A camera of the contract; pictures of another size are cropped to its shape and resized.
+    """A camera of the contract; images of another size are cropped to its aspect ratio and resized.
 
     flip: the first row is the lowest one, as robosuite renders.
     """
@@ -65,10 +67,11 @@ class FieldSource(Source):
         order.
     of: of a JointState: position, velocity or effort.
     convert: ``quaternion_xyzw`` and ``quaternion_wxyz`` make four numbers the field's ``rotation``;
-        ``forward_position`` and ``forward_rotation`` make joints of ``robot`` the end effector's place.
-    scale, offset: applied after that, to reach the unit (with ``forward``: before, to reach rad).
-    delta: ``next``: the change until the next control period, so that recorded poses or joints become the action that
-        leads from one to the next; an episode loses its last frame.  Then ``clip`` cuts to low and high.
+        ``forward_position`` and ``forward_rotation`` make joint positions of ``robot`` the end effector's pose.
+    scale, offset: applied after that, to get the unit (with ``forward``: before, to get rad).
+    delta: ``next``: the change to the next control period, so that recorded poses or joints become the action that
+        leads from one to the next; an episode loses its last frame.
+    clip: limits the result to low and high.
     """
 
     pick: tuple[str | int, ...] = Field(min_length=1)
@@ -85,9 +88,9 @@ class FieldSource(Source):
     rotation: str = ""
 
     @model_validator(mode="after")
-    def _sensible(self) -> FieldSource:
-        turned = self.convert.startswith("quaternion") or self.convert == "forward_rotation"
-        if turned and self.rotation not in ROTATIONS:
+    def _check_conversion(self) -> FieldSource:
+        rotates = self.convert.startswith("quaternion") or self.convert == "forward_rotation"
+        if rotates and self.rotation not in ROTATIONS:
             raise ValueError(f"convert: {self.convert} needs rotation: one of {', '.join(ROTATIONS)}")
         if self.convert.startswith("quaternion") and len(self.pick) != 4:
             raise ValueError(f"a quaternion has 4 numbers, pick has {len(self.pick)}")
@@ -99,22 +102,22 @@ class FieldSource(Source):
 
     @property
     def size(self) -> int:
-        """Numbers of the field."""
+        """Number of components."""
         if self.convert == "numbers":
             return len(self.pick)
         return 3 if self.convert == "forward_position" else ROTATIONS[self.rotation]
 
     def field(self) -> ContractField:
-        """The field as the contract has it."""
+        """The field of the contract."""
         return ContractField(self.name, self.size, self.unit, self.frame, self.low, self.high, self.rotation)
 
 
 class Instruction(_Part):
-    """Where the sentence stands: exactly one of these.
+    """Where the instruction is stored: exactly one of these.
 
-    text: here.  topic: a std_msgs/String, the last one before the episode's end.  custom: a key of the bag's own data
-    (rosbag2 metadata).  attribute: of the episode's group or the ones around it (HDF5); ``key`` where it holds JSON.
-    own: true, the sentence that the dataset has for the episode (LeRobot).
+    text: the instruction itself.  topic: a std_msgs/String, the last one before the episode's end.  custom: a key of
+    the bag's custom data (rosbag2 metadata).  attribute: of the episode's group or its parents (HDF5); ``key`` where it
+    holds JSON.  own: true: the episode's task in the dataset (LeRobot).
     """
 
     text: str | None = None
@@ -125,18 +128,18 @@ class Instruction(_Part):
     own: Literal[True] | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> Instruction:
+    def _exactly_one(self) -> Instruction:
         if sum(v is not None for v in (self.text, self.topic, self.custom, self.attribute, self.own)) != 1:
-            raise ValueError("say exactly one of text, topic, custom, attribute, own")
+            raise ValueError("give exactly one of text, topic, custom, attribute, own")
         return self
 
 
 class Success(_Part):
-    """What marks a success: exactly one place.  Without ``success`` in the mapping every episode counts as one.
+    """Where the outcome is stored: exactly one of these.  Without ``success`` every episode counts as a success.
 
     topic: std_msgs/Bool or String; each message ends an episode, so that one bag may hold many.  custom: a key of the
-    bag's own data.  ``value``: the text that means success.  dataset: of an HDF5 file, or a feature of a
-    LeRobotDataset (``next.success``): a success where any number reaches ``at_least``.
+    bag's custom data.  ``value``: the text that means success.  dataset: of an HDF5 file, or a feature of a
+    LeRobotDataset (``next.success``): a success where any value reaches ``at_least``.
     """
 
     topic: str | None = None
@@ -146,18 +149,18 @@ class Success(_Part):
     at_least: float = 1.0
 
     @model_validator(mode="after")
-    def _one(self) -> Success:
+    def _exactly_one(self) -> Success:
         if sum(v is not None for v in (self.topic, self.custom, self.dataset)) != 1:
-            raise ValueError("say exactly one of topic, custom, dataset")
+            raise ValueError("give exactly one of topic, custom, dataset")
         return self
 
 
 class Mapping(_Part):
-    """A whole mapping file.
+    """A mapping file.
 
-    control_hz: rate of the dataset.  stamps: ``header`` times, or when the bag ``received`` a message (without a header
-    always the latter).  gaps: what happens to an episode with control periods for which some source has no
-    message in time: ``leave_out``, or ``longest``: its longest whole stretch is kept.
+    control_hz: rate of the dataset.  stamps: times of the ``header``, or when the bag ``received`` a message (always so
+    without a header).  gaps: an episode with control periods for which some source has no message in time:
+    ``leave_out``, or ``longest``: keep its longest stretch without gaps.
     """
 
     format: Literal["bag", "hdf5", "lerobot"]
@@ -181,24 +184,29 @@ class Mapping(_Part):
     keep: Literal["success", "all"] = "success"
 
     @model_validator(mode="after")
-    def _fits_the_format(self) -> Mapping:
+    def _check_format(self) -> Mapping:
         for part in (self.instruction, self.success):
-            for key in FOREIGN[self.format]:
+            for key in UNAVAILABLE[self.format]:
                 if part is not None and getattr(part, key, None) is not None:
                     raise ValueError(f"'{key}' is not for format: {self.format}")
         for field in (*self.state, *self.action):
-            if self.format == "hdf5" and not all(isinstance(p, int) for p in field.pick):
-                raise ValueError(f"{field.name}: pick names columns, such as [0, 1, 2]")
-            if any(isinstance(p, int) and p < 0 for p in field.pick):
-                raise ValueError(f"{field.name}: pick counts columns from 0")
-            if self.format == "bag" and not all(isinstance(p, str) for p in field.pick):
-                raise ValueError(f"{field.name}: pick names joints or paths, such as [joint1] or ['data[0]']")
-            if field.convert.startswith("forward") and self.robot is None:
-                raise ValueError(f"{field.name}: convert: {field.convert} needs robot: a robot file")
+            self._check_field(field)
         for field in self.state:
             if field.delta:
-                raise ValueError(f"{field.name}: delta is for actions; a state does not know what comes next")
+                raise ValueError(f"{field.name}: delta is for actions; a state has no next value")
         return self
+
+    def _check_field(self, field: FieldSource) -> None:
+        """Raise where a field's ``pick`` or ``convert`` is not for this format."""
+        columns = [p for p in field.pick if isinstance(p, int)]
+        if self.format == "hdf5" and len(columns) < len(field.pick):
+            raise ValueError(f"{field.name}: pick names columns, such as [0, 1, 2]")
+        if any(column < 0 for column in columns):
+            raise ValueError(f"{field.name}: pick counts columns from 0")
+        if self.format == "bag" and columns:
+            raise ValueError(f"{field.name}: pick names joints or paths, such as [joint1] or ['data[0]']")
+        if field.convert.startswith("forward") and self.robot is None:
+            raise ValueError(f"{field.name}: convert: {field.convert} needs robot: a robot file")
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -206,14 +214,17 @@ class Mapping(_Part):
         return (*self.cameras, *self.state, *self.action)
 
     def rule_of(self, source: Source) -> tuple[str, float]:
-        """Rule and tolerance (s) of a source: its own, or the file's."""
+        """Rule and tolerance (seconds) of a source: its own, or those of the whole file."""
         return source.rule or self.rule, source.tolerance or self.tolerance
 
     def contract(self, file: str | None = None) -> Contract:
-        """The contract that the dataset will have.
+        """The contract of the dataset.
+
+        Args:
+            file: the mapping file, for the error.
 
         Raises:
-            ContractError: names that occur twice, or a range that is none.
+            ContractError: a name occurs twice, or a range is empty.
         """
         made = Contract(
             cameras=tuple(Camera(c.name, c.height, c.width) for c in self.cameras),
@@ -230,8 +241,8 @@ def load_mapping(path: str | PathLike[str]) -> Mapping:
     """Read a mapping file.
 
     Raises:
-        DatasetError: no such file, not YAML, or keys that are missing, unknown or senseless; all of them at once.
-        ContractError: the contract that follows from it makes no sense.
+        DatasetError: no such file, not YAML, or keys that are missing, unknown or invalid (all of them at once).
+        ContractError: the resulting contract is invalid.
     """
     file = find_shipped(path)
     try:
@@ -242,7 +253,7 @@ def load_mapping(path: str | PathLike[str]) -> Mapping:
             file=file,
             expected=f"YAML like {EXAMPLES}",
             found=" ".join(str(error).split()),
-            remedy="check the path, or mend the line",
+            remedy="check the path, or fix the line",
         ) from error
     try:
         mapping = Mapping.model_validate(data)
@@ -252,7 +263,7 @@ def load_mapping(path: str | PathLike[str]) -> Mapping:
             file=file,
             expected=f"the keys of {EXAMPLES}",
             **wrong_keys(error),
-            remedy="mend these keys; docs/data.md says what each means",
+            remedy="fix these keys; docs/data.md explains each",
         ) from error
     mapping.contract(str(file))
     return mapping

@@ -1,9 +1,9 @@
-"""Brings messages of many rates to one: which message of a source belongs to each control period, and what is missing.
+"""Synchronises sources of different rates: which message of each source belongs to each control period, and the gaps.
 
 ::
 
     control periods   |      |      |      |      |          nearest: the message closest in time
-    messages            x       x  x          x              hold: the last one that was there already
+    messages            x       x  x          x              hold: the last one before
 
 Both only within the tolerance; a period without a message is a gap.
 """
@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-LOST = 1.5  # median intervals of silence from which on messages count as lost
+LOST = 1.5  # in median intervals: after a longer silence, messages count as lost
 
 
 @dataclass(frozen=True)
 class Matched:
-    """``index`` (n,) of the message of each control period, -1 for a gap; ``report`` in plain data."""
+    """``index`` (n,): the message of each control period, -1 for a gap; ``report``: a `SourceReport` as plain data."""
 
     index: np.ndarray
     report: dict[str, Any]
@@ -28,11 +28,11 @@ class Matched:
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What a source gave to an episode.
+    """Quality of one source in one episode.
 
-    messages: within the episode.  hz: by the median interval.  lost: messages that should have come in silences.
-    silence: seconds, the longest.  unused: messages that belong to no control period.  repeated: control periods that
-    take the same message as the one before.  gaps: control periods without a message.  late: the largest distance, ms.
+    messages: within the episode.  hz: rate by the median interval.  lost: messages missing in silences (estimate).
+    silence: the longest, seconds.  unused: messages that belong to no control period.  repeated: control periods with
+    the same message as the one before.  gaps: control periods without a message.  late: the largest distance, ms.
     """
 
     messages: int
@@ -46,21 +46,22 @@ class SourceReport:
 
 
 def periods(first: float, last: float, hz: int) -> np.ndarray:
-    """(n,) times of the control periods from ``first`` to at most ``last``, seconds."""
+    """Times (n,) of the control periods from ``first`` to at most ``last``, seconds."""
     return first + np.arange(max(0, int(np.floor((last - first) * hz + 1e-6)) + 1)) / hz
 
 
 def match(stamps: np.ndarray, times: np.ndarray, rule: str, tolerance: float) -> Matched:
-    """For each of the ``times`` (n,) the message that belongs to it.
+    """The message that belongs to each control period.
 
     Args:
-        stamps: (m,) seconds, ascending.
+        stamps: times of the messages (m,), seconds, ascending.
+        times: of the control periods (n,), seconds.
         rule: ``nearest`` or ``hold``.
         tolerance: seconds.
     """
     if not len(stamps):
         return Matched(np.full(len(times), -1), asdict(SourceReport(0, None, 0, 0.0, 0, 0, len(times), 0.0)))
-    # a microsecond for stamps that were rounded: a message of the period's own moment counts as there
+    # a microsecond for rounded stamps: a message at the very time of the period counts as before it
     before = np.searchsorted(stamps, times + 1e-6, side="right") - 1
     index = before
     if rule == "nearest":
@@ -89,9 +90,9 @@ def _report(stamps: np.ndarray, times: np.ndarray, index: np.ndarray, away: np.n
     )
 
 
-def longest_stretch(whole: np.ndarray) -> slice:
-    """The longest run of true values (n,); empty where there is none."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(whole, dtype=np.int8), [0]])))
+def longest_stretch(mask: np.ndarray) -> slice:
+    """The longest run of true values in ``mask`` (n,); empty where there is none."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(mask, dtype=np.int8), [0]])))
     starts, stops = edges[::2], edges[1::2]
     if not len(starts):
         return slice(0, 0)

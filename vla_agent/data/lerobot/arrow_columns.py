@@ -21,7 +21,7 @@ def vector_array(values: np.ndarray, feature: Mapping[str, Any]) -> pa.Array:
 
 
 def vector_values(column: pa.ChunkedArray) -> np.ndarray:
-    """The reverse: (n, d), or (n,) for a plain column.
+    """A column as (n, d), or (n,) where it is plain: the inverse of `vector_array`.
 
     Raises:
         ValueError: lists of unequal length, or missing values.
@@ -37,14 +37,14 @@ def vector_values(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def png_array(pngs: list[bytes]) -> pa.Array:
-    """PNG bytes as the ``datasets`` package's Image feature."""
+    """PNG bytes (one per frame) as the Image feature of the ``datasets`` package."""
     return pa.StructArray.from_arrays(
         [pa.array(pngs, pa.binary()), pa.nulls(len(pngs), pa.string())], ["bytes", "path"]
     )
 
 
 def tasks_table(tasks: list[str]) -> pa.Table:
-    """The instructions as a pandas frame: they are its index, ``task_index`` its only column."""
+    """The instructions as a pandas table: they are its index, ``task_index`` is its only column."""
     table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), _INDEX: pa.array(tasks, pa.string())})
     plain = {"metadata": None}
     number = {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"}
@@ -64,7 +64,7 @@ def task_list(table: pa.Table) -> list[str]:
     """The instructions by ``task_index``, from any LeRobot v3.0 ``tasks.parquet`` (the index may be named or not).
 
     Raises:
-        KeyError: there is no column of instructions.
+        KeyError: it has no column of instructions.
     """
     name = next(n for n in (_INDEX, "task", "__none__") if n in table.column_names or n == "__none__")
     if name == "__none__":

@@ -1,4 +1,4 @@
-"""The checks behind `dataset_reader.load`: each defect becomes a `DatasetError` that names file, key and remedy."""
+"""The checks of `dataset_reader.load`: the first defect raises a `DatasetError` that names file, key and remedy."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.lerobot import dataset_schema
-from vla_agent.data.lerobot.dataset_files import AGAIN, read_json
+from vla_agent.data.lerobot.dataset_files import GET_AGAIN, read_json
 from vla_agent.data.lerobot.dataset_tables import DatasetTables
 from vla_agent.data.lerobot.media import count_frames
 from vla_agent.errors import DatasetError
 
 
 def check_info(root: Path) -> dict[str, Any]:
-    """``meta/info.json``, its version and keys checked.
+    """Read ``meta/info.json`` and check its version and keys.
 
     Raises:
         DatasetError: another version, or a key is missing.
@@ -25,7 +25,7 @@ def check_info(root: Path) -> dict[str, Any]:
     version = info.get("codebase_version") if isinstance(info, dict) else None
     if version not in (dataset_schema.CODEBASE_VERSION, dataset_schema.EARLIER_VERSION):
         raise DatasetError(
-            "the dataset has another version",
+            "the dataset has a version that cannot be read",
             file=path,
             key="codebase_version",
             expected=f"{dataset_schema.CODEBASE_VERSION} or {dataset_schema.EARLIER_VERSION}",
@@ -42,13 +42,13 @@ def check_info(root: Path) -> dict[str, Any]:
             key=", ".join(missing),
             expected=", ".join(keys),
             found=", ".join(info),
-            remedy=AGAIN,
+            remedy=GET_AGAIN,
         )
     return info
 
 
 def check_sizes(root: Path) -> None:
-    """Every file of the manifest is there with its size (datasets of others have no manifest).
+    """Check that every file of the manifest exists with its size (datasets of other programs have no manifest).
 
     Raises:
         DatasetError: a file is missing or has another size.
@@ -61,87 +61,112 @@ def check_sizes(root: Path) -> None:
         size = file.stat().st_size if file.exists() else None
         if size != entry["bytes"]:
             raise DatasetError(
-                "a file of the dataset is " + ("missing" if size is None else "not whole"),
+                "a file of the dataset is " + ("missing" if size is None else "incomplete"),
                 file=file,
                 key="size",
                 expected=f"{entry['bytes']} bytes (meta/manifest.json)",
-                found="nothing there" if size is None else f"{size} bytes",
-                remedy=AGAIN,
+                found="no such file" if size is None else f"{size} bytes",
+                remedy=GET_AGAIN,
             )
 
 
 def check_columns(dataset: DatasetTables) -> None:
-    """Lengths, shapes, indices and finiteness of the columns, and the contract against the features.
+    """Check lengths, shapes, finiteness and indices of the columns, and the features against the contract.
 
     Raises:
         DatasetError: the first that does not hold.
     """
-    info, columns = dataset.info, dataset.columns
-    frames, path = len(dataset), dataset.root / dataset_schema.INFO
-    if len(dataset.episodes) != info["total_episodes"] or sum(e.length for e in dataset.episodes) != frames:
-        raise DatasetError(
-            "the table of episodes does not fit the description",
-            file=path,
-            key="total_episodes, total_frames",
-            expected=f"{info['total_episodes']} episodes, {frames} frames",
-            found=f"{len(dataset.episodes)} episodes, {sum(e.length for e in dataset.episodes)} frames",
-            remedy=AGAIN,
-        )
-    for name, values in columns.items():
-        shape = tuple(info["features"][name]["shape"])
-        expected = (frames,) if shape == (1,) else (frames, *shape)
-        if values.shape != expected:
-            what = "a column has another shape than the description says"
-            raise DatasetError(
-                what, file=_table(dataset, 0), key=name, expected=expected, found=values.shape, remedy=AGAIN
-            )
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            row = int(np.argwhere(~np.isfinite(values))[0, 0])
-            raise DatasetError(
-                "a column holds NaN or infinity",
-                file=_table(dataset, row),
-                key=name,
-                expected="finite numbers",
-                found=f"{values[row]} in frame {row} (episode {columns['episode_index'][row]})",
-                remedy="leave that episode out and write the dataset anew",
-            )
-    owner = np.repeat([e.index for e in dataset.episodes], [e.length for e in dataset.episodes])
-    for name, right in (("index", np.arange(frames)), ("episode_index", owner)):
-        wrong = np.flatnonzero(columns[name] != right)
-        if len(wrong):
-            row = int(wrong[0])
-            what = "the frames are not in order, or not those that the table of episodes names"
-            found = f"{columns[name][row]} in frame {row}"
-            raise DatasetError(
-                what, file=_table(dataset, row), key=name, expected=right[row], found=found, remedy=AGAIN
-            )
-    if columns["task_index"].min() < 0 or columns["task_index"].max() >= len(dataset.tasks):
-        found = f"{columns['task_index'].min()} to {columns['task_index'].max()}"
-        valid = f"0 to {len(dataset.tasks) - 1}"
-        what = "a frame names an instruction that does not exist"
-        raise DatasetError(
-            what, file=dataset.root / dataset_schema.TASKS, key="task_index", expected=valid, found=found, remedy=AGAIN
-        )
+    _check_counts(dataset)
+    for name, values in dataset.columns.items():
+        _check_values(dataset, name, values)
+    _check_indices(dataset)
     if (dataset.root / dataset_schema.CONTRACT).exists():
         _check_contract(dataset)
 
 
+def _check_counts(dataset: DatasetTables) -> None:
+    """The table of episodes has as many episodes and frames as ``info.json`` states."""
+    episodes, frames = len(dataset.episodes), sum(e.length for e in dataset.episodes)
+    if episodes != dataset.info["total_episodes"] or frames != len(dataset):
+        raise DatasetError(
+            "the table of episodes does not fit the description",
+            file=dataset.root / dataset_schema.INFO,
+            key="total_episodes, total_frames",
+            expected=f"{dataset.info['total_episodes']} episodes, {len(dataset)} frames",
+            found=f"{episodes} episodes, {frames} frames",
+            remedy=GET_AGAIN,
+        )
+
+
+def _check_values(dataset: DatasetTables, name: str, values: np.ndarray) -> None:
+    """A column has the shape of its feature, and finite numbers."""
+    shape = tuple(dataset.info["features"][name]["shape"])
+    expected = (len(dataset),) if shape == (1,) else (len(dataset), *shape)
+    if values.shape != expected:
+        raise DatasetError(
+            "a column has another shape than the description states",
+            file=_data_file(dataset, 0),
+            key=name,
+            expected=expected,
+            found=values.shape,
+            remedy=GET_AGAIN,
+        )
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        row = int(np.argwhere(~np.isfinite(values))[0, 0])
+        raise DatasetError(
+            "a column holds NaN or infinity",
+            file=_data_file(dataset, row),
+            key=name,
+            expected="finite numbers",
+            found=f"{values[row]} in frame {row} (episode {dataset.columns['episode_index'][row]})",
+            remedy="leave that episode out and write the dataset again",
+        )
+
+
+def _check_indices(dataset: DatasetTables) -> None:
+    """Frames are in the order of the table of episodes, and every task index has an instruction."""
+    columns = dataset.columns
+    owner = np.repeat([e.index for e in dataset.episodes], [e.length for e in dataset.episodes])
+    for name, expected in (("index", np.arange(len(dataset))), ("episode_index", owner)):
+        wrong = np.flatnonzero(columns[name] != expected)
+        if len(wrong):
+            row = int(wrong[0])
+            raise DatasetError(
+                "the frames are not in order, or not those of the table of episodes",
+                file=_data_file(dataset, row),
+                key=name,
+                expected=expected[row],
+                found=f"{columns[name][row]} in frame {row}",
+                remedy=GET_AGAIN,
+            )
+    if columns["task_index"].min() < 0 or columns["task_index"].max() >= len(dataset.tasks):
+        raise DatasetError(
+            "a frame names an instruction that does not exist",
+            file=dataset.root / dataset_schema.TASKS,
+            key="task_index",
+            expected=f"0 to {len(dataset.tasks) - 1}",
+            found=f"{columns['task_index'].min()} to {columns['task_index'].max()}",
+            remedy=GET_AGAIN,
+        )
+
+
 def _check_contract(dataset: DatasetTables) -> None:
+    """Cameras, state and action of the contract are features with its shapes."""
     for name, feature in dataset_schema.features(dataset.contract, "video", annotations=False).items():
         found = dataset.info["features"].get(name)
         if found is None or list(found["shape"]) != feature["shape"]:
             raise DatasetError(
-                "the dataset lacks something that its contract names",
+                "the dataset lacks a feature of its contract, or has it in another shape",
                 file=dataset.root / dataset_schema.INFO,
                 key=name,
                 expected=feature["shape"],
                 found="absent" if found is None else found["shape"],
-                remedy=AGAIN,
+                remedy=GET_AGAIN,
             )
 
 
 def check_videos(dataset: DatasetTables) -> None:
-    """Every video is there and holds at least as many frames as the tables say.
+    """Check that every video exists and holds at least as many frames as the tables state.
 
     Raises:
         DatasetError: a video is missing, unreadable or too short.
@@ -165,10 +190,11 @@ def check_videos(dataset: DatasetTables) -> None:
                     key=dataset_schema.image_key(camera),
                     expected=f"{frames} frames",
                     found=f"{found} frames" if isinstance(found, int) else found,
-                    remedy=AGAIN,
+                    remedy=GET_AGAIN,
                 )
 
 
-def _table(dataset: DatasetTables, row: int) -> Path:
+def _data_file(dataset: DatasetTables, row: int) -> Path:
+    """The parquet file that holds a frame."""
     episode = next(e for e in dataset.episodes if e.start <= row < e.stop)
     return dataset.data_path(episode.data_file)

@@ -1,4 +1,4 @@
-"""The files that a dataset is made of: JSON, parquet tables, and the manifest of all of them."""
+"""A dataset's files: JSON, parquet tables, and the manifest with size and hash of each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.errors import DatasetError
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.write_aside import write_text
 
-AGAIN = "get the dataset again, or collect it again with vla-agent collect"
+GET_AGAIN = "get the dataset again, or collect it again with vla-agent collect"
 
 
 def read_json(path: Path) -> Any:
@@ -25,17 +26,17 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        found = "no such folder" if not path.parent.parent.exists() else "nothing there"
+        found = "no such folder" if not path.parent.parent.exists() else "no such file"
         raise DatasetError(
             "a file of the dataset is missing",
             file=path,
             expected="a LeRobotDataset folder of v3.0 or v2.1",
             found=found,
-            remedy=AGAIN,
+            remedy=GET_AGAIN,
         ) from error
     except ValueError as error:
         raise DatasetError(
-            "a file of the dataset is not JSON", file=path, found=error, expected="JSON", remedy=AGAIN
+            "a file of the dataset is not JSON", file=path, found=error, expected="JSON", remedy=GET_AGAIN
         ) from error
 
 
@@ -43,7 +44,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """A parquet file as a table; unknown ``columns`` are left out.
 
     Raises:
-        DatasetError: it is missing, truncated or no parquet.
+        DatasetError: it is missing, truncated or not parquet.
     """
     try:
         return pq.read_table(path, columns=columns, partitioning=None)
@@ -52,27 +53,26 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
             "a table of the dataset is missing",
             file=path,
             expected="a parquet file",
-            found="nothing there",
-            remedy=AGAIN,
+            found="no such file",
+            remedy=GET_AGAIN,
         ) from error
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
             "a table of the dataset cannot be read",
             file=path,
-            expected="a whole parquet file",
+            expected="a complete parquet file",
             found=f"{path.stat().st_size} bytes: {str(error).splitlines()[0]}",
-            remedy=f"the file is truncated or damaged: {AGAIN}",
+            remedy=f"the file is truncated or damaged: {GET_AGAIN}",
         ) from error
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON with four spaces, as LeRobot does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write JSON indented by four spaces, as LeRobot does; whole or not at all."""
+    write_text(path, json.dumps(data, indent=4, ensure_ascii=False) + "\n")
 
 
-def manifest(root: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file by path, in order.  The collection's record is left out."""
+def make_manifest(root: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file by path, in order; without ``meta/collection.json``, which is not hashed."""
     files = {}
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         name = path.relative_to(root).as_posix()

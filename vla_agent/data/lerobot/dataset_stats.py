@@ -1,7 +1,7 @@
 """Statistics in LeRobot's form: min, max, mean, std, count and five quantiles, per component or colour channel.
 
-Unlike LeRobot, which averages the episodes' quantiles, the whole dataset's are exact: vectors are at hand, and pictures
-pass as histograms of their byte values.
+LeRobot averages the episodes' quantiles.  Here the whole dataset's quantiles are exact: from all vectors, and from
+histograms of the images' byte values.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def vector_stats(values: np.ndarray) -> Stats:
 
 
 def image_histogram(images: np.ndarray) -> np.ndarray:
-    """Byte values of every fifth of the (n, H, W, 3) pictures, counted: (3, 256) int64."""
+    """Counts of the byte values in every fifth of the images (n, H, W, 3) uint8: (3, 256) int64."""
     sample = images[::IMAGE_STRIDE]
     return np.stack([np.bincount(sample[..., c].ravel(), minlength=256) for c in range(3)])
 
 
 def image_stats(histogram: np.ndarray, frames: int) -> Stats:
-    """Statistics in [0, 1], shape (3, 1, 1), from a histogram (3, 256) of ``frames`` pictures."""
+    """Statistics in [0, 1], shape (3, 1, 1), from a histogram (3, 256) of ``frames`` images."""
     levels = np.arange(256) / 255.0
     total = histogram.sum(axis=1)
     mean = histogram @ levels / total

@@ -1,4 +1,4 @@
-"""A dataset's tables: episodes, instructions, columns, features; where the images of each episode lie."""
+"""A dataset's tables in memory: episodes, instructions, columns, features, and which file holds each episode."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 
 from vla_agent.contract import Contract
 from vla_agent.data.lerobot import dataset_schema
-from vla_agent.data.lerobot.dataset_files import manifest, read_json
+from vla_agent.data.lerobot.dataset_files import make_manifest, read_json
 from vla_agent.errors import DatasetError
 
 
 @dataclass(frozen=True)
 class EpisodeInfo:
-    """Where an episode's frames lie.  ``start`` and ``stop`` count frames over the whole dataset."""
+    """Where an episode's frames are stored.  ``start`` and ``stop`` count frames over the whole dataset."""
 
     index: int
     task: str
@@ -29,7 +29,7 @@ class EpisodeInfo:
     data_start: int  # the episode's first row within that file
     video_files: dict[str, tuple[int, int]]  # camera -> chunk, file
     video_starts: dict[str, int]  # camera -> the episode's first frame within that file
-    origin: dict[str, Any] = field(default_factory=dict)  # task family, seed, ... where the collector wrote them
+    origin: dict[str, Any] = field(default_factory=dict)  # task family, seed, ... where the recorder wrote them
 
     @property
     def length(self) -> int:
@@ -38,7 +38,15 @@ class EpisodeInfo:
 
 @dataclass(frozen=True)
 class DatasetTables:
-    """What a dataset's tables and JSON files say; its images are read by `dataset_reader.Dataset`."""
+    """The content of a dataset's tables and JSON files; `dataset_reader.Dataset` adds the images.
+
+    Args:
+        root: the dataset's folder.
+        info: ``meta/info.json``.
+        episodes: in order.
+        tasks: the instructions by ``task_index``.
+        columns: every feature of numbers -> (N, d) or (N,), as `arrays` gives them.
+    """
 
     root: Path
     info: dict[str, Any]
@@ -73,24 +81,24 @@ class DatasetTables:
         """The contract that the demonstrations were recorded with.
 
         Raises:
-            DatasetError: the dataset carries none (it was not written by vla-agent).
-            ContractError: it is of another version.
+            DatasetError: there is none (another program wrote the dataset).
+            ContractError: it has another version.
         """
         path = self.root / dataset_schema.CONTRACT
         if not path.exists():
             raise DatasetError(
-                "the dataset says nothing of cameras, units and frames: another program recorded it",
+                "the dataset has no contract (cameras, units, frames): another program recorded it",
                 file=path,
                 expected="a contract",
-                found="nothing there",
+                found="no such file",
                 remedy=f"vla-agent data convert {self.root} --mapping config/data/lerobot_so101.yaml -o NEW, with a "
-                "mapping file of your robot (docs/data.md)",
+                "mapping file for your robot (docs/data.md)",
             )
         return Contract.from_dict(read_json(path), file=str(path))
 
     @property
     def collection(self) -> dict[str, Any]:
-        """How it was collected (``meta/collection.json``); empty where nobody wrote that down."""
+        """How it was collected (``meta/collection.json``); empty where there is no such file."""
         path = self.root / dataset_schema.COLLECTION
         return dict(read_json(path)) if path.exists() else {}
 
@@ -98,11 +106,11 @@ class DatasetTables:
     def hash(self) -> str:
         """SHA-256 over the names, sizes and hashes of the dataset's files."""
         path = self.root / dataset_schema.MANIFEST
-        files = read_json(path) if path.exists() else manifest(self.root)
+        files = read_json(path) if path.exists() else make_manifest(self.root)
         return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every column but the pictures: feature -> (N, d) float32 or (N,) int64, and ``task`` (N,) strings."""
+        """Every column but the images: feature -> (N, d) float32 or (N,) int64, and ``task`` (N,) strings."""
         tasks = np.array(self.tasks, dtype=object)
         return dict(self.columns) | {"task": tasks[self.columns["task_index"]]}
 
@@ -110,7 +118,7 @@ class DatasetTables:
         """Raise unless the dataset has this camera.
 
         Raises:
-            DatasetError: listing the cameras there are.
+            DatasetError: lists the cameras of the dataset.
         """
         if camera not in self.cameras:
             raise DatasetError(
@@ -129,14 +137,16 @@ class DatasetTables:
         return key, features[key]
 
     def data_path(self, file: tuple[int, int]) -> Path:
+        """The parquet file with this chunk and file number."""
         return self.root / self.info["data_path"].format(**file_numbers(file))
 
     def video_path(self, camera: str, file: tuple[int, int]) -> Path:
+        """A camera's video with this chunk and file number."""
         key, _ = self.feature(camera)
         return self.root / self.info["video_path"].format(video_key=key, **file_numbers(file))
 
 
 def file_numbers(file: tuple[int, int]) -> dict[str, int]:
-    """Chunk and file by the names that v3.0 and v2.1 (one file an episode) give them in their paths."""
+    """Chunk and file under the names that v3.0 and v2.1 (one file per episode) use in their paths."""
     names = ("chunk_index", "file_index", "episode_chunk", "episode_index")
     return dict(zip(names, (*file, *file), strict=True))

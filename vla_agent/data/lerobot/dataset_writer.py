@@ -1,14 +1,12 @@
 """Writes a LeRobotDataset v3.0 folder, episode by episode, without the lerobot package.
 
-Many episodes share a parquet file and an MP4 per camera; ``meta/episodes`` says which frames are whose.  The folder is
-written aside and renamed when it is whole.  Besides LeRobot's files: ``meta/contract.json`` and ``meta/manifest.json``
-(size and SHA-256 of every file, from which the dataset's hash comes).
+Many episodes share a parquet file and an MP4 per camera; ``meta/episodes`` locates each episode in them.  The folder
+appears when it is complete.  Besides LeRobot's files it holds ``meta/contract.json`` and ``meta/manifest.json`` (size
+and SHA-256 of every file: the dataset's hash is the hash of this list).
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -21,11 +19,12 @@ import pyarrow.parquet as pq
 from vla_agent.contract import Contract
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.arrow_columns import png_array, tasks_table, vector_array
-from vla_agent.data.lerobot.dataset_files import manifest, write_json
+from vla_agent.data.lerobot.dataset_files import make_manifest, write_json
 from vla_agent.data.lerobot.dataset_stats import IMAGE_STRIDE, Stats, image_stats, vector_stats
 from vla_agent.data.lerobot.episode import PNG_STORAGE, EncodedEpisode
 from vla_agent.data.lerobot.media import VideoJoiner, video_info
 from vla_agent.errors import DatasetError
+from vla_agent.files.write_aside import folder_aside
 
 
 def write_dataset(
@@ -36,36 +35,31 @@ def write_dataset(
     robot_type: str | None = None,
     collection: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a dataset; the folder appears when it is complete.
+    """Write a dataset.  The folder appears when it is complete; an error or a kill leaves none.
 
     Args:
-        directory: the folder to make; it must not exist (an empty one may).
-        contract: names, sizes and units of what the episodes hold; goes to ``meta/contract.json``.
-        episodes: encoded with this ``storage``, all with the same columns; taken one at a time.
+        directory: the new folder; it must not exist, or be empty.
+        contract: cameras, state and action of the episodes; goes to ``meta/contract.json``.
+        episodes: encoded with this ``storage``, all with the same columns; consumed one at a time.
         storage: a key of `media.STORAGES`.
         robot_type: a name for ``info.json``.
-        collection: how it was collected, plain data; goes to ``meta/collection.json`` and is not part of the hash.
+        collection: how it was collected (plain data); goes to ``meta/collection.json`` and is not part of the hash.
 
     Raises:
         DatasetError: the folder exists, there are no episodes, or one does not fit the contract.
     """
     directory = Path(directory)
     refuse_existing(directory)
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    writer = _Writer(partial, contract, storage)
-    try:
-        for episode in episodes:
-            writer.add(episode)
-        writer.finish(robot_type)
-    except BaseException:
-        writer.close()
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if collection is not None:
-        write_json(partial / dataset_schema.COLLECTION, collection)
-    os.replace(partial, directory)
+    with folder_aside(directory) as aside:
+        writer = _Writer(aside, contract, storage)
+        try:
+            for episode in episodes:
+                writer.add(episode)
+            writer.finish(robot_type)
+        finally:
+            writer.close()
+        if collection is not None:
+            write_json(aside / dataset_schema.COLLECTION, collection)
     return directory
 
 
@@ -77,17 +71,23 @@ def refuse_existing(directory: Path) -> None:
     """
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise DatasetError(
-            "there is something already",
+            "the output folder exists",
             file=directory,
             key="-o",
-            expected="a folder that does not exist yet",
+            expected="a folder that does not exist",
             found="a dataset" if (directory / dataset_schema.INFO).exists() else "other files",
-            remedy="choose another folder, or delete this one yourself",
+            remedy="choose another folder, or delete this one",
         )
 
 
 class _Writer:
-    """The state while a dataset is being written: open files, and one row of metadata per episode."""
+    """A dataset that is being written: its open files, and one row of metadata per episode.
+
+    Args:
+        root: the folder to write into.
+        contract: of the episodes.
+        storage: a key of `media.STORAGES`.
+    """
 
     def __init__(self, root: Path, contract: Contract, storage: str) -> None:
         self.root, self.contract = root, contract
@@ -109,6 +109,7 @@ class _Writer:
         self._video_file = dict.fromkeys(self.keys, 0)
 
     def add(self, episode: EncodedEpisode) -> None:
+        """Append an episode."""
         if not self.features:
             annotated = dataset_schema.SUBGOAL in episode.columns
             self.features = dataset_schema.features(self.contract, self.storage, annotated)
@@ -149,11 +150,10 @@ class _Writer:
         if found != expected or cameras != sorted(self.keys.values()):
             raise DatasetError(
                 "an episode does not fit the contract",
-                file=self.root,
                 key=f"episode {len(self.rows)}",
                 expected=f"{expected}, cameras {sorted(self.keys.values())} stored as {self.storage}",
                 found=f"{found}, cameras {cameras}",
-                remedy="record with the contract that the dataset was opened with",
+                remedy="record all episodes with the contract of the dataset",
             )
 
     def _add_table(self, columns: Mapping[str, np.ndarray], episode: EncodedEpisode) -> dict[str, int]:
@@ -169,7 +169,7 @@ class _Writer:
             self._table.close()
             self._table, self._table_bytes = None, 0
             self._data_file += 1
-        place = _place("data", self._data_file)
+        location = _file_columns("data", self._data_file)
         if self._table is None:
             chunk, file = divmod(self._data_file, dataset_schema.CHUNKS_SIZE)
             path = self.root / dataset_schema.DATA_PATH.format(chunk_index=chunk, file_index=file)
@@ -177,14 +177,14 @@ class _Writer:
             self._table = pq.ParquetWriter(path, table.schema, compression="snappy")
         self._table.write_table(table)
         self._table_bytes += table.nbytes
-        return place
+        return location
 
     def _add_video(self, key: str, data: bytes, length: int) -> dict[str, Any]:
         joiner = self._joiners.get(key)
         if joiner and joiner.bytes + len(data) > dataset_schema.VIDEO_FILES_SIZE_IN_MB * 2**20:
             self._joiners.pop(key).close()
             self._video_file[key] += 1
-        place = _place(f"videos/{key}", self._video_file[key])
+        location = _file_columns(f"videos/{key}", self._video_file[key])
         if key not in self._joiners:
             path = self._video_path(key, self._video_file[key])
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,13 +193,14 @@ class _Writer:
         start = joiner.frames
         joiner.append(data, length)
         times = {"from_timestamp": start / self.fps, "to_timestamp": (start + length) / self.fps}
-        return place | {f"videos/{key}/{name}": value for name, value in times.items()}
+        return location | {f"videos/{key}/{name}": value for name, value in times.items()}
 
     def _video_path(self, key: str, number: int) -> Path:
         chunk, file = divmod(number, dataset_schema.CHUNKS_SIZE)
         return self.root / dataset_schema.VIDEO_PATH.format(video_key=key, chunk_index=chunk, file_index=file)
 
     def close(self) -> None:
+        """Close the files; nothing can be added after that."""
         if self._table is not None:
             self._table.close()
         for joiner in self._joiners.values():
@@ -207,11 +208,12 @@ class _Writer:
         self._table, self._joiners = None, {}
 
     def finish(self, robot_type: str | None) -> None:
+        """Close the files and write everything under ``meta``."""
         self.close()
         if not self.rows:
             raise DatasetError(
                 "there are no episodes to write",
-                file=self.root,
+                key="episodes",
                 expected="at least one episode",
                 found=0,
                 remedy="collect at least one",
@@ -245,9 +247,9 @@ class _Writer:
         path = self.root / dataset_schema.EPISODES_PATH.format(chunk_index=0, file_index=0)
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(self.rows), path)
-        write_json(self.root / dataset_schema.MANIFEST, manifest(self.root))
+        write_json(self.root / dataset_schema.MANIFEST, make_manifest(self.root))
 
 
-def _place(prefix: str, number: int) -> dict[str, int]:
+def _file_columns(prefix: str, number: int) -> dict[str, int]:
     chunk, file = divmod(number, dataset_schema.CHUNKS_SIZE)
     return {f"{prefix}/chunk_index": chunk, f"{prefix}/file_index": file}

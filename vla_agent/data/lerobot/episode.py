@@ -1,9 +1,8 @@
-"""One recorded episode: as arrays, and encoded (what a worker hands over, and what a part file holds)."""
+"""One recorded episode: as arrays, encoded, and as a part file (an encoded episode that is not yet in a dataset)."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -15,6 +14,7 @@ import numpy as np
 from vla_agent.data.lerobot.dataset_stats import image_histogram
 from vla_agent.data.lerobot.media import STORAGES, encode_png, encode_video
 from vla_agent.errors import DatasetError
+from vla_agent.files.write_aside import file_aside
 
 PNG_STORAGE = "images"
 
@@ -27,7 +27,7 @@ class Episode:
         task: the instruction.
         columns: feature name -> (n, d) float32.
         images: camera -> (n, H, W, 3) uint8.
-        origin: where it comes from, plain data that goes beside the episode (task family, seed).
+        origin: where it comes from (task family, seed; plain data); stored with the episode.
     """
 
     task: str
@@ -38,13 +38,13 @@ class Episode:
 
 @dataclass(frozen=True)
 class EncodedEpisode:
-    """An episode whose pictures are bytes: camera -> one MP4, or n PNGs."""
+    """An episode whose images are encoded: camera -> one MP4, or n PNGs."""
 
     task: str
     columns: Mapping[str, np.ndarray]
     videos: Mapping[str, bytes]
     pngs: Mapping[str, list[bytes]]
-    histograms: Mapping[str, np.ndarray]  # camera -> (3, 256), see stats.image_histogram
+    histograms: Mapping[str, np.ndarray]  # camera -> (3, 256), see dataset_stats.image_histogram
     origin: Mapping[str, Any]
 
     @property
@@ -53,13 +53,13 @@ class EncodedEpisode:
 
 
 def encode(episode: Episode, storage: str, fps: int) -> EncodedEpisode:
-    """Encode an episode's pictures.  ``storage`` is a key of `media.STORAGES`.
+    """Encode an episode's images.  ``storage`` is a key of `media.STORAGES`.
 
     Raises:
         DatasetError: arrays of different lengths, no frames, no instruction, NaN, or an unknown storage.
     """
     if storage not in STORAGES:
-        raise DatasetError("no such storage", key="storage", expected=", ".join(STORAGES), found=storage)
+        raise DatasetError("there is no such storage", key="storage", expected=", ".join(STORAGES), found=storage)
     _check(episode)
     video = STORAGES[storage]
     images = {camera: np.ascontiguousarray(frames) for camera, frames in episode.images.items()}
@@ -74,7 +74,7 @@ def encode(episode: Episode, storage: str, fps: int) -> EncodedEpisode:
 
 
 def save_part(path: str | PathLike[str], episode: EncodedEpisode) -> None:
-    """Write an encoded episode as one ``.npz`` (arrays only, nothing pickled), aside and then renamed."""
+    """Write an encoded episode as one ``.npz`` (arrays only, nothing pickled), whole or not at all."""
     path = Path(path)
     head = json.dumps({"task": episode.task, "origin": dict(episode.origin)}, sort_keys=True)
     arrays: dict[str, np.ndarray] = {"head": np.frombuffer(head.encode(), dtype=np.uint8)}
@@ -84,10 +84,8 @@ def save_part(path: str | PathLike[str], episode: EncodedEpisode) -> None:
     for camera, pngs in episode.pngs.items():
         arrays[f"png/{camera}"] = np.frombuffer(b"".join(pngs), dtype=np.uint8)
         arrays[f"sizes/{camera}"] = np.array([len(png) for png in pngs])
-    partial = path.with_suffix(".tmp")
-    with open(partial, "wb") as file:
+    with file_aside(path) as aside, open(aside, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
-    os.replace(partial, path)
 
 
 def load_part(path: str | PathLike[str]) -> EncodedEpisode:
@@ -100,21 +98,21 @@ def load_part(path: str | PathLike[str]) -> EncodedEpisode:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         head = json.loads(arrays["head"].tobytes())
-        group = _grouped(arrays)
-        pngs = {c: _split(data.tobytes(), group["sizes"][c]) for c, data in group.get("png", {}).items()}
+        groups = _grouped(arrays)
+        pngs = {c: _split(data.tobytes(), groups["sizes"][c]) for c, data in groups.get("png", {}).items()}
         return EncodedEpisode(
             task=head["task"],
-            columns=group["column"],
-            videos={camera: data.tobytes() for camera, data in group.get("video", {}).items()},
+            columns=groups["column"],
+            videos={camera: data.tobytes() for camera, data in groups.get("video", {}).items()},
             pngs=pngs,
-            histograms=group["histogram"],
+            histograms=groups["histogram"],
             origin=head["origin"],
         )
-    except Exception as error:  # zipfile, zlib, numpy and json each have their own
+    except Exception as error:  # zipfile, zlib, numpy and json each raise their own
         raise DatasetError(
             "an episode's part file cannot be read",
             file=path,
-            expected="what vla-agent collect wrote",
+            expected="a complete .npz file of vla-agent collect",
             found=f"{type(error).__name__}: {error}",
             remedy="delete this file and run the same command with --resume: the episode is recorded again",
         ) from error
@@ -126,7 +124,10 @@ def _check(episode: Episode) -> None:
         raise DatasetError("an episode has no instruction", key="task", expected="a sentence", found=repr(episode.task))
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise DatasetError(
-            "an episode's arrays do not belong together", key="length", expected="one length, at least 1", found=lengths
+            "an episode's arrays have different lengths, or no frames",
+            key="length",
+            expected="one length, at least 1",
+            found=lengths,
         )
     for name, values in episode.columns.items():
         if not np.isfinite(values).all():
@@ -136,7 +137,7 @@ def _check(episode: Episode) -> None:
     for camera, frames in episode.images.items():
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
             raise DatasetError(
-                "an episode's pictures are not pictures",
+                "an episode's images have a wrong shape or type",
                 key=camera,
                 expected="(n, H, W, 3) uint8",
                 found=f"{frames.shape} {frames.dtype}",
@@ -144,6 +145,7 @@ def _check(episode: Episode) -> None:
 
 
 def _grouped(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """``{"column/action": a}`` -> ``{"column": {"action": a}}``."""
     groups: dict[str, dict[str, np.ndarray]] = {}
     for name, values in arrays.items():
         group, _, key = name.partition("/")
@@ -153,5 +155,6 @@ def _grouped(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray
 
 
 def _split(data: bytes, sizes: np.ndarray) -> list[bytes]:
+    """Joined PNGs as one bytes object each."""
     ends = np.cumsum(sizes)
     return [data[end - size : end] for size, end in zip(sizes, ends, strict=True)]

@@ -1,24 +1,31 @@
-"""Pictures of a dataset: some, in any order, or all of a camera into a memory map that is made once."""
+"""A cache of decoded images on disk: one ``.npy`` file per dataset and camera, named by the dataset's hash.
+
+A training reads every image many times, in random order.  They are decoded once, and the file is mapped into memory:
+each read is then a copy of bytes.  The file may be deleted at any time; it is made again when it is needed.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.lib.format import open_memmap
 
 from vla_agent.data.lerobot.dataset_tables import DatasetTables, EpisodeInfo
-from vla_agent.data.lerobot.media import decode_png, decode_video
+from vla_agent.data.lerobot.frame_decoding import decode_range, image_file
 from vla_agent.errors import DatasetError
+from vla_agent.files.write_aside import file_aside
 
 BATCH = 16  # episodes that one thread decodes at a time
+RESERVE = 2**28  # bytes that stay free on the disk
+PATTERNS = ("frames-*.npy", ".frames-*.npy.*.tmp")  # whole files, and what a killed process left
+_announced: set[tuple[Path, str]] = set()  # caches and datasets that this process has reported
 
 
 def default_cache() -> Path:
@@ -26,142 +33,101 @@ def default_cache() -> Path:
     return Path(os.environ.get("VLA_AGENT_CACHE") or Path.home() / ".cache" / "vla_agent")
 
 
-def read_frames(dataset: DatasetTables, camera: str, indices: np.ndarray) -> np.ndarray:
-    """The pictures with these frame numbers, in this order (n, H, W, 3) uint8."""
-    out = np.empty((len(indices), *dataset.feature(camera)[1]["shape"]), dtype=np.uint8)
-    stops = np.array([episode.stop for episode in dataset.episodes])
-    order = np.argsort(indices, kind="stable")
-    owner = np.searchsorted(stops, indices[order], side="right")
-    for number, group in groupby(range(len(order)), key=lambda k: int(owner[k])):
-        places = order[list(group)]
-        episode = dataset.episodes[number]
-        wanted = indices[places] - episode.start
-        first, last = int(wanted.min()), int(wanted.max())
-        kept = dict.fromkeys(wanted.tolist())
-        for k, frame in enumerate(_read(dataset, camera, episode, first, last + 1), start=first):
-            if k in kept:
-                kept[k] = frame
-        for place, k in zip(places, wanted.tolist(), strict=True):
-            out[place] = kept[k]
-    return out
-
-
-class FrameCache:
-    """Decoded pictures on disk, one ``.npy`` per dataset and camera, named by the dataset's hash.
+def cached_frames(dataset: DatasetTables, camera: str, folder: Path, workers: int) -> np.ndarray:
+    """All images of a camera (N, H, W, 3) uint8 as a read-only memory map; decoded first where they are not cached.
 
     Args:
-        folder: where they lie.
+        folder: the cache.
+        workers: threads that decode.
+
+    Raises:
+        DatasetError: a damaged file, or too little space on the disk.
     """
+    path = folder / f"frames-{dataset.hash[:20]}-{camera}.npy"
+    if not path.exists():
+        _fill(dataset, camera, workers, path)
+    return np.load(path, mmap_mode="r")
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    def open(self, dataset: DatasetTables, camera: str, workers: int) -> np.ndarray:
-        """The pictures (N, H, W, 3) uint8, read-only; decoded first where they are not there yet.
+def cache_size(folder: Path) -> int:
+    """Bytes that the decoded images in a cache take; 0 where there is no cache."""
+    return sum(path.stat().st_size for path in _cache_files(folder))
 
-        Raises:
-            DatasetError: a damaged file, or too little room on the disk.
-        """
-        path = self.folder / f"frames-{dataset.hash[:20]}-{camera}.npy"
-        if not path.exists():
-            self._fill(dataset, camera, workers, path)
-        return np.load(path, mmap_mode="r")
 
-    def _fill(self, dataset: DatasetTables, camera: str, workers: int, path: Path) -> None:
+def clear_cache(folder: Path) -> int:
+    """Delete the decoded images in a cache; other files stay.
+
+    A training that has mapped a file keeps its images; one that is just decoding fails, and finds what it needs when it
+    is resumed.
+
+    Returns:
+        The number of bytes freed.
+    """
+    freed = 0
+    for path in _cache_files(folder):
+        freed += path.stat().st_size
+        path.unlink()
+    return freed
+
+
+def _cache_files(folder: Path) -> list[Path]:
+    return [path for pattern in PATTERNS for path in folder.glob(pattern)]
+
+
+def _fill(dataset: DatasetTables, camera: str, workers: int, path: Path) -> None:
+    """Decode all images of a camera into ``path``."""
+    folder = path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    need, free = _image_bytes(dataset, camera), shutil.disk_usage(folder).free
+    if free < need + RESERVE:
+        raise DatasetError(
+            "too little space on the disk for the decoded images",
+            file=folder,
+            key="VLA_AGENT_CACHE",
+            expected=f"{need / 1e9:.1f} GB free",
+            found=f"{free / 1e9:.1f} GB free",
+            remedy="set VLA_AGENT_CACHE to a folder with more space, or delete old frames-*.npy there",
+        )
+    _announce(dataset, folder)
+    with file_aside(path) as aside:
         shape = (len(dataset), *dataset.feature(camera)[1]["shape"])
-        self.folder.mkdir(parents=True, exist_ok=True)
-        need, free = int(np.prod(shape)), shutil.disk_usage(self.folder).free
-        if free < need + 2**28:
-            raise DatasetError(
-                "too little room on the disk for the decoded pictures",
-                file=self.folder,
-                key="VLA_AGENT_CACHE",
-                expected=f"{need / 1e9:.1f} GB free",
-                found=f"{free / 1e9:.1f} GB free",
-                remedy="set VLA_AGENT_CACHE to a folder with room, or delete old frames-*.npy there",
-            )
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            out = open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        out = open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
 
-            def decode(episodes: list[EpisodeInfo]) -> None:
-                first, last = episodes[0], episodes[-1]
-                frames = _read(dataset, camera, first, 0, last.stop - first.start)
-                for k, frame in enumerate(frames, start=first.start):
-                    out[k] = frame
+        def decode(episodes: list[EpisodeInfo]) -> None:
+            first, last = episodes[0], episodes[-1]
+            frames = decode_range(dataset, camera, first, 0, last.stop - first.start)
+            for k, frame in enumerate(frames, start=first.start):
+                out[k] = frame
 
-            with ThreadPoolExecutor(workers) as pool:
-                for _ in pool.map(decode, _batches(dataset, camera)):
-                    pass
-            out.flush()
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in pool.map(decode, _batches(dataset, camera)):
+                pass
+        out.flush()
 
 
-def _file(camera: str, episode: EpisodeInfo) -> tuple[int, int]:
-    """Chunk and file that hold an episode's pictures."""
-    return episode.video_files.get(camera, episode.data_file)
+def _announce(dataset: DatasetTables, folder: Path) -> None:
+    """Say once per dataset on stderr where the cache lies and how large it gets."""
+    if (folder, dataset.hash) in _announced:
+        return
+    _announced.add((folder, dataset.hash))
+    size = sum(_image_bytes(dataset, camera) for camera in dataset.cameras)
+    cameras = ", ".join(dataset.cameras)
+    text = f"decoding the images of {dataset.root} ({cameras}) into the cache {folder}: up to {size / 1e6:,.1f} MB"
+    print(text, file=sys.stderr, flush=True)
+
+
+def _image_bytes(dataset: DatasetTables, camera: str) -> int:
+    """Bytes of all decoded images of a camera."""
+    return int(np.prod((len(dataset), *dataset.feature(camera)[1]["shape"])))
 
 
 def _batches(dataset: DatasetTables, camera: str) -> Iterator[list[EpisodeInfo]]:
     """Runs of at most `BATCH` episodes that follow each other in one file: the file is opened once per run."""
 
-    def place(episode: EpisodeInfo) -> tuple[object, int]:
-        return _file(camera, episode), episode.video_starts.get(camera, episode.data_start) - episode.start
+    def run_key(episode: EpisodeInfo) -> tuple[object, int]:
+        offset = episode.video_starts.get(camera, episode.data_start) - episode.start
+        return image_file(camera, episode), offset
 
-    for _, group in groupby(dataset.episodes, key=place):
+    for _, group in groupby(dataset.episodes, key=run_key):
         episodes = list(group)
         yield from (episodes[i : i + BATCH] for i in range(0, len(episodes), BATCH))
-
-
-def _read(dataset: DatasetTables, camera: str, first: EpisodeInfo, start: int, stop: int) -> Iterator[np.ndarray]:
-    """Frames ``start`` to ``stop`` - 1, counted from an episode's first; all in the same file.
-
-    Raises:
-        DatasetError: the file is damaged, or ends too early.
-    """
-    key, feature = dataset.feature(camera)
-    video = feature["dtype"] == "video"
-    file = _file(camera, first)
-    path = dataset.video_path(camera, file) if video else dataset.data_path(file)
-    count = 0
-    try:
-        if video:
-            offset = first.video_starts[camera]
-            for frame in decode_video(path, offset + start, offset + stop, dataset.fps):
-                count += 1
-                yield frame
-        else:
-            for data in _pngs(path, key, first.data_start + start, first.data_start + stop):
-                yield decode_png(data)
-                count += 1
-    except (OSError, pa.ArrowException) as error:  # av.FFmpegError and PIL.UnidentifiedImageError are OSErrors
-        raise DatasetError(
-            "a picture cannot be decoded",
-            file=path,
-            key=key,
-            expected=f"frame {first.start + start + count} of the dataset",
-            found=f"{type(error).__name__}: {error}",
-            remedy="the file is damaged: get the dataset again",
-        ) from error
-    if count != stop - start:
-        raise DatasetError(
-            "pictures are missing",
-            file=path,
-            key=key,
-            expected=f"frames {first.start + start} to {first.start + stop - 1} of the dataset",
-            found=f"{count} of {stop - start}",
-            remedy="the file is damaged: get the dataset again",
-        )
-
-
-def _pngs(path: Path, key: str, start: int, stop: int) -> list[bytes]:
-    """The encoded pictures of some rows: only the row groups that hold them are read."""
-    with pq.ParquetFile(path) as file:
-        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-        ends = np.cumsum(sizes)
-        groups = [i for i, end in enumerate(ends) if end > start and end - sizes[i] < stop]
-        column = file.read_row_groups(groups, columns=[key])[key]
-    skip = start - int(ends[groups[0]] - sizes[groups[0]])
-    return column.slice(skip, stop - start).combine_chunks().field("bytes").to_pylist()

@@ -1,48 +1,62 @@
-"""The layout of LeRobotDataset v2.1: one parquet file and one MP4 a camera for every episode, tables as JSON lines."""
+"""Instructions and episodes of LeRobotDataset v2.1: JSON lines, one parquet file and one MP4 per camera and episode."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_files import GET_AGAIN
+from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
 from vla_agent.errors import DatasetError
 
 TASKS, EPISODES = "meta/tasks.jsonl", "meta/episodes.jsonl"
-E = TypeVar("E")
 
 
-def tasks(root: Path) -> tuple[str, ...]:
-    """The instructions by ``task_index``."""
-    rows = _rows(root / TASKS, ("task_index", "task"))
+def read_tasks(root: Path) -> tuple[str, ...]:
+    """The instructions by ``task_index``, from ``meta/tasks.jsonl``.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    rows = _read_lines(root / TASKS, ("task_index", "task"))
     return tuple(row["task"] for row in sorted(rows, key=lambda row: row["task_index"]))
 
 
-def episodes(root: Path, info: dict[str, Any], make: Callable[..., E]) -> tuple[E, ...]:
-    """The episodes in order; ``make`` is `vla_agent.data.lerobot.dataset_tables.EpisodeInfo`."""
-    prefix = "observation.images."
-    videos = [k.removeprefix(prefix) for k, f in info["features"].items() if f["dtype"] == "video"]
-    found, start = [], 0
-    for row in sorted(_rows(root / EPISODES, ("episode_index", "tasks", "length")), key=lambda r: r["episode_index"]):
-        file = (row["episode_index"] // info.get("chunks_size", 1000), row["episode_index"])
-        found.append(
-            make(
+def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
+    """The episodes in order, from ``meta/episodes.jsonl``.
+
+    Args:
+        info: ``meta/info.json``.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    features = info["features"].items()
+    cameras = [key.removeprefix(dataset_schema.IMAGE_PREFIX) for key, f in features if f["dtype"] == "video"]
+    rows = _read_lines(root / EPISODES, ("episode_index", "tasks", "length"))
+    episodes, start = [], 0
+    for row in sorted(rows, key=lambda row: row["episode_index"]):
+        file = (row["episode_index"] // info.get("chunks_size", dataset_schema.CHUNKS_SIZE), row["episode_index"])
+        episodes.append(
+            EpisodeInfo(
                 index=row["episode_index"],
                 task=row["tasks"][0] if row["tasks"] else "",
                 start=start,
                 stop=start + row["length"],
                 data_file=file,
                 data_start=0,
-                video_files=dict.fromkeys(videos, file),
-                video_starts=dict.fromkeys(videos, 0),
+                video_files=dict.fromkeys(cameras, file),
+                video_starts=dict.fromkeys(cameras, 0),
             )
         )
         start += row["length"]
-    return tuple(found)
+    return tuple(episodes)
 
 
-def _rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+def _read_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The rows of a JSON lines file, each with these keys."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         missing = sorted({key for row in rows for key in keys if key not in row})
@@ -54,6 +68,6 @@ def _rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
             file=path,
             expected=f"JSON lines with {', '.join(keys)}",
             found=f"{type(error).__name__}: {error}",
-            remedy="get the dataset again",
+            remedy=GET_AGAIN,
         ) from error
     return rows

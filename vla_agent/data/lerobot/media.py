@@ -1,8 +1,7 @@
-"""Pictures to bytes and back: PNG (exact, the default) or H.264 4:2:0 (plays everywhere).
+"""Encodes and decodes images: as PNG (exact, the default) or as H.264 4:2:0 video (plays everywhere).
 
-docs/data.md holds the measurement behind the default.  Every episode's video is encoded on its own with closed groups
-of pictures, in one thread, without B-frames: the bytes depend on the pictures alone, and episodes are joined by copying
-packets.
+docs/data.md has the measurement behind the default.  Each episode's video is encoded separately, in one thread, with
+closed GOPs and without B-frames: its bytes depend on its images only, and episodes are joined by copying packets.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ logging.getLogger("libav").setLevel(logging.ERROR)
 
 @dataclass(frozen=True)
 class VideoStorage:
-    """How a video is encoded."""
+    """How a video is encoded: codec, pixel format and options of FFmpeg."""
 
     codec: str
     pix_fmt: str
     options: dict[str, str] = field(default_factory=dict)
 
 
-GOP = 10  # half a second: a random frame costs at most ten decoded ones
-_CLOSED = {"bf": "0", "g": str(GOP), "keyint_min": str(GOP), "sc_threshold": "0", "flags": "+cgop", "threads": "1"}
+GOP = 10  # frames (half a second at 20 Hz): a random frame costs at most ten decoded ones
+_CLOSED_GOP = {"bf": "0", "g": str(GOP), "keyint_min": str(GOP), "sc_threshold": "0", "flags": "+cgop", "threads": "1"}
 STORAGES: dict[str, VideoStorage | None] = {
     "images": None,
-    # without x264's macroblock tree: on processors with AVX-512 it gives other bytes in one of a hundred encodings
-    "video": VideoStorage("libx264", "yuv420p", _CLOSED | {"mbtree": "0", "crf": "14", "preset": "veryfast"}),
+    # no x264 macroblock tree: with AVX-512 it gives different bytes in one of a hundred encodings of the same images
+    "video": VideoStorage("libx264", "yuv420p", _CLOSED_GOP | {"mbtree": "0", "crf": "14", "preset": "veryfast"}),
 }
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """One picture (H, W, 3) uint8 as PNG bytes, its rows unfiltered.
+    """One image (H, W, 3) uint8 as PNG bytes, without row filters.
 
-    Rendered pictures have flat areas: without a row filter they are smaller than with those that Pillow chooses, and
-    are written four and read two times as fast (docs/data.md).
+    Rendered images have flat areas: without a row filter they are smaller than with the filters that Pillow chooses,
+    four times faster to write and two times faster to read (docs/data.md).
     """
     height, width = image.shape[:2]
     rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each row begins with the number of its filter, 0
@@ -61,7 +60,7 @@ def decode_png(data: bytes) -> np.ndarray:
 
 
 def encode_video(images: np.ndarray, fps: int, storage: VideoStorage) -> bytes:
-    """Pictures (n, H, W, 3) uint8 as one MP4 in memory."""
+    """Images (n, H, W, 3) uint8 as one MP4 in memory."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream(storage.codec, rate=fps, options=storage.options)
@@ -74,7 +73,7 @@ def encode_video(images: np.ndarray, fps: int, storage: VideoStorage) -> bytes:
 
 
 class VideoJoiner:
-    """Writes one MP4 from the MP4s of several episodes by copying packets.
+    """Joins the MP4s of several episodes to one file by copying packets.
 
     Args:
         path: the file to write.
@@ -105,21 +104,22 @@ class VideoJoiner:
         self.bytes += len(data)
 
     def close(self) -> None:
+        """Finish the file."""
         self._container.close()
 
 
 def count_frames(path: str | PathLike[str]) -> int:
-    """Frames that are really in the file (its packets are walked, nothing is decoded).
+    """Number of frames in the file, from its packets; nothing is decoded.
 
     Raises:
-        av.FFmpegError: the file is no video or its index is gone.
+        av.FFmpegError: the file is not a video, or its index is missing.
     """
     with av.open(str(path)) as container:
         return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
 def video_info(path: str | PathLike[str], fps: int) -> dict[str, object]:
-    """The ``info`` entry that LeRobot keeps beside a video feature."""
+    """The ``info`` entry of a video feature, as LeRobot writes it."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return {

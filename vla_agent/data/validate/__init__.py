@@ -1,1 +1,1 @@
-"""What is wrong with a dataset, and what is in it."""
+"""Finds the defects of a dataset, and shows its content as a page."""

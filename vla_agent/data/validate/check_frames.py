@@ -1,4 +1,4 @@
-"""Findings in the tables' order: counts, frame numbers, time stamps, instructions."""
+"""Checks of the tables: counts, frame numbers, timestamps, instructions."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from vla_agent.data.lerobot.dataset_reader import Dataset
 from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
 from vla_agent.data.validate.findings import LEAVE_OUT, Finding
 
-DRIFT = 0.25  # of a control period: beyond it, picture and action no longer belong together
+DRIFT = 0.25  # control periods: beyond it, image and action no longer belong together
 SHORT = 5  # frames
 
 
 def count_findings(dataset: Dataset) -> Iterator[Finding]:
-    """Numbers of frames and episodes that the tables do not agree on."""
+    """Numbers of frames and episodes on which the tables disagree."""
     info, rows = dataset.info, len(dataset.columns["index"])
     named = sum(e.length for e in dataset.episodes)
-    for key, said, there in (
+    for key, stated, found in (
         ("total_episodes", info["total_episodes"], len(dataset.episodes)),
         ("total_frames", info["total_frames"], rows),
     ):
-        if said != there:
-            what, remedy = "info.json does not count what is there", "correct info.json, or get the dataset again"
-            yield Finding("counts", what, None, None, key, f"{said} said, {there} there", remedy)
+        if stated != found:
+            what, remedy = "info.json states a wrong number", "correct info.json, or get the dataset again"
+            yield Finding("counts", what, None, None, key, f"{stated} stated, {found} in the tables", remedy)
     if named != rows:
         owner = dataset.columns["episode_index"]
         for episode in dataset.episodes:
-            there = int((owner == episode.index).sum())
-            if there != episode.length:
-                what = "the episode's table of frames has another length than the table of episodes says"
-                found = f"{there} of {episode.length} frames"
-                yield Finding("missing frames", what, episode.index, there, "length", found, LEAVE_OUT)
+            count = int((owner == episode.index).sum())
+            if count != episode.length:
+                what = "the episode has another number of frames than the table of episodes states"
+                text = f"{count} of {episode.length} frames"
+                yield Finding("missing frames", what, episode.index, count, "length", text, LEAVE_OUT)
 
 
 def frame_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:
-    """Frames that are missing, doubled or in another order; time stamps that jump, stand still or drift."""
+    """Frames that are missing, repeated or out of order; timestamps that jump, stand still or drift."""
     numbers, times = dataset.columns["frame_index"][rows], dataset.columns["timestamp"][rows].astype(float)
     wrong = np.flatnonzero(numbers != np.arange(len(numbers)))
     if len(wrong):
         k = int(wrong[0])
         before = int(numbers[k - 1]) if k else -1
         gap = int(numbers[k]) - before - 1
-        what = f"{gap} frame(s) are missing" if gap > 0 else "a frame comes twice or in another order"
+        what = f"{gap} frame(s) are missing" if gap > 0 else "a frame is repeated or out of order"
         found = f"frame {numbers[k]} after frame {before}"
         yield Finding("missing frames", what, episode.index, k, "frame_index", found, LEAVE_OUT)
     if not np.isfinite(times).all():
-        return  # told by the check of values
+        return  # reported by the check of values
     period = 1 / dataset.fps
     off = (times - times[0] if len(times) else times) - numbers * period + (numbers[0] * period if len(numbers) else 0)
     late = np.flatnonzero(np.abs(off) > DRIFT * period)
     if len(late):
         k = int(late[0])
         steps = np.diff(times)
-        rate = f", {1 / np.median(steps):.2f} Hz by the time stamps" if len(steps) and np.median(steps) > 0 else ""
-        what = "time stamps leave the dataset's rate"
+        rate = f", {1 / np.median(steps):.2f} Hz by the timestamps" if len(steps) and np.median(steps) > 0 else ""
+        what = "the timestamps deviate from the dataset's rate"
         found = f"{times[k]:.3f} s in frame {k}, {off[k] * 1000:+.0f} ms off at {dataset.fps:g} Hz{rate}"
         remedy = "resample the episode to the rate, correct fps in info.json, or leave the episode out"
         yield Finding("time stamps", what, episode.index, k, "timestamp", found, remedy)
@@ -65,7 +65,7 @@ def frame_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Itera
 
 
 def instruction_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:
-    """Instructions that are empty, say nothing, or do not exist."""
+    """Instructions that are empty, without words, or do not exist."""
     indices = dataset.columns["task_index"][rows]
     unknown = np.flatnonzero((indices < 0) | (indices >= len(dataset.tasks)))
     if len(unknown):
@@ -81,9 +81,9 @@ def instruction_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) ->
     for text, index in zip(texts, np.unique(indices), strict=True):
         if not isinstance(text, str) or not any(c.isalpha() for c in text):
             k = int(np.flatnonzero(indices == index)[0])
-            what, remedy = "the instruction is empty", "write down what the episode shows, in meta/tasks"
+            what, remedy = "the instruction is empty", "describe the episode in meta/tasks"
             yield Finding("instructions", what, episode.index, k, "task", repr(text), remedy)
     if len(indices) and episode.task != dataset.tasks[indices[0]]:
-        what, remedy = "the frames' instruction is not the episode's", "correct one of the two"
-        found = f"'{dataset.tasks[indices[0]]}', the table of episodes says '{episode.task}'"
+        what, remedy = "the instruction of the frames is not that of the episode", "correct one of the two"
+        found = f"'{dataset.tasks[indices[0]]}', the table of episodes has '{episode.task}'"
         yield Finding("instructions", what, episode.index, 0, "tasks", found, remedy)

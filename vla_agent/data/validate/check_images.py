@@ -1,4 +1,4 @@
-"""Findings in pictures: missing, undecodable, of another size, black, frozen, of the other camera."""
+"""Checks of images: missing, undecodable, of another size, blank, frozen, of the other camera."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vla_agent.data.lerobot.media import count_frames
 from vla_agent.data.validate.findings import LEAVE_OUT, Finding
 from vla_agent.errors import DatasetError
 
-SAMPLE = 3  # pictures an episode that are looked at: first, middle, last
-SIDE = 8  # cells along a side of the thumbnail that tells cameras apart
-DARK = 2.0  # standard deviation of a picture's values below which nothing is to be seen
-Looks = dict[str, dict[int, np.ndarray]]  # camera -> episode -> thumbnail
+SAMPLE = 3  # checked images per episode and camera: first, middle, last
+SIDE = 8  # pixels along a side of the thumbnails by which cameras are recognised
+BLANK = 2.0  # standard deviation of an image's values (of 255) below which it is blank
+Thumbnails = dict[str, dict[int, np.ndarray]]  # camera -> episode -> mean thumbnail (SIDE, SIDE, 3)
 
 
 def video_findings(dataset: Dataset) -> Iterator[Finding]:
@@ -28,49 +28,50 @@ def video_findings(dataset: Dataset) -> Iterator[Finding]:
             if camera in episode.video_files:
                 start = episode.video_starts[camera]
                 ends.setdefault(episode.video_files[camera], []).append((start, episode))
-        for file, held in ends.items():
+        for file, episodes in ends.items():
             path = dataset.video_path(camera, file)
             try:
                 frames = count_frames(path)
                 found = f"{frames} frames in {path.name}"
             except (av.FFmpegError, OSError, IndexError) as error:
                 frames, found = 0, f"{path.relative_to(dataset.root)}: {type(error).__name__}"
-            for start, episode in held:
+            for start, episode in episodes:
                 if start + episode.length > frames:
-                    what = "pictures are missing in the video"
+                    what = "images are missing in the video"
                     missing = max(0, frames - start)
                     key, remedy = dataset_schema.image_key(camera), "get the file again, or " + LEAVE_OUT
-                    yield Finding("missing pictures", what, episode.index, missing, key, found, remedy)
+                    yield Finding("missing images", what, episode.index, missing, key, found, remedy)
 
 
-def picture_findings(dataset: Dataset, episode: EpisodeInfo, looks: Looks) -> Iterator[Finding]:
-    """What is wrong with an episode's first, middle and last picture; their thumbnails go to ``looks``."""
+def image_findings(dataset: Dataset, episode: EpisodeInfo, thumbnails: Thumbnails) -> Iterator[Finding]:
+    """Defects of an episode's first, middle and last image; enters their mean thumbnail into ``thumbnails``."""
     numbers = np.unique(np.linspace(0, episode.length - 1, SAMPLE).round().astype(int))
     for camera in dataset.cameras:
         key = dataset_schema.image_key(camera)
         try:
-            pictures = dataset.frames(camera, episode.start + numbers)
+            images = dataset.frames(camera, episode.start + numbers)
         except (DatasetError, ValueError, TypeError, AttributeError, KeyError) as error:
-            what, remedy = "a picture cannot be decoded or has another size", "get the file again, or " + LEAVE_OUT
+            what, remedy = "an image cannot be decoded or has another size", "get the file again, or " + LEAVE_OUT
             found = str(error).splitlines()[0] if str(error) else type(error).__name__
-            frame = _first_bad(dataset, camera, episode)
-            yield Finding("missing pictures", what, episode.index, frame, key, found, remedy)
+            frame = _first_undecodable(dataset, camera, episode)
+            yield Finding("missing images", what, episode.index, frame, key, found, remedy)
             continue
-        looks.setdefault(camera, {})[episode.index] = thumbnail(pictures).mean(0)
-        for number, picture in zip(numbers, pictures, strict=True):
-            if picture.std() < DARK:
-                what, remedy = "the picture shows nothing", "check the camera; " + LEAVE_OUT
-                found = f"all values near {picture.mean():.0f} of 255"
-                yield Finding("blank pictures", what, episode.index, int(number), key, found, remedy)
+        thumbnails.setdefault(camera, {})[episode.index] = thumbnail(images).mean(0)
+        for number, image in zip(numbers, images, strict=True):
+            if image.std() < BLANK:
+                what, remedy = "the image is blank", "check the camera; " + LEAVE_OUT
+                found = f"all values near {image.mean():.0f} of 255"
+                yield Finding("blank images", what, episode.index, int(number), key, found, remedy)
                 break
         else:
-            if len(pictures) > 1 and (pictures == pictures[0]).all() and _moves(dataset, episode):
-                what, remedy = "the camera stands still while the robot moves", "check its driver; " + LEAVE_OUT
-                found = f"the same picture in frames {', '.join(map(str, numbers))}"
-                yield Finding("frozen pictures", what, episode.index, 0, key, found, remedy)
+            if len(images) > 1 and (images == images[0]).all() and _moves(dataset, episode):
+                what, remedy = "the image does not change while the robot moves", "check its driver; " + LEAVE_OUT
+                found = f"the same image in frames {', '.join(map(str, numbers))}"
+                yield Finding("frozen images", what, episode.index, 0, key, found, remedy)
 
 
-def _first_bad(dataset: Dataset, camera: str, episode: EpisodeInfo) -> int:
+def _first_undecodable(dataset: Dataset, camera: str, episode: EpisodeInfo) -> int:
+    """Number of the first frame whose image cannot be decoded; 0 where each can."""
     for number in range(episode.length):
         try:
             dataset.frames(camera, [episode.start + number])
@@ -80,38 +81,40 @@ def _first_bad(dataset: Dataset, camera: str, episode: EpisodeInfo) -> int:
 
 
 def _moves(dataset: Dataset, episode: EpisodeInfo) -> bool:
+    """Whether the state changes; True where there is no state."""
     state = dataset.columns.get(dataset_schema.STATE)
     rows = slice(episode.start, episode.stop)
     return state is None or bool((np.ptp(state[rows], axis=0) > 1e-3).any())
 
 
-def thumbnail(pictures: np.ndarray) -> np.ndarray:
-    """(n, H, W, 3) -> (n, SIDE, SIDE, 3) means of blocks, as shares of 255."""
-    n, h, w, _ = pictures.shape
+def thumbnail(images: np.ndarray) -> np.ndarray:
+    """Images (n, H, W, 3) uint8 reduced to (n, SIDE, SIDE, 3) in [0, 1], by means of blocks."""
+    n, h, w, _ = images.shape
     height, width = h // SIDE, w // SIDE
-    cut = pictures[:, : height * SIDE, : width * SIDE].astype(np.float32) / 255
+    cut = images[:, : height * SIDE, : width * SIDE].astype(np.float32) / 255
     return cut.reshape(n, SIDE, height, SIDE, width, 3).mean((2, 4))
 
 
-def swapped_findings(looks: Looks) -> Iterator[Finding]:
-    """Episodes whose cameras look like each other's: plugged in the other way round for a while.
+def swapped_findings(thumbnails: Thumbnails) -> Iterator[Finding]:
+    """Episodes in which two cameras are swapped: each looks like the other does elsewhere.
 
-    The usual look of a camera is the median over all episodes, so that at least half of them must be right.
+    The usual thumbnail of a camera is the median over all episodes, so at least half of them must be right.
     """
-    cameras = list(looks)
-    usual = {c: np.median(np.stack(list(looks[c].values())), axis=0) for c in cameras if looks[c]}
+    cameras = list(thumbnails)
+    usual = {c: np.median(np.stack(list(thumbnails[c].values())), axis=0) for c in cameras if thumbnails[c]}
     for a in range(len(cameras)):
         for b in range(a + 1, len(cameras)):
             one, two = cameras[a], cameras[b]
-            for index in sorted(looks[one].keys() & looks[two].keys()):
-                mine, theirs = looks[one][index], looks[two][index]
-                straight = _far(mine, usual[one]) + _far(theirs, usual[two])
-                crossed = _far(mine, usual[two]) + _far(theirs, usual[one])
+            for index in sorted(thumbnails[one].keys() & thumbnails[two].keys()):
+                mine, theirs = thumbnails[one][index], thumbnails[two][index]
+                straight = _distance(mine, usual[one]) + _distance(theirs, usual[two])
+                crossed = _distance(mine, usual[two]) + _distance(theirs, usual[one])
                 if crossed < 0.5 * straight:
                     what, remedy = "two cameras are swapped", "rename the two in this episode, or leave it out"
-                    found = f"{one} looks like {two} elsewhere, and the other way round"
+                    found = f"{one} looks like {two} in other episodes, and {two} like {one}"
                     yield Finding("swapped cameras", what, index, 0, dataset_schema.image_key(one), found, remedy)
 
 
-def _far(a: np.ndarray, b: np.ndarray) -> float:
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean absolute difference."""
     return float(np.abs(a - b).mean())

@@ -1,4 +1,4 @@
-"""Findings in states and actions: not finite, constant, clipped, out of range, copied; and stale statistics."""
+"""Checks of states and actions: not finite, constant, clipped, out of range, copied; and stale statistics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def names_of(dataset: Dataset, key: str) -> list[str]:
 
 
 def value_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:
-    """NaN and infinity in any column; states and actions that stand still."""
+    """NaN and infinity in any column; states and actions that never change."""
     for key, column in dataset.columns.items():
         values = column[rows].reshape(rows.stop - rows.start, -1)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -40,12 +40,12 @@ def value_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Itera
             if (values == values[0]).all():
                 what = f"the {'action' if key == dataset_schema.ACTION else 'state'} never changes"
                 found = f"the same {values[0].size} numbers in all {len(values)} frames"
-                remedy = "check that the recorder heard the topic; " + LEAVE_OUT
+                remedy = "check that the recorder received the topic; " + LEAVE_OUT
                 yield Finding("constant", what, episode.index, 0, key, found, remedy)
 
 
 def clipped_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
-    """Actions that stick to the limit that the dataset's values have: cut off by a driver or a teleoperation device."""
+    """Actions that stay at the dataset's largest or smallest value: limited by a driver or a teleoperation device."""
     if dataset_schema.ACTION not in dataset.columns or not rows_of:
         return
     values = dataset.columns[dataset_schema.ACTION]
@@ -58,7 +58,7 @@ def clipped_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Fi
         for limit, side in ((finite.max(), "upper"), (finite.min(), "lower")):
             for index, rows in rows_of.items():
                 start = first_run(column[rows] == limit, run)
-                # a flat end alone is an arm that waits at its goal
+                # a run up to the end is an arm that waits at its goal
                 if start is not None and not (column[rows][start:] == limit).all():
                     length = int(np.argmin(np.append(column[rows][start:] == limit, False)))
                     what, found = "the action is clipped", f"{length} frames in a row at {limit:.4g}, the {side} limit"
@@ -66,49 +66,49 @@ def clipped_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Fi
                     yield Finding("clipped", what, index, start, f"{dataset_schema.ACTION}: {name}", found, remedy)
 
 
-def first_run(hit: np.ndarray, length: int) -> int | None:
-    """Where the first run of at least ``length`` True values begins."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], hit.astype(int), [0]])))
+def first_run(mask: np.ndarray, length: int) -> int | None:
+    """Start of the first run of at least ``length`` true values in ``mask`` (n,); None where there is none."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     runs = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= length]
     return int(runs[0][0]) if runs else None
 
 
 def range_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
-    """Values beyond what the dataset's contract allows."""
+    """Values outside the range of the dataset's contract."""
     if not (dataset.root / dataset_schema.CONTRACT).exists():
         return
     contract = dataset.contract
     for key, layout in ((dataset_schema.STATE, contract.state), (dataset_schema.ACTION, contract.action)):
         for field in layout:
-            place = contract.slices(layout)[field.name]
+            columns = contract.slices(layout)[field.name]
             low = -np.inf if field.low is None else field.low
             high = np.inf if field.high is None else field.high
-            values = dataset.columns[key][:, place]
+            values = dataset.columns[key][:, columns]
             for index, rows in rows_of.items():
                 out = np.flatnonzero(((values[rows] < low - 1e-4) | (values[rows] > high + 1e-4)).any(axis=1))
                 if len(out):
                     k = int(out[0])
-                    what = f"{field.name} leaves the contract's range"
+                    what = f"{field.name} is outside the contract's range"
                     found = f"{np.round(values[rows][k], 4).tolist()}, range {low:g} to {high:g} {field.unit}"
                     remedy = "check unit and sign of what was recorded"
                     yield Finding("range", what, index, k, f"{key}: {field.name}", found, remedy)
 
 
 def repeated_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
-    """Episodes that are there twice, number by number."""
+    """Episodes with exactly the same actions as an earlier one."""
     if dataset_schema.ACTION not in dataset.columns:
         return
-    seen: dict[bytes, int] = {}
+    first_with: dict[bytes, int] = {}  # bytes of the actions -> episode
     for index, rows in rows_of.items():
         actions = dataset.columns[dataset_schema.ACTION][rows]
-        first = seen.setdefault(actions.tobytes(), index)
+        first = first_with.setdefault(actions.tobytes(), index)
         if first != index and not (actions == actions[:1]).all():
             what, remedy = "the episode is a copy of another one", "leave one of the two out"
             yield Finding("copies", what, index, 0, dataset_schema.ACTION, f"the actions of episode {first}", remedy)
 
 
 def stats_findings(dataset: Dataset) -> Iterator[Finding]:
-    """``meta/stats.json`` does not describe these values: a normaliser made from it would be wrong."""
+    """Means in ``meta/stats.json`` that are not those of the values: a normaliser made from them would be wrong."""
     stats = dataset.stats
     for key in (dataset_schema.STATE, dataset_schema.ACTION):
         if key not in stats or key not in dataset.columns:
@@ -117,11 +117,8 @@ def stats_findings(dataset: Dataset) -> Iterator[Finding]:
         if not np.isfinite(values).all():
             continue
         mean, spread = values.mean(0), np.maximum(values.std(0), 1e-3)
-        said = np.asarray(stats[key]["mean"], dtype=float).ravel()
-        wrong = said.shape != mean.shape or (np.abs(said - mean) > 0.1 * spread).any()
-        if wrong:
-            what, found = (
-                "meta/stats.json is of other values",
-                f"mean {said.round(3).tolist()}, in truth {mean.round(3).tolist()}",
-            )
+        stated = np.asarray(stats[key]["mean"], dtype=float).ravel()
+        if stated.shape != mean.shape or (np.abs(stated - mean) > 0.1 * spread).any():
+            what = "meta/stats.json belongs to other values"
+            found = f"mean {stated.round(3).tolist()}, actual mean {mean.round(3).tolist()}"
             yield Finding("statistics", what, None, None, key, found, "compute the statistics again")

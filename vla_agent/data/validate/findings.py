@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, in a form that says where and what to do."""
+"""A defect of a dataset: what, where, and what to do."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ LEAVE_OUT = "leave the episode out, or record it again"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One defect.
 
     Args:
         check: which check found it, such as ``missing frames``.
-        what: one sentence.
-        episode, frame: the place; the frame counts from the episode's first.  None where it concerns the whole dataset.
+        what: the defect in one sentence.
+        episode, frame: where it is; the frame counts from the episode's first.  None for the whole dataset.
         key: the feature or file concerned.
-        found: what was there.
+        found: the values found.
         remedy: what to do.
-        error: False for what is suspicious and may be right.
+        error: False for a warning: suspicious, but possibly right.
     """
 
     check: str
@@ -32,11 +32,12 @@ class Finding:
     error: bool = True
 
     def text(self) -> str:
-        """Two or three lines, as the command line shows them."""
-        place = "dataset" if self.episode is None else f"episode {self.episode}"
-        place += "" if self.frame is None else f", frame {self.frame}"
+        """Three lines for the command line."""
+        where = "dataset" if self.episode is None else f"episode {self.episode}"
+        where += "" if self.frame is None else f", frame {self.frame}"
         kind = "error" if self.error else "warning"
-        return f"{kind}: {self.check}: {place}: {self.key}\n  {self.what}: {self.found}\n  remedy: {self.remedy}"
+        return f"{kind}: {self.check}: {where}: {self.key}\n  {self.what}: {self.found}\n  remedy: {self.remedy}"
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data: the JSON of ``vla-agent data validate --json``."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a dataset, at once, before a training finds it out one by one or not at all."""
+"""Finds all defects of a dataset at once, before a training fails on one or learns from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import Dataset, read
 from vla_agent.data.validate.check_frames import count_findings, frame_findings, instruction_findings
-from vla_agent.data.validate.check_images import Looks, picture_findings, swapped_findings, video_findings
+from vla_agent.data.validate.check_images import Thumbnails, image_findings, swapped_findings, video_findings
 from vla_agent.data.validate.check_values import (
     clipped_findings,
     range_findings,
@@ -25,16 +25,17 @@ from vla_agent.errors import ContractError, DatasetError
 
 
 def validate(
-    directory: str | PathLike[str], pictures: bool = True, progress: Callable[[int, int], None] = lambda done, n: None
+    directory: str | PathLike[str], images: bool = True, progress: Callable[[int, int], None] = lambda done, n: None
 ) -> list[Finding]:
-    """All findings, by episode.
+    """All findings, sorted by episode.
 
     Args:
-        pictures: also look at each episode's first, middle and last picture of each camera.
+        directory: the dataset.
+        images: also check the first, middle and last image of each episode and camera.
         progress: called with the number of episodes done and of all.
 
     Raises:
-        DatasetError: it is no dataset: no description, or of a version that cannot be read.
+        DatasetError: the folder is not a dataset: no ``meta/info.json``, or of a version that cannot be read.
     """
     root = Path(directory)
     try:
@@ -52,21 +53,21 @@ def validate(
             continue
         for check in (frame_findings, instruction_findings, value_findings):
             findings += check(dataset, episode, rows[episode.index])
-    for over_all in (clipped_findings, range_findings, repeated_findings):
-        findings += over_all(dataset, rows)
+    for check_all in (clipped_findings, range_findings, repeated_findings):
+        findings += check_all(dataset, rows)
     findings += stats_findings(dataset)
-    lost = list(video_findings(dataset))
-    findings += lost
-    if pictures:
-        findings += _look(dataset, {f.episode for f in lost} | _misplaced(dataset, rows), progress)
+    short_videos = list(video_findings(dataset))
+    findings += short_videos
+    if images:
+        findings += _check_images(dataset, {f.episode for f in short_videos} | _misplaced(dataset, rows), progress)
     return sorted(findings, key=lambda f: (-1 if f.episode is None else f.episode, f.frame or 0, f.check))
 
 
 def contract_findings(dataset: Dataset) -> list[Finding]:
-    """Cameras, sizes and the rate that do not fit the dataset's own contract."""
+    """Cameras, sizes and the rate that do not fit the dataset's contract."""
     if not (dataset.root / dataset_schema.CONTRACT).exists():
         return []
-    remedy = "correct info.json or meta/contract.json: both must describe what is there"
+    remedy = "correct info.json or meta/contract.json: both must describe the data"
     try:
         contract = dataset.contract
     except ContractError as error:
@@ -74,19 +75,19 @@ def contract_findings(dataset: Dataset) -> list[Finding]:
         return [Finding("contract", what, None, None, dataset_schema.CONTRACT, str(error).splitlines()[0], remedy)]
     findings = []
     if dataset.fps != contract.control_hz:
-        what, found = "the rate is not the contract's", f"{dataset.fps:g} Hz, contract {contract.control_hz:g} Hz"
+        what, found = "the rate is not that of the contract", f"{dataset.fps:g} Hz, contract {contract.control_hz:g} Hz"
         findings.append(Finding("rate", what, None, None, "fps", found, remedy))
     for name, feature in dataset_schema.features(contract, "video", annotations=False).items():
-        there = dataset.info["features"].get(name)
-        if there is None or list(there["shape"]) != feature["shape"]:
+        stored = dataset.info["features"].get(name)
+        if stored is None or list(stored["shape"]) != feature["shape"]:
             what = "a feature is missing or has another size than in the contract"
-            found = f"{'absent' if there is None else there['shape']}, contract {feature['shape']}"
+            found = f"{'absent' if stored is None else stored['shape']}, contract {feature['shape']}"
             findings.append(Finding("contract", what, None, None, name, found, remedy))
     return findings
 
 
 def _rows(dataset: Dataset) -> dict[int, slice]:
-    """Where each episode's frames lie in the columns: by what the frames say, so that a wrong table does no harm."""
+    """Episode -> its rows in the columns, by the frames' own index: the table of episodes may be wrong."""
     owner = dataset.columns["episode_index"]
     edges = np.flatnonzero(np.diff(owner)) + 1
     starts, stops = np.concatenate([[0], edges]), np.concatenate([edges, [len(owner)]])
@@ -97,22 +98,23 @@ def _rows(dataset: Dataset) -> dict[int, slice]:
 
 
 def _misplaced(dataset: Dataset, rows: dict[int, slice]) -> set[int]:
-    """Episodes whose pictures cannot be found because their frames do not lie where the table says."""
+    """Episodes whose images cannot be located: their frames are not where the table of episodes states."""
     return {e.index for e in dataset.episodes if rows.get(e.index) != slice(e.start, e.stop)}
 
 
-def _look(dataset: Dataset, skip: set, progress: Callable[[int, int], None]) -> list[Finding]:
+def _check_images(dataset: Dataset, skip: set[int | None], progress: Callable[[int, int], None]) -> list[Finding]:
+    """Findings in the images of all episodes but those in ``skip``."""
     findings: list[Finding] = []
-    looks: Looks = {}
+    thumbnails: Thumbnails = {}
     for number, episode in enumerate(dataset.episodes):
         if episode.index not in skip and episode.length > 0:
-            findings += picture_findings(dataset, episode, looks)
+            findings += image_findings(dataset, episode, thumbnails)
         progress(number + 1, len(dataset.episodes))
-    return findings + list(swapped_findings(looks))
+    return findings + list(swapped_findings(thumbnails))
 
 
 def _unreadable(root: Path, error: DatasetError) -> list[Finding]:
-    """A file that cannot be read, with the episodes that it holds where a table still says so."""
+    """A file that cannot be read as a finding, with its first episode where that is known."""
     name = Path(error.file or "")
     key = str(name.relative_to(root)) if name.is_relative_to(root) else str(name)
     episode = _first_episode_in(root, name)
@@ -122,14 +124,15 @@ def _unreadable(root: Path, error: DatasetError) -> list[Finding]:
 
 
 def _first_episode_in(root: Path, file: Path) -> int | None:
+    """The first episode in a data file, by its name or by the table of episodes."""
     if file.stem.startswith("episode_"):
         return int(file.stem.removeprefix("episode_"))
     if not file.stem.startswith("file-") or "data" not in file.parts:
         return None
-    place = (int(file.parent.name.removeprefix("chunk-")), int(file.stem.removeprefix("file-")))
+    location = (int(file.parent.name.removeprefix("chunk-")), int(file.stem.removeprefix("file-")))
     for table in sorted((root / "meta" / "episodes").glob("*/*.parquet")):
         columns = ["episode_index", "data/chunk_index", "data/file_index"]
         for row in pq.read_table(table, columns=columns, partitioning=None).to_pylist():
-            if (row[columns[1]], row[columns[2]]) == place:
+            if (row[columns[1]], row[columns[2]]) == location:
                 return int(row["episode_index"])
     return None

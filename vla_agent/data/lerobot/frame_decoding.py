@@ -1,0 +1,104 @@
+"""Decodes a dataset's images from its videos (MP4) or from the PNGs in its parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vla_agent.data.lerobot.dataset_files import GET_AGAIN
+from vla_agent.data.lerobot.dataset_tables import DatasetTables, EpisodeInfo
+from vla_agent.data.lerobot.media import decode_png, decode_video
+from vla_agent.errors import DatasetError
+
+
+def decode_frames(dataset: DatasetTables, camera: str, indices: np.ndarray) -> np.ndarray:
+    """The images of a camera with these frame numbers (n,), in this order: (n, H, W, 3) uint8.
+
+    Each episode is decoded once, from its first to its last wanted frame.
+
+    Raises:
+        DatasetError: a file is damaged, or ends too early.
+    """
+    out = np.empty((len(indices), *dataset.feature(camera)[1]["shape"]), dtype=np.uint8)
+    stops = np.array([episode.stop for episode in dataset.episodes])
+    order = np.argsort(indices, kind="stable")
+    owner = np.searchsorted(stops, indices[order], side="right")
+    for number, group in groupby(range(len(order)), key=lambda k: int(owner[k])):
+        positions = order[list(group)]
+        episode = dataset.episodes[number]
+        wanted = indices[positions] - episode.start
+        first, last = int(wanted.min()), int(wanted.max())
+        kept = dict.fromkeys(wanted.tolist())
+        for k, frame in enumerate(decode_range(dataset, camera, episode, first, last + 1), start=first):
+            if k in kept:
+                kept[k] = frame
+        for position, k in zip(positions, wanted.tolist(), strict=True):
+            out[position] = kept[k]
+    return out
+
+
+def decode_range(
+    dataset: DatasetTables, camera: str, first: EpisodeInfo, start: int, stop: int
+) -> Iterator[np.ndarray]:
+    """Frames ``start`` to ``stop`` - 1 in order, each (H, W, 3) uint8.
+
+    Args:
+        first: frames are counted from this episode's first; the range may reach into later episodes of the same file.
+
+    Raises:
+        DatasetError: the file is damaged, or ends too early.
+    """
+    key, feature = dataset.feature(camera)
+    video = feature["dtype"] == "video"
+    file = image_file(camera, first)
+    path = dataset.video_path(camera, file) if video else dataset.data_path(file)
+    count = 0
+    try:
+        if video:
+            offset = first.video_starts[camera]
+            for frame in decode_video(path, offset + start, offset + stop, dataset.fps):
+                count += 1
+                yield frame
+        else:
+            for data in _read_pngs(path, key, first.data_start + start, first.data_start + stop):
+                yield decode_png(data)
+                count += 1
+    except (OSError, pa.ArrowException) as error:  # av.FFmpegError and PIL.UnidentifiedImageError are OSErrors
+        raise DatasetError(
+            "an image cannot be decoded",
+            file=path,
+            key=key,
+            expected=f"frame {first.start + start + count} of the dataset",
+            found=f"{type(error).__name__}: {error}",
+            remedy=f"the file is damaged: {GET_AGAIN}",
+        ) from error
+    if count != stop - start:
+        raise DatasetError(
+            "images are missing",
+            file=path,
+            key=key,
+            expected=f"frames {first.start + start} to {first.start + stop - 1} of the dataset",
+            found=f"{count} of {stop - start}",
+            remedy=f"the file is damaged: {GET_AGAIN}",
+        )
+
+
+def image_file(camera: str, episode: EpisodeInfo) -> tuple[int, int]:
+    """Chunk and file that hold an episode's images: its video, or its parquet file."""
+    return episode.video_files.get(camera, episode.data_file)
+
+
+def _read_pngs(path: Path, key: str, start: int, stop: int) -> list[bytes]:
+    """The encoded images of some rows; only the row groups that hold them are read."""
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        ends = np.cumsum(sizes)
+        groups = [i for i, end in enumerate(ends) if end > start and end - sizes[i] < stop]
+        column = file.read_row_groups(groups, columns=[key])[key]
+    skip = start - int(ends[groups[0]] - sizes[groups[0]])
+    return column.slice(skip, stop - start).combine_chunks().field("bytes").to_pylist()

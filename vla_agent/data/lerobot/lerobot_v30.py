@@ -1,0 +1,82 @@
+"""Instructions and episodes of LeRobotDataset v3.0: parquet tables, many episodes in each data file and video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.arrow_columns import task_list
+from vla_agent.data.lerobot.dataset_files import GET_AGAIN, read_table
+from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
+from vla_agent.errors import DatasetError
+
+
+def read_tasks(root: Path) -> tuple[str, ...]:
+    """The instructions by ``task_index``, from ``meta/tasks.parquet``.
+
+    Raises:
+        DatasetError: the table is missing, damaged or lacks a column.
+    """
+    path = root / dataset_schema.TASKS
+    table = read_table(path)
+    try:
+        return tuple(task_list(table))
+    except KeyError as error:
+        raise DatasetError(
+            "the table of instructions lacks a column",
+            file=path,
+            key=str(error).strip("'"),
+            expected="task_index, and the instructions as index",
+            found=table.column_names,
+            remedy=GET_AGAIN,
+        ) from error
+
+
+def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
+    """The episodes in order, from ``meta/episodes/``.
+
+    Args:
+        info: ``meta/info.json``.
+
+    Raises:
+        DatasetError: a table is missing, damaged or lacks a column.
+    """
+    first = root / dataset_schema.EPISODES_PATH.format(chunk_index=0, file_index=0)
+    paths = sorted((root / "meta" / "episodes").glob("*/*.parquet")) or [first]
+    episodes: list[EpisodeInfo] = []
+    file_starts: dict[tuple[int, int], int] = {}  # data file -> number of its first frame
+    for path in paths:
+        table = read_table(path)
+        names = [name for name in table.column_names if not name.startswith("stats/")]
+        for row in table.select(names).to_pylist():
+            try:
+                episodes.append(_episode(row, info, file_starts))
+            except KeyError as error:
+                raise DatasetError(
+                    "the table of episodes lacks a column",
+                    file=path,
+                    key=str(error).strip("'"),
+                    expected="the columns of LeRobotDataset v3.0",
+                    found=sorted(row),
+                    remedy=f"{GET_AGAIN}, or convert it to v3.0 with lerobot",
+                ) from error
+    return tuple(sorted(episodes, key=lambda episode: episode.index))
+
+
+def _episode(row: dict[str, Any], info: dict[str, Any], file_starts: dict[tuple[int, int], int]) -> EpisodeInfo:
+    """One row of the table of episodes; enters the first frame of a new data file into ``file_starts``."""
+    videos = [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
+    cameras = {key.removeprefix(dataset_schema.IMAGE_PREFIX): f"videos/{key}" for key in videos}
+    file, start = (row["data/chunk_index"], row["data/file_index"]), row["dataset_from_index"]
+    return EpisodeInfo(
+        index=row["episode_index"],
+        task=(row["tasks"] or [""])[0],
+        start=start,
+        stop=row["dataset_to_index"],
+        data_file=file,
+        data_start=start - file_starts.setdefault(file, start),
+        video_files={c: (row[f"{v}/chunk_index"], row[f"{v}/file_index"]) for c, v in cameras.items()},
+        video_starts={c: round(row[f"{v}/from_timestamp"] * info["fps"]) for c, v in cameras.items()},
+        origin={k.removeprefix("origin/"): v for k, v in row.items() if k.startswith("origin/")},
+    )
