@@ -1,10 +1,11 @@
-"""What must not reach hardware, against the function that the robot's nodes ask, and against the running nodes."""
+"""What must not reach hardware, against the function that the robot's nodes call, and against the running nodes."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,106 +18,26 @@ TARGET = 1.0
 UNIT = "of the cases"
 BETTER = "higher"
 PATIENT = 2000.0  # ms of latency that the nodes' certificates allow: this machine may be busy
+NOTES = """\
+the shipped policy and a real certificate of the smoke gate.  function: `enforce.require_certificate`; what is \
+certified was let through before and after.  Nodes: real processes with hardware:=true; the safety node gets its \
+commands from a controller that this benchmark plays, as behind a patched policy node; rows 'certified' must be let \
+through.  Only the policy node knows the execution mode"""
+NodeCase = tuple[dict[str, Any], str]  # what differs from a certified node, and the key that its refusal must name
 
 
 def run() -> dict[str, Any]:
     import tempfile
-    from datetime import datetime, timedelta, timezone
 
-    from benchmarks.gate.gate_case import ROBOT, make
-    from vla_agent.errors import VlaAgentError
+    from benchmarks.gate.gate_case import make
     from vla_agent.evaluation.exact_tests import clopper_pearson
-    from vla_agent.gate.certificate import keys
-    from vla_agent.gate.certificate.certificate import read_certificate, sign, write_certificate
-    from vla_agent.gate.certificate.enforce import require_certificate
 
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        case = make(Path(folder))
-        certificate = read_certificate(case.certificate)
-        contract = certificate.payload["contract"]
-        private = keys.load_private("bench", case.keys)
-        fits: dict[str, Any] = {
-            "cameras": {name: tuple(size) for name, size in contract["cameras"].items()},
-            "control_hz": contract["control_hz"],
-            "latency_ms": certificate.payload["latency"]["certified_ms"],
-            "keys": case.keys,
-        }
-
-        def ask(file: Path | None = case.certificate, robot: str = ROBOT, **other: Any) -> None:
-            require_certificate(case.policy, file, robot, True, **(fits | other))
-
-        def resigned(name: str = "changed", **changed: Any) -> Path:
-            file = Path(folder) / f"{name}.json"
-            write_certificate(file, sign({**certificate.payload, **changed}, private))
-            return file
-
-        def with_file(name: str, content: bytes) -> None:
-            file = case.policy / name
-            before = file.read_bytes() if file.exists() else None
-            file.write_bytes(content)
-            try:
-                ask()
-            finally:
-                if before is None:
-                    file.unlink()
-                else:
-                    file.write_bytes(before)
-
-        def contract_with(key: str, value: Any) -> bytes:
-            data = json.loads((case.policy / "policy.json").read_text())
-            data["contract"][key] = value
-            return json.dumps(data).encode()
-
-        def revoked(what: str) -> None:
-            keys.revoke(what, "a benchmark", case.keys)
-            try:
-                ask()
-            finally:
-                (case.keys / "revoked.jsonl").unlink()
-
-        def stranger() -> None:
-            keys.create("stranger", Path(folder) / "elsewhere")
-            other = keys.load_private("stranger", Path(folder) / "elsewhere")
-            file = Path(folder) / "stranger.json"
-            write_certificate(file, sign(certificate.payload, other))
-            ask(file)
-
-        def tampered() -> None:
-            file = Path(folder) / "tampered.json"
-            file.write_bytes(case.certificate.read_bytes().replace(b'"robot": "bench"', b'"robot": "other"'))
-            ask(file, robot="other")
-
-        weights = (case.policy / "head.safetensors").read_bytes()
-        late = datetime.now(timezone.utc) + timedelta(days=4000)
-        cases: dict[str, tuple[Callable[[], Any], str]] = {
-            "uncertified": (lambda: ask(None), "certificate"),
-            "failed the gate": (lambda: ask(resigned(verdict="fail")), "verdict"),
-            "expired": (lambda: ask(now=late), "expires"),
-            "revoked certificate": (lambda: revoked(certificate.id), "id"),
-            "revoked key": (lambda: revoked(str(certificate.signature["key"])), "key"),
-            "revoked policy": (lambda: revoked(certificate.payload["policy"]["digest"]), "policy"),
-            "key not trusted": (stranger, "signature.key"),
-            "certificate changed": (tampered, "signature.value"),
-            "other robot": (lambda: ask(robot="another"), "robot"),
-            "other camera": (lambda: ask(cameras={"side": (96, 96)}), "cameras"),
-            "camera's size": (lambda: ask(cameras={**fits["cameras"], "front": (128, 128)}), "cameras.front"),
-            "adapter added": (lambda: with_file("adapter_model.safetensors", b"x"), "policy.adapter"),
-            "adapter merged": (lambda: with_file("head.safetensors", weights[:-1] + b"x"), "policy.files.head"),
-            "contract changed": (lambda: with_file("policy.json", contract_with("control_hz", 10.0)), "policy.json"),
-            "faster rate": (lambda: ask(control_hz=2 * contract["control_hz"]), "control_hz"),
-            "slower machine": (lambda: ask(latency_ms=fits["latency_ms"] + 1), "latency"),
-        }
-        ask()  # what is certified is let through, before and after
-        for name, (attempt, key) in cases.items():
-            try:
-                attempt()
-                outcome, right = "LET THROUGH", False
-            except VlaAgentError as error:
-                outcome, right = error.what, key in str(error.key)
-            rows.append({"asked": "function", "case": name, "right": right, "refused_because": outcome})
-        ask()
-        rows += _nodes(case, resigned, Path(folder) / "nodes")
+        certified = Certified(make(Path(folder)))
+        certified.check()
+        rows = _function_rows(certified)
+        certified.check()
+        rows += _node_rows(certified, Path(folder) / "nodes")
     good = sum(bool(r["right"]) for r in rows)
     return {
         "value": good / len(rows),
@@ -124,78 +45,213 @@ def run() -> dict[str, Any]:
         "interval": list(clopper_pearson(good, len(rows))),
         "seeds": "none",
         "rows": rows,
-        "notes": "the shipped policy and a real certificate of the smoke gate.  function: "
-        "`enforce.require_certificate`; what is certified was let through before and after.  Nodes: "
-        "real processes with hardware:=true; the safety node gets its commands from a controller that this benchmark "
-        "plays, as behind a patched policy node; rows 'certified' must be let through.  Another way of execution is "
-        "the policy node's to see",
+        "notes": NOTES,
     }
 
 
-def _nodes(case: Case, resigned: Callable[..., Path], folder: Path) -> list[dict[str, Any]]:
+class Certified:
+    """A certified policy, and requests for a certificate with one thing changed.  Each takes its change back."""
+
+    def __init__(self, case: Case) -> None:
+        from benchmarks.gate.gate_case import ROBOT
+        from vla_agent.gate.certificate import keys
+        from vla_agent.gate.certificate.certificate import read_certificate
+        from vla_agent.gate.certificate.enforce import Deployment
+
+        self.case, self.certificate = case, read_certificate(case.certificate)
+        self.private = keys.load_private("bench", case.keys)
+        contract = self.certificate.payload["contract"]
+        cameras = {name: tuple(size) for name, size in contract["cameras"].items()}
+        latency_ms = self.certificate.payload["latency"]["certified_ms"]
+        self.deployment = Deployment(ROBOT, True, cameras, contract["control_hz"], latency_ms)
+
+    def check(self, file: Path | None = None, now: Any = None, **changed: Any) -> None:
+        """Ask for the certificate in ``file`` (default: the real one) in a deployment with ``changed`` fields."""
+        from vla_agent.gate.certificate.enforce import require_certificate
+
+        deployment = replace(self.deployment, **changed)
+        file = file or self.case.certificate
+        require_certificate(self.case.policy, file, deployment, keys=self.case.keys, now=now)
+
+    def check_without_certificate(self) -> None:
+        from vla_agent.gate.certificate.enforce import require_certificate
+
+        require_certificate(self.case.policy, None, self.deployment, keys=self.case.keys)
+
+    def resigned(self, name: str = "changed", private: Any = None, **changed: Any) -> Path:
+        """A certificate with ``changed`` parts of the payload, signed by the trusted key, or by another."""
+        from vla_agent.gate.certificate.certificate import sign, write_certificate
+
+        file = self.case.root / f"{name}.json"
+        write_certificate(file, sign({**self.certificate.payload, **changed}, private or self.private))
+        return file
+
+    def check_with_file(self, name: str, content: bytes) -> None:
+        """Ask while a file of the policy has another content."""
+        file = self.case.policy / name
+        before = file.read_bytes() if file.exists() else None
+        file.write_bytes(content)
+        try:
+            self.check()
+        finally:
+            if before is None:
+                file.unlink()
+            else:
+                file.write_bytes(before)
+
+    def check_with_contract(self, key: str, value: Any) -> None:
+        data = json.loads((self.case.policy / "policy.json").read_text())
+        data["contract"][key] = value
+        self.check_with_file("policy.json", json.dumps(data).encode())
+
+    def check_revoked(self, name: str) -> None:
+        from vla_agent.gate.certificate import keys
+
+        keys.revoke(name, "a benchmark", self.case.keys)
+        try:
+            self.check()
+        finally:
+            (self.case.keys / "revoked.jsonl").unlink()
+
+    def check_signed_by_stranger(self) -> None:
+        from vla_agent.gate.certificate import keys
+
+        folder = self.case.root / "elsewhere"
+        keys.create("stranger", folder)
+        self.check(self.resigned("stranger", keys.load_private("stranger", folder)))
+
+    def check_edited(self) -> None:
+        """Ask with a certificate that was changed after it was signed."""
+        file = self.case.root / "tampered.json"
+        file.write_bytes(self.case.certificate.read_bytes().replace(b'"robot": "bench"', b'"robot": "other"'))
+        self.check(file, robot="other")
+
+
+def _function_rows(certified: Certified) -> list[dict[str, Any]]:
+    """Every case against `require_certificate`."""
+    from datetime import datetime, timedelta, timezone
+
+    from vla_agent.errors import VlaAgentError
+
+    c, fits = certified, certified.deployment
+    assert isinstance(fits.cameras, dict) and fits.control_hz is not None and fits.latency_ms is not None
+    other_size, other_rate, slower = {**fits.cameras, "front": (128, 128)}, 2 * fits.control_hz, fits.latency_ms + 1
+    weights = (c.case.policy / "head.safetensors").read_bytes()
+    late = datetime.now(timezone.utc) + timedelta(days=4000)
+    key, policy = str(c.certificate.signature["key"]), c.certificate.payload["policy"]["digest"]
+    cases: dict[str, tuple[Callable[[], None], str]] = {
+        "uncertified": (c.check_without_certificate, "certificate"),
+        "failed the gate": (lambda: c.check(c.resigned(verdict="fail")), "verdict"),
+        "expired": (lambda: c.check(now=late), "expires"),
+        "revoked certificate": (lambda: c.check_revoked(c.certificate.id), "id"),
+        "revoked key": (lambda: c.check_revoked(key), "key"),
+        "revoked policy": (lambda: c.check_revoked(policy), "policy"),
+        "key not trusted": (c.check_signed_by_stranger, "signature.key"),
+        "certificate changed": (c.check_edited, "signature.value"),
+        "other robot": (lambda: c.check(robot="another"), "robot"),
+        "other camera": (lambda: c.check(cameras={"side": (96, 96)}), "cameras"),
+        "camera's size": (lambda: c.check(cameras=other_size), "cameras.front"),
+        "adapter added": (lambda: c.check_with_file("adapter_model.safetensors", b"x"), "policy.adapter"),
+        "adapter merged": (lambda: c.check_with_file("head.safetensors", weights[:-1] + b"x"), "policy.files.head"),
+        "contract changed": (lambda: c.check_with_contract("control_hz", 10.0), "policy.json"),
+        "faster rate": (lambda: c.check(control_hz=other_rate), "control_hz"),
+        "slower machine": (lambda: c.check(latency_ms=slower), "latency"),
+    }
+    rows = []
+    for name, (request, expected) in cases.items():
+        try:
+            request()
+            outcome, right = "LET THROUGH", False
+        except VlaAgentError as error:
+            outcome, right = error.what, expected in str(error.key)
+        rows.append({"asked": "function", "case": name, "right": right, "refused_because": outcome})
+    return rows
+
+
+def _node_rows(certified: Certified, folder: Path) -> list[dict[str, Any]]:
     """The cases that need no other clock, against both nodes."""
-    from benchmarks.gate.gate_nodes import ROBOT, policy_node, safety_node
-    from vla_agent.gate.certificate import keys
-    from vla_agent.robot.description import robot_folders
+    from benchmarks.gate.gate_nodes import policy_node, safety_node
 
     folder.mkdir()
-    changed = folder / "policy"
-    shutil.copytree(case.policy, changed)
-    (changed / "adapter_model.safetensors").write_bytes(b"x")
-    file = next(f / f"{ROBOT}.yaml" for f in robot_folders() if (f / f"{ROBOT}.yaml").is_file())
-    description = file.read_text(encoding="utf-8")
-    robots = {}
-    for name, before, after in (
-        ("camera", "name: wrist", "name: side"),
-        ("rate", "control_hz: 20", "control_hz: 40"),
-    ):
-        assert before in description
-        robots[name] = folder / f"{name}.yaml"
-        robots[name].write_text(description.replace(before, after), encoding="utf-8")
-    here: dict[str, Any] = {"robot": ROBOT, "latency": {"certified_ms": PATIENT, "measured_ms": 1.0}}
-    here["execution"] = "realtime"  # as the policy node executes chunks where nothing else is said
-    good = resigned("good", **here)
-    tampered = folder / "tampered.json"
-    tampered.write_bytes(good.read_bytes().replace(b'"certified_ms": ', b'"certified_ms": 1'))
-    withdrawn = folder / "keys"
-    shutil.copytree(case.keys, withdrawn)
-    revoked = resigned("revoked", **here, id="withdrawn")
-    keys.revoke("withdrawn", "a benchmark", withdrawn)
-    slow = {"certified_ms": 1.0, "measured_ms": 1.0}
-    both: dict[str, tuple[dict[str, Any], str]] = {
-        "certified": ({}, ""),
-        "uncertified": ({"certificate": ""}, "certificate"),
-        "failed the gate": ({"certificate": resigned("failed", **here, verdict="fail")}, "verdict"),
-        "expired": ({"certificate": resigned("expired", **here, expires="2026-01-02T00:00:00+00:00",
-                                             issued="2026-01-01T00:00:00+00:00")}, "expires"),
-        "revoked certificate": ({"certificate": revoked, "keys": withdrawn}, "id"),
-        "certificate changed": ({"certificate": tampered}, "signature.value"),
-        "other robot": ({"certificate": case.certificate}, "robot"),
-        "other camera": ({"robot": str(robots["camera"])}, "camera"),
-        "adapter added": ({"policy": changed}, "policy.adapter"),
-        "faster rate": ({"robot": str(robots["rate"])}, "control_hz"),
-        "slower machine": ({"certificate": resigned("slow", **here | {"latency": slow})}, "latency"),
-    }  # fmt: skip
-    policy_alone: dict[str, tuple[dict[str, Any], str]] = {
-        "other way of execution": ({"mode": "open_loop"}, "execution"),
+    here = _node_payload()
+    certified_node = {
+        "policy": certified.case.policy,
+        "certificate": certified.resigned("good", **here),
+        "keys": certified.case.keys,
     }
-    usual = {"policy": case.policy, "certificate": good, "keys": case.keys}
-    rows = []
-    nodes: list[tuple[str, Callable[..., tuple[bool, str]], dict[str, tuple[dict[str, Any], str]]]] = [
+    both = _node_cases(certified, here, folder)
+    policy_alone: dict[str, NodeCase] = {"other execution mode": ({"mode": "open_loop"}, "execution")}
+    nodes: list[tuple[str, Callable[..., tuple[bool, str]], dict[str, NodeCase]]] = [
         ("safety node", safety_node, both),
         ("policy node", policy_node, both | policy_alone),
     ]
-    for node, ask, cases in nodes:
-        for k, (name, (values, key)) in enumerate(cases.items()):
-            passed, told = ask(folder / f"{node}-{k}", **(usual | values))
-            right = passed if not key else not passed and key in told
-            outcome = "let through" if passed else _reason(told)
+    rows = []
+    for node, start, cases in nodes:
+        for k, (name, (changed, key)) in enumerate(cases.items()):
+            passed, text = start(folder / f"{node}-{k}", **(certified_node | changed))
+            right = passed if not key else not passed and key in text
+            outcome = "let through" if passed else _reason(text)
             rows.append({"asked": node, "case": name, "right": right, "refused_because": outcome})
             print(rows[-1], flush=True)
     return rows
 
 
-def _reason(told: str) -> str:
-    """Of a status, or of the end of a node's log, what was refused."""
-    errors = [line for line in told.splitlines() if "[ERROR]" in line]
-    return errors[-1].split("]: ")[-1] if errors else told.removeprefix("not certified: ")
+def _node_payload() -> dict[str, Any]:
+    """Parts of a payload that fit the nodes: robot, a latency for busy machines, the default execution mode."""
+    from benchmarks.gate.gate_nodes import ROBOT
+
+    latency = {"certified_ms": PATIENT, "measured_ms": 1.0}
+    return {"robot": ROBOT, "latency": latency, "execution": "realtime"}
+
+
+def _node_cases(certified: Certified, here: dict[str, Any], folder: Path) -> dict[str, NodeCase]:
+    """Case -> (changed arguments of a node, key of the refusal)."""
+    from vla_agent.gate.certificate import keys
+
+    case, resigned = certified.case, certified.resigned
+    changed = folder / "policy"
+    shutil.copytree(case.policy, changed)
+    (changed / "adapter_model.safetensors").write_bytes(b"x")
+    edited = folder / "tampered.json"
+    good = resigned("good", **here).read_bytes()
+    edited.write_bytes(good.replace(b'"certified_ms": ', b'"certified_ms": 1'))
+    withdrawn = folder / "keys"
+    shutil.copytree(case.keys, withdrawn)
+    keys.revoke("withdrawn", "a benchmark", withdrawn)
+    past = {"issued": "2026-01-01T00:00:00+00:00", "expires": "2026-01-02T00:00:00+00:00"}
+    fast = {"latency": {"certified_ms": 1.0, "measured_ms": 1.0}}
+    other_camera = _other_robot(folder, "camera", "name: wrist", "name: side")
+    other_rate = _other_robot(folder, "rate", "control_hz: 20", "control_hz: 40")
+    revoked = {"certificate": resigned("revoked", **here, id="withdrawn"), "keys": withdrawn}
+    return {
+        "certified": ({}, ""),
+        "uncertified": ({"certificate": ""}, "certificate"),
+        "failed the gate": ({"certificate": resigned("failed", **here, verdict="fail")}, "verdict"),
+        "expired": ({"certificate": resigned("expired", **here, **past)}, "expires"),
+        "revoked certificate": (revoked, "id"),
+        "certificate changed": ({"certificate": edited}, "signature.value"),
+        "other robot": ({"certificate": case.certificate}, "robot"),
+        "other camera": ({"robot": other_camera}, "camera"),
+        "adapter added": ({"policy": changed}, "policy.adapter"),
+        "faster rate": ({"robot": other_rate}, "control_hz"),
+        "slower machine": ({"certificate": resigned("slow", **here | fast)}, "latency"),
+    }
+
+
+def _other_robot(folder: Path, name: str, before: str, after: str) -> str:
+    """A description file of the nodes' robot with one text replaced."""
+    from benchmarks.gate.gate_nodes import ROBOT
+    from vla_agent.robot.description import robot_folders
+
+    file = next(f / f"{ROBOT}.yaml" for f in robot_folders() if (f / f"{ROBOT}.yaml").is_file())
+    description = file.read_text(encoding="utf-8")
+    assert before in description
+    changed = folder / f"{name}.yaml"
+    changed.write_text(description.replace(before, after), encoding="utf-8")
+    return str(changed)
+
+
+def _reason(text: str) -> str:
+    """What was refused, from a status or from the end of a node's log."""
+    errors = [line for line in text.splitlines() if "[ERROR]" in line]
+    return errors[-1].split("]: ")[-1] if errors else text.removeprefix("not certified: ")

@@ -1,4 +1,4 @@
-"""The robot's own nodes before a certificate, as processes with ``hardware``: what they let through, and why not."""
+"""The robot's own nodes with a certificate, as processes with ``hardware``: what they let through, and why not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,6 @@ FIRST = 10  # joint states before the first command
 INACTIVE, ACTIVE = 2, 3  # of lifecycle_msgs/State
 
 
-@dataclass
-class Seen:
-    """Commands that reached the robot, and the newest status of the safety node."""
-
-    targets: int = 0
-    status: str = ""
-    counts: dict[str, str] = field(default_factory=dict)
-
-
 def safety_node(
     logs: Path,
     policy: Path,
@@ -46,74 +36,92 @@ def safety_node(
 ) -> tuple[bool, str]:
     """Whether a safety node on hardware passes on what a patched policy node would have it pass on, and its status.
 
-    The commands come from this process: that of a controller that rests, at the robot's home.  ``then`` is called once
-    they are let through, and the status is that of the stop which has to follow.  Before that, commands stay away for
-    ``silence`` seconds: a stop for that, or because this process was late, is reset.
+    The commands come from this process: that of a controller that rests, at the robot's home.
+
+    Args:
+        then: called once commands are let through; the status is that of the stop which has to follow.
+        silence: seconds without commands before that: a stop for that, or because this process was late, is reset.
     """
-    from diagnostic_msgs.msg import DiagnosticArray
-    from sensor_msgs.msg import JointState
-    from std_srvs.srv import Trigger
-    from trajectory_msgs.msg import JointTrajectory
-
-    from vla_agent.ros.messages import conversions
-    from vla_agent.ros.process.node_base import COMMANDS, SENSORS
-
-    spec, seen = load_robot(robot), Seen()
-    names = [*spec.joint_names, spec.gripper.joint]
-    rows, efforts = np.append(np.array(spec.home), spec.gripper.open)[None], np.zeros(len(names))
-
-    def status(message: Any) -> None:
-        for one in message.status:
-            if one.name == "safety_node":
-                seen.status = one.message
-                seen.counts = {pair.key: pair.value for pair in one.values}
-
-    def arrived(_message: Any) -> None:
-        seen.targets += 1
-
     values: dict[str, Value] = {"robot": robot, "policy": str(policy), "certificate": str(certificate)}
     with _running("safety_node", values, logs, keys) as (node, spin):
-        node.create_subscription(DiagnosticArray, "/diagnostics", status, 50)
-        node.create_subscription(JointTrajectory, spec.controller.topics(hardware=True)[0], arrived, 50)
+        probe = _SafetyProbe(node, robot, silence)
+        called, deadline = False, time.monotonic() + PATIENCE
+        with probe.stream:
+            while time.monotonic() < deadline:
+                spin(probe.period)
+                if called and probe.status.startswith("stopped"):
+                    return False, probe.status
+                if probe.refuses():
+                    return probe.targets > 0, probe.status
+                if not called and probe.lets_through():
+                    if then is None:
+                        return True, probe.status
+                    then()
+                    called = True
+    raise RuntimeError(f"the safety node neither passes commands on nor refuses them: {probe.status}, {probe.counts}")
+
+
+class _SafetyProbe:
+    """What reaches the robot and what the safety node reports, while `stream` plays joint states and commands."""
+
+    def __init__(self, node: Any, robot: str, silence: float) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
+        from sensor_msgs.msg import JointState
+        from std_srvs.srv import Trigger
+        from trajectory_msgs.msg import JointTrajectory
+
+        from vla_agent.ros.messages import conversions
+        from vla_agent.ros.process.node_base import COMMANDS, SENSORS
+
+        spec = load_robot(robot)
+        self.targets, self.status, self.period = 0, "", spec.period
+        self.counts: dict[str, str] = {}
+        self._silence, self._request = silence, Trigger.Request()
+        names = [*spec.joint_names, spec.gripper.joint]
+        rows, efforts = np.append(np.array(spec.home), spec.gripper.open)[None], np.zeros(len(names))
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._take_status, 50)
+        node.create_subscription(JointTrajectory, spec.controller.topics(hardware=True)[0], self._count_target, 50)
         joints = node.create_publisher(JointState, spec.joint_states, SENSORS)
         commands = node.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
-        reset = node.create_client(Trigger, "safety/reset")
-        stream = _Stream(
+        self._reset = node.create_client(Trigger, "safety/reset")
+        self.stream = _Stream(
             lambda now: joints.publish(conversions.joint_state_message(names, rows[0], now, spec.base_frame, efforts)),
-            lambda now: commands.publish(conversions.trajectory_message(names, rows, now, spec.period)),
-            lambda: bool(seen.status) and joints.get_subscription_count() > 0,
+            lambda now: commands.publish(conversions.trajectory(names, rows, now, spec.period)),
+            lambda: bool(self.status) and joints.get_subscription_count() > 0,
             spec.period,
         )
-        deadline = time.monotonic() + PATIENCE
-        with stream:
-            while time.monotonic() < deadline:
-                spin(spec.period)
-                if then is not _nothing and seen.status.startswith("stopped: command: none for"):
-                    seen.status, stream.told = "", 0
-                    reset.call_async(Trigger.Request())
-                if seen.targets > 2 and seen.status == "running":
-                    if silence and "stop: command" not in seen.counts:
-                        stream.silent_until = time.monotonic() + silence
-                        continue
-                    if then is None:
-                        return True, seen.status
-                    then()
-                    then = _nothing
-                if then is _nothing and seen.status.startswith("stopped"):
-                    return False, seen.status
-                if (
-                    int(seen.counts.get("refused without a certificate", 0)) > REFUSED
-                    and "not certified" in seen.status
-                ):
-                    return seen.targets > 0, seen.status
-    raise RuntimeError(f"the safety node neither passes commands on nor refuses them: {seen}")
+
+    def _take_status(self, message: Any) -> None:
+        for one in message.status:
+            if one.name == "safety_node":
+                self.status = one.message
+                self.counts = {pair.key: pair.value for pair in one.values}
+
+    def _count_target(self, _message: Any) -> None:
+        self.targets += 1
+
+    def lets_through(self) -> bool:
+        """Whether commands reach the robot, after the silence if any; a stop for missing commands is reset."""
+        if self.status.startswith("stopped: command: none for"):
+            self.status, self.stream.states_sent = "", 0
+            self._reset.call_async(self._request)
+        if self.targets <= 2 or self.status != "running":
+            return False
+        if self._silence and "stop: command" not in self.counts:
+            self.stream.silent_until = time.monotonic() + self._silence
+            return False
+        return True
+
+    def refuses(self) -> bool:
+        """Whether the safety node refuses commands for want of a certificate."""
+        return int(self.counts.get("refused without a certificate", 0)) > REFUSED and "not certified" in self.status
 
 
 class _Stream(threading.Thread):
-    """Tells a joint state each period, and after the first of them a command, too, while somebody ``listens``.
+    """Publishes a joint state each period, and after the first of them a command, too, while somebody ``listens``.
 
-    Scheduled as the controller node is, where the system allows it.  ``told``: joint states since the beginning; a
-    command before any joint state stops the supervisor, certified or not.  ``silent_until``: no command before that
+    Scheduled as the controller node is, where the system allows it.  ``states_sent``: joint states since the beginning;
+    a command before any joint state stops the supervisor, certified or not.  ``silent_until``: no command before that
     time of `time.monotonic`.
     """
 
@@ -127,7 +135,7 @@ class _Stream(threading.Thread):
         super().__init__(daemon=True)
         self._state, self._command, self._listens, self._period = state, command, listens, period
         self._done = threading.Event()
-        self.told, self.silent_until = 0, 0.0
+        self.states_sent, self.silent_until = 0, 0.0
 
     def __enter__(self) -> _Stream:
         self.start()
@@ -143,13 +151,9 @@ class _Stream(threading.Thread):
         while not self._done.wait(self._period - time.monotonic() % self._period):
             now = time.time()
             self._state(now)
-            self.told += self._listens()
-            if self.told > FIRST and time.monotonic() > self.silent_until:
+            self.states_sent += self._listens()
+            if self.states_sent > FIRST and time.monotonic() > self.silent_until:
                 self._command(now)
-
-
-def _nothing() -> None:
-    """It has been done."""
 
 
 def policy_node(
