@@ -1,7 +1,7 @@
-"""Why an episode failed: one class per failed episode, decided from what `sim.tasks.events` tracked.
+"""Why an episode failed: one failure mode per failed episode, decided from what `sim.tasks.events` tracked.
 
 ==============  ======================================================================================================
-class           rule (the first that holds, from top to bottom)
+failure mode    rule (the first that holds, from top to bottom)
 ==============  ======================================================================================================
 wrong_object    another object was lifted; or, where something is to be pushed, another object was pushed and the target
                 was not, or the target ended in another zone; or another button was pressed; or, where the drawer is
@@ -13,22 +13,24 @@ never_grasped   a target was never lifted (never moved, where it is to be pushed
 wrong_place     the target was lifted, or moved, and lies elsewhere; the drawer moved, not far enough or the wrong way
 ==============  ======================================================================================================
 
-Targets that are already where they should be are left out.  Of several others, the rule that comes first decides.
+Targets that are already where they should be are left out.  Where several rules hold, the first one decides.
 """
 
 from __future__ import annotations
 
-from sim.tasks.events import Events
+from collections.abc import Sequence
+
+from sim.tasks.events import Events, ObjectEvents
 
 FAILURES = ("never_grasped", "wrong_object", "dropped", "wrong_place", "timeout")
 LIFT = 0.03  # metres: an object held this much higher than it started was lifted
 FALL = 0.05  # metres: lost after the last hold; setting down loses less
 PUSH = 0.02  # metres: an object displaced this far was pushed
-DRAWER = 0.10  # share of the drawer's travel
+DRAWER = 0.10  # fraction of the drawer's travel
 
 
 def classify(success: bool, events: Events) -> str | None:
-    """The failure class of an episode, None where it succeeded."""
+    """The failure mode of an episode, None where it succeeded."""
     if success:
         return None
     targets = [events.objects[name] for name in events.targets if name not in events.done]
@@ -37,20 +39,26 @@ def classify(success: bool, events: Events) -> str | None:
     if events.kind == "button":
         wrong = set(events.buttons) - set(events.goal_colours)
         return "wrong_object" if wrong or other_lifted else "never_grasped"
-    if events.kind == "drawer":
-        if abs(events.drawer[1]) >= DRAWER:
-            return "wrong_place"
-        return "wrong_object" if other_lifted else "never_grasped"
+    if events.kind == "drawer" and abs(events.drawer[1]) >= DRAWER:
+        return "wrong_place"
     if other_lifted:
         return "wrong_object"
-    if events.kind == "push":
-        moved = any(t.moved >= PUSH for t in targets)
-        elsewhere = any(t.in_zone and t.in_zone not in events.goal_colours for t in targets)
-        if elsewhere or (not moved and any(o.moved >= PUSH for o in others)):
-            return "wrong_object"
-        if moved and any(t.touched_at_end for t in targets):
-            return "timeout"
-        return "wrong_place" if moved else "never_grasped"
+    if events.kind == "drawer":
+        return "never_grasped"
+    return _pushing_failure(events, targets, others) if events.kind == "push" else _carrying_failure(targets)
+
+
+def _pushing_failure(events: Events, targets: Sequence[ObjectEvents], others: Sequence[ObjectEvents]) -> str:
+    moved = any(t.moved >= PUSH for t in targets)
+    elsewhere = any(t.in_zone and t.in_zone not in events.goal_colours for t in targets)
+    if elsewhere or (not moved and any(o.moved >= PUSH for o in others)):
+        return "wrong_object"
+    if moved and any(t.touched_at_end for t in targets):
+        return "timeout"
+    return "wrong_place" if moved else "never_grasped"
+
+
+def _carrying_failure(targets: Sequence[ObjectEvents]) -> str:
     if any(t.held_at_end for t in targets):
         return "timeout"
     if any(t.fell >= FALL for t in targets):
