@@ -1,9 +1,9 @@
 """The command ``vla-agent``.
 
 Each subcommand is a module ``vla_agent/cli/ROOM/NAME.py`` with ``add_parser(subparsers)`` and ``run(args) -> int``.
-Only the module of the command that is asked for is imported: ``--help`` is fast, one broken module breaks one command.
+Only the module of the given command is imported: ``--help`` is fast, one broken module breaks one command.
 
-Exit codes: 0 done, 1 a gate was missed (``--min-success``, ``doctor``), 2 bad input, 3 a fault of the program,
+Exit codes: 0 done, 1 below a threshold (``--min-success``, ``gate``, ``doctor``), 2 bad input, 3 a bug,
 130 stopped by Ctrl-C.
 """
 
@@ -23,28 +23,29 @@ from vla_agent.errors import VlaAgentError
 
 ROOMS: dict[str, dict[str, str]] = {  # folder -> command -> what it does
     "learn": {
-        "tasks": "list the tasks, show their wordings and pictures, check a task file",
+        "tasks": "list the task families, show their wordings and images, check a task file",
         "collect": "record demonstrations of the scripted experts as a LeRobotDataset v3.0",
-        "data": "inspect, validate, count and view a dataset of demonstrations",
+        "data": "inspect, validate, summarise and view a dataset of demonstrations",
         "train": "train a policy from a recipe",
-        "finetune": "adapt a policy to new demonstrations (LoRA and others), and prove that it became better",
+        "finetune": "adapt a policy to new demonstrations (LoRA and others), and compare it with its base",
     },
     "judge": {
         "eval": "evaluate a policy in simulation: report.json, report.html, videos",
-        "compare": "say whether one policy is better than another, from two reports on the same seeds",
-        "replay": "reproduce one episode of a report bit for bit and write its video",
-        "gate": "certify a policy: perturbations, language, latency; report.html, certificate.json",
-        "verify": "check a certificate against everything that it binds",
-        "keys": "make, list and trust the keys that sign certificates, and revoke",
+        "compare": "tell whether one policy is better than another, from two reports on the same seeds",
+        "replay": "replay one episode of a report bit for bit and write its video",
+        "gate": "certify a policy: perturbations, language, latency; writes report.html, certificate.json",
+        "verify": "check a certificate against the files that it binds",
+        "keys": "create, list, trust and revoke the keys that sign certificates",
     },
     "deploy": {
-        "inspect": "print what a policy, a dataset or the simulator sees and emits, and whether two fit",
-        "profile": "show where a policy's time goes, and how far it is from the machine's limits",
-        "serve": "put a policy behind a websocket: openpi's protocol, token, limits, health",
+        "inspect": "print what a policy, a dataset or the simulator observes and emits, and whether two match",
+        "profile": "show where inference time goes, and how far it is from the machine's limits",
+        "serve": "serve a policy over a websocket: openpi's protocol, token, limits, health",
         "up": "start a graph of ROS 2 nodes: simulated robot, real robot, or recording",
     },
     "machine": {
-        "doctor": "check this machine, and say how to mend what is missing",
+        "doctor": "check this machine, and say how to fix what is missing",
+        "cache": "show or delete the decoded dataset images on this machine",
     },
 }
 COMMANDS = {name: summary for commands in ROOMS.values() for name, summary in commands.items()}
@@ -53,9 +54,9 @@ RESUMABLE = ("collect", "train", "finetune", "eval", "gate")
 DESCRIPTION = "VLA Agent: from demonstrations to a robot, through a simulation gate."
 EPILOG = """\
 a first tour:
-  vla-agent doctor                                         is everything here that is needed?
+  vla-agent doctor                                         is everything installed?
   vla-agent eval policies/tabletop-nano --episodes 2       drive the simulated arm, write a report
-  vla-agent tasks                                          what can be asked of it
+  vla-agent tasks                                          the task families
 
 make your own:
   vla-agent collect --suite tabletop --episodes 50 -o datasets/mine
@@ -63,7 +64,7 @@ make your own:
   vla-agent eval runs/mine/policy --min-success 0.8
 
 `vla-agent COMMAND --help` explains each command.  --debug (or VLA_AGENT_DEBUG=1) shows tracebacks.
-exit codes: 0 done, 1 below a gate, 2 bad input, 3 a fault of the program, 130 stopped by Ctrl-C
+exit codes: 0 done, 1 below a threshold, 2 bad input, 3 a bug, 130 stopped by Ctrl-C
 """
 
 
@@ -89,21 +90,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_error(str(error), traceback.format_exc() if debug else None)
         return 2
     except KeyboardInterrupt:
-        again = "; the same command with --resume goes on from here" if command in RESUMABLE else ""
+        again = "; the same command with --resume continues from here" if command in RESUMABLE else ""
         print(f"\nstopped{again}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output went away: `vla-agent tasks | head`
+    except BrokenPipeError:  # the reader of our output closed the pipe: `vla-agent tasks | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if error.filename is None and error.errno is None:
             return _unexpected(error, debug)
         wrapped = VlaAgentError(
-            "a file or folder cannot be used",
+            "a file or folder cannot be read or written",
             file=error.filename,
-            expected="a place that can be read and, for results, written, on a disk with free space",
+            expected="a readable path, writable for results, on a disk with free space",
             found=error.strerror or str(error),
-            remedy="check the path, its permissions and the free space, or name another place",
+            remedy="check the path, its permissions and the free space, or choose another path",
         )
         _print_error(str(wrapped), traceback.format_exc() if debug else None)
         return 2
@@ -154,7 +155,7 @@ def closest(name: str, valid: Sequence[str] | dict[str, str]) -> str:
 def _unexpected(error: BaseException, debug: bool) -> int:
     message = " ".join(str(error).split()) or "no message"
     text = f"unexpected {type(error).__name__}: {message[:400]}"
-    hint = "  this is a fault of the program; run again with --debug for the traceback and report it"
+    hint = "  this is a bug in vla-agent; run again with --debug for the traceback, and please report it"
     _print_error(f"{text}\n{hint}", traceback.format_exc() if debug else None)
     return 3
 

@@ -1,4 +1,4 @@
-"""``vla-agent doctor``: check this machine, and say how to mend what is missing."""
+"""``vla-agent doctor``: check this machine, and say how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ example:
 
 `fail` means that evaluation or training cannot run here, `warn` that an optional part is missing.
 next: vla-agent eval policies/tabletop-nano --episodes 2
-exit codes: 0 what is required works, 1 it does not
+exit codes: 0 all required parts work, 1 it does not
 """
 GL_TIMEOUT = 120  # seconds; a software renderer's first frame takes about two
 SHIPPED_POLICY = "policies/tabletop-nano"
@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "doctor",
         help="check this machine",
         description="Check Python, OpenGL (renders one scene), MuJoCo, torch, ROS 2, the video encoder, disk space\n"
-        "and the shipped policy.  Every line that is not ok says how to mend it.",
+        "and the shipped policy.  Every line that is not ok says how to fix it.",
         epilog=EPILOG,
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -70,7 +70,7 @@ def check_mujoco() -> Check:
     if version is None:
         return Check("mujoco", "fail", "not installed", "pip install 'mujoco>=3.3,<4'")
     if not version.startswith("3."):
-        return Check("mujoco", "warn", version, "pip install 'mujoco>=3.3,<4': scores move with MuJoCo's version")
+        return Check("mujoco", "warn", version, "pip install 'mujoco>=3.3,<4': results differ between MuJoCo versions")
     return Check("mujoco", "ok", version)
 
 
@@ -78,7 +78,7 @@ def check_gl() -> Check:
     backend = os.environ.get("MUJOCO_GL", "egl")
     remedy = (
         "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri, then MUJOCO_GL=egl; "
-        "without a GPU Mesa draws in software; MUJOCO_GL=osmesa is the other way (libosmesa6)"
+        "without a GPU, Mesa renders in software; MUJOCO_GL=osmesa also works (libosmesa6)"
     )
     try:
         done = subprocess.run(
@@ -95,7 +95,7 @@ def check_gl() -> Check:
         return Check("opengl", "fail", f"{backend}: {reason[:200]}", remedy)
     frame = json.loads(done.stdout.strip().splitlines()[-1])
     if frame["spread"] < 1.0:
-        return Check("opengl", "fail", f"{backend}: the picture is blank", remedy)
+        return Check("opengl", "fail", f"{backend}: the image is blank", remedy)
     rate = 1.0 / frame["each"]
     detail = (
         f"{backend}: {frame['what']}, {frame['views']} view(s), first frame {frame['first']:.1f} s, then {rate:.0f}/s"
@@ -148,13 +148,13 @@ def check_video() -> Check:
         import numpy as np
 
         start, stream_file = time.perf_counter(), io.BytesIO()
-        picture = np.zeros((96, 96, 3), np.uint8)
-        picture[:, 48:] = 200
+        image = np.zeros((96, 96, 3), np.uint8)
+        image[:, 48:] = 200
         with av.open(stream_file, "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=20)
             stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
             for _ in range(5):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
         size = len(stream_file.getvalue())
         stream_file.seek(0)
@@ -162,12 +162,14 @@ def check_video() -> Check:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     except Exception as error:
         return Check("video", "fail", f"{type(error).__name__}: {error}", remedy)
-    off = int(np.abs(frames[-1].astype(int) - picture).mean()) if frames else 255
+    off = int(np.abs(frames[-1].astype(int) - image).mean()) if frames else 255
     if len(frames) != 5 or off > 8:
         return Check("video", "fail", f"5 frames written, {len(frames)} read, mean error {off}", remedy)
     milliseconds = 1000 * (time.perf_counter() - start)
     return Check(
-        "video", "ok", f"h264 through PyAV {av.__version__}: 5 frames there and back in {milliseconds:.0f} ms, {size} B"
+        "video",
+        "ok",
+        f"h264 through PyAV {av.__version__}: 5 frames encoded and decoded in {milliseconds:.0f} ms, {size} B",
     )
 
 
@@ -219,7 +221,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
 
 
 def _guard(check: Callable[[], Check]) -> Check:
-    """Run a check; what it did not foresee is a failed line of the table, not the end of it."""
+    """Run a check; an unexpected exception becomes a failed line of the table."""
     try:
         return check()
     except Exception as error:
@@ -248,4 +250,4 @@ def _print_table(checks: list[Check], healthy: bool) -> None:
             table.add_row("", "", "[dim]-> [/]" + check.remedy.replace("[", r"\["))
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
-    console.print("what is required works" if healthy else "[red]something required is missing[/]")
+    console.print("all required parts work" if healthy else "[red]a required part is missing[/]")

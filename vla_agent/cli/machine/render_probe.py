@@ -23,7 +23,7 @@ def main() -> None:
     for _ in range(FRAMES):
         draw()
     each = (time.perf_counter() - start) / FRAMES
-    spread = float(views["front"].std())  # 0 where the picture is blank
+    spread = float(views["front"].std())  # 0 where the image is blank
     print(json.dumps({"what": what, "first": first, "each": each, "spread": spread, "views": len(views)}))
 
 
