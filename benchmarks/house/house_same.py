@@ -6,6 +6,7 @@ as it is.  Needs the git history.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -36,10 +37,10 @@ def run() -> dict[str, Any]:
         subprocess.run(["git", "checkout", "-q", BEFORE], cwd=before, check=True)
         trees = {"before": before, "after": ROOT}
         episodes = {name: evaluate(tree, work / f"eval-{name}") for name, tree in trees.items()}
-        losses = {name: train(tree, work / f"train-{name}", work) for name, tree in trees.items()}
+        trained = {name: train(tree, work / f"train-{name}", work) for name, tree in trees.items()}
     rows = [
         _row("episodes", episodes["before"], episodes["after"]),
-        *(_row(f"losses of {stage}", losses["before"][stage], losses["after"][stage]) for stage in losses["before"]),
+        *(_row(f"training: {stage}", trained["before"][stage], trained["after"][stage]) for stage in trained["before"]),
     ]
     return {
         "value": sum(row["differ"] for row in rows),
@@ -61,7 +62,7 @@ def evaluate(tree: Path, out: Path) -> list[Any]:
 
 
 def train(tree: Path, out: Path, work: Path) -> dict[str, list[Any]]:
-    """Stage -> its losses, of a training by the code of ``tree``; both train on data that the code before made."""
+    """Stage -> its losses, and SHA-256 of the weights, of a training by the code of ``tree``; both train on data that the code before made."""
     data, questions = work / "demonstrations", work / "questions"
     if not data.exists():
         _command(tree, "collect", "--episodes", str(DEMONSTRATIONS), "--workers", "2", "-o", str(data))
@@ -72,8 +73,10 @@ def train(tree: Path, out: Path, work: Path) -> dict[str, list[Any]]:
     recipe |= {f"{stage}.batch": BATCH for stage in ("pretrain", "train_head")} | {"name_stem.samples": 0}
     words = [word for key, value in recipe.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     _command(tree, "train", str(ROOT / "policies" / "tabletop-nano.yaml"), "-o", str(out), *words)
-    logs = sorted(out.rglob("*.jsonl"))
-    return {log.stem: [_losses(line) for line in log.read_text(encoding="utf-8").splitlines()] for log in logs}
+    logs = sorted(out.glob("*.jsonl"))
+    losses = {log.stem: [_losses(line) for line in log.read_text(encoding="utf-8").splitlines()] for log in logs}
+    weights = sorted((out / "policy").rglob("*.safetensors"))
+    return losses | {"weights": [hashlib.sha256(file.read_bytes()).hexdigest() for file in weights]}
 
 
 def _losses(line: str) -> dict[str, Any]:
