@@ -30,7 +30,7 @@ export LP_NUM_THREADS ?= 0
 export MUJOCO_GL ?= egl
 export PYTHONUTF8 := 1
 
-.PHONY: help demo test lint format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
+.PHONY: help demo test lint docs film format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,7 +46,7 @@ demo: install ## install, then evaluate the shipped policy: progress, report.htm
 print-demo: # what demo runs; the benchmark spine-demo times it
 	@echo $(DEMO)
 
-test: install-dev lint ## install, lint, type check, all tests
+test: install-dev lint docs ## install, lint, type check, the documentation site, all tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: install-dev ## ruff, mypy, and the layers of docs/architecture.md
@@ -55,7 +55,14 @@ lint: install-dev ## ruff, mypy, and the layers of docs/architecture.md
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --no-logo --no-cache
 
-format: install-dev ## mend what ruff can mend
+docs: install-dev ## build the documentation site into site/; open site/index.html
+	@$(BIN)/python -m benchmarks docs --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+film: install ## make the README's animation again: docs/img/film.webp
+	@$(BIN)/python -m benchmarks.house.film
+
+format: install-dev ## fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -145,7 +152,7 @@ $(STAMPS)/install: $(STAMPS)/torch setup.py setup.cfg
 	touch $@
 
 $(STAMPS)/install-dev: $(STAMPS)/torch setup.py setup.cfg
-	@$(PIP) install -q -c constraints.txt -e '.[dev,ros-wheels]'
+	@$(PIP) install -q -c constraints.txt -e '.[dev,docs,ros-wheels]'
 	touch $@ $(STAMPS)/install
 
 clean: ## remove caches and builds; runs, datasets and the environment stay

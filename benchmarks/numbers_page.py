@@ -62,9 +62,9 @@ Percentages of episodes are success rates in simulation. All was measured on two
 EPYC) without a GPU; records before 28 November 2026 are from a machine without AVX-512, about half as fast.
 
 ```bash
-python -m benchmarks list                          # every benchmark: value, target, what falls short
-python -m benchmarks run spine-latency             # measures, and writes benchmarks/results/spine-latency.json
-python -m benchmarks docs                          # writes this page again
+python -m benchmarks list  # every benchmark: value, target, what falls short
+python -m benchmarks run spine-latency  # measures, and writes its record
+python -m benchmarks docs  # writes this page again
 ```
 """
 
