@@ -71,7 +71,7 @@ def vlm_policy(good: Any, sizes: dict[str, Any]) -> Path:
     """An untrained policy on a random SmolVLM of these sizes, in a folder."""
     from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMOptions
     from vla_agent.models.backbones.pretrained.pretrained_files import open_vlm
-    from vla_agent.models.heads.diffusion_head import HeadConfig
+    from vla_agent.models.heads.head_config import HeadConfig
     from vla_agent.policy.loading import load_policy
     from vla_agent.policy.policy import VLAPolicy
 
@@ -108,12 +108,13 @@ def cost(base: str, data: Path, rows: int, steps: int, settings: tuple[str, ...]
     import torch
 
     from vla_agent.adapters.attach import attach
-    from vla_agent.finetuning.batches import Drawing, Tuning
+    from vla_agent.finetuning.batches import BatchSampler
     from vla_agent.finetuning.finetune_recipe import make_finetune
     from vla_agent.finetuning.memory import recompute_activations
+    from vla_agent.finetuning.tuning import Tuning
     from vla_agent.policy.loading import load_policy
     from vla_agent.training.demonstrations import load_demonstrations
-    from vla_agent.training.distributed import Processes
+    from vla_agent.training.parallel.processes import Processes
 
     before = _peak()
     recipe = make_finetune({"base": base, "data": {"demonstrations": [str(data)]}}, (f"train.batch={rows}", *settings))
@@ -122,7 +123,7 @@ def cost(base: str, data: Path, rows: int, steps: int, settings: tuple[str, ...]
     attached = attach(policy, recipe.adapter)
     if recipe.train.checkpointing:
         recompute_activations(policy)
-    drawing, tuning = Drawing(policy, demos, recipe), Tuning(attached, recipe).train()
+    sampler, tuning = BatchSampler(policy, demos, recipe), Tuning(attached, recipe).train()
     processes = Processes()
     model = processes.prepare(tuning)
     optimiser = torch.optim.AdamW([p for p in tuning.parameters() if p.requires_grad])
@@ -131,7 +132,7 @@ def cost(base: str, data: Path, rows: int, steps: int, settings: tuple[str, ...]
         if step == 1:
             begun = time.process_time()
         optimiser.zero_grad(set_to_none=True)
-        processes.backward(step, lambda generator: model(drawing.draw(generator), generator))
+        processes.backward(step, lambda generator: model(sampler.draw(generator), generator))
         optimiser.step()
     seconds = (time.process_time() - begun) / (steps * rows)
     assert average

@@ -72,9 +72,9 @@ def _start(good: Any, out: Path, settings: tuple[str, ...]) -> subprocess.Popen:
 
 
 def _steps(out: Path) -> int:
-    from vla_agent.training.loop import whole_checkpoint
+    from vla_agent.training.loop.checkpoint import last_checkpoint
 
-    checkpoint = whole_checkpoint(out, "tune")
+    checkpoint = last_checkpoint(out, "tune")
     return json.loads((checkpoint / "progress.json").read_text())["step"] if checkpoint else 0
 
 
@@ -84,7 +84,7 @@ def _wrong_but_loadable(out: Path, whole: Path) -> list[str]:
 
     from vla_agent.errors import VlaAgentError
     from vla_agent.policy.loading import load_policy
-    from vla_agent.training.loop import whole_checkpoint
+    from vla_agent.training.loop.checkpoint import last_checkpoint
 
     faults = []
     for name in ("adapter", "policy"):
@@ -95,7 +95,7 @@ def _wrong_but_loadable(out: Path, whole: Path) -> list[str]:
         right = load_policy(whole / name).state_dict()
         if any(not left[k].equal(v) for k, v in right.items()):
             faults.append(f"{name} loads and is wrong")
-    checkpoint = whole_checkpoint(out, "tune")
+    checkpoint = last_checkpoint(out, "tune")
     if checkpoint:
         for name in ("model", "ema", "optimiser"):
             try:

@@ -106,6 +106,8 @@ def step_of(policy: Any, observation: dict[str, Any], batch: int, way: str) -> S
     """The step on ``batch`` copies of an observation; ``way``: "kept" or "each step"."""
     import torch
 
+    from vla_agent.models.heads.head_config import HeadInputs
+
     views = [torch.from_numpy(observation["images"][name]) for name in policy.contract.camera_names]
     images = torch.stack(views)[None].repeat(batch, 1, 1, 1, 1)
     state = torch.from_numpy(np.asarray(observation["state"], np.float32)).repeat(batch, 1)
@@ -125,7 +127,8 @@ def step_of(policy: Any, observation: dict[str, Any], batch: int, way: str) -> S
     def update(parts: dict[str, Any]) -> None:
         geometry = policy.backbone.geometry_of(parts, state[:, :3])
         normalised = policy.state_normaliser(state)
-        loss = head.loss(parts["hidden"].float(), normalised, geometry, chunk, valid, mask=parts.get("mask"))
+        inputs = HeadInputs(parts["hidden"].float(), normalised, geometry, parts.get("mask"))
+        loss = head.loss(inputs, chunk, valid)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()

@@ -58,11 +58,12 @@ def _trained(name: str, demos: list[Path], questions: list[Path]) -> Any:
     """The backbone after stages 0 and 1."""
     import torch
 
+    from vla_agent.training.build_policy import build_policy
     from vla_agent.training.demonstrations import load_demonstrations, load_questions
-    from vla_agent.training.loop import train_stage
+    from vla_agent.training.loop.stage_run import StageRun
+    from vla_agent.training.loop.train_stage import train_stage
     from vla_agent.training.recipe import load_recipe
     from vla_agent.training.stages.pointing_stage import PretrainBatches
-    from vla_agent.training.train import build
 
     naming = NAMING if questions else 0
     overrides = (
@@ -75,13 +76,13 @@ def _trained(name: str, demos: list[Path], questions: list[Path]) -> Any:
     torch.manual_seed(recipe.seed)
     demonstrations = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
     asked = load_questions(recipe.data.questions) if questions else None
-    backbone: Any = build(recipe, demonstrations, asked).backbone
+    backbone: Any = build_policy(recipe, demonstrations, asked).backbone
     model = backbone.model.to(memory_format=torch.channels_last)
     batches = PretrainBatches(backbone, asked, demonstrations, recipe.pretrain)
     if naming:
         losses = partial(batches.naming_losses, recipe.name_stem)
-        train_stage(f"{name}-naming", model, losses, recipe.name_stem, recipe.seed, PLACE, resume=True)
-    train_stage(name, model, batches.losses, recipe.pretrain, recipe.seed, PLACE, resume=True)
+        train_stage(StageRun(f"{name}-naming", PLACE, recipe.seed, resume=True), model, losses, recipe.name_stem)
+    train_stage(StageRun(name, PLACE, recipe.seed, resume=True), model, batches.losses, recipe.pretrain)
     return backbone
 
 

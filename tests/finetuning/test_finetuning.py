@@ -13,7 +13,7 @@ from benchmarks.finetune.finetune_cost import vlm_policy as make_vlm_policy
 from benchmarks.inputs.badinput.good import Good
 from benchmarks.shared.random_vlms import SMALL
 from vla_agent.adapters.adapter_folder import load_adapted, load_merge, save_adapter
-from vla_agent.adapters.adapter_settings import METHODS, Adapter
+from vla_agent.adapters.adapter_settings import METHODS, AdapterSettings
 from vla_agent.adapters.adapter_targets import PARTS, part_of
 from vla_agent.adapters.attach import attach
 from vla_agent.adapters.merging import Merge, merged_state
@@ -81,7 +81,7 @@ def same_bits(a, b):
 @pytest.mark.parametrize("method", ADAPTERS)
 def test_each_adapter_acts_merges_exactly_and_comes_out_bit_for_bit(method, base, good):
     adapted, plain = copy.deepcopy(base), copy.deepcopy(base)
-    attached = attach(adapted, Adapter(method=method, vision=4, language=4, head=4), steps=100)
+    attached = attach(adapted, AdapterSettings(method=method, vision=4, language=4, head=4), steps=100)
     torch.testing.assert_close(answer(adapted, good), answer(base, good), rtol=0, atol=1e-4)
     counts = attached.counts()
     assert 0 < counts["trained"] < counts["in_all"] == sum(base.parameter_counts().values())
@@ -109,7 +109,7 @@ def test_each_adapter_acts_merges_exactly_and_comes_out_bit_for_bit(method, base
 def test_an_adapter_in_attention_is_not_skipped_by_the_fused_kernel(base):
     """In evaluation a transformer layer hands its plain weights to one kernel; an adapter would not count."""
     adapted = copy.deepcopy(base).eval()
-    attached = attach(adapted, Adapter(method="lora", vision=0, language=4, head=0))
+    attached = attach(adapted, AdapterSettings(method="lora", vision=0, language=4, head=0))
     only = {n: p for n, p in attached.trained().items() if "fusion.0.self_attn.out" in n or "fusion.0.linear1" in n}
     assert len(only) == 4
     layer, x = adapted.backbone.model.fusion[0], torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(0))
@@ -125,7 +125,7 @@ def test_an_adapter_in_attention_is_not_skipped_by_the_fused_kernel(base):
 
 @pytest.mark.parametrize("method", ["lora", "adalora", "vera", "nola", "full"])
 def test_a_folder_loads_as_the_tuned_policy_on_its_own_base_alone(method, base, good, tmp_path):
-    attached = attach(copy.deepcopy(base), Adapter(method=method, vision=2, language=2, head=2))
+    attached = attach(copy.deepcopy(base), AdapterSettings(method=method, vision=2, language=2, head=2))
     disturb(attached)
     save_adapter(attached, str(good.policy), tmp_path / "adapter")
     tuned = load_policy(tmp_path / "adapter")
@@ -139,12 +139,12 @@ def test_a_folder_loads_as_the_tuned_policy_on_its_own_base_alone(method, base, 
     other = shutil.copytree(good.policy, tmp_path / "other")
     description = json.loads((other / "policy.json").read_text())
     (other / "policy.json").write_text(json.dumps({**description, "execute": 4}))
-    with pytest.raises(CheckpointError, match="base is missing or is another one"):
+    with pytest.raises(CheckpointError, match="base is missing or is a different policy"):
         load_adapted(tmp_path / "adapter", other)
 
 
 def test_a_damaged_adapter_is_refused(base, good, tmp_path):
-    attached = attach(copy.deepcopy(base), Adapter())
+    attached = attach(copy.deepcopy(base), AdapterSettings())
     save_adapter(attached, str(good.policy), tmp_path / "adapter")
     weights = tmp_path / "adapter/adapter.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\1\1")
@@ -174,7 +174,7 @@ def test_finetuning_trains_only_the_adapter_and_leaves_both_folders(base, good, 
 
 @pytest.mark.parametrize("method", ["lora", "adalora"])
 def test_a_resumed_finetuning_ends_with_the_same_bits_and_the_same_curve(method, good, tmp_path, monkeypatch):
-    import vla_agent.training.loop as loop
+    import vla_agent.training.loop.train_stage as loop
 
     mine = recipe(good, "train.samples=40", "robust.augment.shift=2", method=method)
     finetune(mine, tmp_path / "whole")
@@ -192,8 +192,8 @@ def test_a_resumed_finetuning_ends_with_the_same_bits_and_the_same_curve(method,
         finetune(mine, tmp_path / "parts")
     monkeypatch.setattr(loop, "_stop_flag", plain_flag)
     # killed between two renames: the checkpoint lies aside; and a line of the log was logged after it
-    (tmp_path / "parts/tune").rename(tmp_path / "parts/tune.old")
-    (tmp_path / "parts/tune.part").mkdir()  # a checkpoint that was being written when another kill came
+    (tmp_path / "parts/tune").rename(tmp_path / "parts/.tune.old")
+    (tmp_path / "parts/.tune.new").mkdir()  # a checkpoint that was being written when another kill came
     with (tmp_path / "parts/tune.jsonl").open("a") as log:
         log.write('{"step": 7, "samples": 32, "seconds": 1.0, "denoise": 99.0}\n{"step": 8, "sam')
     finetune(mine, tmp_path / "parts", resume=True)

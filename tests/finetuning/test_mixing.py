@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.inputs.badinput.good import Good, write_dataset
-from vla_agent.adapters.adapter_settings import METHODS, Adapter
+from vla_agent.adapters.adapter_settings import METHODS, AdapterSettings
 from vla_agent.adapters.adapter_targets import PARTS, part_of
 from vla_agent.adapters.attach import attach
 from vla_agent.cli.learn.finetune import numbers
@@ -76,7 +76,7 @@ def test_weights_come_from_the_command_line_or_a_list_of_folders(tmp_path):
 
 
 def test_a_mixed_training_resumes_in_the_middle_with_the_same_bits(good, small, tmp_path, monkeypatch, capsys):
-    import vla_agent.training.loop as loop
+    import vla_agent.training.loop.train_stage as loop
 
     data = [{"folder": str(good.dataset), "weight": 1}, {"folder": str(small), "weight": 3}]
     finetune(recipe(good, data), tmp_path / "whole")
@@ -160,10 +160,10 @@ def test_what_is_replayed_counts_as_old(good, tmp_path):
 
 def test_lora_by_default_trains_at_most_a_twentieth_of_the_shipped_policy():
     policy = load_policy("policies/tabletop-nano")
-    attached = attach(policy, Adapter())
+    attached = attach(policy, AdapterSettings())
     counts = attached.counts()
     assert 0.02 < counts["trained"] / counts["in_all"] <= 0.05, counts
-    assert load_finetune("policies/finetune-lora.yaml").adapter == Adapter()
+    assert load_finetune("policies/finetune-lora.yaml").adapter == AdapterSettings()
     by_part = {part: sum(p.numel() for n, p in attached.trained().items() if part_of(n) == part) for part in PARTS}
     assert by_part["head"] > by_part["language"] > by_part["vision"] > 0
     modules = dict(policy.named_modules())
@@ -177,6 +177,6 @@ def test_lora_by_default_trains_at_most_a_twentieth_of_the_shipped_policy():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_ranks_that_are_not_given_are_the_methods(method):
-    adapter = Adapter(method=method)
+    adapter = AdapterSettings(method=method)
     assert adapter.language == adapter.head == (6 if method in ("lora", "rslora", "dora", "adalora") else 8)
-    assert Adapter(method=method, head=3).head == 3
+    assert AdapterSettings(method=method, head=3).head == 3

@@ -13,8 +13,9 @@ from vla_agent.finetuning.finetune_recipe import Augment
 from vla_agent.finetuning.robust.augment import augment
 from vla_agent.finetuning.robust.consistency import consistency_loss
 from vla_agent.finetuning.robust.tram import sharpness_aware
-from vla_agent.finetuning.robust.wordings import other_words, task_words
-from vla_agent.models.heads.diffusion_head import DiffusionHead, HeadConfig
+from vla_agent.finetuning.robust.wordings import rewordings, task_wordings
+from vla_agent.models.heads.diffusion_head import DiffusionHead
+from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 from vla_agent.models.weight_interpolation import interpolate
 
 
@@ -63,11 +64,11 @@ def test_light_changes_colours_alone_and_the_draws_decide():
 
 
 def test_other_words_keep_the_objects():
-    variants = other_words("put the red mug in the tray")
+    variants = rewordings("put the red mug in the tray")
     assert variants[0] == "put the red mug in the tray" and len(set(variants)) == len(variants) > 10
     assert all("the red mug" in v and "the tray" in v for v in variants)
     assert "place the red mug in the tray" in variants and "please set the red mug in the tray" in variants
-    assert all("in the open box" in v for v in other_words("close the lid in the open box"))
+    assert all("in the open box" in v for v in rewordings("close the lid in the open box"))
 
 
 def test_a_task_is_said_in_the_wordings_of_its_file_but_never_in_held_out_ones():
@@ -78,18 +79,18 @@ def test_a_task_is_said_in_the_wordings_of_its_file_but_never_in_held_out_ones()
     for name, family in load_suite().items():
         wordings = family.wordings
         for wording in wordings.train:
-            variants = other_words(wording.format(**filled))
+            variants = rewordings(wording.format(**filled))
             assert {w.format(**filled) for w in wordings.train} <= set(variants), name
             assert not {w.format(**filled) for w in wordings.held_out} & set(variants), name
-    swapped = other_words("put the blue cube on the red mug")
+    swapped = rewordings("put the blue cube on the red mug")
     assert "stack the blue cube on the red mug" in swapped and "stack the red mug on the blue cube" not in swapped
-    assert task_words("dance on the table") == {"train": (), "held_out": ()}
-    assert task_words("put the red house on the blue cube")["train"] == ()
+    assert task_wordings("dance on the table") == {"train": (), "held_out": ()}
+    assert task_wordings("put the red house on the blue cube")["train"] == ()
 
 
 def test_consistency_is_the_distance_of_tuned_on_perturbed_from_frozen_on_clean_input():
     """CoPrompt (Roy and Etemad 2024): 1 - cosine of the features; here also the answers' squared distance."""
-    head = DiffusionHead(HeadConfig(width=8, depth=1, heads=2), 4, 2, 3, 6)
+    head = DiffusionHead(HeadConfig(width=8, depth=1, heads=2), HeadDims(4, 2, 3, 6))
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
@@ -100,7 +101,7 @@ def test_consistency_is_the_distance_of_tuned_on_perturbed_from_frozen_on_clean_
 
     def distance(hidden, mask=None):
         generator = torch.Generator().manual_seed(3)
-        given, base_given = (hidden, state, None, mask), (clean, state, None, mask)
+        given, base_given = HeadInputs(hidden, state, None, mask), HeadInputs(clean, state, None, mask)
         return consistency_loss(tuned, given, base, base_given, chunk, generator)
 
     assert distance(clean).item() < 1e-6

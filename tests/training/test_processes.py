@@ -14,8 +14,8 @@ from benchmarks.finetune.finetune_two_process import run, start
 from benchmarks.inputs.badinput.good import Good
 from vla_agent.errors import MemoryShortage, RecipeError
 from vla_agent.finetuning.finetune_recipe import make_finetune
-from vla_agent.finetuning.memory import advice, require_space
-from vla_agent.training.distributed import Processes
+from vla_agent.finetuning.memory import memory_advice, require_space
+from vla_agent.training.parallel.processes import Processes
 
 
 def recipe(*changes):
@@ -96,15 +96,15 @@ def test_a_lack_of_memory_names_batch_accumulation_and_checkpointing(tmp_path):
     import torch
 
     mine = recipe("train.batch=8")
-    with pytest.raises(MemoryShortage) as caught, advice(mine, Processes()):
+    with pytest.raises(MemoryShortage) as caught, memory_advice(mine, Processes()):
         torch.empty(2**55)  # what the allocator really says
     said = str(caught.value)
     assert "8 samples at a time" in said
     for setting in ("train.accumulate=2", "train.checkpointing=true", "train.precision=bfloat16", "train.batch=4"):
         assert setting in caught.value.remedy
-    with pytest.raises(RuntimeError, match="another fault"), advice(mine, Processes()):
+    with pytest.raises(RuntimeError, match="another fault"), memory_advice(mine, Processes()):
         raise RuntimeError("another fault")
-    with pytest.raises(MemoryShortage, match="too little room"):
+    with pytest.raises(MemoryShortage, match="too little space"):
         require_space(tmp_path / "run", 10**15, 10**15)
 
 
@@ -114,7 +114,7 @@ def test_what_sharded_weights_cannot_do_is_refused(tmp_path, monkeypatch):
 
     policy, processes = load_policy(Good(tmp_path).policy), Processes()
     processes.sharded = True
-    with pytest.raises(RecipeError, match="not trained as they are with whole ones"):
+    with pytest.raises(RecipeError, match="train differently from full ones"):
         require_fit(recipe("adapter.head=full"), policy, processes)
     for change in ("adapter.method=adalora", "robust.trust_region=0.1"):
         with pytest.raises(RecipeError) as caught:

@@ -17,10 +17,11 @@ from vla_agent.errors import DatasetError, DivergenceError, RecipeError
 from vla_agent.models.backbones.pointing.pointing_vlm import Pointing
 from vla_agent.policy.loading import load_policy
 from vla_agent.training.demonstrations import load_demonstrations, load_questions
-from vla_agent.training.loop import train_stage
+from vla_agent.training.loop.stage_run import StageRun
+from vla_agent.training.loop.train_stage import train_stage
 from vla_agent.training.recipe import Stage, load_recipe
-from vla_agent.training.stages.head_stage import Lags
-from vla_agent.training.stages.pointing_stage import asked_loss, pointing_losses
+from vla_agent.training.stages.head_stage import ImageDelays
+from vla_agent.training.stages.pointing_losses import asked_loss, pointing_losses
 from vla_agent.training.starting_backbone import fitting_backbone
 from vla_agent.training.tokenizer import build_tokenizer
 from vla_agent.training.train import train
@@ -83,7 +84,7 @@ def test_a_pretrained_backbone_is_trained_on_from_its_recipe(recipe_file, tmp_pa
 
 
 def test_a_resumed_training_ends_with_the_same_bits(recipe_file, tmp_path, monkeypatch):
-    import vla_agent.training.loop as loop
+    import vla_agent.training.loop.train_stage as loop
 
     recipe = load_recipe(recipe_file)
     train(recipe, tmp_path / "whole")
@@ -119,7 +120,7 @@ def test_a_training_that_diverges_stops_and_keeps_the_checkpoint_before(where, t
 
     stage = Stage(samples=20, batch=2, warmup_steps=0, checkpoint_minutes=1e-9)
     with pytest.raises(DivergenceError) as caught:
-        train_stage("tune", layer, losses, stage, 0, tmp_path, resume=False)
+        train_stage(StageRun("tune", tmp_path), layer, losses, stage)
     assert caught.value.key == "tune, step 3" and ("bad" if where == "loss" else "gradients") in caught.value.found
     kept = load_file(tmp_path / "tune" / "model.safetensors")
     assert all(torch.isfinite(v).all() for v in kept.values()) and len(steps) == 4
@@ -150,8 +151,8 @@ def test_the_picture_may_lag_behind_what_is_acted_from(recipe_file):
     """The state is the picture's moved on by the actions since; the chunk begins there; never beyond what is clean."""
     demos = load_demonstrations(load_recipe(recipe_file).data.demonstrations, 16)
     frames = np.flatnonzero(demos.clean)
-    lags, index = Lags(demos, frames, 6), np.arange(len(frames))
-    later, state = lags.draw(index, np.random.default_rng(0))
+    delays, index = ImageDelays(demos, frames, 6), np.arange(len(frames))
+    later, state = delays.draw(index, np.random.default_rng(0))
     lag = later - frames
     assert set(lag) == set(range(7)) and 0.4 < (lag == 0).mean() < 0.8
     assert (demos.episode[later] == demos.episode[frames]).all() and demos.clean[later].all()
@@ -166,7 +167,7 @@ def test_pictures_of_demonstrations_are_those_of_the_dataset(recipe_file):
     folder = load_recipe(recipe_file).data.demonstrations[0]
     demos = load_demonstrations((folder, folder), 16)
     n = len(demos) // 2
-    pictures = demos.pictures(np.array([1, n + 1, n + 5]))
+    pictures = demos.images_of(np.array([1, n + 1, n + 5]))
     wrist = load(folder).frames("wrist", [1, 5])
     np.testing.assert_array_equal(pictures[:, 1], wrist[[0, 0, 1]])
 

@@ -1,19 +1,22 @@
-"""AdaLoRA's allocation of ranks, kept in tensors: a resumed training allocates as the uninterrupted one does."""
+"""AdaLoRA's rank allocation, kept in buffers: a resumed training allocates ranks as the uninterrupted one does.
+
+Zhang et al., "AdaLoRA: Adaptive budget allocation for parameter-efficient fine-tuning", ICLR 2023.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from vla_agent.adapters.attach import Attached, adapter_name
+from vla_agent.adapters.attach import AdaptedPolicy, adapter_name
 
 KINDS = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
-class Ranks(nn.Module):
-    """Calls peft's allocators after each step and keeps their memory among the module's buffers."""
+class AdaLoRARanks(nn.Module):
+    """Calls peft's rank allocators after each step and keeps their state in the module's buffers."""
 
-    def __init__(self, attached: Attached) -> None:
+    def __init__(self, attached: AdaptedPolicy) -> None:
         super().__init__()
         self.tuners = dict(attached.tuners) if attached.adapter.method == "adalora" else {}
         for part in self.tuners:
@@ -28,32 +31,32 @@ class Ranks(nn.Module):
         return {n: p for n, p in named if ".lora_" in n and n.endswith(f".{adapter_name(part)}")}
 
     def after_step(self, step: int) -> None:
-        """Measure importance and mask ranks; to be called after the optimiser's step, while gradients are there."""
+        """Measure importance and mask ranks; call it after the optimiser's step, while the gradients are there."""
         for part, tuner in self.tuners.items():
             config, allocator = tuner.peft_config[adapter_name(part)], tuner.rankallocator
             for p in self._parameters_of(part).values():
                 p.grad = torch.zeros_like(p) if p.grad is None else p.grad
             for kind in KINDS:
-                setattr(allocator, kind, {n: b.clone() for n, b in self._memory(part, kind).items()})
-            kept = self._memory(part, "kept")
+                setattr(allocator, kind, {n: b.clone() for n, b in self._buffers_of(part, kind).items()})
+            kept = self._buffers_of(part, "kept")
             config.rank_pattern = {n: k.flatten().tolist() for n, k in kept.items()}
             tuner.update_and_allocate(step)
             for kind in KINDS:
-                for name, buffer in self._memory(part, kind).items():
+                for name, buffer in self._buffers_of(part, kind).items():
                     buffer.copy_(getattr(allocator, kind).get(name, torch.zeros(())))
             for name, buffer in kept.items():
                 buffer.copy_(torch.tensor(config.rank_pattern[name]).view_as(buffer))
 
     @torch.no_grad()
     def finish(self) -> None:
-        """Averaged weights hold a rest of what was masked: take it away."""
+        """Set masked ranks to 0: the averaged weights still hold a part of them."""
         for part in self.tuners:
             parameters = self._parameters_of(part)
-            for name, kept in self._memory(part, "kept").items():
+            for name, kept in self._buffers_of(part, "kept").items():
                 parameters[name].mul_(kept)
 
-    def upright(self) -> Tensor:
-        """AdaLoRA's penalty on factors that are not orthogonal, a number; 0 for other methods."""
+    def orthogonality_penalty(self) -> Tensor:
+        """AdaLoRA's penalty on factors that are not orthogonal, a scalar; 0 for other methods."""
         total = torch.zeros(())
         for part in self.tuners:
             for name, p in self._parameters_of(part).items():
@@ -62,7 +65,7 @@ class Ranks(nn.Module):
                     total = total + (square - torch.eye(len(square), device=p.device)).norm()
         return total
 
-    def _memory(self, part: str, kind: str) -> dict[str, Tensor]:
+    def _buffers_of(self, part: str, kind: str) -> dict[str, Tensor]:
         start = _key(part, kind, "")
         return {k[len(start) :].replace("/", "."): b for k, b in self.named_buffers() if k.startswith(start)}
 

@@ -1,8 +1,8 @@
-"""Attention whose projections adapters can be put on.
+"""Attention whose projections can have adapters.
 
-`torch.nn.MultiheadAttention` reads its projections as plain tensors, and in evaluation a transformer layer hands all of
-its weights to one fused kernel: an adapter in the place of a module would be skipped without a word.  So attention is
-opened, into four linear layers, before adapters are attached, and closed again, with the same numbers, when they are
+`torch.nn.MultiheadAttention` reads its projections as plain tensors, and in evaluation a transformer layer passes all
+of its weights to one fused kernel: an adapter in the place of a module would be skipped silently.  So attention is
+opened into four linear layers before adapters are attached, and closed again, with the same numbers, when they are
 merged.
 """
 
@@ -19,7 +19,7 @@ class OpenAttention(nn.Module):
     """The same attention as ``source`` with linear layers q, k, v, out; batch first.
 
     Raises:
-        ValueError: the attention is of a kind that is not used here (own sizes of keys, dropout, added biases).
+        ValueError: the attention has features that are not supported (own sizes of keys, dropout, added biases).
     """
 
     batch_first = False  # keeps transformer layers off their fused kernel; tensors are batch first all the same
@@ -49,23 +49,23 @@ class OpenAttention(nn.Module):
         attn_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> tuple[Tensor, None]:
-        """(B, L, C), (B, S, C), (B, S, C) -> (B, L, C); masks add to the scores: (B, S) and (L, S), 0 or -inf."""
+        """(B, L, C), (B, S, C), (B, S, C) -> (B, L, C); masks (B, S) and (L, S), 0 or -inf, are added to the scores."""
         q, k, v = (
             layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for layer, x in ((self.q, query), (self.k, key), (self.v, value))
         )
         padding = None if key_padding_mask is None else key_padding_mask[:, None, None]
-        added = [_additive(m, q.dtype) for m in (attn_mask, padding) if m is not None]
+        added = [_additive_mask(m, q.dtype) for m in (attn_mask, padding) if m is not None]
         mask = torch.stack(torch.broadcast_tensors(*added)).sum(0) if added else None
         return self.out(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)), None
 
 
-def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def _additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(mask.shape, dtype=dtype).masked_fill(mask, -torch.inf) if mask.dtype == torch.bool else mask
 
 
 def open_attention(model: nn.Module, names: list[str] | None = None) -> list[str]:
-    """Open the attentions of ``model`` in place (all, or those named); the names of those that were opened."""
+    """Open the attentions of ``model`` in place, all or those in ``names``; the names of the opened ones."""
     found = [n for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
     chosen = found if names is None else [n for n in found if n in names]
     for name in chosen:
@@ -75,7 +75,7 @@ def open_attention(model: nn.Module, names: list[str] | None = None) -> list[str
 
 
 def closed_state(state: dict[str, Tensor], opened: list[str]) -> dict[str, Tensor]:
-    """The state of an opened model under the names that it has when its attentions are closed."""
+    """The state of an opened model under the names of the closed model."""
     closed = dict(state)
     for name in opened:
         for kind in ("weight", "bias"):

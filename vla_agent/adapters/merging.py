@@ -1,4 +1,4 @@
-"""From adapters to plain weights and back.  The way back is exact: the weights that were there are kept."""
+"""From adapters to plain weights and back, bit for bit: the base's weights are kept."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from vla_agent.adapters.attach import Attached, is_adapter
+from vla_agent.adapters.attach import AdaptedPolicy, is_adapter
 from vla_agent.adapters.attention_projections import closed_state
 from vla_agent.adapters.nola import NolaLinear
 from vla_agent.policy.policy import VLAPolicy
 
 
 @torch.no_grad()
-def merged_state(attached: Attached) -> dict[str, Tensor]:
-    """The policy's state with the adapters worked into the weights, under the names of a plain policy.
+def merged_state(attached: AdaptedPolicy) -> dict[str, Tensor]:
+    """The policy's state with the adapters merged into the weights, under the names of a plain policy.
 
-    The adapted policy itself stays as it was, bit for bit.
+    The adapted policy itself is not changed, bit for bit.
     """
     layers = [m for m in attached.policy.modules() if isinstance(m, BaseTunerLayer | NolaLinear)]
     kept = [[p.detach().clone() for p in _base(layer).parameters()] for layer in layers]
@@ -38,11 +38,11 @@ def _base(layer: nn.Module) -> nn.Module:
 
 
 class Merge:
-    """Puts merged weights into a plain policy and takes them out again, any number of times, bit for bit.
+    """Puts merged weights into a plain policy and restores the base's, any number of times, bit for bit.
 
     Args:
         policy: the plain base policy.
-        weights: what `merged_state` gave; only what differs from the base is kept.
+        weights: from `merged_state`; only those that differ from the base are kept.
     """
 
     def __init__(self, policy: VLAPolicy, weights: dict[str, Tensor]) -> None:
@@ -57,11 +57,11 @@ class Merge:
         return list(self._tuned)
 
     def apply(self) -> None:
-        """The policy acts as the tuned one from here on."""
+        """Make the policy the tuned one."""
         self._put(self._tuned)
 
     def undo(self) -> None:
-        """The policy is the base again."""
+        """Make the policy the base again."""
         self._put(self._base)
 
     @torch.no_grad()

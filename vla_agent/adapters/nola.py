@@ -1,9 +1,9 @@
-"""NOLA: low-rank factors that are themselves combinations of fixed random matrices (Koohpayegani et al., ICLR 2024).
+"""NOLA: low-rank factors that are combinations of fixed random matrices (Koohpayegani et al., ICLR 2024).
 
     W x  +  scale * B A x,    A = sum_i a_i A_i (r, in),    B = sum_j b_j B_j (out, r)
 
-The A_i and B_j are drawn from a seed and never stored; only the coefficients a and b are trained, so that the size of
-an adapter does not depend on the layer's.  peft has LoRA's whole family, but not this.
+The A_i and B_j are drawn from a seed and never stored.  Only the coefficients a and b are trained, so that the size of
+an adapter does not depend on the size of its layers.  peft has no NOLA.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 
 class NolaLinear(nn.Module):
-    """A linear layer with a NOLA adapter.  ``merge`` adds it to ``base_layer``'s weight, as peft's layers do.
+    """A linear layer with a NOLA adapter.  ``merge`` adds the adapter to ``base_layer``'s weight, as in peft.
 
     Args:
-        base_layer: left as it is; its weights are not trained.
+        base_layer: its weights are not trained.
         rank: r.
-        basis: number of random matrices a factor.
+        basis: number of random matrices per factor.
         seed: of the random matrices.
     """
 
@@ -56,7 +56,7 @@ class NolaLinear(nn.Module):
 
 
 def attach_nola(model: nn.Module, names: list[str], rank: int, basis: int, scale: float) -> None:
-    """Put NOLA on the named linear layers; each draws its matrices from a seed made of its name."""
+    """Put NOLA on the named linear layers; the seed of each layer's matrices follows from its name."""
     for name in names:
         parent, _, child = name.rpartition(".")
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")

@@ -1,7 +1,7 @@
-"""Rows of a batch from several datasets by weight: small ones are seen as often as wanted, whatever the others' size.
+"""Rows of a batch from several datasets by weight, whatever the sizes of the datasets.
 
-Which rows a step gets follows from the seed and the step's number alone, so that a resumed run goes on in the middle of
-a dataset with the rows that the uninterrupted one would have had.
+Which rows a step gets follows from the seed and the step's number alone, so that a resumed run draws the rows that the
+uninterrupted one would have drawn.
 """
 
 from __future__ import annotations
@@ -19,24 +19,27 @@ class Mixture:
     """Draws rows of training frames.
 
     Args:
-        owner: (n,) number of the dataset that each row belongs to.
+        dataset: (n,) number of the dataset that each row belongs to.
         early: (n,) whether the row is among the first frames of an episode.
         folders: the datasets, for the error.
         weights: how often each dataset is drawn, relative to the others; empty: every row as often as any other.
+
+    Attributes:
+        fractions: (datasets,) of the samples; empty without weights.
 
     Raises:
         RecipeError: a dataset has no rows to draw.
     """
 
     def __init__(
-        self, owner: np.ndarray, early: np.ndarray, folders: Sequence[str], weights: Sequence[float] = ()
+        self, dataset: np.ndarray, early: np.ndarray, folders: Sequence[str], weights: Sequence[float] = ()
     ) -> None:
-        self.count, self.early = len(owner), np.flatnonzero(early)
-        self.share = np.array(weights, dtype=np.float64) / sum(weights) if weights else np.zeros(0)
+        self.count, self.early = len(dataset), np.flatnonzero(early)
+        self.fractions = np.array(weights, dtype=np.float64) / sum(weights) if weights else np.zeros(0)
         if not weights:
             return
-        self._rows = [np.flatnonzero(owner == k) for k in range(len(folders))]
-        self._first = [rows[early[rows]] if early[rows].any() else rows for rows in self._rows]
+        self._rows = [np.flatnonzero(dataset == k) for k in range(len(folders))]
+        self._early_rows = [rows[early[rows]] if early[rows].any() else rows for rows in self._rows]
         empty = [folder for folder, rows in zip(folders, self._rows, strict=True) if not len(rows)]
         if empty:
             raise RecipeError(
@@ -49,17 +52,18 @@ class Mixture:
             )
 
     def draw(self, settings: TrainHead, rng: np.random.Generator) -> np.ndarray:
-        """(batch,) rows, the share of first frames first, as `vla_agent.training.stages.head_stage.draw_rows` does."""
-        if not len(self.share):
+        """(batch,) rows; those of first frames come first, as in `vla_agent.training.stages.head_stage.draw_rows`."""
+        if not len(self.fractions):
             return draw_rows(self.early, self.count, settings, rng)
-        first = round(settings.batch * settings.early_share) if len(self.early) else 0
+        early = round(settings.batch * settings.early_share) if len(self.early) else 0
         return np.concatenate(
-            [self._pick(self._first, first, rng), self._pick(self._rows, settings.batch - first, rng)]
+            [self._pick(self._early_rows, early, rng), self._pick(self._rows, settings.batch - early, rng)]
         )
 
-    def _pick(self, groups: list[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
-        which = rng.choice(len(groups), size=count, p=self.share)
-        sizes = np.array([len(rows) for rows in groups])
+    def _pick(self, rows: list[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
+        """``count`` rows, each from a dataset drawn by weight; ``rows`` holds those of each dataset."""
+        which = rng.choice(len(rows), size=count, p=self.fractions)
+        sizes = np.array([len(of_dataset) for of_dataset in rows])
         place = rng.integers(sizes[which])
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        return np.concatenate(groups)[starts[which] + place]
+        return np.concatenate(rows)[starts[which] + place]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from vla_agent.adapters.adapter_settings import Adapter
+from vla_agent.adapters.adapter_settings import AdapterSettings
 from vla_agent.files.recipe_file import Strict, check_recipe, read_recipe
 from vla_agent.training.recipe import TrainHead
 
@@ -15,11 +15,11 @@ EXAMPLE = "policies/finetune-lora.yaml"
 
 
 class TuneData(Strict):
-    """What is trained on.  A recipe may also list it: ``data: [{folder: a, weight: 3}, {folder: b, weight: 1}]``."""
+    """The datasets.  A recipe may also list them: ``data: [{folder: a, weight: 3}, {folder: b, weight: 1}]``."""
 
     demonstrations: tuple[str, ...] = Field(description="LeRobotDataset folders, read in this order")
     weights: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
-        (), description="how often each folder is drawn, relative to the others; empty: every frame as often"
+        (), description="how often each folder is drawn, relative to the others; empty: all frames equally often"
     )
     episodes: int = Field(0, ge=0, description="use only the first n episodes of all; 0 takes every one")
 
@@ -41,7 +41,7 @@ class TuneData(Strict):
 
 
 class Tune(TrainHead):
-    """Optimiser, length and batches; see `vla_agent.training.recipe.TrainHead` for the settings it shares."""
+    """Optimiser, length and batches; see `vla_agent.training.recipe.TrainHead` for the inherited settings."""
 
     samples: int = Field(20_000, ge=0)
     batch: int = Field(32, ge=2)
@@ -51,43 +51,46 @@ class Tune(TrainHead):
     checkpoint_minutes: float = Field(1.0, gt=0)
     accumulate: int = Field(1, ge=1, description="pieces of the batch that a process computes one after the other")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: mixed, the weights stay fp32")
-    checkpointing: bool = Field(False, description="compute activations twice rather than keep them (language models)")
-    sharded: bool = Field(False, description="of several processes each keeps a part of the weights (FSDP)")
+    checkpointing: bool = Field(False, description="recompute activations in the backward pass (language models)")
+    sharded: bool = Field(False, description="each of several processes keeps a part of the weights (FSDP)")
     base_weights: Literal["float32", "int8", "int4"] = Field(
-        "float32", description="of a pretrained vision-language model that stays frozen (QLoRA); int4 on a GPU"
+        "float32", description="type of a pretrained vision-language model's frozen weights (QLoRA); int4 needs a GPU"
     )
-    trackers: tuple[Literal["wandb", "trackio"], ...] = Field((), description="beside TensorBoard's files")
+    trackers: tuple[Literal["wandb", "trackio"], ...] = Field((), description="in addition to TensorBoard")
     pointing: float = Field(1.0, ge=0, description="weight of the pointing losses, where backbone weights are trained")
 
 
 class Augment(Strict):
-    """Changes of the pictures.  There is no mirroring: the actions would have to be mirrored too."""
+    """Image augmentation.  There is no mirroring: the actions would have to be mirrored too."""
 
-    shift: int = Field(0, ge=0, description="pixels, at most, in both directions; edges are repeated")
-    crop: float = Field(0.0, ge=0, lt=0.5, description="share of a side that is cut away at most, then enlarged")
-    colour: float = Field(0.1, ge=0, lt=1, description="brightness, contrast and tint")
+    shift: int = Field(0, ge=0, description="largest shift in pixels, in both directions; edges are repeated")
+    crop: float = Field(0.0, ge=0, lt=0.5, description="largest fraction of a side that is cut off, then enlarged")
+    colour: float = Field(0.1, ge=0, lt=1, description="strength of brightness, contrast and tint changes")
 
 
 class Robust(Strict):
-    """Options against forgetting and brittleness; each is off at 0 (``wise`` at 1)."""
+    """Options against forgetting and for robustness; each is off at 0 (``wise`` at 1)."""
 
-    consistency: float = Field(0.0, ge=0, description="weight of staying near the frozen base (CoPrompt)")
+    consistency: float = Field(0.0, ge=0, description="weight of the distance to the frozen base (CoPrompt)")
     trust_region: float = Field(0.0, ge=0, description="size of the sharpness-aware step (TRAM); doubles the cost")
-    wise: float = Field(1.0, ge=0, le=1, description="share of the tuned weights in the result (WiSE-FT)")
-    wordings: bool = Field(False, description="say instructions in other words too")
+    wise: float = Field(1.0, ge=0, le=1, description="fraction of the tuned weights in the result (WiSE-FT)")
+    wordings: bool = Field(False, description="also train on instructions in other words")
     augment: Augment = Augment.model_validate({})
 
 
 class Compare(Strict):
     """The closed-loop evaluation of base and tuned policy on the same seeds, after the training."""
 
-    episodes: int = Field(0, ge=0, description="a family and policy; 0 leaves it out")
+    episodes: int = Field(0, ge=0, description="per family and policy; 0 leaves the comparison out")
     seed: int = Field(0, ge=0)
     workers: int = Field(1, ge=1)
     new: tuple[str, ...] = Field(
         (), description="families that were learned; empty: those of the first folder of demonstrations"
     )
-    old: tuple[str, ...] = Field((), description="families that must not be forgotten; empty: all others of the suite")
+    old: tuple[str, ...] = Field((), description="families to be remembered; empty: all others of the suite")
+    tasks: tuple[str, ...] = Field(
+        (), description="task files outside the suites; learned families unless old names them (docs/finetuning.md)"
+    )
     suite: str = "tabletop"
 
 
@@ -97,9 +100,9 @@ class FineTune(Strict):
     name: str = "finetune"
     seed: int = 0
     base: str = Field(description="the policy to start from: a folder or a hub id")
-    from_scratch: bool = Field(False, description="forget the base's weights, keep its sizes: a control")
+    from_scratch: bool = Field(False, description="start from untrained weights of the base's sizes: a control")
     data: TuneData
-    adapter: Adapter = Adapter.model_validate({})
+    adapter: AdapterSettings = AdapterSettings.model_validate({})
     train: Tune = Tune.model_validate({})
     robust: Robust = Robust.model_validate({})
     compare: Compare = Compare.model_validate({})

@@ -1,4 +1,4 @@
-"""Whether a recipe, a policy and the processes go together: asked before anything is trained or written."""
+"""Whether a recipe, a policy and the processes fit together, checked before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vla_agent.finetuning.trackers import require_trackers
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.heads.diffusion_head import DiffusionHead
 from vla_agent.policy.policy import VLAPolicy
-from vla_agent.training.distributed import Processes
+from vla_agent.training.parallel.processes import Processes
 
 
 def require_fit(recipe: FineTune, policy: VLAPolicy, processes: Processes) -> None:
@@ -17,90 +17,108 @@ def require_fit(recipe: FineTune, policy: VLAPolicy, processes: Processes) -> No
     Raises:
         RecipeError: naming the setting and what to change.
     """
+    _require_equal_pieces(recipe, processes)
+    if recipe.from_scratch:
+        _require_from_scratch(recipe, policy, processes.pieces)
+    if processes.sharded:
+        _require_sharding(recipe, policy)
+    _require_robust_options(recipe, policy)
+    _require_memory_options(recipe, policy)
+    require_trackers(recipe.train.trackers)
 
-    def refuse(what: str, key: str, expected: object, found: object, remedy: str) -> RecipeError:
-        return RecipeError(what, key=key, expected=expected, found=found, remedy=remedy)
 
+def _require_equal_pieces(recipe: FineTune, processes: Processes) -> None:
     t, pieces = recipe.train, processes.pieces
     if t.batch % pieces:
-        raise refuse(
+        raise RecipeError(
             "the batch does not divide into equal pieces",
-            "train.batch",
-            f"a multiple of {pieces} ({processes.count} processes x train.accumulate={t.accumulate})",
-            t.batch,
-            f"--set train.batch={-(-t.batch // pieces) * pieces}",
+            key="train.batch",
+            expected=f"a multiple of {pieces} ({processes.count} processes x train.accumulate={t.accumulate})",
+            found=t.batch,
+            remedy=f"--set train.batch={-(-t.batch // pieces) * pieces}",
         )
-    if recipe.from_scratch and recipe.adapter.method != "full":
-        raise refuse(
-            "a policy from scratch has nothing that an adapter could adapt",
-            "from_scratch",
-            "adapter.method=full",
-            recipe.adapter.method,
-            "add --adapter full, or leave from_scratch out",
+
+
+def _require_from_scratch(recipe: FineTune, policy: VLAPolicy, pieces: int) -> None:
+    if recipe.adapter.method != "full":
+        raise RecipeError(
+            "an untrained policy has nothing that an adapter could adapt",
+            key="from_scratch",
+            expected="adapter.method=full",
+            found=recipe.adapter.method,
+            remedy="add --adapter full, or leave from_scratch out",
         )
-    small = isinstance(policy.backbone, Backbone)
-    if recipe.from_scratch and not small:
-        raise refuse(
+    if not isinstance(policy.backbone, Backbone):
+        raise RecipeError(
             "a pretrained vision-language model is not trained from scratch",
-            "from_scratch",
-            "a policy on the small pointing backbone",
-            policy.backbone.model.config.model_type,
-            "leave from_scratch out",
+            key="from_scratch",
+            expected="a policy on the small pointing backbone",
+            found=policy.backbone.model.config.model_type,
+            remedy="leave from_scratch out",
         )
-    if recipe.from_scratch and pieces > 1:
-        raise refuse(
-            "norms that learn their statistics need the whole batch in one piece",
-            "from_scratch",
-            "one process and train.accumulate=1",
-            f"{pieces} pieces",
-            "train it in one process",
+    if pieces > 1:
+        raise RecipeError(
+            "batch norms that learn their statistics need the whole batch in one piece",
+            key="from_scratch",
+            expected="one process and train.accumulate=1",
+            found=f"{pieces} pieces",
+            remedy="train it in one process",
         )
-    for has, key, value in (
-        (recipe.adapter.method == "adalora", "adapter.method", "lora"),
+
+
+def _require_sharding(recipe: FineTune, policy: VLAPolicy) -> None:
+    for used, key, without in (
+        (recipe.adapter.method == "adalora" and "adalora", "adapter.method", "lora"),
         (recipe.robust.trust_region, "robust.trust_region", 0),
-        (t.base_weights != "float32" and t.base_weights, "train.base_weights", "float32"),
+        (recipe.train.base_weights != "float32" and recipe.train.base_weights, "train.base_weights", "float32"),
     ):
-        if has and processes.sharded:
-            raise refuse(
-                "this setting needs whole weights in each process",
-                key,
-                f"{key}={value}, or train.sharded=false",
-                f"{recipe.adapter.method if key == 'adapter.method' else has}, and train.sharded=true",
-                f"--set {key}={value}, or --set train.sharded=false",
+        if used:
+            raise RecipeError(
+                "this setting needs the full weights in each process",
+                key=key,
+                expected=f"{key}={without}, or train.sharded=false",
+                found=f"{used}, and train.sharded=true",
+                remedy=f"--set {key}={without}, or --set train.sharded=false",
             )
-    whole = [part for part, rank in recipe.adapter.parts().items() if rank == "full"]
-    if processes.sharded and small and whole:
-        raise refuse(
-            "sharded, the small backbone's own weights are not trained as they are with whole ones (after 60 steps the "
-            "losses are 1.5 % apart; the cause is not found)",
-            "train.sharded",
-            "false, or adapters on every part",
-            f"adapter.{whole[0]}=full, and train.sharded=true",
-            "--set train.sharded=false: this policy is small",
+    full = [part for part, rank in recipe.adapter.parts().items() if rank == "full"]
+    if isinstance(policy.backbone, Backbone) and full:
+        raise RecipeError(
+            "with sharding the small backbone's own weights train differently from full ones (after 60 steps the "
+            "losses differ by 1.5 %; the cause is not found)",
+            key="train.sharded",
+            expected="false, or adapters on every part",
+            found=f"adapter.{full[0]}=full, and train.sharded=true",
+            remedy="--set train.sharded=false: this policy is small",
         )
+
+
+def _require_robust_options(recipe: FineTune, policy: VLAPolicy) -> None:
     robust = [k for k in ("consistency", "trust_region") if getattr(recipe.robust, k)]
     if robust and not isinstance(policy.head, DiffusionHead):
-        raise refuse(
-            "this option compares what two heads make of the same noise",
-            f"robust.{robust[0]}",
-            "0, or a policy with a diffusion head",
-            policy.head.config.kind,
-            f"--set robust.{robust[0]}=0",
+        raise RecipeError(
+            "this option compares the outputs of two diffusion heads for the same noise",
+            key=f"robust.{robust[0]}",
+            expected="0, or a policy with a diffusion head",
+            found=policy.head.config.kind,
+            remedy=f"--set robust.{robust[0]}=0",
         )
-    if t.base_weights != "float32" and small:
-        raise refuse(
-            "this backbone is too small for quantised base weights: most of it are convolutions",
-            "train.base_weights",
-            "float32, or a policy on a pretrained vision-language model",
-            t.base_weights,
-            "--set train.base_weights=float32",
+
+
+def _require_memory_options(recipe: FineTune, policy: VLAPolicy) -> None:
+    t = recipe.train
+    if t.base_weights != "float32" and isinstance(policy.backbone, Backbone):
+        raise RecipeError(
+            "this backbone is too small for quantised base weights: most of its weights are in convolutions",
+            key="train.base_weights",
+            expected="float32, or a policy on a pretrained vision-language model",
+            found=t.base_weights,
+            remedy="--set train.base_weights=float32",
         )
     if t.checkpointing and not getattr(policy.backbone.model, "supports_gradient_checkpointing", False):
-        raise refuse(
+        raise RecipeError(
             "this backbone has no gradient checkpointing",
-            "train.checkpointing",
-            "false, or a policy on a pretrained vision-language model",
-            policy.backbone.model.config.model_type,
-            "--set train.checkpointing=false --set train.accumulate=2 (smaller pieces need less memory)",
+            key="train.checkpointing",
+            expected="false, or a policy on a pretrained vision-language model",
+            found=policy.backbone.model.config.model_type,
+            remedy="--set train.checkpointing=false --set train.accumulate=2 (smaller pieces need less memory)",
         )
-    require_trackers(t.trackers)

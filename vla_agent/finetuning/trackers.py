@@ -1,4 +1,4 @@
-"""Losses to Weights & Biases or trackio, through accelerate's trackers; TensorBoard's files are written anyway."""
+"""Losses to Weights & Biases or trackio, through accelerate's trackers, in addition to TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def require_trackers(names: tuple[str, ...]) -> None:
     """Raise where the package of a tracker is missing.
 
     Raises:
-        RecipeError: naming the extra that brings it.
+        RecipeError: naming the extra that installs it.
     """
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
@@ -25,12 +25,12 @@ def require_trackers(names: tuple[str, ...]) -> None:
             key="train.trackers",
             expected="the package of each tracker",
             found="none",
-            remedy="pip install 'vla-agent[trackers]', or leave it out: TensorBoard's files are written anyway",
+            remedy="pip install 'vla-agent[trackers]', or leave it out: TensorBoard is always there",
         )
 
 
 def open_trackers(recipe: FineTune, names: tuple[str, ...]) -> list[GeneralTracker]:
-    """Trackers of this training, begun, with the recipe as their configuration; `GeneralTracker.finish` ends each."""
+    """Started trackers with the recipe as their configuration; the caller ends each with `GeneralTracker.finish`."""
     trackers = [KINDS[name](recipe.name) for name in names]
     for tracker in trackers:
         tracker.start()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,27 +10,30 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from vla_agent.adapters.adapter_folder import base_hash, load_adapted, save_adapter
 from vla_agent.adapters.attach import attach
 from vla_agent.errors import CheckpointError
 from vla_agent.files.policy_folder import find_folder
-from vla_agent.finetuning.batches import Drawing, Tuning, WholePolicy
+from vla_agent.files.write_aside import recover
+from vla_agent.finetuning.batches import BatchSampler
 from vla_agent.finetuning.finetune_recipe import FineTune
-from vla_agent.finetuning.memory import advice, recompute_activations, require_space
+from vla_agent.finetuning.memory import memory_advice, recompute_activations, require_space
 from vla_agent.finetuning.quantised_base import quantise_frozen
 from vla_agent.finetuning.recipe_fit import require_fit
+from vla_agent.finetuning.result import STAGE, write_result
 from vla_agent.finetuning.trackers import open_trackers
+from vla_agent.finetuning.tuning import ShardableTuning, Tuning
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.policy.loading import load_policy
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.training.demonstrations import Demonstrations, load_demonstrations
-from vla_agent.training.distributed import Processes
-from vla_agent.training.loop import load_ema, stage_done, train_stage
-from vla_agent.training.loss_curve import draw_curve
-from vla_agent.training.sharding import gather
-from vla_agent.training.train import claim, refuse_taken
+from vla_agent.training.loop.checkpoint import load_ema, stage_done
+from vla_agent.training.loop.optimisation import stage_steps
+from vla_agent.training.loop.stage_run import StageRun
+from vla_agent.training.loop.train_stage import train_stage
+from vla_agent.training.parallel.processes import Processes
+from vla_agent.training.parallel.sharding import gather_to_cpu
+from vla_agent.training.training_folder import claim_folder, refuse_other_training
 
-STAGE = "tune"
 console = Console(soft_wrap=True)
 
 
@@ -41,114 +42,129 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
 
     Raises:
         RecipeError: ``folder`` holds another training, or the adapter cannot be put on this policy.
-        CheckpointError: the base is missing, damaged, or has no policy of its own (it is an adapter).
+        CheckpointError: the base is missing, damaged, or not a full policy (it is an adapter).
         ContractError: base and demonstrations disagree on cameras, state, action or rate; every difference listed.
         DatasetError: the demonstrations are missing or damaged.
         MemoryShortage: memory or disk are too small; says what can be changed.
-        DivergenceError: losses or gradients are no numbers any more.
+        DivergenceError: losses or gradients are not finite.
         ProcessError: one of several processes has ended.
-        Interrupted: the run was stopped; ``resume=True`` goes on.
+        Interrupted: the run was stopped; ``resume=True`` continues it.
     """
     processes = Processes(recipe.train.accumulate, recipe.train.precision, recipe.train.sharded)
     console.quiet = not processes.main
     try:
-        with advice(recipe, processes):
+        with memory_advice(recipe, processes):
             return _finetune(recipe, folder, resume, processes)
     finally:
         console.quiet = False
 
 
 def _finetune(recipe: FineTune, folder: Path, resume: bool, processes: Processes) -> Path:
-    refuse_taken(recipe, folder, resume)
-    begun = time.time()
-    place = find_folder(recipe.base)
-    if not (place / "policy.json").is_file():
-        raise CheckpointError(
-            "the base is no whole policy",
-            file=place,
-            key="base",
-            expected="a folder with policy.json",
-            found="an adapter" if (place / "adapter.json").is_file() else "no policy.json",
-            remedy="name the merged policy beside the adapter, or another policy folder",
-        )
+    refuse_other_training(recipe, folder, resume, ignore=("compare",))
+    started = time.time()
+    base = _base_folder(recipe)
     torch.manual_seed(recipe.seed)
-    policy = load_policy(place)
+    policy = load_policy(base)
     require_fit(recipe, policy, processes)
-    with processes.main_first():  # decoded pictures are kept on disk, where the others find them
-        demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length, annotated=False)
-    policy.contract.require(demos.contract, f"policy {recipe.base}", "the demonstrations", ignore=("chunk_length",))
-    demos = first_episodes(demos, recipe.data.episodes)
+    demos = _load_data(recipe, policy, processes)
     if recipe.from_scratch:
-        policy = _anew(policy)
-    steps = max(1, recipe.train.samples // recipe.train.batch)
-    attached = attach(policy, recipe.adapter, steps)
-    drawing = Drawing(policy, demos, recipe, processes.pieces)
-    counts = attached.counts()
-    require_space(folder, **counts)
-    done = stage_done(folder, STAGE, recipe.train)
-    processes.wait()  # all have looked at the folder before it changes
-    if processes.main:
-        claim(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
-    share = counts["trained"] / counts["in_all"]
-    console.print(
-        f"{len(demos):,} frames of {int(demos.episode.max()) + 1:,} episodes; {recipe.adapter.method}: "
-        f"{counts['trained']:,} parameters trained, {share:.1%} of {counts['in_all']:,} in all"
-    )
-    if recipe.data.weights:
-        for name, part in zip(recipe.data.demonstrations, drawing.mixture.share, strict=True):
-            console.print(f"  {part:.1%} of the samples from {name}", highlight=False)
-    _warn_of_cut(drawing, policy)
-    # FSDP, and peft where it computes with the weights of convolutions, read them in their plain memory format alone
-    contiguous = processes.sharded or recipe.adapter.method in ("dora", "boft")
-    if isinstance(policy.backbone, Backbone) and not contiguous:
-        policy.backbone.model.to(memory_format=torch.channels_last)
-    if recipe.train.checkpointing:
-        recompute_activations(policy)
+        policy = _untrained_copy(policy)
+    attached = attach(policy, recipe.adapter, stage_steps(recipe.train))
+    sampler = BatchSampler(policy, demos, recipe, processes.pieces)
+    require_space(folder, **attached.counts())
+    done = _open_folder(recipe, folder, processes)
+    _print_summary(recipe, policy, demos, sampler, attached.counts())
+    _prepare_backbone(recipe, policy, processes)
     tuning = Tuning(attached, recipe)
     if done:
         load_ema(folder, STAGE, tuning)
     elif recipe.train.samples:
-        _train(recipe, folder, resume, tuning, drawing, processes)
+        _train(StageRun(STAGE, folder, recipe.seed, resume), tuning, sampler, processes)
     tuning.ranks.finish()
     if processes.main:
-        _write(recipe, folder, tuning, drawing, demos, begun)
+        write_result(tuning, sampler, folder, started)
+        _print_result(folder)
     processes.wait()
     processes.close()
     return folder / "policy"
 
 
-def _train(
-    recipe: FineTune, folder: Path, resume: bool, tuning: Tuning, drawing: Drawing, processes: Processes
-) -> None:
+def _base_folder(recipe: FineTune) -> Path:
+    """Where the base policy lies.
+
+    Raises:
+        CheckpointError: there is none, or it is not a full policy.
+    """
+    folder = find_folder(recipe.base)
+    if not (folder / "policy.json").is_file():
+        raise CheckpointError(
+            "the base is not a full policy",
+            file=folder,
+            key="base",
+            expected="a folder with policy.json",
+            found="an adapter" if (folder / "adapter.json").is_file() else "no policy.json",
+            remedy="name the merged policy beside the adapter, or another policy folder",
+        )
+    return folder
+
+
+def _load_data(recipe: FineTune, policy: VLAPolicy, processes: Processes) -> Demonstrations:
+    """The demonstrations, whose contract is the policy's."""
+    with processes.main_first():  # decoded images are kept on disk, where the other processes find them
+        demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length, annotated=False)
+    policy.contract.require(demos.contract, f"policy {recipe.base}", "the demonstrations", ignore=("chunk_length",))
+    return first_episodes(demos, recipe.data.episodes)
+
+
+def _open_folder(recipe: FineTune, folder: Path, processes: Processes) -> bool:
+    """Take the folder for this training; whether its training is done already."""
+    if processes.main:
+        recover(folder / STAGE)
+    processes.wait()
+    done = stage_done(folder, STAGE, recipe.train)
+    processes.wait()  # all have read the folder before it changes
+    if processes.main:
+        claim_folder(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
+    return done
+
+
+def _prepare_backbone(recipe: FineTune, policy: VLAPolicy, processes: Processes) -> None:
+    # FSDP, and peft where it computes with the weights of convolutions, read them in their plain memory format only
+    contiguous = processes.sharded or recipe.adapter.method in ("dora", "boft")
+    if isinstance(policy.backbone, Backbone) and not contiguous:
+        policy.backbone.model.to(memory_format=torch.channels_last)
+    if recipe.train.checkpointing:
+        recompute_activations(policy)
+
+
+def _train(run: StageRun, tuning: Tuning, sampler: BatchSampler, processes: Processes) -> None:
+    recipe = tuning.recipe
     tuning.to_device(processes.device)
     if recipe.train.base_weights != "float32":
         quantise_frozen(tuning.policy, recipe.train.base_weights)
-    if processes.sharded:  # the head is small, and its layers are not computed by their forward alone
-        model = processes.prepare(WholePolicy(tuning), deep=tuning.policy.backbone)
-        tuning.find_again()
+    if processes.sharded:  # the head is small, and its layers are not only computed by calling their forward
+        model = processes.prepare(ShardableTuning(tuning), deep=tuning.policy.backbone)
+        tuning.rebind_parameters()
     else:
         model = processes.prepare(tuning)
     trackers = open_trackers(recipe, recipe.train.trackers if processes.main else ())
     try:
         train_stage(
-            STAGE,
+            run,
             tuning,
-            lambda generator: model(drawing.draw(generator).to(processes.device), generator),
+            lambda generator: model(sampler.draw(generator).to(processes.device), generator),
             recipe.train,
-            recipe.seed,
-            folder,
-            resume=resume,
             after_step=tuning.ranks.after_step,
             processes=processes,
-            watch=[tracker.log for tracker in trackers],
+            trackers=[tracker.log for tracker in trackers],
         )
     finally:
         for tracker in trackers:
             tracker.finish()
     if processes.sharded:
-        with processes.together():
-            gather(tuning.policy, keep=processes.main)
-        tuning.find_again()
+        with processes.peer_errors():
+            gather_to_cpu(tuning.policy, keep=processes.main)
+        tuning.rebind_parameters()
     else:
         tuning.to_device(torch.device("cpu"))
 
@@ -160,50 +176,39 @@ def first_episodes(demos: Demonstrations, count: int) -> Demonstrations:
     return replace(demos, **{name: getattr(demos, name)[keep] for name in names})
 
 
-def _anew(policy: VLAPolicy) -> VLAPolicy:
+def _untrained_copy(policy: VLAPolicy) -> VLAPolicy:
     """An untrained policy of the same sizes, with the same tokenizer and normalisers."""
     old = policy.backbone
     backbone = Backbone(type(old.model)(old.model.config), old.tokenizer, old.image_processor)
-    fresh = VLAPolicy(policy.contract, backbone, policy.head.config, policy.execute)
-    fresh.state_normaliser.load_state_dict(policy.state_normaliser.state_dict())
-    fresh.action_normaliser.load_state_dict(policy.action_normaliser.state_dict())
-    return fresh
+    new = VLAPolicy(policy.contract, backbone, policy.head.config, policy.execute)
+    new.state_normaliser.load_state_dict(policy.state_normaliser.state_dict())
+    new.action_normaliser.load_state_dict(policy.action_normaliser.state_dict())
+    return new
 
 
-def _warn_of_cut(drawing: Drawing, policy: VLAPolicy) -> None:
+def _print_summary(
+    recipe: FineTune, policy: VLAPolicy, demos: Demonstrations, sampler: BatchSampler, counts: dict[str, int]
+) -> None:
+    console.print(
+        f"{len(demos):,} frames of {demos.episode_count:,} episodes; {recipe.adapter.method}: "
+        f"{counts['trained']:,} parameters trained, {counts['trained'] / counts['in_all']:.1%} of "
+        f"{counts['in_all']:,} in all"
+    )
+    if recipe.data.weights:
+        for name, fraction in zip(recipe.data.demonstrations, sampler.mixture.fractions, strict=True):
+            console.print(f"  {fraction:.1%} of the samples from {name}", highlight=False)
     names = [f.name if f.size == 1 else f"{f.name}.{i}" for f in policy.contract.action for i in range(f.size)]
-    cut = [f"{n} {c:.0%}" for n, c in zip(names, drawing.cut.tolist(), strict=True) if c > 0.02]
-    if cut:
+    fractions = zip(names, sampler.clipped.tolist(), strict=True)
+    clipped = [f"{name} {fraction:.0%}" for name, fraction in fractions if fraction > 0.02]
+    if clipped:
         console.print(
-            f"[yellow]actions beyond what the base can emit, cut off:[/] {', '.join(cut)}; its normaliser is kept"
+            f"[yellow]actions beyond the range of the base's normaliser, clipped:[/] {', '.join(clipped)}; the "
+            "normaliser stays as it is"
         )
 
 
-def _write(
-    recipe: FineTune, folder: Path, tuning: Tuning, drawing: Drawing, demos: Demonstrations, begun: float
-) -> None:
-    log = folder / f"{STAGE}.jsonl"
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-    seconds = rows[-1]["seconds"] if rows else 0.0
-    description = {
-        "seconds": {STAGE: seconds, "this_run": round(time.time() - begun, 1), "drawing": round(drawing.seconds, 2)},
-        "samples": recipe.train.samples,
-        "data": {"frames": len(demos), "episodes": int(demos.episode.max()) + 1, "sha256": demos.hashes}
-        | {"folders": list(recipe.data.demonstrations), "share": drawing.mixture.share.tolist()},
-    }
+def _print_result(folder: Path) -> None:
     adapter, policy = folder / "adapter", folder / "policy"
-    share = recipe.robust.wise
-    save_adapter(tuning.attached, recipe.base, adapter, share, {"training": description})
-    if recipe.from_scratch:  # its frozen rest is not the base's: the whole policy is the result
-        shutil.rmtree(adapter)
-        tuning.policy.save(policy, torch.float32)
-    else:
-        load_adapted(adapter, recipe.base).save(policy, torch.float32)
-    base = {"name": recipe.base, "sha256": base_hash(find_folder(recipe.base))}
-    entries = {"parameters": tuning.attached.counts(), "base": base, "recipe": recipe.model_dump(mode="json")}
-    (policy / "training.json").write_text(json.dumps(entries | description, indent=2) + "\n")
-    shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")
-    draw_curve([log], policy / "curve.png")
     size = sum(f.stat().st_size for f in adapter.rglob("*")) if adapter.is_dir() else 0
     if size:
         console.print(f"adapter: {adapter} ({size / 1e3:.0f} kB)")

@@ -1,4 +1,4 @@
-"""What the stages train on: generated pictures with questions, and demonstrations with their chunks."""
+"""Training data: generated images with questions, and demonstrations with their action chunks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SHARD = ("images", "picture", "points", "located", "asked", "named", "named_poin
 
 @dataclass(frozen=True)
 class Questions:
-    """Generated pictures with prompts, answers and points (see `sim.questions.generate`).
+    """Generated images with prompts, answers and points (see `sim.questions.generate`).
 
-    images: one (n, V, H, W, 3) uint8 array a shard.  Per item: ``shard`` and ``row`` of its picture, prompt, answer,
-    points (items, V, R, 3) = u, v, inside (NaN where the item points at nothing), located (items, R, 3) metres, asked
-    (items, 2, 2) shape and colour of the things that the prompt names, -1 where it does not say.
+    images: an (n, V, H, W, 3) uint8 array for each shard.  Per item: ``shard`` and ``row`` of its image, prompt,
+    answer, points (items, V, R, 3) = u, v, inside (NaN where the item has no points), located (items, R, 3) metres,
+    asked (items, 2, 2) shape and colour of the objects that the prompt names, -1 where it names none.
     """
 
     images: list[np.ndarray]
@@ -33,8 +33,8 @@ class Questions:
     points: np.ndarray
     located: np.ndarray
     asked: np.ndarray
-    named: list[np.ndarray]  # a shard: (n, O, 2) shape and colour of every object, -1 where there is none
-    named_points: list[np.ndarray]  # a shard: (n, V, O, 3) u, v, inside
+    named: list[np.ndarray]  # per shard: (n, O, 2) shape and colour of every object, -1 where there is none
+    named_points: list[np.ndarray]  # per shard: (n, V, O, 3) u, v, inside
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -65,8 +65,13 @@ class Demonstrations:
     def __len__(self) -> int:
         return len(self.state)
 
-    def pictures(self, frames: np.ndarray) -> np.ndarray:
-        """Frames' pictures (n, V, H, W, 3) uint8."""
+    @property
+    def episode_count(self) -> int:
+        """Number of episodes."""
+        return int(self.episode.max()) + 1
+
+    def images_of(self, frames: np.ndarray) -> np.ndarray:
+        """The images of frames: (n, V, H, W, 3) uint8."""
         camera = self.contract.cameras[0]
         out = np.empty((len(frames), len(self.contract.cameras), camera.height, camera.width, 3), np.uint8)
         owner = np.searchsorted(self.first, frames, side="right") - 1
@@ -77,9 +82,9 @@ class Demonstrations:
         return out
 
     def chunks(self, frames: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Action chunks (n, T, A) that begin at ``frames`` and which steps are valid (n, T).
+        """Action chunks (n, T, A) that start at ``frames``, and which of their steps are valid (n, T).
 
-        A step is valid while it belongs to the same episode and no disturbance has begun since the chunk's start.
+        A step is valid while it belongs to the same episode and no disturbance has started since the chunk's start.
         """
         index = np.minimum(frames[:, None] + np.arange(length), len(self) - 1)
         same = (self.episode[index] == self.episode[frames][:, None]) & (
@@ -95,63 +100,58 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
     Raises:
         DatasetError: a folder is missing or a shard is damaged.
     """
-    images: list[np.ndarray] = []
-    prompts: list[str] = []
-    answers: list[str] = []
-    shard, row, points, located, asked, named, named_points = [], [], [], [], [], [], []
-    for folder in map(Path, folders):
-        files = sorted(folder.glob("*.npz"))
-        if not files:
-            raise DatasetError(
-                "there are no generated pictures",
-                file=folder,
-                key="data.questions",
-                expected="shards *.npz with *.jsonl beside them",
-                found="none" if folder.is_dir() else "no such folder",
-                remedy=f"make them: python -m sim.questions --scenes 20000 --seed 2000000 --workers 2 -o {folder}",
-            )
-        for file in files:
-            try:
-                with np.load(file, allow_pickle=False) as data:
-                    arrays = {k: data[k] for k in SHARD}
-                items = [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
-            except (OSError, ValueError, KeyError) as error:
-                raise DatasetError(
-                    "a shard of generated pictures cannot be read",
-                    file=file,
-                    expected=f"{', '.join(SHARD)} and a .jsonl beside it",
-                    found=f"{type(error).__name__}: {error}",
-                    remedy="delete the shard and run python -m sim.questions again",
-                ) from error
-            shard.append(np.full(len(items), len(images)))
-            row.append(arrays["picture"])
-            images.append(arrays["images"])
-            points.append(arrays["points"])
-            located.append(arrays["located"])
-            asked.append(arrays["asked"])
-            named.append(arrays["named"])
-            named_points.append(arrays["named_points"])
-            prompts += [i["prompt"] for i in items]
-            answers += [i["answer"] for i in items]
+    shards = [_load_shard(file) for folder in map(Path, folders) for file in _shard_files(folder)]
+    arrays = {key: [shard[key] for shard, _ in shards] for key in SHARD}
+    items = [item for _, of_shard in shards for item in of_shard]
     return Questions(
-        images,
-        np.concatenate(shard),
-        np.concatenate(row),
-        prompts,
-        answers,
-        np.concatenate(points),
-        np.concatenate(located),
-        np.concatenate(asked),
-        named,
-        named_points,
+        images=arrays["images"],
+        shard=np.concatenate([np.full(len(of_shard), number) for number, (_, of_shard) in enumerate(shards)]),
+        row=np.concatenate(arrays["picture"]),
+        prompts=[item["prompt"] for item in items],
+        answers=[item["answer"] for item in items],
+        points=np.concatenate(arrays["points"]),
+        located=np.concatenate(arrays["located"]),
+        asked=np.concatenate(arrays["asked"]),
+        named=arrays["named"],
+        named_points=arrays["named_points"],
     )
+
+
+def _shard_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.npz"))
+    if not files:
+        raise DatasetError(
+            "there are no generated images",
+            file=folder,
+            key="data.questions",
+            expected="shards *.npz with *.jsonl beside them",
+            found="none" if folder.is_dir() else "no such folder",
+            remedy=f"make them: python -m sim.questions --scenes 20000 --seed 2000000 --workers 2 -o {folder}",
+        )
+    return files
+
+
+def _load_shard(file: Path) -> tuple[dict[str, np.ndarray], list[dict[str, str]]]:
+    """A shard's arrays by name, and its items with prompt and answer."""
+    try:
+        with np.load(file, allow_pickle=False) as data:
+            arrays = {key: data[key] for key in SHARD}
+        return arrays, [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
+    except (OSError, ValueError, KeyError) as error:
+        raise DatasetError(
+            "a shard of generated images cannot be read",
+            file=file,
+            expected=f"{', '.join(SHARD)} and a .jsonl beside it",
+            found=f"{type(error).__name__}: {error}",
+            remedy="delete the shard and run python -m sim.questions again",
+        ) from error
 
 
 def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: bool = True) -> Demonstrations:
     """Read LeRobotDataset folders with a contract and check that their contracts agree.
 
     Args:
-        annotated: refuse demonstrations without annotations; otherwise what they do not say is NaN, and clean.
+        annotated: refuse demonstrations without annotations; otherwise missing ones are NaN, and every frame is clean.
 
     Raises:
         DatasetError: missing or damaged, or without the annotations that the backbone's stage needs.
@@ -160,7 +160,7 @@ def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: 
     datasets = [load_dataset(folder) for folder in folders]
     if not datasets:
         raise DatasetError(
-            "no demonstrations are named", key="data.demonstrations", expected="at least one folder", remedy="add one"
+            "no demonstrations are given", key="data.demonstrations", expected="at least one folder", remedy="add one"
         )
     contract = datasets[0].contract
     for folder, dataset in zip(folders[1:], datasets[1:], strict=True):
@@ -173,7 +173,7 @@ def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: 
                 key="fps",
                 expected=f"{contract.control_hz:g}",
                 found=f"{dataset.fps:g}",
-                remedy="correct the one that is wrong: vla-agent data validate compares both with the time stamps",
+                remedy="correct the wrong one: vla-agent data validate compares both with the time stamps",
             )
     columns = [_columns(folder, dataset, annotated) for folder, dataset in zip(folders, datasets, strict=True)]
     texts = sorted({t for d in datasets for t in d.tasks})

@@ -1,4 +1,4 @@
-"""The loss curve as a picture."""
+"""The loss curve as an image."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import EngFormatter
 
+from vla_agent.files.write_aside import file_aside
+
 
 def draw_curve(logs: list[Path], out: Path) -> None:
-    """One panel a stage, each loss against samples seen; log scale."""
+    """One panel for each stage: each loss against the samples, on a log scale."""
     logs = [log for log in logs if log.is_file()]
     if not logs:
         return
@@ -28,7 +30,6 @@ def draw_curve(logs: list[Path], out: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     figure.tight_layout()
-    aside = out.with_suffix(".part.png")
-    figure.savefig(aside, dpi=110)
+    with file_aside(out) as aside:
+        figure.savefig(aside, dpi=110, format="png")
     plt.close(figure)
-    aside.replace(out)

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 
 from vla_agent.errors import RecipeError
 from vla_agent.files.recipe_file import Strict, read_recipe
-from vla_agent.models.heads.chunk_transformer import SIZES, HeadConfig
+from vla_agent.models.heads.head_config import HeadConfig
 
 
 class Data(Strict):
@@ -45,29 +45,6 @@ class VLMSettings(Strict):
     freeze: tuple[Literal["vision", "projector", "language"], ...] = ("vision", "projector", "language")
     fused: str = Field("", description="hub id or folder of a self-supervised vision encoder (DINOv2) to fuse in")
     dtype: Literal["float32", "bfloat16"] = "float32"
-
-
-class HeadSizes(Strict):
-    """See `chunk_transformer.HeadConfig`; ``size`` S, B or L stands for width, depth and heads of CogACT's."""
-
-    kind: Literal["diffusion", "tokens", "regression"] = "diffusion"
-    size: Literal["", "S", "B", "L"] = ""
-    width: int = 256
-    depth: int = 4
-    heads: int = 4
-    patch: int = 2
-    objective: Literal["flow", "ddpm"] = "flow"
-    train_steps: int = 100
-    serve_steps: int = 6
-    sampler: Literal["ddim", "dpmsolver++"] = "ddim"
-    condition_dropout: float = Field(0.0, ge=0, lt=1, description="share of samples with the learned null condition")
-    guidance: float = Field(1.0, ge=0, description="classifier-free guidance when serving; 1 for none")
-    bins: int = Field(256, ge=2, description="of an action dimension, for kind tokens")
-
-    def config(self) -> HeadConfig:
-        """What the head is built from."""
-        given = self.model_dump(exclude={"size"}) | SIZES.get(self.size, {})
-        return HeadConfig(**given)
 
 
 class Stage(Strict):
@@ -133,7 +110,7 @@ class Recipe(Strict):
     data: Data
     backbone: BackboneSizes = BackboneSizes.model_validate({})
     vlm: VLMSettings = VLMSettings.model_validate({})
-    head: HeadSizes = HeadSizes.model_validate({})
+    head: HeadConfig = HeadConfig()
     name_stem: NameStem = NameStem.model_validate({})
     pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
     train_head: TrainHead

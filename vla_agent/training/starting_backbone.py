@@ -1,4 +1,4 @@
-"""Weights to start from, also where the architecture has gained or changed parts since they were trained."""
+"""A small backbone with the weights of another training, also where some of its parts are new or have other sizes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfi
 from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
 from vla_agent.training.recipe import BackboneSizes
 
-MOST_NEW = 0.5  # share of the parameters that may begin untrained
+MOST_UNTRAINED = 0.5  # largest fraction of the parameters that may start untrained
 
 
 def fitting_backbone(folder: Path, sizes: BackboneSizes) -> tuple[Backbone, list[str]]:
-    """A backbone of these sizes with every weight of ``folder`` that fits, and the modules that begin untrained.
+    """A backbone of these sizes with every weight of ``folder`` that fits, and the modules that start untrained.
 
     Raises:
         CheckpointError: the folder's weights cannot be read.
-        RecipeError: less than half of the parameters fit: these are the weights of something else.
+        RecipeError: less than half of the parameters fit: the weights are of another architecture.
     """
     try:
         config, weights = AutoConfig.from_pretrained(folder), load_file(folder / "model.safetensors")
@@ -29,7 +29,7 @@ def fitting_backbone(folder: Path, sizes: BackboneSizes) -> tuple[Backbone, list
         raise CheckpointError(
             "the weights to start from cannot be read",
             file=folder,
-            expected="config.json and model.safetensors, whole",
+            expected="complete config.json and model.safetensors",
             found=f"{type(error).__name__}: {error}",
             remedy="get the checkpoint again, or leave start_from out",
         ) from error
@@ -38,7 +38,7 @@ def fitting_backbone(folder: Path, sizes: BackboneSizes) -> tuple[Backbone, list
     fitting = {k: v for k, v in weights.items() if k in wanted and wanted[k].shape == v.shape}
     new = [n for n, _ in model.named_parameters() if n not in fitting]
     sizes_of = {n: p.numel() for n, p in model.named_parameters()}
-    if sum(sizes_of[n] for n in new) > MOST_NEW * sum(sizes_of.values()):
+    if sum(sizes_of[n] for n in new) > MOST_UNTRAINED * sum(sizes_of.values()):
         raise RecipeError(
             "the weights to start from do not fit the recipe's backbone",
             file=folder,

@@ -1,4 +1,4 @@
-"""The small tokenizer: whole words of the training text, letters for everything else, so that no word is unknown."""
+"""The small tokenizer: words of the training text, and letters for all other words, so that no word is unknown."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ EPILOG = """\
 example:
   vla-agent train policies/tabletop-nano.yaml -o runs/nano
   vla-agent train policies/tabletop-nano.yaml -o runs/short --set pretrain.samples=5000 --set train_head.samples=20000
-  Ctrl-C stops cleanly; the same command with --resume goes on.
+  Ctrl-C stops cleanly; the same command with --resume continues.
 
-The folder then holds policy/ (what vla-agent eval takes), the logs, the loss curve and TensorBoard's files:
+The folder then holds policy/ (for vla-agent eval), the logs, the loss curve and TensorBoard's files:
   tensorboard --logdir runs/nano/tensorboard
 
 next: vla-agent eval runs/nano/policy --episodes 50
@@ -22,13 +22,13 @@ def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "train",
         help="train a policy from a recipe",
-        description="Train the backbone on generated pictures and demonstrations, then the diffusion head on it.",
+        description="Train the backbone on generated images and demonstrations, then the action head on its features.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, e.g. policies/tabletop-nano.yaml")
-    parser.add_argument("-o", "--out", metavar="DIR", help="where the training lives (default runs/NAME)")
-    parser.add_argument("--resume", action="store_true", help="go on with the training in DIR")
+    parser.add_argument("-o", "--out", metavar="DIR", help="the training's folder (default runs/NAME)")
+    parser.add_argument("--resume", action="store_true", help="continue the training in DIR")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="change one setting, e.g. seed=1"
     )
@@ -36,7 +36,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from vla_agent.training.loop import Interrupted
+    from vla_agent.training.loop.train_stage import Interrupted
     from vla_agent.training.recipe import load_recipe
     from vla_agent.training.train import train
 
@@ -45,6 +45,6 @@ def run(args: argparse.Namespace) -> int:
     try:
         train(recipe, out, resume=args.resume)
     except Interrupted as stop:
-        print(f"{stop}\ngo on with: vla-agent train {args.recipe} -o {out} --resume")
+        print(f"{stop}\ncontinue with: vla-agent train {args.recipe} -o {out} --resume")
         return 130
     return 0

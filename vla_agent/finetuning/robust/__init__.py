@@ -1,1 +1,1 @@
-"""Options against forgetting and brittleness, one method a file."""
+"""Options against forgetting and for robustness, one method a file."""

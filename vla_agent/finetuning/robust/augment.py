@@ -1,7 +1,7 @@
-"""Pictures as they could have been: shifted, cropped, in another light.  Never mirrored: left would be right.
+"""Image augmentation: shift, crop, brightness and colour.  No mirroring: the actions would have to be mirrored too.
 
-A shift or a crop also moves the points that are pointed at, and breaks the map from the picture to the table; the
-position losses leave such pictures out.
+A shift or a crop also moves the points of the pointing losses, and breaks the map from image to table; the position
+losses leave such images out.
 """
 
 from __future__ import annotations
@@ -16,34 +16,35 @@ from vla_agent.finetuning.finetune_recipe import Augment
 def augment(
     images: Tensor, points: Tensor, located: Tensor, settings: Augment, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Change each view on its own, with the generator's draws.
+    """Augment each view independently, with draws from the generator.
 
     Args:
         images: (B, V, H, W, 3) uint8.  points: (B, V, R, 3) u, v, inside.  located: (B, R, 3) metres.
 
     Returns:
-        images, points and located in the same form; located is NaN where a picture was moved.
+        images, points and located in the same form; located is NaN where an image was shifted or cropped.
     """
     if settings.shift or settings.crop:
-        images, points = _move(images, points, settings, generator)
+        images, points = _crop(images, points, settings, generator)
         located = torch.full_like(located, torch.nan)
-    return (_light(images, settings.colour, generator) if settings.colour else images), points, located
+    return (_change_colour(images, settings.colour, generator) if settings.colour else images), points, located
 
 
-def _move(images: Tensor, points: Tensor, settings: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _crop(images: Tensor, points: Tensor, settings: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Show a random window of each image."""
     b, v, h, w, _ = images.shape
-    zoom = 1 - settings.crop * torch.rand(b * v, 1, generator=generator)  # shown share of a side
+    zoom = 1 - settings.crop * torch.rand(b * v, 1, generator=generator)  # visible fraction of a side
     room = 1 - zoom
-    start = room * torch.rand(b * v, 2, generator=generator)  # left, top, in shares of a side
+    start = room * torch.rand(b * v, 2, generator=generator)  # left, top, as fractions of a side
     size = torch.tensor([w, h])
     start = start + torch.randint(-settings.shift, settings.shift + 1, (b * v, 2), generator=generator) / size
-    # affine_grid counts from -1 to 1: the shown window's half size is zoom, its centre 2 * (start + zoom / 2) - 1
+    # affine_grid counts from -1 to 1: the visible window's half size is zoom, its centre 2 * (start + zoom / 2) - 1
     theta = torch.zeros(b * v, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = zoom[:, 0]
     theta[:, :, 2] = 2 * start + zoom - 1
-    pictures = images.flatten(0, 1).movedim(-1, 1).float()
-    grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
-    moved = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    flat = images.flatten(0, 1).movedim(-1, 1).float()
+    grid = F.affine_grid(theta, list(flat.shape), align_corners=False)
+    moved = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
     start, zoom = start.view(b, v, 1, 2), zoom.view(b, v, 1, 1)
     places = (points[..., :2] - start) / zoom
     inside = points[..., 2] * ((places >= 0) & (places <= 1)).all(-1)
@@ -52,8 +53,8 @@ def _move(images: Tensor, points: Tensor, settings: Augment, generator: torch.Ge
     return moved, torch.cat([places, inside[..., None]], dim=-1)
 
 
-def _light(images: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    shape = (len(images), 1, 1, 1, 3)  # the same in all views of a moment
+def _change_colour(images: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    shape = (len(images), 1, 1, 1, 3)  # the same in all views of a frame
     gain = 1 + amount * (2 * torch.rand(shape, generator=generator) - 1)
     offset = 128 * amount * (2 * torch.rand(shape, generator=generator) - 1)
     return ((images.float() - 128) * gain + 128 + offset).round().clamp(0, 255).to(torch.uint8)

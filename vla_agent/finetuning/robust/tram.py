@@ -1,8 +1,8 @@
-"""TRAM: a sharpness-aware step whose size follows how far the function moves (Sherborne et al., ICLR 2024).
+"""TRAM: a sharpness-aware step whose size follows how much the outputs change (Sherborne et al., ICLR 2024).
 
-Plain sharpness-aware minimisation takes its gradient at weights displaced by a fixed length up the slope.  TRAM takes
-for that length a distance between the model's outputs on an input and on a perturbed one: far, where the function is
-unsteady; short, where it is smooth already.
+Plain sharpness-aware minimisation takes its gradient at weights displaced by a fixed length along the gradient.  In
+TRAM that length is the distance between the model's outputs on an input and on a perturbed input: long where the
+outputs change much, short where the function is smooth already.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ def sharpness_aware(
 
     Args:
         trained: the module's trained parameters under its own names.
-        arguments: makes the arguments of its forward anew, with the same draws each time.
-        distance: how far the outputs are apart on an input and on a perturbed one, a number.
-        strength: what it is multiplied by.
+        arguments: makes the arguments of its forward, with the same random draws each time.
+        distance: scalar, between the outputs on an input and on a perturbed one.
+        strength: factor of the distance.
     """
     losses: dict[str, Tensor] = module(*arguments())
     total = torch.stack(list(losses.values())).sum()
-    slopes = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
-    norm = torch.sqrt(sum((s.square().sum() for s in slopes if s is not None), total.new_zeros(())))
+    gradients = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
+    norm = torch.sqrt(sum((g.square().sum() for g in gradients if g is not None), total.new_zeros(())))
     length = strength * distance.detach() / norm.clamp_min(1e-12)
-    displaced = {n: p if s is None else p + length * s for (n, p), s in zip(trained.items(), slopes, strict=True)}
+    displaced = {
+        name: parameter if gradient is None else parameter + length * gradient
+        for (name, parameter), gradient in zip(trained.items(), gradients, strict=True)
+    }
     return functional_call(module, displaced, arguments())

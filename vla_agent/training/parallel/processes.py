@@ -1,4 +1,4 @@
-"""One process or several that ``accelerate launch`` started: who computes what, and what all agree on.
+"""Data-parallel training, in one process or in several that ``accelerate launch`` started.
 
 The global batch is computed in pieces, each with random draws of its own: ``accumulate`` of them in each process.  So
 two processes with one piece each are the same training as one process with two; only the order of sums differs.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from vla_agent.errors import ProcessError, RecipeError
-from vla_agent.training.sharding import shard
+from vla_agent.training.parallel.sharding import shard
 
 
 class Processes:
@@ -27,17 +27,17 @@ class Processes:
     Args:
         accumulate: pieces of the batch that this process computes one after the other.
         precision: ``float32``, or ``bfloat16`` for mixed precision.
-        sharded: each of several processes keeps a part of the weights (`vla_agent.training.sharding`).
+        sharded: each of several processes keeps a part of the weights (`vla_agent.training.parallel.sharding`).
 
     Raises:
-        RecipeError: accelerate was told to share the work in a way that is not done here.
+        RecipeError: accelerate was launched in a mode that is not supported.
     """
 
     def __init__(self, accumulate: int = 1, precision: str = "float32", sharded: bool = False) -> None:
         if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":  # accelerate fails on it without GPUs
-            raise _other_way("--use_fsdp")
+            raise _unsupported_launch("--use_fsdp")
         AcceleratorState._reset_state()  # another training in this program may have had another precision
-        # an adapter may lie in a branch that no batch takes, such as the last norm of a vision tower that is not asked
+        # an adapter may lie in a branch that no batch uses, such as the last norm of a vision tower
         reducer = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
@@ -46,14 +46,14 @@ class Processes:
         )
         kind = self.accelerator.distributed_type
         if kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-            raise _other_way(kind.value)
+            raise _unsupported_launch(kind.value)
         self.accumulate, self._prepared = accumulate, nn.Module()
         self.count, self.index = self.accelerator.num_processes, self.accelerator.process_index
         self.sharded = sharded and self.count > 1
 
     @property
     def main(self) -> bool:
-        """Whether this is the one that writes files and talks."""
+        """Whether this process writes the files and prints."""
         return self.accelerator.is_main_process
 
     @property
@@ -62,21 +62,21 @@ class Processes:
 
     @property
     def pieces(self) -> int:
-        """Of the global batch."""
+        """Pieces of the global batch, over all processes."""
         return self.accumulate * self.count
 
     def generators(self, seed: int) -> Iterator[torch.Generator]:
-        """One for each piece that this process computes; with one piece in all, ``seed`` itself is its seed."""
+        """A generator for each piece that this process computes; a single piece is seeded with ``seed`` itself."""
         for piece in range(self.index * self.accumulate, (self.index + 1) * self.accumulate):
             yield torch.Generator().manual_seed(seed * self.pieces + piece)
 
     def prepare(self, model: nn.Module, deep: nn.Module | None = None) -> nn.Module:
-        """The model to call in training: it computes in the precision asked for, and its gradients are averaged.
+        """The model to call in training: it computes in the given precision, and its gradients are averaged.
 
-        Where weights are sharded, this is done in place, and the model's parameters are new objects afterwards.
+        Sharding works in place: the model's parameters are new objects afterwards.
 
         Args:
-            deep: the part of it that has most of the weights, layer after layer.  Left out: all of it.
+            deep: the submodule that has most of the weights, layer after layer.  Left out: the whole model.
         """
         if self.sharded:
             forward = model.forward
@@ -87,7 +87,7 @@ class Processes:
         return self._prepared
 
     def _without_sync(self, last: bool) -> AbstractContextManager:
-        """Gradients travel once a step, with its last piece."""
+        """Gradients are synchronised once a step, with its last piece."""
         if isinstance(self._prepared, FSDPModule):
             self._prepared.set_requires_gradient_sync(last)
             return nullcontext()
@@ -105,27 +105,27 @@ class Processes:
                 mean[key] = mean.get(key, 0.0) + value.item() / self.accumulate
         return mean
 
-    def average(self, losses: dict[str, float], *wishes: bool) -> tuple[dict[str, float], list[bool]]:
-        """The losses' means over all processes, and of each wish whether any of them has it."""
+    def average(self, losses: dict[str, float], *flags: bool) -> tuple[dict[str, float], list[bool]]:
+        """The losses' means over all processes, and for each flag whether any process has set it."""
         if self.count == 1:
-            return losses, list(wishes)
-        sums = torch.tensor([*losses.values(), *map(float, wishes)], dtype=torch.float64, device=self.device)
+            return losses, list(flags)
+        sums = torch.tensor([*losses.values(), *map(float, flags)], dtype=torch.float64, device=self.device)
         sums = self.accelerator.reduce(sums, reduction="sum").tolist()
         means = (value / self.count for value in sums[: len(losses)])
         return dict(zip(losses, means, strict=True)), [value > 0 for value in sums[len(losses) :]]
 
     def main_first(self) -> AbstractContextManager:
-        """What the others can take over from a machine's first process: it goes through this block before them."""
+        """A block that a machine's first process runs before the others, which reuse its results on disk."""
         return self.accelerator.local_main_process_first()
 
     def wait(self) -> None:
-        """Go on when all have come here."""
-        with self.together():
+        """Wait until all processes have reached this line."""
+        with self.peer_errors():
             self.accelerator.wait_for_everyone()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Inside, a process that hears no more from another one ends with a typed error.
+    def peer_errors(self) -> Iterator[None]:
+        """Inside, a lost connection to another process becomes a typed error.
 
         Raises:
             ProcessError: another process has ended.
@@ -133,30 +133,30 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            if self.count == 1 or not _of_the_wire(error):
+            if self.count == 1 or not _is_connection_error(error):
                 raise
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, which would cut the error off
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it, and would cut the error message off
             raise ProcessError(
                 "another process of this training has ended",
                 key=f"process {self.index} of {self.count}",
-                expected="all of them to go on to the end",
+                expected="all of them to run to the end",
                 found=str(error).splitlines()[0],
-                remedy="look for its error above, or for a lack of memory; the same command with --resume goes on",
+                remedy="look for its error above, or for a lack of memory; the same command with --resume continues",
             ) from error
 
     def close(self) -> None:
-        """Leave the other processes; to be called once by each when all is done."""
+        """Leave the process group; each process calls it once, at the end."""
         if self.count > 1:
             self.accelerator.end_training()
 
 
 def is_main() -> bool:
-    """Whether this process is the first of those that were started together, also after they have parted."""
+    """Whether this is the main process, also after `Processes.close`."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def alone(what: str) -> Processes:
-    """This process, for what is trained in one alone.
+def single_process(stage: str) -> Processes:
+    """This process alone, for a stage that is not trained in several.
 
     Raises:
         RecipeError: there are several.
@@ -164,7 +164,7 @@ def alone(what: str) -> Processes:
     processes = Processes()
     if processes.count > 1:
         raise RecipeError(
-            f"the stage {what} is trained in one process",
+            f"the stage {stage} is trained in one process",
             key="accelerate launch",
             expected="one process",
             found=processes.count,
@@ -173,19 +173,18 @@ def alone(what: str) -> Processes:
     return processes
 
 
-def _other_way(found: str) -> RecipeError:
+def _unsupported_launch(found: str) -> RecipeError:
     return RecipeError(
-        "a training is shared out by its recipe alone",
+        "only the recipe decides how a training is distributed",
         key="accelerate launch",
         expected="--multi_gpu, or --cpu --num_processes N",
         found=found,
-        remedy="accelerate launch --multi_gpu ...; where each process is to keep a part of the weights alone, with "
-        "--set train.sharded=true",
+        remedy="accelerate launch --multi_gpu ...; add --set train.sharded=true to shard the weights",
     )
 
 
-def _of_the_wire(error: RuntimeError) -> bool:
-    """Whether the words are those of a connection that broke."""
+def _is_connection_error(error: RuntimeError) -> bool:
+    """Whether the message is that of a broken connection."""
     if isinstance(error, torch.distributed.DistError):
         return True
     marks = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "socket")

@@ -1,8 +1,8 @@
-"""Weights shared out over processes: each keeps a part of every one and gathers a layer when it is computed.
+"""Weights sharded over processes: each keeps a part of every tensor and gathers a layer when it is computed.
 
 PyTorch's FSDP2 (`torch.distributed.fsdp.fully_shard`; Zhao et al., "PyTorch FSDP", VLDB 2023).  Every layer of a list
-of layers is a unit, which is gathered for its own forward and backward; what is left over is gathered for a step.
-Checkpoints hold whole tensors.
+of layers is a unit, which is gathered for its own forward and backward pass; all other weights are gathered for a whole
+step.  Checkpoints hold full tensors.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def shard(module: nn.Module, deep: nn.Module, device: torch.device, processes: int) -> FSDPModule:
-    """Share out a module's weights, in place; its parameters become new objects.
+    """Shard a module's weights in place; its parameters become new objects.
 
     Args:
-        deep: the part of it whose layers are units of their own.  They must be computed by their forward alone.
+        deep: the submodule whose layers become units of their own.  They may be computed only by calling their forward.
 
     Returns:
-        the same module; nothing inside it may be computed but through its forward.
+        the same module.  It may be computed only by calling its forward.
     """
     mesh = init_device_mesh(device.type, (processes,))
     for layer in _layers(deep):
@@ -38,23 +38,23 @@ def _layers(module: nn.Module) -> list[nn.Module]:
     return [layer for child in module.children() for layer in _layers(child)]
 
 
-def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, gathered where they are shared out; to be called by all processes."""
+def full_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, gathered where they are sharded; to be called by all processes."""
     return {name: t.full_tensor() if isinstance(t, DTensor) else t for name, t in tensors.items()}
 
 
-def like(target: Tensor, value: Tensor) -> Tensor:
-    """A whole ``value``, which every process has, shared out as ``target`` is."""
+def sharded_like(target: Tensor, value: Tensor) -> Tensor:
+    """A full ``value``, which every process has, sharded as ``target`` is."""
     if not isinstance(target, DTensor):
         return value
     value = value.to(target.device)
     return distribute_tensor(value, target.device_mesh, target.placements, src_data_rank=None)
 
 
-def gather(module: nn.Module, keep: bool) -> None:
-    """Bring a module back to the CPU, in place, with whole parameters where a process is to ``keep`` them.
+def gather_to_cpu(module: nn.Module, keep: bool) -> None:
+    """Move a sharded module back to the CPU in place, with full parameters in the processes that ``keep`` them.
 
-    To be called by all processes.  The module cannot be computed any more, only be saved.
+    To be called by all processes.  Afterwards the module can be saved, but not computed.
     """
     for owner in module.modules():
         owner._buffers |= {name: b.cpu() for name, b in owner._buffers.items() if b is not None}

@@ -1,0 +1,60 @@
+"""The result of a fine-tuning: the adapter's folder, and the merged policy's folder with the record of its training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+from vla_agent.adapters.adapter_folder import base_hash, load_adapted, save_adapter
+from vla_agent.files.policy_folder import find_folder
+from vla_agent.files.write_aside import write_text
+from vla_agent.finetuning.batches import BatchSampler
+from vla_agent.finetuning.tuning import Tuning
+from vla_agent.training.loss_curve import draw_curve
+
+STAGE = "tune"
+
+
+def write_result(tuning: Tuning, sampler: BatchSampler, folder: Path, started: float) -> None:
+    """Write ``folder/adapter`` and ``folder/policy``.
+
+    From scratch there is no adapter: the frozen rest of the policy is not the base's either.
+
+    Args:
+        started: `time.time()` at the start of this run.
+    """
+    recipe, log = tuning.recipe, folder / f"{STAGE}.jsonl"
+    record = _record(tuning, sampler, log, started)
+    adapter, policy = folder / "adapter", folder / "policy"
+    if recipe.from_scratch:
+        tuning.policy.save(policy, torch.float32)
+    else:
+        save_adapter(tuning.attached, recipe.base, adapter, recipe.robust.wise, {"training": record})
+        load_adapted(adapter, recipe.base).save(policy, torch.float32)
+    base = {"name": recipe.base, "sha256": base_hash(find_folder(recipe.base))}
+    entries = {"parameters": tuning.attached.counts(), "base": base, "recipe": recipe.model_dump(mode="json")}
+    write_text(policy / "training.json", json.dumps(entries | record, indent=2) + "\n")
+    shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")
+    draw_curve([log], policy / "curve.png")
+
+
+def _record(tuning: Tuning, sampler: BatchSampler, log: Path, started: float) -> dict[str, object]:
+    """Times, samples and data of the training."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    trained, recipe, demos = rows[-1]["seconds"] if rows else 0.0, tuning.recipe, sampler.demos
+    this_run = round(time.time() - started, 1)
+    return {
+        "seconds": {STAGE: trained, "this_run": this_run, "drawing": round(sampler.seconds, 2)},
+        "samples": recipe.train.samples,
+        "data": {
+            "frames": len(demos),
+            "episodes": demos.episode_count,
+            "sha256": demos.hashes,
+            "folders": list(recipe.data.demonstrations),
+            "share": sampler.mixture.fractions.tolist(),
+        },
+    }

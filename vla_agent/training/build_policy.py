@@ -1,0 +1,96 @@
+"""The policy that a training starts from: untrained, on a pretrained vision-language model, or with given weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from transformers import ViTImageProcessorPil
+
+from vla_agent.files.policy_folder import find_folder
+from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfig
+from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
+from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone, VLMOptions
+from vla_agent.models.backbones.pretrained.pretrained_files import OPTIONS, open_vlm
+from vla_agent.models.heads.head_config import HeadConfig
+from vla_agent.policy.checkpoint import load_checkpoint
+from vla_agent.policy.policy import VLAPolicy
+from vla_agent.policy.sources import contract_of
+from vla_agent.training.demonstrations import Demonstrations, Questions
+from vla_agent.training.recipe import Recipe
+from vla_agent.training.starting_backbone import fitting_backbone
+from vla_agent.training.tokenizer import build_tokenizer
+
+console = Console()
+
+
+def build_policy(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> VLAPolicy:
+    """An untrained policy of the recipe's sizes with a tokenizer for this data, or the one of ``start_from``.
+
+    Raises:
+        CheckpointError: the weights to start from cannot be read.
+        ContractError: they were trained with other cameras, state, action or rate than the demonstrations have.
+        RecipeError: they do not fit the recipe's sizes.
+    """
+    if recipe.start_from:
+        return _starting_policy(recipe, demos)
+    backbone = _pretrained_backbone(recipe) if recipe.vlm.model else _small_backbone(recipe, demos, questions)
+    policy = VLAPolicy(demos.contract, backbone, recipe.head, recipe.execute)
+    policy.action_normaliser.fit_range(demos.action[demos.clean])
+    policy.state_normaliser.fit_moments(demos.state)
+    return policy
+
+
+def _starting_policy(recipe: Recipe, demos: Demonstrations) -> VLAPolicy:
+    contract_of(recipe.start_from).require(demos.contract, recipe.start_from, "the demonstrations")
+    start = find_folder(recipe.start_from)
+    backbone: Backbone | VLMBackbone | None = None  # None: the folder's own
+    untrained: list[str] = []
+    if not (start / "backbone" / OPTIONS).is_file():
+        backbone, untrained = fitting_backbone(start / "backbone", recipe.backbone)
+    if untrained:
+        console.print(f"new, untrained parts of the backbone: {', '.join(untrained)}")
+    policy = load_checkpoint(start, backbone)
+    head = recipe.head.resolved()
+    serving: dict[str, Any] = {k: getattr(policy.head.config, k) for k in ("serve_steps", "sampler", "guidance")}
+    different = "head" in recipe.model_fields_set and head.model_copy(update=serving) != policy.head.config
+    if recipe.fresh_head or different:
+        console.print("the head starts untrained" + (": its settings are not those of start_from" * different))
+        policy = _with_untrained_head(policy, head)
+    policy.requires_grad_(True)
+    if isinstance(policy.backbone, VLMBackbone):
+        policy.backbone.freeze()
+    return policy
+
+
+def _with_untrained_head(policy: VLAPolicy, head: HeadConfig) -> VLAPolicy:
+    """The policy's backbone, contract and normalisers with a new head."""
+    new = VLAPolicy(policy.contract, policy.backbone, head, policy.execute)
+    for name in ("state_normaliser", "action_normaliser"):
+        getattr(new, name).load_state_dict(getattr(policy, name).state_dict())
+    return new
+
+
+def _pretrained_backbone(recipe: Recipe) -> VLMBackbone:
+    return open_vlm(recipe.vlm.model, VLMOptions(**recipe.vlm.model_dump(exclude={"model"})))
+
+
+def _small_backbone(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> Backbone:
+    """An untrained pointing backbone of the recipe's sizes with a tokenizer for this data."""
+    texts = demos.instructions + (questions.prompts + questions.answers if questions else [])
+    tokenizer = build_tokenizer(texts)
+    camera = demos.contract.cameras[0]
+    config = PointingVLMConfig(
+        vocab_size=len(tokenizer),
+        num_views=len(demos.contract.cameras),
+        image_size=(camera.height, camera.width),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **recipe.backbone.model_dump(),
+    )
+    processor = ViTImageProcessorPil(
+        size={"height": camera.height, "width": camera.width}, image_mean=[0.5] * 3, image_std=[0.25] * 3
+    )
+    return Backbone(PointingVLM(config), tokenizer, processor)

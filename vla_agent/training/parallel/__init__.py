@@ -1,0 +1,1 @@
+"""Several processes in one training: data-parallel, with full or sharded weights."""
