@@ -239,6 +239,8 @@ def test_interrupted_and_resumed_gives_the_same_bytes(collected, tmp_path):
         collect(RECIPE, root, 4, 1)
     with pytest.raises(DatasetError, match="noise: 1.0 before, 0.5 now"):
         collect(Recipe(**{**RECIPE.__dict__, "noise": 0.5}), root, 4, 1, resume=True)
+    for half in (".press_button-1000001.npz.123.tmp", ".press_button-1000001.json.123.tmp"):
+        (root.with_name("resumed.parts") / half).write_text("what a killed worker leaves")
     done = []
     assert collect(RECIPE, root, 4, 1, resume=True, report=done.append).complete
     assert len(done) == 4 - kept

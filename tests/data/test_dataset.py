@@ -15,6 +15,7 @@ from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import load
 from vla_agent.data.lerobot.dataset_writer import write_dataset
 from vla_agent.data.lerobot.episode import Episode, encode, load_part, save_part
+from vla_agent.data.lerobot.frame_cache import cache_size, clear_cache
 from vla_agent.data.lerobot.media import STORAGES, encode_video
 from vla_agent.errors import DatasetError
 
@@ -92,6 +93,39 @@ def test_decoded_images_are_cached_by_the_dataset_hash(written, tmp_path):
     assert not again.flags.writeable
     write(tmp_path / "other", count=5)
     assert load(tmp_path / "other").hash != load(root).hash
+
+
+def test_the_cache_says_once_per_dataset_where_it_is_and_how_large_it_gets(written, tmp_path, capsys):
+    dataset = load(written[0])
+    for camera in ("front", "wrist", "front"):
+        dataset.decode_all(camera, cache=tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    megabytes = 2 * len(dataset) * SIZE * SIZE * 3 / 1e6
+    assert str(tmp_path) in line and str(written[0]) in line and f"{megabytes:.1f} MB" in line
+
+
+def test_the_cache_is_measured_and_cleared(written, tmp_path):
+    dataset, cache = load(written[0]), tmp_path / "cache"
+    assert cache_size(cache) == clear_cache(cache) == 0
+    images = dataset.decode_all("front", cache=cache)
+    first = images[3].copy()
+    (whole,) = cache.iterdir()
+    unfinished = cache / f".{whole.name}.123.tmp"  # what a killed process leaves
+    for name in (unfinished.name, "notes.txt"):
+        (cache / name).write_bytes(bytes(7))
+    assert cache_size(cache) == images.nbytes + 128 + 7  # 128: the header of a .npy file
+    assert clear_cache(cache) == images.nbytes + 128 + 7
+    assert [path.name for path in cache.iterdir()] == ["notes.txt"] and cache_size(cache) == 0
+    np.testing.assert_array_equal(images[3], first)  # a file that is mapped stays readable
+    np.testing.assert_array_equal(dataset.decode_all("front", cache=cache)[3], first)
+
+
+def test_a_killed_writer_leaves_no_dataset_and_is_replaced(tmp_path):
+    (tmp_path / ".images.new").mkdir()
+    (tmp_path / ".images.new" / "half").write_text("written before the kill")
+    write(tmp_path / "images", count=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+    assert len(load(tmp_path / "images").episodes) == 2 and not (tmp_path / "images" / "half").exists()
 
 
 def test_video_frames_are_the_right_ones_across_files(tmp_path, monkeypatch):
