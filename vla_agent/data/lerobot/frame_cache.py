@@ -86,7 +86,7 @@ def _fill(dataset: DatasetTables, camera: str, workers: int, path: Path) -> None
             key="VLA_AGENT_CACHE",
             expected=f"{need / 1e9:.1f} GB free",
             found=f"{free / 1e9:.1f} GB free",
-            remedy="set VLA_AGENT_CACHE to a folder with more space, or delete old frames-*.npy there",
+            remedy="set VLA_AGENT_CACHE to a folder with more space, or free some: vla-agent cache clear",
         )
     _announce(dataset, folder)
     with file_aside(path) as aside:
@@ -112,8 +112,12 @@ def _announce(dataset: DatasetTables, folder: Path) -> None:
     _announced.add((folder, dataset.hash))
     size = sum(_image_bytes(dataset, camera) for camera in dataset.cameras)
     cameras = ", ".join(dataset.cameras)
-    text = f"decoding the images of {dataset.root} ({cameras}) into the cache {folder}: up to {size / 1e6:,.1f} MB"
-    print(text, file=sys.stderr, flush=True)
+    print(
+        f"decoding the images of {dataset.root} ({cameras}) once, up to {size / 1e6:,.1f} MB, into the cache {folder} "
+        "(vla-agent cache clear deletes them)",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _image_bytes(dataset: DatasetTables, camera: str) -> int:
