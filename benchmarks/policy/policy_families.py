@@ -55,7 +55,7 @@ def _steps(source: Path, folder: Path) -> Any:
     from vla_agent.contract.tabletop import tabletop_contract
     from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone, VLMOptions
     from vla_agent.models.backbones.pretrained.pretrained_files import open_vlm
-    from vla_agent.models.heads.build_head import HeadConfig
+    from vla_agent.models.heads.head_config import HeadConfig
     from vla_agent.policy.loading import load_policy
     from vla_agent.policy.policy import VLAPolicy
 

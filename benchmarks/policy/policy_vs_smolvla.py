@@ -244,7 +244,7 @@ def tokens_apart(child: Any, policy: Any, theirs: Theirs, observation: dict[str,
     child.ask({**theirs._asdict(), "tokens": str(file)})
     with torch.inference_mode():
         pixels = policy.backbone.pixels(torch.from_numpy(np.stack(list(observation["images"].values()))))
-        mine = policy.backbone.see(pixels).tokens.numpy()
+        mine = policy.backbone.image_tokens(pixels).tokens.numpy()
     held = np.load(file)
     if held.shape != mine.shape or not np.allclose(held, mine, atol=1e-2 * float(mine.std())):
         raise RuntimeError(f"image tokens of LeRobot {held.shape} are not ours {mine.shape}")

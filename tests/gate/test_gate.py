@@ -21,10 +21,10 @@ from vla_agent.gate.certificate.certificate import read_certificate, sign, write
 from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.gate.certificate.verify import verify
 from vla_agent.gate.decision.gate_file import ORACLE, load_gate
-from vla_agent.gate.decision.judge import judge, label, part
+from vla_agent.gate.decision.judge import attribute_failures, judge, label
 from vla_agent.gate.decision.plan import Planner, sequential_tests
 from vla_agent.gate.evidence import ledger
-from vla_agent.gate.evidence.perception_oracle import takes_truth
+from vla_agent.gate.evidence.perception_oracle import accepts_oracle_points
 from vla_agent.gate.run_gate import GateSettings, run_gate
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def test_a_gate_file_s_errors_name_line_key_and_valid_names(tmp_path):
         (TINY.replace("axis: lighting", "axis: fog"), 11, "axis", "lighting"),
         (TINY.replace("0.30, margin: 0.60", "0.30, margin: 0.90"), 13, "language", "below 1"),
         (TINY.replace("press_button", "press_botton"), 3, "tasks", "press_button"),
-        (TINY.replace("threshold: 0.30", "threshold: null"), None, "checks", "does not listen"),
+        (TINY.replace("threshold: 0.30", "threshold: null"), None, "checks", "ignores its instruction"),
         (TINY.replace("[press_button]", "[press_button"), None, None, ""),
     ):
         file.write_text(wrong)
@@ -148,7 +148,7 @@ def test_a_deaf_policy_is_refused_for_not_listening(root):
 
 
 class Misled(PlantedPolicy):
-    """Goes beside the place unless it is told where it is."""
+    """Moves beside the place unless it is given the true one."""
 
     contract = tabletop_contract()
 
@@ -171,15 +171,15 @@ def test_a_policy_that_only_sees_wrong_fails_by_perception(root):
     apart = report["summary"]["judgement"]["apart"]
     assert apart["n"] == apart["k"] == 2 and apart["control_k"] == 0
     assert apart["perception"]["k"] == apart["perception"]["n"] == 2 and apart["control"]["k"] == 0
-    assert "Does it fail at seeing or at moving?" in (root / "misled" / "report.html").read_text()
+    assert "Failures of perception and of control" in (root / "misled" / "report.html").read_text()
     assert verify(root / "misled" / "certificate.json", None, keys=root / "keys") == []
 
 
-def test_perception_and_control_are_counted_apart(tmp_path):
-    found = part([(True, True), (True, False), (False, False), (False, False), (False, True)])
+def test_perception_and_control_are_counted_separately(tmp_path):
+    found = attribute_failures([(True, True), (True, False), (False, False), (False, False), (False, True)])
     assert (found["control_k"], found["k"], found["only_second"]) == (2, 2, 1)
     assert (found["perception"]["k"], found["control"]["k"], found["control"]["n"]) == (1, 2, 3)
-    assert takes_truth(Misled()) and not takes_truth(PlantedPolicy())
+    assert accepts_oracle_points(Misled()) and not accepts_oracle_points(PlantedPolicy())
     (tmp_path / "apart.yaml").write_text(TINY + APART)
     spec = load_gate(tmp_path / "apart.yaml")
     for excluded in ((), (ORACLE,)):  # a policy that cannot take the true places is not tried

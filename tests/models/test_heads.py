@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import CheckpointError, OptionError
-from vla_agent.models.heads.build_head import HeadConfig, build_head
-from vla_agent.training.recipe import HeadSizes
+from vla_agent.models.heads.build_head import build_head
+from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 
 SMALL = {"width": 32, "depth": 1, "heads": 2, "serve_steps": 10}
 HEADS = {
@@ -25,11 +26,11 @@ T, A, D, C = 4, 2, 3, 8
 
 def head(name, **options):
     torch.manual_seed(0)
-    return build_head(HeadConfig(**{**SMALL, **HEADS[name], **options}), T, A, D, C)
+    return build_head(HeadConfig(**{**SMALL, **HEADS[name], **options}), HeadDims(T, A, D, C))
 
 
-def shaken(model):
-    """The head with weights where it starts from zero, so that what it sees matters."""
+def with_random_outputs(model):
+    """The head with random weights in the layers that start at zero, so that its inputs have an effect."""
     for layer in (model.tokens_out, *(block.cross_out for block in model.blocks)):
         torch.nn.init.normal_(layer.weight, std=0.5)
     return model.eval()
@@ -37,7 +38,7 @@ def shaken(model):
 
 def inputs(batch=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, 5, C, generator=generator), torch.randn(batch, D, generator=generator), None
+    return HeadInputs(torch.randn(batch, 5, C, generator=generator), torch.randn(batch, D, generator=generator))
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -49,26 +50,27 @@ def test_a_head_learns_a_chunk_from_the_features(name):
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     generator = torch.Generator().manual_seed(0)
     for _ in range(200):
-        loss = model.loss(features, state, None, target, torch.ones(2, T), draws=16, generator=generator)
+        loss = model.loss(HeadInputs(features, state), target, torch.ones(2, T), draws=16, generator=generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    sampled = model.sample(features, state, None, generator)
+    sampled = model.sample(HeadInputs(features, state), generator)
     assert (sampled - target).abs().mean() < 0.25
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_padding_of_the_features_changes_nothing(name):
-    model = shaken(head(name, condition_dropout=0.1 if name == "guided" else 0.0))
-    features, state, _ = inputs()
+    model = with_random_outputs(head(name, condition_dropout=0.1 if name == "guided" else 0.0))
+    features, state, *_ = inputs()
     padded = torch.cat([features, torch.full((2, 3, C), 7.0)], dim=1)
     mask = torch.tensor([[1] * 5 + [0] * 3] * 2)
     chunk, valid = torch.rand(2, T, A) - 0.5, torch.ones(2, T)
 
     def outcome(features, mask):
         generator = torch.Generator().manual_seed(1)
-        loss = model.loss(features, state, None, chunk, valid, draws=2, generator=generator, mask=mask)
-        return loss, model.sample(features, state, None, generator, mask)
+        given = HeadInputs(features, state, None, mask)
+        loss = model.loss(given, chunk, valid, draws=2, generator=generator)
+        return loss, model.sample(given, generator)
 
     for plain, other in zip(outcome(features, None), outcome(padded, mask), strict=True):
         torch.testing.assert_close(plain, other, atol=1e-5, rtol=1e-4)
@@ -77,24 +79,23 @@ def test_padding_of_the_features_changes_nothing(name):
 
 @pytest.mark.parametrize("name", ["tokens", "regression"])
 def test_steps_without_a_label_do_not_count(name):
-    model = shaken(head(name))
+    model = with_random_outputs(head(name))
     chunk = torch.rand(2, T, A) - 0.5
     other = chunk.clone()
     other[:, 2:] = 1.0
     valid = torch.tensor([[1.0, 1, 0, 0]] * 2)
-    assert model.loss(*inputs(), chunk, valid) == model.loss(*inputs(), other, valid)
-    assert model.loss(*inputs(), chunk, torch.ones(2, T)) != model.loss(*inputs(), other, torch.ones(2, T))
+    assert model.loss(inputs(), chunk, valid) == model.loss(inputs(), other, valid)
+    assert model.loss(inputs(), chunk, torch.ones(2, T)) != model.loss(inputs(), other, torch.ones(2, T))
 
 
-def test_tokens_said_one_by_one_are_those_of_the_whole_sequence():
-    """What `sample` says with kept keys and values is the most likely bin of one causal pass over what it said."""
-    model = shaken(head("tokens", depth=2))
-    features, state, _ = inputs()
-    bins = model.to_bins(model.sample(features, state, None))
-    condition = model.encode(features, state, None)
-    said = torch.nn.functional.pad(bins[:, :-1], (1, 0), value=32)
+def test_tokens_decoded_one_by_one_are_those_of_the_whole_sequence():
+    """`sample`, with cached keys and values, gives the most likely bins of one causal pass over its own output."""
+    model = with_random_outputs(head("tokens", depth=2))
+    bins = model.to_bins(model.sample(inputs()))
+    condition = model.encode(*inputs())
+    previous = torch.nn.functional.pad(bins[:, :-1], (1, 0), value=32)
     modulation = model.modulate(condition.summary)
-    logits = model.run(model.embed(said) + model.position, modulation, condition, causal=True)
+    logits = model.run(model.embed(previous) + model.position, modulation, condition, causal=True)
     assert torch.equal(logits.argmax(-1), bins)
     assert len(bins.unique()) > 1
 
@@ -106,31 +107,30 @@ def test_bins_lose_at_most_half_their_width():
 
 
 def test_guidance_leads_away_from_the_null_condition():
-    features, state, _ = inputs()
+    features, state, *_ = inputs()
     outcome = {}
     for guidance in (0.0, 0.999999, 1.0, 2.0):
-        model = shaken(head("guided", guidance=guidance))
+        model = with_random_outputs(head("guided", guidance=guidance))
         noisy, level = torch.ones(2, T, A), torch.full((2,), 0.5)
         outcome[guidance] = model.serve(noisy, level, model.serving_condition(features, state, None))
     torch.testing.assert_close(outcome[0.999999], outcome[1.0], atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(outcome[2.0], 2 * outcome[1.0] - outcome[0.0], atol=1e-4, rtol=1e-3)
-    other = shaken(head("guided", guidance=0.0))
+    other = with_random_outputs(head("guided", guidance=0.0))
     condition = other.serving_condition(*inputs(seed=5)[:1], state, None)
-    torch.testing.assert_close(other.serve(noisy, level, condition), outcome[0.0])  # null: whatever the features say
+    torch.testing.assert_close(other.serve(noisy, level, condition), outcome[0.0])  # null: independent of the features
 
 
 def test_the_null_condition_learns():
     model = head("guided")
     torch.nn.init.normal_(model.blocks[0].cross_out.weight)
     torch.nn.init.normal_(model.tokens_out.weight)
-    model.loss(*inputs(64), torch.zeros(64, T, A), torch.ones(64, T)).backward()
+    model.loss(inputs(64), torch.zeros(64, T, A), torch.ones(64, T)).backward()
     assert model.null_feature.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize(
     ("options", "key"),
     [
-        ({"kind": "magic"}, "head.kind"),
         ({"patch": 3}, "head.patch"),
         ({"heads": 5}, "head.heads"),
         ({"guidance": 1.5}, "head.guidance"),
@@ -138,11 +138,19 @@ def test_the_null_condition_learns():
 )
 def test_settings_that_contradict_each_other_are_refused(options, key):
     with pytest.raises(OptionError, match=key):
-        build_head(HeadConfig(**{**SMALL, **options}), T, A, D, C)
+        build_head(HeadConfig(**{**SMALL, **options}), HeadDims(T, A, D, C))
+
+
+@pytest.mark.parametrize("options", [{"kind": "magic"}, {"widht": 32}, {"width": 0}])
+def test_settings_that_do_not_exist_are_refused(options):
+    with pytest.raises(ValidationError, match=next(iter(options))):
+        HeadConfig(**options)
 
 
 def test_a_named_size_is_cogacts():
-    config = HeadSizes(size="S", kind="regression").config()
+    named = HeadConfig(size="S", kind="regression")
+    config = build_head(named, HeadDims(T, A, D, C)).config
+    assert config == named.resolved() and "size" not in named.to_dict()
     assert (config.width, config.depth, config.heads, config.kind) == (384, 6, 4, "regression")
 
 
@@ -160,7 +168,7 @@ def test_each_head_travels_in_the_policy_folder(name, tmp_path):
     rng = np.random.default_rng(0)
     policy.action_normaliser.fit_range(rng.normal(size=(64, contract.action_dim)))
     policy.state_normaliser.fit_moments(rng.normal(size=(64, contract.state_dim)))
-    shaken(policy.head)
+    with_random_outputs(policy.head)
     policy.save(tmp_path / "p")
     once = load_policy(tmp_path / "p")
     once.save(tmp_path / "q")

@@ -1,6 +1,7 @@
 """The VLM, the head and the policy folder, on small sizes and random weights."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +10,15 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer, ViTImagePro
 
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import CheckpointError, ObservationError
+from vla_agent.files import write_aside
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfig
 from vla_agent.models.backbones.pointing.pointing_layers import Move
 from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
-from vla_agent.models.heads.diffusion_head import DiffusionHead, HeadConfig
+from vla_agent.models.heads.diffusion_head import DiffusionHead
+from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 from vla_agent.models.normaliser import Normaliser
-from vla_agent.models.oracle_points import Truth
+from vla_agent.models.oracle_points import OraclePoints
 from vla_agent.policy.loading import load_policy
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.training.tokenizer import build_tokenizer
@@ -33,7 +36,7 @@ def policy(contract):
     torch.manual_seed(0)
     tokenizer = build_tokenizer(TEXTS)
     config = PointingVLMConfig(
-        len(tokenizer),
+        vocab_size=len(tokenizer),
         hidden_size=32,
         stem_channels=(8, 16),
         film_blocks=1,
@@ -108,31 +111,31 @@ def test_padding_changes_nothing(policy):
     torch.testing.assert_close(plain.hidden, padded.hidden, atol=1e-4, rtol=1e-3)
 
 
-def test_one_picture_serves_several_prompts(policy):
+def test_one_image_serves_several_prompts(policy):
     model = policy.backbone.model
     pixels = torch.randn(2, 2, 3, 96, 96)
     ids, mask = policy.backbone.tokenize([TEXTS[0], TEXTS[1], TEXTS[0]])
-    picture = torch.tensor([0, 0, 1])
+    image_index = torch.tensor([0, 0, 1])
     with torch.no_grad():
-        shared = model(ids, mask, pixels, picture=picture).hidden
-        apart = model(ids, mask, pixels[picture]).hidden
-    torch.testing.assert_close(shared, apart, atol=1e-4, rtol=1e-3)
+        shared = model(ids, mask, pixels, image_index=image_index).hidden
+        separate = model(ids, mask, pixels[image_index]).hidden
+    torch.testing.assert_close(shared, separate, atol=1e-4, rtol=1e-3)
 
 
 def test_a_candidate_is_moved_by_the_texts_kernel(policy):
-    """What the text says is one cell right and two up moves a peak so, in its own view alone."""
+    """An offset of one cell right and two up moves a peak by it, in its own view only."""
     config = policy.backbone.model.config
     move = Move(config)
     with torch.no_grad():
-        for part in (move.centre, move.of_named, move.share):
-            part.weight.zero_()
-            part.bias.zero_()
+        for layer in (move.centre, move.of_named, move.share):
+            layer.weight.zero_()
+            layer.bias.zero_()
         move.centre.bias.view(config.num_views, 2)[0] = torch.tensor([1.0, -2.0])
         move.spread.fill_(-2.0)
-        asked = torch.full((1, 2, 4, 36), -30.0)
-        asked[..., 14] = 0.0
+        queried = torch.full((1, 2, 4, 36), -30.0)
+        queried[..., 14] = 0.0
         text = torch.zeros(1, config.hidden_size)
-        moved, share = move(asked, move.kernel(text), text, (6, 6))
+        moved, share = move(queried, move.kernel(text), text, (6, 6))
     assert moved.argmax(-1).flatten().tolist() == [3, 14]
     torch.testing.assert_close(moved.exp().sum(-1), torch.ones(1, 2, 1))
     assert share.shape == (1, 2, 1)
@@ -153,30 +156,31 @@ def test_weights_that_do_not_fit_the_architecture_are_refused(policy, tmp_path):
 @pytest.mark.parametrize("objective", ["flow", "ddpm"])
 def test_head_learns_a_chunk_and_samples_it(objective):
     torch.manual_seed(0)
-    head = DiffusionHead(HeadConfig(width=32, depth=1, heads=2, objective=objective, serve_steps=10), 4, 2, 3, 8)
+    config = HeadConfig(width=32, depth=1, heads=2, objective=objective, serve_steps=10)
+    head = DiffusionHead(config, HeadDims(4, 2, 3, 8))
     target = torch.tensor([[[0.5, -0.5]] * 4, [[-0.5, 0.5]] * 4])
-    features, state = torch.zeros(2, 1, 8), torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]])
+    inputs = HeadInputs(torch.zeros(2, 1, 8), torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]]))
     optimiser = torch.optim.Adam(head.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(300):
-        loss = head.loss(features, state, None, target, torch.ones(2, 4), draws=16, generator=generator)
+        loss = head.loss(inputs, target, torch.ones(2, 4), draws=16, generator=generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    sampled = head.sample(features, state, None, generator)
+    sampled = head.sample(inputs, generator)
     assert (sampled - target).abs().mean() < 0.2
 
 
 def test_steps_without_a_label_do_not_count():
     torch.manual_seed(0)
-    head = DiffusionHead(HeadConfig(width=16, depth=1, heads=1), 4, 2, 3, 8)
-    args = torch.zeros(2, 1, 8), torch.zeros(2, 3), None
+    head = DiffusionHead(HeadConfig(width=16, depth=1, heads=1), HeadDims(4, 2, 3, 8))
+    inputs = HeadInputs(torch.zeros(2, 1, 8), torch.zeros(2, 3))
     valid = torch.tensor([[1.0, 1, 0, 0]] * 2)
     chunk = torch.randn(2, 4, 2)
     other = chunk.clone()
     other[:, 2:] = torch.randn(2, 2, 2)
     head.tokens_in.weight.data.zero_()  # nothing may leak in through the noisy input either
-    losses = [head.loss(*args, c, valid, generator=torch.Generator().manual_seed(1)) for c in (chunk, other)]
+    losses = [head.loss(inputs, c, valid, generator=torch.Generator().manual_seed(1)) for c in (chunk, other)]
     assert losses[0] == losses[1]
 
 
@@ -208,7 +212,7 @@ def test_one_flipped_byte_is_found(policy, tmp_path):
         load_policy(tmp_path / "p")
 
 
-def test_saving_keeps_what_lies_beside(policy, tmp_path):
+def test_saving_keeps_other_files(policy, tmp_path):
     policy.save(tmp_path / "p")
     (tmp_path / "p" / "recipe.yaml").write_text("kept")
     policy.save(tmp_path / "p")
@@ -217,15 +221,38 @@ def test_saving_keeps_what_lies_beside(policy, tmp_path):
     assert json.loads((tmp_path / "p" / "policy.json").read_text())["parameters"]["head"] > 0
 
 
-def test_a_policy_that_is_told_the_truth_acts_on_it(policy, contract):
-    def chunk(truth):
+@pytest.mark.parametrize("inside_run", [False, True])
+def test_a_policy_loads_after_a_kill_between_the_renames_of_its_saving(policy, tmp_path, monkeypatch, inside_run):
+    folder = tmp_path / "run" / "policy"
+    policy.save(folder)
+    monkeypatch.setattr(write_aside, "_exchange", lambda *_: False)  # as on a system without an exchange of folders
+    rename = Path.rename
+
+    def killed_before_the_second(source, target):
+        if source.name.endswith(".new"):
+            raise KeyboardInterrupt
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", killed_before_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        policy.save(folder)
+    monkeypatch.undo()
+    assert not folder.exists()
+    loaded = load_policy(folder.parent if inside_run else folder)
+    loaded.reset(TEXTS[0])
+    assert loaded.act(observation(policy.contract)).shape == (policy.contract.chunk_length, policy.contract.action_dim)
+    assert [f.name for f in folder.parent.iterdir() if not f.name.endswith(".new")] == ["policy"]
+
+
+def test_a_policy_acts_on_the_oracles_points(policy, contract):
+    def chunk(oracle):
         policy.reset(TEXTS[0])
-        return policy.act(observation(contract), truth=truth)
+        return policy.act(observation(contract), oracle=oracle)
 
     points = np.full((2, 2, 3), 0.5)
-    here, there = (Truth(points, np.full((2, 3), x)) for x in (0.1, 0.3))
-    np.testing.assert_array_equal(chunk(here), chunk(here))
-    assert not np.array_equal(chunk(here), chunk(there))
-    assert not np.array_equal(chunk(here), chunk(None))
-    outside = Truth(np.concatenate([points[..., :2], np.zeros((2, 2, 1))], -1), here.located)
-    assert not np.array_equal(chunk(here), chunk(outside))
+    near, far = (OraclePoints(points, np.full((2, 3), x)) for x in (0.1, 0.3))
+    np.testing.assert_array_equal(chunk(near), chunk(near))
+    assert not np.array_equal(chunk(near), chunk(far))
+    assert not np.array_equal(chunk(near), chunk(None))
+    outside = OraclePoints(np.concatenate([points[..., :2], np.zeros((2, 2, 1))], -1), near.located)
+    assert not np.array_equal(chunk(near), chunk(outside))

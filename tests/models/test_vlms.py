@@ -24,7 +24,7 @@ def source(tmp_path_factory):
     return get
 
 
-def pictures(batch=1, views=2, height=64, width=64, seed=0):
+def images_of_views(batch=1, views=2, height=64, width=64, seed=0):
     rng = np.random.default_rng(seed)
     return torch.from_numpy(rng.integers(0, 256, (batch, views, height, width, 3), dtype=np.uint8))
 
@@ -40,12 +40,12 @@ def test_a_family_loads_trains_saves_reloads_and_serves(family, source, tmp_path
 
 
 def whole_model(backbone, images, text):
-    """Hidden tokens as the family's own forward makes them from ids, pixels and placeholders for the pictures."""
+    """Hidden tokens of the family's own forward from ids, pixels and placeholders for the images."""
     model, f = backbone.model, backbone.family
     name, views = model.config.model_type, images.shape[1]
     pixels = backbone.pixels(images[0])
     pixels = (pixels - backbone.mean) / backbone.std
-    count = backbone.see(backbone.pixels(images[0])).tokens.shape[1]
+    count = backbone.image_tokens(backbone.pixels(images[0])).tokens.shape[1]
     image = f.start + IMAGE_TOKEN.get(name, "<image>") * count + f.end
     ids = torch.tensor([backbone._ids(f.before + image * views + f.lead + text + f.after)])
     token = backbone._ids(IMAGE_TOKEN.get(name, "<image>"))[0]
@@ -72,7 +72,7 @@ def whole_model(backbone, images, text):
 @pytest.mark.parametrize("family", SMALL)
 def test_hidden_tokens_are_those_of_the_familys_own_forward(family, source):
     backbone = open_vlm(source(family), VLMOptions()).eval()
-    images = pictures(height=48, width=80)
+    images = images_of_views(height=48, width=80)
     with torch.no_grad():
         theirs = whole_model(backbone, images, TEXTS[0])
     torch.testing.assert_close(hidden(backbone, images, TEXTS[:1])["hidden"], theirs, atol=1e-4, rtol=1e-3)
@@ -82,7 +82,7 @@ def test_hidden_tokens_are_those_of_the_familys_own_forward(family, source):
 @pytest.mark.parametrize("instruction", ["last", "first"])
 def test_padding_changes_nothing(family, instruction, source):
     backbone = open_vlm(source(family), VLMOptions(layer=1, instruction=instruction))
-    images = pictures(2)
+    images = images_of_views(2)
     both = hidden(backbone, images, TEXTS)
     for i, text in enumerate(TEXTS):
         alone = hidden(backbone, images[i : i + 1], [text])
@@ -91,9 +91,9 @@ def test_padding_changes_nothing(family, instruction, source):
 
 
 @pytest.mark.parametrize("family", ["smolvlm", "qwen3_vl", "gemma3"])
-def test_an_instruction_encoded_once_gives_what_encoding_it_each_time_gives(family, source):
+def test_encoding_an_instruction_once_equals_encoding_it_each_time(family, source):
     backbone = open_vlm(source(family), VLMOptions(layer=2, instruction="first")).eval()
-    images = pictures()
+    images = images_of_views()
     with torch.no_grad():
         text = backbone.encode_text(TEXTS[:1])
         assert text.cache is not None
@@ -103,7 +103,7 @@ def test_an_instruction_encoded_once_gives_what_encoding_it_each_time_gives(fami
     torch.testing.assert_close(first, each_time, atol=1e-5, rtol=1e-4)
 
 
-def test_layers_above_are_gone_and_those_below_are_as_they_were(source):
+def test_only_the_layers_above_are_dropped(source):
     whole, cut = open_vlm(source("smolvlm"), VLMOptions()), open_vlm(source("smolvlm"), VLMOptions(layer=2))
     assert len(cut.language.layers) == 2 < len(whole.language.layers)
     kept = whole.model.state_dict()
@@ -112,8 +112,8 @@ def test_layers_above_are_gone_and_those_below_are_as_they_were(source):
     with torch.no_grad():
         text = whole.encode_text(TEXTS[:1])
         whole.language.layers = whole.language.layers[:2]
-        expected = whole.features(pictures(), text)["hidden"]
-    torch.testing.assert_close(hidden(cut, pictures(), TEXTS[:1])["hidden"], expected)
+        expected = whole.features(images_of_views(), text)["hidden"]
+    torch.testing.assert_close(hidden(cut, images_of_views(), TEXTS[:1])["hidden"], expected)
 
 
 @pytest.mark.parametrize("frozen", ["vision", "projector", "language"])
@@ -128,10 +128,10 @@ def test_any_part_is_frozen(frozen, source):
 
 def test_cameras_may_differ_in_number_and_size(source):
     backbone = open_vlm(source("internvl"), VLMOptions(layer=1))
-    one = hidden(backbone, pictures(views=1), TEXTS[:1])["hidden"]
-    three = hidden(backbone, pictures(views=3, height=40, width=100), TEXTS[:1])["hidden"]
+    one = hidden(backbone, images_of_views(views=1), TEXTS[:1])["hidden"]
+    three = hidden(backbone, images_of_views(views=3, height=40, width=100), TEXTS[:1])["hidden"]
     assert three.shape[1] > one.shape[1]
-    mixed = [pictures(views=1, height=64)[:, 0], pictures(views=1, height=48, width=32, seed=1)[:, 0]]
+    mixed = [images_of_views(views=1, height=64)[:, 0], images_of_views(views=1, height=48, width=32, seed=1)[:, 0]]
     assert hidden(backbone, mixed, TEXTS[:1])["hidden"].shape[1] > one.shape[1]
 
 
@@ -139,33 +139,35 @@ def test_cameras_may_differ_in_number_and_size(source):
     ("family", "size"), [("smolvlm", (48, 48)), ("qwen2_5_vl", (64, 96)), ("internvl", (112, 112))]
 )
 def test_the_vision_tower_takes_the_size_of_the_recipe(family, size, source):
-    own = hidden(open_vlm(source(family), VLMOptions(layer=1)), pictures(), TEXTS[:1])["hidden"]
-    other = hidden(open_vlm(source(family), VLMOptions(layer=1, image_size=size)), pictures(), TEXTS[:1])["hidden"]
+    own = hidden(open_vlm(source(family), VLMOptions(layer=1)), images_of_views(), TEXTS[:1])["hidden"]
+    other = hidden(open_vlm(source(family), VLMOptions(layer=1, image_size=size)), images_of_views(), TEXTS[:1])[
+        "hidden"
+    ]
     assert own.shape[1] != other.shape[1] and torch.isfinite(other).all()
 
 
-def test_pictures_keep_their_proportions(source):
+def test_images_keep_their_aspect_ratio(source):
     backbone = open_vlm(source("smolvlm"), VLMOptions(layer=1))
-    seen = backbone.pixels(torch.full((1, 32, 64, 3), 255, dtype=torch.uint8))
-    assert seen.shape == (1, 3, 64, 64)
-    torch.testing.assert_close(seen[0, 0].mean(dim=1), torch.tensor([0.0] * 16 + [1.0] * 32 + [0.0] * 16))
+    padded = backbone.pixels(torch.full((1, 32, 64, 3), 255, dtype=torch.uint8))
+    assert padded.shape == (1, 3, 64, 64)
+    torch.testing.assert_close(padded[0, 0].mean(dim=1), torch.tensor([0.0] * 16 + [1.0] * 32 + [0.0] * 16))
 
 
-def test_image_tokens_see_the_instruction_only_with_the_mutual_mask(source):
-    images = pictures()
+def test_image_tokens_attend_to_the_instruction_only_with_the_mutual_mask(source):
+    images = images_of_views()
     for attention, differ in (("own", False), ("mutual", True)):
         backbone = open_vlm(source("smolvlm"), VLMOptions(attention=attention))
         begin = len(backbone._ids(backbone.family.before + backbone.family.start))
-        n = backbone.see(backbone.pixels(images[0])).tokens.shape[1]
+        n = backbone.image_tokens(backbone.pixels(images[0])).tokens.shape[1]
         tokens = [hidden(backbone, images, [text])["hidden"][:, begin : begin + n] for text in TEXTS]
         assert torch.allclose(*tokens, atol=1e-5) != differ
 
 
-def test_fused_features_begin_as_nothing_and_travel_with_the_policy(source, tmp_path):
+def test_fused_features_start_as_zero_and_travel_with_the_policy(source, tmp_path):
     encoder = save_small_dinov2(tmp_path / "dino")
     plain = open_vlm(source("llava_onevision"), VLMOptions(layer=1))
     fused = open_vlm(source("llava_onevision"), VLMOptions(layer=1, fused=str(encoder)))
-    images = pictures()
+    images = images_of_views()
     torch.testing.assert_close(*(hidden(b, images, TEXTS[:1])["hidden"] for b in (plain, fused)))
     torch.nn.init.normal_(fused.fused.project[3].weight)
     changed = hidden(fused, images, TEXTS[:1])["hidden"]

@@ -1,4 +1,4 @@
-"""What makes a chunk faster changes nothing but rounding, and says so where it changes more."""
+"""Accelerations change chunks by rounding only, and say so where they change more."""
 
 import copy
 import sys
@@ -19,8 +19,8 @@ from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfi
 from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMOptions
 from vla_agent.models.backbones.pretrained.pretrained_files import open_vlm
-from vla_agent.models.heads.diffusion_head import HeadConfig
-from vla_agent.models.timing_sections import part, watched
+from vla_agent.models.heads.head_config import HeadConfig
+from vla_agent.models.timing_sections import timed_section, watch_sections
 from vla_agent.policy.execution_settings import Execution
 from vla_agent.policy.loading import load_policy
 from vla_agent.policy.policy import VLAPolicy
@@ -47,13 +47,13 @@ def fitted(backbone):
 
 
 def pointing(move_kernel=5):
-    """A small policy in which everything that begins as no change does something."""
+    """A small policy in which every layer that starts as the identity has an effect."""
     from transformers import ViTImageProcessorPil
 
     torch.manual_seed(0)
     tokenizer = build_tokenizer(list(INSTRUCTIONS))
     sizes = {"hidden_size": 32, "stem_channels": (8, 16), "film_blocks": 1, "text_layers": 1, "fusion_layers": 1}
-    model = PointingVLM(PointingVLMConfig(len(tokenizer), move_kernel=move_kernel, **sizes))
+    model = PointingVLM(PointingVLMConfig(vocab_size=len(tokenizer), move_kernel=move_kernel, **sizes))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             for tensor, low in ((module.weight, 0.5), (module.bias, -0.5), (module.running_mean, -0.5)):
@@ -73,7 +73,7 @@ def vlm(tmp_path_factory):
     return fitted(open_vlm(save_small_vlm("smolvlm", tmp_path_factory.mktemp("vlm")), VLMOptions(layer=1)))
 
 
-def seen(seed=0):
+def observation(seed=0):
     rng = np.random.default_rng(seed)
     images = {c.name: rng.integers(0, 255, (c.height, c.width, 3), dtype=np.uint8) for c in CONTRACT.cameras}
     return {"images": images, "state": rng.normal(size=CONTRACT.state_dim).astype(np.float32)}
@@ -81,23 +81,23 @@ def seen(seed=0):
 
 def chunk(policy, text=INSTRUCTIONS[1]):
     policy.reset(text, seed=1)
-    return policy.act(seen())
+    return policy.act(observation())
 
 
 @pytest.mark.parametrize("move_kernel", [0, 5])
-def test_folded_weights_see_what_the_whole_model_sees(move_kernel):
+def test_folded_weights_give_the_features_of_the_whole_model(move_kernel):
     backbone = pointing(move_kernel).backbone
-    images = torch.stack([torch.from_numpy(i) for i in seen()["images"].values()])[None]
+    images = torch.stack([torch.from_numpy(i) for i in observation()["images"].values()])[None]
     for text in INSTRUCTIONS:
         with torch.no_grad():
-            told = backbone.encode_text([text])
-            assert told.folded is not None
-            folded, whole = backbone.features(images, told), backbone(images, told)
+            encoded = backbone.encode_text([text])
+            assert encoded.folded is not None
+            folded, whole = backbone.features(images, encoded), backbone(images, encoded)
         for name, value in folded.items():
             torch.testing.assert_close(value, getattr(whole, name), atol=1e-4, rtol=1e-4)
 
 
-def test_nothing_is_folded_where_something_is_trained_or_there_are_several_prompts():
+def test_nothing_is_folded_in_training_or_with_several_prompts():
     backbone = pointing().backbone
     assert backbone.encode_text([INSTRUCTIONS[0]]).folded is None  # gradients are on
     with torch.no_grad():
@@ -115,8 +115,8 @@ def test_text_is_encoded_once_an_instruction(vlm):
             return nullcontext()
 
         policy.reset(INSTRUCTIONS[0])
-        with watched(note):
-            policy.act(seen())
+        with watch_sections(note):
+            policy.act(observation())
         assert "instruction" not in names and {"copy", "vision", "language", "head: condition"} <= set(names)
         assert names.count("head: denoising") == STEPS
 
@@ -127,21 +127,21 @@ def test_all_modulations_at_once_are_those_of_each_step():
     levels = torch.rand(STEPS, 2)
     noisy = torch.randn(2, CONTRACT.chunk_length, CONTRACT.action_dim)
     for level, modulation in zip(levels, head.modulation_at(levels, condition), strict=True):
-        apart = head.predict(noisy, level, condition)
-        torch.testing.assert_close(head.predict(noisy, level, condition, modulation), apart)
+        separate = head.predict(noisy, level, condition)
+        torch.testing.assert_close(head.predict(noisy, level, condition, modulation), separate)
 
 
-def test_work_is_counted_part_by_part():
+def test_work_is_counted_for_each_section():
     layer, x = torch.nn.Linear(64, 32, bias=False), torch.randn(10, 64)
     counter = Counter()
-    with torch.no_grad(), watched(counter):
+    with torch.no_grad(), watch_sections(counter):
         for _ in range(2):
-            with part("product"):
+            with timed_section("product"):
                 layer(layer.weight.new_ones(10, 64) + x).relu()
         layer(x)
     work = counter.work["product"]
     assert work.runs == 2 and work.flops == 2 * (2 * 10 * 64 * 32)
-    assert work.size == 2 * 4 * (64 * 32 + 10 * 64)  # weight and x; what is made inside does not come in
+    assert work.size == 2 * 4 * (64 * 32 + 10 * 64)  # weight and x; tensors that are made inside do not count
 
 
 @pytest.fixture
@@ -151,31 +151,35 @@ def machine(monkeypatch):
     return peaks
 
 
-def test_a_profile_has_all_parts_and_their_work(vlm, machine):
+def test_a_profile_has_all_sections_and_their_work(vlm, machine):
     for policy in (pointing(), vlm):
         rows, found = profiling.profile(policy, chunks=3)
-        parts = {row.part: row for row in rows}
-        assert {"copy", "vision", "language", "head: condition", "head: denoising", "rest"} < set(parts)
-        assert list(parts)[-1] == "chunk" and found is machine
-        assert parts["head: denoising"].runs == STEPS and parts["vision"].mflop > 0 and parts["language"].mflop > 0
-        inner = [row for row in rows if row.part not in ("chunk", "instruction")]
-        assert sum(row.mflop for row in inner) == pytest.approx(parts["chunk"].mflop)
+        sections = {row.section: row for row in rows}
+        assert {"copy", "vision", "language", "head: condition", "head: denoising", "rest"} < set(sections)
+        assert list(sections)[-1] == "chunk" and found is machine
+        assert (
+            sections["head: denoising"].runs == STEPS
+            and sections["vision"].mflop > 0
+            and sections["language"].mflop > 0
+        )
+        inner = [row for row in rows if row.section not in ("chunk", "instruction")]
+        assert sum(row.mflop for row in inner) == pytest.approx(sections["chunk"].mflop)
         weights = sum(p.numel() for b in policy.head.blocks for p in (b.qkv.weight, b.mlp[0].weight)) * 4 / 2**20
-        assert parts["head: denoising"].mib > STEPS * weights  # they come in anew at each step
-        row = parts["head: denoising"]
-        assert row.least_ms == pytest.approx(max(row.mflop, row.mib * 2**20 / 1e6))
+        assert sections["head: denoising"].mib > STEPS * weights  # they are read again at each step
+        row = sections["head: denoising"]
+        assert row.min_ms == pytest.approx(max(row.mflop, row.mib * 2**20 / 1e6))
         with pytest.raises(Exception, match="instruction"):
-            policy.act(seen())
+            policy.act(observation())
 
 
 def test_a_machines_peaks_are_measured():
-    found = measure(reach=2**18)
+    found = measure(copy_size=2**18)
     assert 1e8 < found.flops < 1e14 and 1e8 < found.bandwidth < 1e13
     assert found.seconds(2 * found.flops, found.bandwidth) == 2
 
 
 def test_a_compiled_policy_acts_as_before_also_in_copies(monkeypatch, vlm):
-    """Traced as for any backend, and run by PyTorch: what C++ makes of it is measured by `policy-nano-latency`."""
+    """Traced as for any backend, and run by PyTorch; `policy-nano-latency` measures the compiled code."""
     real, calls = torch.compile, []
 
     def traced(function, mode):
@@ -186,7 +190,7 @@ def test_a_compiled_policy_acts_as_before_also_in_copies(monkeypatch, vlm):
     policy = pointing()
     plain = [chunk(policy, text) for text in INSTRUCTIONS]
     accelerate(policy, compiled=True)
-    assert policy.compiled and calls == ["see", "reason", "serving_condition", "modulation_at", "serve"]
+    assert policy.compiled and calls == ["point", "reason", "serving_condition", "modulation_at", "serve"]
     for text, expected in zip(INSTRUCTIONS, plain, strict=True):
         np.testing.assert_allclose(chunk(policy, text), expected, atol=1e-5)
     own = share_weights(policy)
@@ -204,12 +208,12 @@ def test_in_openvino_a_policy_acts_as_before_also_in_copies_and_for_any_instruct
         for text, expected in zip(INSTRUCTIONS, plain, strict=True):
             np.testing.assert_allclose(chunk(acting, text), expected, atol=1e-5)
     kept = chunk(policy, INSTRUCTIONS[0])
-    chunk(own, INSTRUCTIONS[2])  # a copy computes in room of its own
+    chunk(own, INSTRUCTIONS[2])  # a copy has its own buffers
     np.testing.assert_array_equal(chunk(policy, INSTRUCTIONS[0]), kept)
 
 
 @pytest.mark.parametrize("kind", ["bf16", "int8"])
-def test_smaller_products_in_openvino_are_nearly_the_same_and_say_so(kind, vlm):
+def test_low_precision_products_in_openvino_are_nearly_the_same_and_say_so(kind, vlm):
     for policy in (pointing(), copy.deepcopy(vlm)):
         expected = chunk(policy)
         try:
@@ -228,11 +232,11 @@ def test_bf16_products_are_refused_where_there_are_none(monkeypatch):
     with pytest.raises(OptionError, match="add --openvino"):
         accelerate(pointing(), quantise="bf16")
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
-    with pytest.raises(OptionError, match="multiplies in bf16"):
+    with pytest.raises(OptionError, match="bf16 instructions"):
         accelerate(pointing(), openvino=True, quantise="bf16")
 
 
-def test_what_openvino_cannot_run_is_refused(monkeypatch):
+def test_policies_that_openvino_cannot_run_are_refused(monkeypatch):
     policy = pointing()
     policy.compiled = True
     with pytest.raises(OptionError, match="choose one"):
@@ -242,7 +246,7 @@ def test_what_openvino_cannot_run_is_refused(monkeypatch):
         accelerate(pointing(), openvino=True)
 
 
-def test_where_nothing_compiles_the_policy_stays_as_it_was(monkeypatch):
+def test_where_nothing_compiles_the_policy_stays_unchanged(monkeypatch):
     def no_compiler(function, mode):
         def fails(*_):
             raise RuntimeError("no working C++ compiler")
@@ -273,18 +277,18 @@ def test_int8_weights_are_smaller_and_nearly_the_same(vlm):
     np.testing.assert_array_equal(chunk(share_weights(policy)), found)
 
 
-def test_what_cannot_be_quantised_is_refused():
+def test_unsupported_quantisation_is_refused():
     with pytest.raises(OptionError, match="4-bit weights need a GPU"):
         accelerate(pointing(), quantise="int4")
     with pytest.raises(OptionError, match="no such quantisation"):
         accelerate(pointing(), quantise="int7")
-    with pytest.raises(OptionError, match="not computed here"):
+    with pytest.raises(OptionError, match="not computed on this machine"):
         accelerate(object(), quantise="int8")
     with pytest.raises(OptionError, match="makes no sense"):
         Execution(quantise="int7")
 
 
-def test_a_report_says_how_the_policy_was_computed():
+def test_a_report_names_the_accelerations():
     chosen = Execution(compiled=True, quantise="int8", openvino=True).settings()
     assert chosen == {"compiled": True, "weights": "int8", "openvino": True}
     assert Execution().settings() == {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import nn
 
 from vla_agent.policy.policy import VLAPolicy
-from vla_agent.policy.speed.quantising import quantise, is_large_linear
+from vla_agent.policy.speed.quantising import is_large_linear, quantise
 
 
 def quantise_frozen(policy: VLAPolicy, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Named parts of an inference.  They cost nothing until somebody watches: see `vla_agent.policy.speed.profile`."""
+"""Named sections of an inference.  They cost nothing until a watcher is set: see `vla_agent.policy.speed.profile`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 _unwatched: AbstractContextManager[None] = nullcontext()
 
 
-def part(name: str) -> AbstractContextManager[None]:
-    """What runs inside belongs to the part ``name``; a part may come several times an inference."""
+def timed_section(name: str) -> AbstractContextManager[None]:
+    """A context for the code of section ``name``; a section may run several times in one inference."""
     watcher = _watcher.get()
     return _unwatched if watcher is None else watcher(name)
 
 
 @contextmanager
-def watched(watcher: Watcher) -> Iterator[None]:
-    """Inside, ``watcher(name)`` is entered around every part of this thread."""
+def watch_sections(watcher: Watcher) -> Iterator[None]:
+    """Inside, ``watcher(name)`` is entered around every section of this thread."""
     token = _watcher.set(watcher)
     try:
         yield

@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.write_aside import recover
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
 from vla_agent.models.backbones.pretrained.pretrained_files import OPTIONS, load_vlm
-from vla_agent.models.heads.build_head import HeadConfig
+from vla_agent.models.heads.head_config import HeadConfig
 from vla_agent.policy.policy import FORMAT, VLAPolicy
 
 KEYS = ("format", "contract", "head", "execute", "sha256")
@@ -27,13 +29,14 @@ def load_checkpoint(folder: Path, backbone: Backbone | VLMBackbone | None = None
         CheckpointError: the folder is missing, incomplete, damaged, or its statistics are unusable.
         ContractError: its contract cannot be read.
     """
+    recover(folder)
     file, weights = folder / "policy.json", folder / "head.safetensors"
     description = _description(file)
     _require_intact(folder, description["sha256"])
     contract = Contract.from_dict(description["contract"], file=str(file))
     if backbone is None:
-        part = folder / "backbone"
-        backbone = load_vlm(part) if (part / OPTIONS).is_file() else Backbone.load(part)
+        source = folder / "backbone"
+        backbone = load_vlm(source) if (source / OPTIONS).is_file() else Backbone.load(source)
     backbone.check_cameras(contract, file)
     policy = VLAPolicy(contract, backbone, _head(description["head"], file), int(description["execute"]))
     _fill(policy, weights)
@@ -61,7 +64,7 @@ def _description(file: Path) -> dict[str, Any]:
                 key=key,
                 expected=", ".join(KEYS),
                 found=", ".join(sorted(description)),
-                remedy="get the checkpoint again or train anew",
+                remedy="get the checkpoint again or retrain",
             )
     if description["format"] != FORMAT:
         raise CheckpointError(
@@ -70,19 +73,19 @@ def _description(file: Path) -> dict[str, Any]:
             key="format",
             expected=FORMAT,
             found=description["format"],
-            remedy="install the vla-agent release that wrote it, or train anew",
+            remedy="install the vla-agent release that wrote it, or retrain",
         )
     return description
 
 
 def _require_intact(folder: Path, digests: dict[str, str]) -> None:
     for name, digest in digests.items():
-        part = folder / name
-        found = hash_file(part) if part.is_file() else "no such file"
+        weights = folder / name
+        found = hash_file(weights) if weights.is_file() else "no such file"
         if found != digest:
             raise CheckpointError(
                 "a weight file is missing or damaged",
-                file=part,
+                file=weights,
                 key="sha256",
                 expected=digest,
                 found=found,
@@ -93,18 +96,18 @@ def _require_intact(folder: Path, digests: dict[str, str]) -> None:
 def _head(described: dict[str, Any], file: Path) -> HeadConfig:
     try:
         return HeadConfig(**described)
-    except TypeError as error:
+    except (ValidationError, TypeError) as error:
         raise CheckpointError(
-            "the head's sizes cannot be read",
+            "the head's settings cannot be read",
             file=file,
             key="head",
-            found=str(error),
+            found=" ".join(str(error).split()),
             remedy="get the checkpoint again",
         ) from error
 
 
 def _fill(policy: VLAPolicy, weights: Path) -> None:
-    """Put the weights of the head and the normalisers in; they must be exactly those that the policy has."""
+    """Load the weights of the head and the normalisers; they must be exactly those that the policy has."""
     state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()}
     wanted = {k: tuple(v.shape) for k, v in policy.state_dict().items() if not k.startswith("backbone.")}
     held = {k: tuple(v.shape) for k, v in state.items()}
@@ -116,6 +119,6 @@ def _fill(policy: VLAPolicy, weights: Path) -> None:
             key=wrong[0],
             expected=wanted.get(wrong[0], "absent"),
             found=held.get(wrong[0], "absent"),
-            remedy="get the checkpoint again or train anew",
+            remedy="get the checkpoint again or retrain",
         )
     policy.load_state_dict(state, strict=False)

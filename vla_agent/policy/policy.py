@@ -1,6 +1,6 @@
-"""The policy: a folder with everything that is needed to act, and nothing that must be remembered beside it.
+"""The policy: one folder with everything that acting needs.
 
-policy.json           contract, sizes of the head, steps to execute, SHA-256 of the weight files
+policy.json           contract, settings of the head, steps to execute, SHA-256 of the weight files
 backbone/             a transformers model with tokenizer and image processor
 head.safetensors      the head and the normalisers' statistics
 """
@@ -8,8 +8,6 @@ head.safetensors      the head and the normalisers' statistics
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,18 +15,20 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError, OptionError
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.write_aside import folder_aside
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone, stack_images
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
 from vla_agent.models.backbones.pretrained.pretrained_files import save_vlm
-from vla_agent.models.heads.build_head import HeadConfig, build_head
+from vla_agent.models.heads.build_head import build_head
+from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 from vla_agent.models.normaliser import Normaliser
-from vla_agent.models.oracle_points import Truth
-from vla_agent.models.timing_sections import part
+from vla_agent.models.oracle_points import OraclePoints
+from vla_agent.models.timing_sections import timed_section
 from vla_agent.policy.execution.future_state import future_state
 from vla_agent.policy.execution.realtime import Committed
 from vla_agent.policy.execution.seams import fade_in
@@ -40,7 +40,7 @@ class VLAPolicy(nn.Module):
     """Vision-language backbone, action head, normalisers and contract.
 
     Use: ``policy.reset("put the red mug in the tray")``, then ``policy.act(observation)`` -> chunk (T, A) in the
-    contract's units, of which ``policy.execute`` rows are meant to be executed before the next look.
+    contract's units, of which ``policy.execute`` rows are executed before the next inference.
     """
 
     def __init__(
@@ -49,25 +49,20 @@ class VLAPolicy(nn.Module):
         super().__init__()
         self.contract, self.execute = contract, execute
         self.backbone = backbone
-        self.head = build_head(
-            head,
-            contract.chunk_length,
-            contract.action_dim,
-            contract.state_dim,
-            backbone.feature_dim,
-            backbone.geometry_dim,
-        )
+        chunk_shape = contract.chunk_length, contract.action_dim
+        dims = HeadDims(*chunk_shape, contract.state_dim, backbone.feature_dim, backbone.geometry_dim)
+        self.head = build_head(head, dims)
         self.state_normaliser = Normaliser(contract.state_dim)
         self.action_normaliser = Normaliser(contract.action_dim)
         self.compiled = False  # see `vla_agent.policy.speed.compiling`
         self.quantised = ""  # see `vla_agent.policy.speed.quantising`
-        self.engine: Any = None  # in place of backbone and head when it acts; see `vla_agent.policy.speed.openvino`
-        self._text: Any = None  # what the backbone made of the instruction
+        self.engine: Any = None  # replaces backbone and head in `act`; see `vla_agent.policy.speed.openvino`
+        self._text: Any = None  # the backbone's encoding of the instruction
         self._generator = torch.Generator()
 
     @torch.inference_mode()
     def reset(self, instruction: str, seed: int = 0) -> None:
-        """Begin an episode: encode the instruction once, and start the denoising noise from ``seed``."""
+        """Begin an episode: encode the instruction once, and seed the denoising noise."""
         self.eval()
         self._text = self.backbone.encode_text([instruction])
         self._generator.manual_seed(seed)
@@ -78,95 +73,85 @@ class VLAPolicy(nn.Module):
 
     @torch.inference_mode()
     def act(
-        self, observation: dict[str, Any], committed: Committed | None = None, truth: Truth | None = None
+        self, observation: dict[str, Any], committed: Committed | None = None, oracle: OraclePoints | None = None
     ) -> np.ndarray:
         """One observation -> chunk (T, A) float32 in the contract's units.
 
         Args:
-            committed: what is already decided about this chunk, which then continues it (real-time chunking).
-            truth: where target and goal are, taken in place of where the backbone finds them (simulation only).
+            committed: actions that this chunk has to continue (real-time chunking).
+            oracle: true positions of target and goal in place of the backbone's estimates (simulation only).
 
         Raises:
             ObservationError: the observation does not fit the contract.
             CheckpointError: `reset` was not called.
-            OptionError: ``truth`` where `takes_places` is False.
+            OptionError: ``oracle`` where `accepts_oracle` is False.
         """
         if self._text is None:
             raise CheckpointError("the policy has no instruction", key="reset", remedy="call reset(instruction) first")
         self.contract.check_observation(observation)
         if self.compiled:
-            torch.compiler.cudagraph_mark_step_begin()  # what a CUDA graph gave before may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()  # the outputs of earlier CUDA graphs may be overwritten
         device = self.state_normaliser.shift.device
-        with part("copy"):
-            seen = np.asarray(observation["state"], dtype=np.float32)
-            begin = seen if committed is None else future_state(self.contract, seen, committed.frozen)
-            state = torch.from_numpy(begin)[None].to(device)
+        with timed_section("copy"):
+            start = np.asarray(observation["state"], dtype=np.float32)
+            if committed is not None:
+                start = future_state(self.contract, start, committed.frozen)
+            state = torch.from_numpy(start)[None].to(device)
             images = stack_images(observation["images"], self.contract.camera_names)
-        parts = (self.engine or self.backbone).features(images, self._text)
-        if truth is not None:
-            parts = {**parts, **{name: told.to(device) for name, told in self._told(truth).items()}}
-        geometry = self.backbone.geometry_of(parts, state[:, :3])
-        condition, mask = (parts["hidden"], self.state_normaliser(state), geometry), parts.get("mask")
-        chunk = (self.engine or self.head).sample(*condition, generator=self._generator, mask=mask)
-        with part("copy"):
+        features = (self.engine or self.backbone).features(images, self._text)
+        if oracle is not None:
+            self._require_oracle()
+            features = features | {name: value.to(device) for name, value in oracle.features().items()}
+        geometry = self.backbone.geometry_of(features, state[:, :3])
+        inputs = HeadInputs(features["hidden"], self.state_normaliser(state), geometry, features.get("mask"))
+        chunk = (self.engine or self.head).sample(inputs, self._generator)
+        with timed_section("copy"):
             actions = self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
-        if committed is not None:  # row 0 is of the observation's control step again
+        if committed is not None:  # the chunk is for the state after the frozen rows; they come first again
             actions = fade_in(self.contract, committed, actions)
         return self.contract.check_chunk(actions)
 
     @property
-    def takes_places(self) -> bool:
-        """Whether the head sees places in numbers, so that it can be told true ones."""
+    def accepts_oracle(self) -> bool:
+        """Whether the head's input has explicit points, which `OraclePoints` can replace."""
         return self.backbone.geometry_dim > 0
 
-    def _told(self, truth: Truth) -> dict[str, Tensor]:
-        if not self.takes_places:
+    def _require_oracle(self) -> None:
+        if not self.accepts_oracle:
             raise OptionError(
-                "this policy cannot be told where things are",
-                key="truth",
-                expected="a backbone that says places in numbers",
+                "this policy takes no oracle points",
+                key="oracle",
+                expected="a backbone with explicit points",
                 found=type(self.backbone).__name__,
-                remedy="leave the truth out; a gate leaves out its check 'oracle' by itself",
+                remedy="leave the oracle out; a gate leaves out its check 'oracle' by itself",
             )
-        return dict(zip(("points", "seen", "located"), truth.perceived(), strict=True))
 
     def parameter_counts(self) -> dict[str, int]:
-        return {
-            "backbone": sum(p.numel() for p in self.backbone.parameters()),
-            "head": sum(p.numel() for p in self.head.parameters()),
-        }
+        """Numbers of parameters of ``backbone`` and ``head``."""
+        modules: dict[str, nn.Module] = {"backbone": self.backbone, "head": self.head}
+        return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
 
     def save(self, folder: str | PathLike[str], dtype: torch.dtype = torch.bfloat16) -> None:
-        """Write the policy folder aside, its weights in ``dtype``, and rename it; extra files in it are kept."""
-        folder = Path(folder)
-        aside = folder.with_name(folder.name + ".part")
-        shutil.rmtree(aside, ignore_errors=True)
-        if folder.exists():
-            shutil.copytree(folder, aside)
-        aside.mkdir(parents=True, exist_ok=True)
+        """Write the policy folder whole or not at all, its weights in ``dtype``; other files in it are kept."""
+        with folder_aside(Path(folder), keep=True) as aside:
+            self._write(aside, dtype)
+
+    def _write(self, folder: Path, dtype: torch.dtype) -> None:
+        backbone, weights = folder / "backbone", folder / "head.safetensors"
         if isinstance(self.backbone, VLMBackbone):
-            save_vlm(self.backbone, aside / "backbone")
+            save_vlm(self.backbone, backbone)
         else:
-            self.backbone.save(aside / "backbone", dtype)
+            self.backbone.save(backbone, dtype)
         params = {name for name, _ in self.named_parameters()}
         state = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
-        save_file(
-            {k: (v.to(dtype) if k in params else v).contiguous() for k, v in state.items()},
-            aside / "head.safetensors",
-        )
-        weights = [*sorted((aside / "backbone").rglob("*.safetensors")), aside / "head.safetensors"]
+        save_file({k: (v.to(dtype) if k in params else v).contiguous() for k, v in state.items()}, weights)
+        files = [*sorted(backbone.rglob("*.safetensors")), weights]
         description = {
             "format": FORMAT,
             "contract": self.contract.to_dict(),
-            "head": asdict(self.head.config),
+            "head": self.head.config.to_dict(),
             "execute": self.execute,
             "parameters": self.parameter_counts(),
-            "sha256": {f.relative_to(aside).as_posix(): hash_file(f) for f in weights},
+            "sha256": {f.relative_to(folder).as_posix(): hash_file(f) for f in files},
         }
-        (aside / "policy.json").write_text(json.dumps(description, indent=2) + "\n")
-        old = folder.with_name(folder.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        aside.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        (folder / "policy.json").write_text(json.dumps(description, indent=2) + "\n")

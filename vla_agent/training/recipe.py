@@ -13,11 +13,11 @@ from vla_agent.models.heads.head_config import HeadConfig
 
 
 class Data(Strict):
-    """Where the data lies; ``vla-agent train`` says which command makes what is missing."""
+    """Folders of the training data; where one is missing, the error names the command that makes it."""
 
     demonstrations: tuple[str, ...] = Field(description="LeRobotDataset folders, read in this order")
     questions: tuple[str, ...] = Field(
-        (), description="folders of generated pictures and questions (python -m sim.questions)"
+        (), description="folders of generated images and questions (python -m sim.questions)"
     )
 
 
@@ -37,7 +37,7 @@ class BackboneSizes(Strict):
 class VLMSettings(Strict):
     """A pretrained vision-language model in place of ``backbone``: `pretrained_backbone.VLMOptions`."""
 
-    model: str = Field("", description="hub id or folder of an AutoModelForImageTextToText; empty: the small one")
+    model: str = Field("", description="hub id or folder of an AutoModelForImageTextToText; empty: the small backbone")
     layer: int = Field(0, ge=0, description="decoder layers to keep; the last of them feeds the head; 0 for all")
     image_size: tuple[int, ...] = Field((), description="[height, width] for the vision tower; empty for its own")
     instruction: Literal["last", "first"] = "last"
@@ -48,7 +48,7 @@ class VLMSettings(Strict):
 
 
 class Stage(Strict):
-    """Optimiser and length of one stage; all stages share it."""
+    """Optimiser and length; every stage has these settings."""
 
     samples: int = Field(ge=0, description="samples to train on; 0 leaves the stage out")
     batch: int = Field(64, ge=2)
@@ -60,48 +60,54 @@ class Stage(Strict):
 
 
 class NameStem(Stage):
-    """Stage 0: the backbone's text-free stem learns to name every object of the generated pictures.
+    """Stage 0: the backbone's text-free stem learns to name every object of the generated images.
 
-    A step costs a third of stage 1's, every object of a picture teaches, and small batches make many steps.
+    A step costs a third of one of stage 1, every object of an image is a label, and small batches give many steps.
     """
 
-    samples: int = Field(0, ge=0, description="pictures to train on; 0 leaves the stage out")
+    samples: int = Field(0, ge=0, description="images to train on; 0 leaves the stage out")
     batch: int = Field(16, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     colour_jitter: float = Field(0.1, ge=0)
 
 
 class Pretrain(Stage):
-    """Stage 1: the backbone answers questions and points, on generated pictures and on demonstration frames."""
+    """Stage 1: the backbone learns to answer questions and to point, on generated images and demonstration frames."""
 
     batch: int = Field(64, ge=2)
     demonstration_share: float = Field(
-        0.5, ge=0, le=1, description="share of a batch that comes from demonstration frames"
+        0.5, ge=0, le=1, description="fraction of a batch that comes from demonstration frames"
     )
-    pointing_share: float = Field(0.85, ge=0, le=1, description="share of the questions that have points")
-    questions_each: int = Field(2, ge=1, description="questions drawn together about one generated picture")
+    pointing_share: float = Field(0.85, ge=0, le=1, description="fraction of the questions that have points")
+    questions_each: int = Field(2, ge=1, description="questions drawn together about one generated image")
     colour_jitter: float = Field(0.1, ge=0)
-    early_share: float = Field(0.3, ge=0, le=1, description="share of the demonstration frames drawn from first frames")
+    early_share: float = Field(
+        0.3, ge=0, le=1, description="fraction of the demonstration frames drawn from first frames"
+    )
 
 
 class TrainHead(Stage):
-    """Stage 2: the head, on the backbone's features, which are computed once and kept while the backbone is frozen."""
+    """Stage 2: the head, on the backbone's features, which are computed only once where the backbone is frozen."""
 
     batch: int = Field(256, ge=2)
     draws: int = Field(2, ge=1, description="noise draws per encoded sample")
-    early_frames: int = Field(10, ge=0, description="what counts as the first frames of an episode")
-    early_share: float = Field(0.3, ge=0, le=1, description="share of a batch drawn from first frames")
-    state_dropout: float = Field(0.3, ge=0, le=1, description="share of samples whose state vector is hidden")
-    located_noise: float = Field(0.004, ge=0, description="metres of noise on the backbone's positions")
-    frame_stride: int = Field(1, ge=1, description="keep every n-th frame beyond the first ones")
-    picture_lag: int = Field(
-        0, ge=0, description="in half of the samples the picture is 1 to this many control periods older than the rest"
+    early_frames: int = Field(10, ge=0, description="number of an episode's first frames")
+    early_share: float = Field(0.3, ge=0, le=1, description="fraction of a batch drawn from first frames")
+    state_dropout: float = Field(0.3, ge=0, le=1, description="fraction of samples whose state vector is masked")
+    located_noise: float = Field(
+        0.004, ge=0, description="standard deviation of the noise on located positions, metres"
     )
-    keep_features: bool = Field(True, description="False: compute them anew in each step, where they are too large")
+    frame_stride: int = Field(1, ge=1, description="use every n-th frame after the first ones")
+    picture_lag: int = Field(
+        0, ge=0, description="in half of the samples the image is 1 to this many control periods older than the state"
+    )
+    keep_features: bool = Field(
+        True, description="false: compute the features in each step, where they are too large to keep"
+    )
 
 
 class Recipe(Strict):
-    """A whole training."""
+    """All settings of a training."""
 
     name: str
     seed: int = 0
@@ -114,11 +120,11 @@ class Recipe(Strict):
     name_stem: NameStem = NameStem.model_validate({})
     pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
     train_head: TrainHead
-    start_from: str = Field("", description="a policy folder whose weights are the starting point")
+    start_from: str = Field("", description="policy folder whose weights the training starts from")
     keep_start: float = Field(
-        0.0, ge=0, lt=1, description="with start_from: share of its weights in the result (WiSE-FT); 0: none"
+        0.0, ge=0, lt=1, description="with start_from: fraction of its weights in the result (WiSE-FT)"
     )
-    fresh_head: bool = Field(False, description="with start_from: the head begins untrained all the same")
+    fresh_head: bool = Field(False, description="with start_from: the head starts untrained")
 
 
 def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> Recipe:
@@ -133,15 +139,15 @@ def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> R
 
 
 def require_consistent(recipe: Recipe, file: str) -> None:
-    """Refuse a recipe whose parts do not go together.
+    """Refuse a recipe whose settings contradict each other.
 
     Raises:
-        RecipeError: stages that a pretrained model does not have, or weights that cannot be trained.
+        RecipeError: stages that a pretrained model does not have, weights that cannot be trained, or two head sizes.
     """
     trained = set(recipe.vlm.freeze) != {"vision", "projector", "language"} or bool(recipe.vlm.fused)
     wrong: tuple[str, str, object] | None = None
     if recipe.vlm.model and recipe.pretrain.samples + recipe.name_stem.samples:
-        wrong = ("pretrain.samples", "0: a pretrained model has no pointing to learn", recipe.pretrain.samples)
+        wrong = ("pretrain.samples", "0: a pretrained model has no pointing stages", recipe.pretrain.samples)
     elif recipe.vlm.model and trained and recipe.vlm.dtype != "float32":
         wrong = ("vlm.dtype", "float32 for weights that are trained, or all parts frozen", recipe.vlm.dtype)
     elif recipe.head.size and {"width", "depth", "heads"} & recipe.head.model_fields_set:

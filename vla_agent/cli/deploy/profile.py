@@ -91,7 +91,7 @@ def _print(rows: list[Any]) -> None:
     for column in ("runs", "ms", "of a chunk", "MFLOP", "MiB in", "least ms", "of the limit"):
         table.add_column(column, justify="right")
     for row in rows:
-        share = f"{row.share:.0%}" if row.share else "once"
-        numbers = (f"{row.mflop:.1f}", f"{row.mib:.2f}", f"{row.least_ms:.2f}", f"{row.reached:.0%}")
-        table.add_row(row.part, str(row.runs), f"{row.ms:.2f}", share, *(numbers if row.mib else ("",) * 4))
+        share = f"{row.fraction:.0%}" if row.fraction else "once"
+        numbers = (f"{row.mflop:.1f}", f"{row.mib:.2f}", f"{row.min_ms:.2f}", f"{row.efficiency:.0%}")
+        table.add_row(row.section, str(row.runs), f"{row.ms:.2f}", share, *(numbers if row.mib else ("",) * 4))
     Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)

@@ -1,7 +1,7 @@
-"""Perception and control apart: the same head, told where target and goal truly are in place of where it saw them.
+"""Separating perception from control: the same head, given the true places of target and goal instead of its own.
 
-What it then does right, it failed at by not finding the place; what it still does wrong, by its motion.  Its other
-features stay those of the pictures, so that a head which reads more from them than the places is not wholly told.
+An episode that then succeeds had failed by perception, one that still fails by control.  The other features remain
+those of the images, so that what a head reads from them beside the places is not replaced.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import numpy as np
 from sim.experts.expert import Expert
 from sim.tasks.task import TaskInstance
 from sim.world.world import World
-from vla_agent.models.oracle_points import Truth
+from vla_agent.models.oracle_points import OraclePoints
 
 
-def takes_truth(policy: Any) -> bool:
-    """Whether a policy can be told: ``act`` has an argument ``truth``, and the head sees places in numbers."""
-    return "truth" in inspect.signature(policy.act).parameters and getattr(policy, "takes_places", True)
+def accepts_oracle_points(policy: Any) -> bool:
+    """Whether ``act`` has an argument ``oracle``, and the head's input has explicit points."""
+    return "oracle" in inspect.signature(policy.act).parameters and getattr(policy, "accepts_oracle", True)
 
 
-class Told:
-    """A policy that is told at every look what to handle now and where it goes (`Expert.subgoal`)."""
+class OraclePolicy:
+    """A policy that receives, with every observation, the true places of target and goal (`Expert.subgoal`)."""
 
     def __init__(self, policy: Any) -> None:
         self._policy = policy
@@ -38,7 +38,7 @@ class Told:
         self._world, self._expert = world, Expert(world, task)
 
     def act(self, observation: Mapping[str, Any], **more: Any) -> np.ndarray:
-        """The chunk (T, A) of an observation and of the truth at the same time."""
+        """The chunk (T, A) of an observation, given the true places at the same time."""
         located = self._expert.subgoal()
         points = np.stack([self._world.project(name, located) for name in self._policy.contract.camera_names])
-        return self._policy.act(observation, truth=Truth(points, located), **more)
+        return self._policy.act(observation, oracle=OraclePoints(points, located), **more)

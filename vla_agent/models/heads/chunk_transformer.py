@@ -1,4 +1,4 @@
-"""What all heads share: a transformer over the tokens of a chunk that looks at the condition.
+"""What all heads share: a transformer over the tokens of a chunk that attends to the condition.
 
     tokens (B, S, W) --[self-attention, cross-attention to the condition tokens (B, N, W), MLP] x depth, each modulated
     by a vector (B, W)--> outputs (B, S, size_out)
@@ -14,42 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """Kind, sizes and objective of a head; `SIZES` names some of the sizes."""
-
-    width: int = 256
-    depth: int = 4
-    heads: int = 4
-    patch: int = 2  # control steps a token
-    objective: str = "flow"  # flow or ddpm
-    train_steps: int = 100  # of the ddpm schedule
-    serve_steps: int = 6  # denoising steps when serving
-    kind: str = "diffusion"  # diffusion, tokens or regression (vla_agent.models.heads.build_head)
-    sampler: str = "ddim"  # of a ddpm head: ddim or dpmsolver++
-    condition_dropout: float = 0.0  # diffusion: share of the samples that see the learned null condition instead
-    guidance: float = 1.0  # diffusion: classifier-free guidance when serving; 1 is none, CogACT serves with 1.5
-    bins: int = 256  # tokens: bins of an action dimension
-
-
-SIZES = {  # CogACT's action models: width, depth, heads
-    "S": {"width": 384, "depth": 6, "heads": 4},
-    "B": {"width": 768, "depth": 12, "heads": 12},
-    "L": {"width": 1024, "depth": 24, "heads": 16},
-}
+from vla_agent.models.heads.head_config import HeadConfig, HeadDims
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a chunk depends on, ready for every layer: computed once an observation."""
+    """What a chunk is conditioned on, projected for every layer: computed once an observation."""
 
     key_values: list[tuple[Tensor, Tensor]]  # a layer: (B, heads, N + 1, W / heads)
     summary: Tensor  # (B, W)
     mask: Tensor | None  # (B, 1, 1, N + 1) True where a token counts; None where all do
 
     def repeat(self, times: int) -> Condition:
-        """The batch ``times`` over."""
+        """The batch repeated ``times`` times."""
         if times == 1:
             return self
         return Condition(
@@ -96,8 +73,8 @@ class Block(nn.Module):
 
         Args:
             mask: see `Condition`.
-            causal: a token sees those before it alone.
-            past: keys and values of the tokens before x, to which those of x are added in place.
+            causal: a token attends only to those before it.
+            past: cached keys and values of the tokens before x; those of x are appended in place.
         """
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, :, None].unbind(dim=1)
         h = torch.addcmul(shift1, self.norm(x), scale1)
@@ -119,36 +96,25 @@ class ChunkTransformer(nn.Module):
 
     Args:
         config: sizes.
-        shape: (T, A) of the chunk.
+        dims: of chunk, state, features and geometry.
         tokens: S, learned positions.
         size_in, size_out: numbers a token; ``size_in`` 0 where the head makes its tokens itself.
-        levels: whether the modulation knows a noise level.
-        state_dim: D of the normalised state.
-        feature_dim: C of the backbone's hidden tokens (B, N, C).
-        geometry_dim: size of the backbone's explicit geometry (points and located positions) or 0.
+        levels: whether the modulation depends on a noise level.
     """
 
     def __init__(
-        self,
-        config: HeadConfig,
-        shape: tuple[int, int],
-        tokens: int,
-        size_in: int,
-        size_out: int,
-        levels: bool,
-        state_dim: int,
-        feature_dim: int,
-        geometry_dim: int,
+        self, config: HeadConfig, dims: HeadDims, tokens: int, size_in: int, size_out: int, levels: bool
     ) -> None:
         super().__init__()
         w = config.width
-        self.config, self.chunk_length, self.action_dim = config, *shape
+        self.config, self.chunk_length, self.action_dim = config, dims.chunk_length, dims.action_dim
         if size_in:
             self.tokens_in = nn.Linear(size_in, w)
         self.tokens_out = nn.Linear(w, size_out)
         self.position = nn.Parameter(torch.randn(tokens, w) * 0.02)
-        self.feature_in = nn.Sequential(nn.LayerNorm(feature_dim), nn.Linear(feature_dim, w))
-        self.vector_in = nn.Sequential(nn.Linear(state_dim + geometry_dim, 2 * w), nn.GELU(), nn.Linear(2 * w, 2 * w))
+        self.feature_in = nn.Sequential(nn.LayerNorm(dims.feature_dim), nn.Linear(dims.feature_dim, w))
+        vector_dim = dims.state_dim + dims.geometry_dim
+        self.vector_in = nn.Sequential(nn.Linear(vector_dim, 2 * w), nn.GELU(), nn.Linear(2 * w, 2 * w))
         if levels:
             self.level_in = nn.Sequential(nn.Linear(64, w), nn.SiLU(), nn.Linear(w, w))
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(w, 6 * w))
@@ -157,22 +123,16 @@ class ChunkTransformer(nn.Module):
         self.around_one: Tensor
         self.blocks = nn.ModuleList(Block(w, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(w)
-        nn.init.zeros_(self.modulation[1].weight)
-        nn.init.zeros_(self.modulation[1].bias)
-        nn.init.zeros_(self.tokens_out.weight)
-        nn.init.zeros_(self.tokens_out.bias)
+        for layer in (self.modulation[1], self.tokens_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
         for block in self.blocks:
             nn.init.zeros_(block.cross_out.weight)
             nn.init.constant_(block.table[2], 1.0)
             nn.init.constant_(block.table[5], 1.0)
 
     def encode(self, features: Tensor, state: Tensor, geometry: Tensor | None, mask: Tensor | None = None) -> Condition:
-        """Condition of one observation: keys and values a layer, and the vector (B, W) for modulation.
-
-        Args:
-            features: (B, N, C).  state: (B, D).  geometry: (B, G) or None.
-            mask: (B, N) 1 where a token counts (the others are padding), or None.
-        """
+        """Condition of one observation from its `HeadInputs`: keys and values a layer, and the modulation vector."""
         vector = state if geometry is None else torch.cat([state, geometry], dim=-1)
         token, summary = self.vector_in(vector).chunk(2, dim=-1)
         cond = torch.cat([self.feature_in(features), token[:, None]], dim=1)
@@ -195,11 +155,11 @@ class ChunkTransformer(nn.Module):
     ) -> Tensor:
         """Tokens (B, S, W) and their modulation (B, depth, 6, W) -> outputs (B, S, size_out)."""
         layers = zip(self.blocks, condition.key_values, modulation.unbind(1), strict=True)
-        for i, (block, key_value, own) in enumerate(layers):
-            x = block(x, key_value, own, condition.mask, causal, None if past is None else past[i])
+        for i, (block, key_value, own_modulation) in enumerate(layers):
+            x = block(x, key_value, own_modulation, condition.mask, causal, None if past is None else past[i])
         return self.tokens_out(self.norm(x))
 
 
 def mean_over_valid(error: Tensor, valid: Tensor) -> Tensor:
-    """Mean of a step's error (B, T) over the steps that have a label, ``valid`` (B, T) 1."""
+    """Mean of the error (B, T) of each step over the steps that have a label (``valid`` (B, T) is 1)."""
     return (error * valid).sum() / valid.sum().clamp_min(1)

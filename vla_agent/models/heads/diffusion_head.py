@@ -9,9 +9,9 @@ Two objectives, both served by schedulers of diffusers:
 * ``ddpm``: predicts the noise of a 100-step cosine schedule (Ho et al. 2020), served by DDIM (Song et al. 2021) or
   DPM-Solver++ (Lu et al. 2022).
 
-Classifier-free guidance (Ho and Salimans 2022): in a share of the samples a learned null condition stands for what the
-backbone says; serving goes ``guidance`` times as far from the null prediction as the conditioned one lies.
-All chunks in here are normalised; `vla_agent.policy.policy` normalises.
+Classifier-free guidance (Ho and Salimans 2022): in a fraction of the samples a learned null condition replaces the
+backbone's features; serving extrapolates from the null prediction by ``guidance`` times the distance to the
+conditioned one.  All chunks here are normalised; `vla_agent.policy.policy` normalises.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
-from vla_agent.models.heads.chunk_transformer import ChunkTransformer, Condition, HeadConfig, mean_over_valid
-from vla_agent.models.timing_sections import part
-
-__all__ = ["DiffusionHead", "HeadConfig"]
+from vla_agent.models.heads.chunk_transformer import ChunkTransformer, Condition, mean_over_valid
+from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
+from vla_agent.models.timing_sections import timed_section
 
 
 def _sinusoid(x: Tensor, size: int, longest: float = 1000.0) -> Tensor:
@@ -40,22 +39,12 @@ class DiffusionHead(ChunkTransformer):
 
     compilable = ("serving_condition", "modulation_at", "serve")  # see `vla_agent.policy.speed.compiling`
 
-    def __init__(
-        self,
-        config: HeadConfig,
-        chunk_length: int,
-        action_dim: int,
-        state_dim: int,
-        feature_dim: int,
-        geometry_dim: int = 0,
-    ) -> None:
-        size = config.patch * action_dim
-        tokens = chunk_length // config.patch
-        shape = (chunk_length, action_dim)
-        super().__init__(config, shape, tokens, size, size, True, state_dim, feature_dim, geometry_dim)
+    def __init__(self, config: HeadConfig, dims: HeadDims) -> None:
+        size = config.patch * dims.action_dim
+        super().__init__(config, dims, dims.chunk_length // config.patch, size, size, levels=True)
         if config.condition_dropout:
-            self.null_feature = nn.Parameter(torch.randn(feature_dim) * 0.02)
-            self.null_geometry = nn.Parameter(torch.zeros(geometry_dim))
+            self.null_feature = nn.Parameter(torch.randn(dims.feature_dim) * 0.02)
+            self.null_geometry = nn.Parameter(torch.zeros(dims.geometry_dim))
         self.ddim = DDIMScheduler(
             config.train_steps, beta_schedule="squaredcos_cap_v2", clip_sample_range=1.5, set_alpha_to_one=True
         )
@@ -64,9 +53,9 @@ class DiffusionHead(ChunkTransformer):
             config.train_steps,
             beta_schedule="squaredcos_cap_v2",
             algorithm_type="dpmsolver++",
-            prediction_type="sample",  # see `meant`
+            prediction_type="sample",  # see `predicted_chunk`
             final_sigmas_type="zero",
-            lambda_min_clipped=-5.1,  # without it the first step of a cosine schedule divides by almost nothing
+            lambda_min_clipped=-5.1,  # without it the first step of a cosine schedule divides by almost zero
         )
 
     def nullified(self, features: Tensor, geometry: Tensor | None, null: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -81,7 +70,7 @@ class DiffusionHead(ChunkTransformer):
     def predict(self, noisy: Tensor, level: Tensor, condition: Condition, modulation: Tensor | None = None) -> Tensor:
         """Noisy chunk (B, T, A), level (B,) in [0, 1] -> velocity or noise (B, T, A).
 
-        ``modulation``: what `modulation_at` gives for this level, where it is already known.
+        ``modulation``: that of `modulation_at` for this level, where it is already computed.
         """
         b = len(noisy)
         x = self.tokens_in(noisy.reshape(b, -1, self.config.patch * self.action_dim)) + self.position
@@ -89,23 +78,10 @@ class DiffusionHead(ChunkTransformer):
         return self.run(x, modulation, condition).reshape(b, self.chunk_length, self.action_dim)
 
     def loss(
-        self,
-        features: Tensor,
-        state: Tensor,
-        geometry: Tensor | None,
-        chunk: Tensor,
-        valid: Tensor,
-        draws: int = 1,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
+        self, inputs: HeadInputs, chunk: Tensor, valid: Tensor, draws: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Mean squared error over valid steps, ``draws`` noise draws per encoded sample (CogACT).
-
-        Args:
-            features: (B, N, C).  state: (B, D).  geometry: (B, G) or None.
-            chunk: (B, T, A) normalised.  valid: (B, T) 1 where the step has a label.
-            mask: (B, N) 1 where a feature counts, or None.
-        """
+        """Mean squared error over valid steps, ``draws`` noise draws per encoded sample (CogACT)."""
+        features, state, geometry, mask = inputs
         if self.config.condition_dropout:
             null = torch.rand(len(state), generator=generator) < self.config.condition_dropout
             features, geometry = self.nullified(features, geometry, null.to(features.device))
@@ -125,7 +101,7 @@ class DiffusionHead(ChunkTransformer):
     def serving_condition(
         self, features: Tensor, state: Tensor, geometry: Tensor | None, mask: Tensor | None = None
     ) -> Condition:
-        """What `serve` needs; with guidance the null condition's half behind it (2B)."""
+        """The condition for `serve`; with guidance, the null condition follows in the same batch (2B)."""
         if self.config.guidance == 1:
             return self.encode(features, state, geometry, mask)
         null = torch.arange(2 * len(state), device=state.device) >= len(state)
@@ -137,44 +113,38 @@ class DiffusionHead(ChunkTransformer):
         """`predict` (B, T, A) with guidance; ``condition`` comes from `serving_condition`."""
         if self.config.guidance == 1:
             return self.predict(noisy, level, condition, modulation)
-        told, null = self.predict(noisy.repeat(2, 1, 1), level.repeat(2), condition, modulation).chunk(2)
-        return null + self.config.guidance * (told - null)
+        conditioned, null = self.predict(noisy.repeat(2, 1, 1), level.repeat(2), condition, modulation).chunk(2)
+        return null + self.config.guidance * (conditioned - null)
 
     @torch.no_grad()
-    def sample(
-        self,
-        features: Tensor,
-        state: Tensor,
-        geometry: Tensor | None,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """Denoise from noise: (B, T, A), normalised.  The modulation of all steps is computed in one go."""
-        with part("head: condition"):
-            condition = self.serving_condition(features, state, geometry, mask)
+    def sample(self, inputs: HeadInputs, generator: torch.Generator | None = None) -> Tensor:
+        """Denoise from noise: (B, T, A), normalised.  The modulation of all steps is computed in one product."""
+        state = inputs.state
+        with timed_section("head: condition"):
+            condition = self.serving_condition(*inputs)
             x = torch.randn(len(state), self.chunk_length, self.action_dim, generator=generator).to(state.device)
             flow = self.config.objective == "flow"
             scheduler = self.flow if flow else self.dpm if self.config.sampler == "dpmsolver++" else self.ddim
             if not flow or getattr(scheduler, "num_inference_steps", None) != self.config.serve_steps:
-                scheduler.set_timesteps(self.config.serve_steps)  # the others also begin anew by it
+                scheduler.set_timesteps(self.config.serve_steps)  # the other schedulers are reset by it
             levels = (scheduler.timesteps / (1000 if flow else self.config.train_steps)).to(state.device)
             levels = levels[:, None].expand(-1, len(condition.summary))
             modulations = self.modulation_at(levels, condition).unbind()
         for i, step in enumerate(scheduler.timesteps):
-            with part("head: denoising"):
-                said = self.serve(x, levels[i, : len(x)], condition, modulations[i])
-                if flow:  # Euler, as the scheduler's own step, which costs as much as a layer
-                    x = x + (scheduler.sigmas[i + 1] - scheduler.sigmas[i]) * said
+            with timed_section("head: denoising"):
+                prediction = self.serve(x, levels[i, : len(x)], condition, modulations[i])
+                if flow:  # the Euler step inline: the scheduler's own step costs as much as a layer
+                    x = x + (scheduler.sigmas[i + 1] - scheduler.sigmas[i]) * prediction
                     continue
                 if scheduler is self.dpm:
-                    said = self.meant(x, said, step)
-                x = scheduler.step(said, step, x).prev_sample
+                    prediction = self.predicted_chunk(x, prediction, step)
+                x = scheduler.step(prediction, step, x).prev_sample
         return x
 
-    def meant(self, noisy: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-        """The chunk that a predicted noise means, within what a chunk can be.
+    def predicted_chunk(self, noisy: Tensor, noise: Tensor, step: Tensor) -> Tensor:
+        """The clean chunk (B, T, A) that a predicted noise implies, clipped to the range of chunks.
 
-        At the first steps a small error of the noise is a large one of the chunk.  DDIM's scheduler clips it by itself.
+        At the first steps a small error of the noise is a large one of the chunk.  DDIM's scheduler clips by itself.
         """
         kept = self.dpm.alphas_cumprod[step]
         return ((noisy - (1 - kept).sqrt() * noise) / kept.sqrt()).clamp(-1.5, 1.5)

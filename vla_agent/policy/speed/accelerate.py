@@ -1,4 +1,4 @@
-"""The options of serving and evaluating that change how a policy computes."""
+"""Options of serving and evaluation that change how a policy is computed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from vla_agent.errors import OptionError
 
-KINDS = ("int8", "int4", "bf16")  # of weights, or of products in OpenVINO, which has no int4
+KINDS = ("int8", "int4", "bf16")  # of weights, or of matrix products in OpenVINO (there no int4)
 
 
 def check_kind(kind: str) -> None:
-    """Raise where there is no such quantisation.
+    """Check the name of a quantisation.
 
     Raises:
-        OptionError: naming those that there are.
+        OptionError: there is none of this name; lists the valid ones.
     """
     if kind and kind not in KINDS:
         raise OptionError(
@@ -21,7 +21,7 @@ def check_kind(kind: str) -> None:
             key="--quantise",
             expected=", ".join(KINDS),
             found=kind,
-            remedy="int8 runs everywhere, int4 on a GPU, bf16 in OpenVINO on processors that have it",
+            remedy="int8 runs everywhere, int4 on a GPU, bf16 in OpenVINO on processors with bf16",
         )
 
 
@@ -29,21 +29,21 @@ def accelerate(policy: Any, compiled: bool = False, quantise: str = "", openvino
     """The policy, changed in place: first its weights, then the compilation or OpenVINO's graphs.
 
     Raises:
-        OptionError: the policy is not computed here, or this machine cannot do it.
+        OptionError: the policy runs on another machine, or this machine does not support the option.
     """
     check_kind(quantise)
     if not (compiled or quantise or openvino):
         return policy
     if not hasattr(policy, "backbone"):
         raise OptionError(
-            "this policy is not computed here",
+            "this policy is not computed on this machine",
             key="--quantise" if quantise else "--compile" if compiled else "--openvino",
             expected="a policy folder or hub id",
             found=type(policy).__name__,
-            remedy="give the option to `vla-agent serve` where it is computed",
+            remedy="give the option to `vla-agent serve` on the machine that computes it",
         )
-    there = quantise if openvino and quantise in ("bf16", "int8") else ""
-    if quantise and not there:
+    products = quantise if openvino and quantise in ("bf16", "int8") else ""
+    if quantise and not products:
         from vla_agent.policy.speed.quantising import quantise as apply
 
         apply(policy, quantise)
@@ -55,6 +55,6 @@ def accelerate(policy: Any, compiled: bool = False, quantise: str = "", openvino
     if openvino:
         from vla_agent.policy.speed.openvino import build_engine
 
-        policy.engine = build_engine(policy, there)
-        policy.quantised = there
+        policy.engine = build_engine(policy, products)
+        policy.quantised = products
     return policy

@@ -1,9 +1,9 @@
-"""A policy whose heavy steps run through ``torch.compile``: C++ loops on a CPU, CUDA graphs on a GPU.
+"""Compiles the expensive steps of a policy with ``torch.compile``: C++ loops on a CPU, CUDA graphs on a GPU.
 
-Each module names its steps in ``compilable``; the compiled functions take the methods' place on the instance, so that
-copies of the policy that share its weights share the code as well.  Values differ by rounding alone.
+Each module names its steps in ``compilable``; the compiled functions replace the methods on the instance, so that copies
+of the policy that share its weights share the code as well.  Outputs differ by rounding only.
 
-On a CPU the weights are frozen into the code, laid out for its products: train before, not after.
+On a CPU the weights are frozen into the code, in its own memory layout: train before, not after.
 """
 
 from __future__ import annotations
@@ -19,38 +19,39 @@ from vla_agent.contract.blank_observation import blank_observation
 if TYPE_CHECKING:
     from vla_agent.policy.policy import VLAPolicy
 
-# Of different lengths, so that what is compiled takes any length and no instruction makes the arm wait for a compiler.
+# Of different lengths, so that the compiled code takes any length and no instruction triggers a compilation later.
 INSTRUCTIONS = ("open the drawer", "put the red mug in the tray", "put the small red mug to the left of the blue cube")
 
 
 def compile_policy(policy: VLAPolicy) -> bool:
-    """Compile the policy in place, which takes a minute or more; whether it could be done.
+    """Compile the policy in place, which takes a minute or more; returns whether it succeeded.
 
-    Where it cannot (no C++ compiler, say), a warning says why and the policy stays as it was.
+    Where it fails (for example without a C++ compiler), a warning gives the reason and the policy stays unchanged.
     """
     on_gpu = device_of(policy).type == "cuda"
     mode = "reduce-overhead" if on_gpu else "default"
-    places = [(part, name) for part in (policy.backbone, policy.head) for name in part.compilable]
+    methods = [(module, name) for module in (policy.backbone, policy.head) for name in module.compilable]
     try:
-        for part, name in places:
-            setattr(part, name, torch.compile(getattr(part, name), mode=mode))
+        for module, name in methods:
+            setattr(module, name, torch.compile(getattr(module, name), mode=mode))
         policy.compiled = True
         with torch._inductor.config.patch(freezing=not on_gpu):
             warm_up(policy)
     except Exception as error:  # whatever the compilers raise
-        for part, name in places:
-            if name in vars(part):
-                delattr(part, name)
+        for module, name in methods:
+            if name in vars(module):
+                delattr(module, name)
         policy.compiled = False
         reason = (str(error).splitlines() or [""])[0]
         warnings.warn(
-            f"the policy cannot be compiled here and runs as it is ({type(error).__name__}: {reason})", stacklevel=2
+            f"the policy cannot be compiled on this machine and runs uncompiled ({type(error).__name__}: {reason})",
+            stacklevel=2,
         )
     return policy.compiled
 
 
 def warm_up(policy: VLAPolicy) -> None:
-    """Let the policy act a few times on nothing."""
+    """A few inferences on a blank observation."""
     observation = blank_observation(policy.contract)
     for instruction in INSTRUCTIONS:
         policy.reset(instruction)
@@ -60,5 +61,5 @@ def warm_up(policy: VLAPolicy) -> None:
 
 
 def device_of(policy: VLAPolicy) -> torch.device:
-    """Where the policy computes."""
+    """The device that the policy is on."""
     return policy.state_normaliser.shift.device

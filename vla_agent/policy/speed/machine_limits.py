@@ -1,4 +1,4 @@
-"""What this machine can do at best, measured: floating-point operations and bytes a second."""
+"""Measured peaks of this machine: floating-point operations and bytes per second."""
 
 from __future__ import annotations
 
@@ -9,36 +9,38 @@ from dataclasses import dataclass
 import torch
 
 SIDE = 1024  # of the matrices whose product is timed
-REACH = 2**26  # numbers that are copied: 256 MiB in float32, more than any cache
+COPY_SIZE = 2**26  # elements that are copied: 256 MiB in float32, more than any cache
 TRIES = 5
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Peaks of one device, with the threads that torch uses now."""
+    """Peaks of one device, with torch's present number of threads."""
 
-    flops: float  # a second, of a matrix product
-    bandwidth: float  # bytes a second, read and written, of a copy
+    flops: float  # per second, of a matrix product
+    bandwidth: float  # bytes per second, read and written, of a copy
 
     def seconds(self, flops: float, size: float) -> float:
-        """The least time for so many operations and so many bytes, where both run side by side (the roofline)."""
+        """The minimal time for ``flops`` operations and ``size`` bytes (roofline model, Williams et al. 2009)."""
         return max(flops / self.flops, size / self.bandwidth)
 
 
-def measure(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, reach: int = REACH) -> Machine:
-    """Best of a few tries each: a disturbance can only make a peak look lower."""
+def measure(
+    device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32, copy_size: int = COPY_SIZE
+) -> Machine:
+    """The best of a few runs each: other load can only lower a peak."""
     device = torch.device(device)
     a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
     product = _best(lambda: torch.mm(a, b, out=out), device)
-    source = torch.zeros(reach, device=device)
+    source = torch.zeros(copy_size, device=device)
     target = torch.empty_like(source)
     copy = _best(lambda: target.copy_(source), device)
     return Machine(2 * SIDE**3 / product, 2 * source.nbytes / copy)
 
 
 def now(device: torch.device) -> float:
-    """Seconds, once the device has done what it was asked for."""
+    """Seconds on the clock, after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""How much work a part of an inference is: floating-point operations, and the bytes that must come in."""
+"""Work of the sections of an inference: floating-point operations, and the bytes that must be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass
 class Work:
-    """Of one or more runs of a part."""
+    """Work of one or more runs of a section."""
 
     flops: float = 0.0
     size: float = 0.0  # bytes
@@ -24,12 +24,12 @@ class Work:
 
 
 class _Incoming(TorchDispatchMode):
-    """Bytes of tensors that are read and were not made inside: weights, inputs.  Each is counted once."""
+    """Bytes of tensors that are read and were made outside: weights, inputs.  Each is counted once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.size = 0
-        self._known: dict[int, Any] = {}  # storages seen so far, kept alive so that no address comes twice
+        self._known: dict[int, Any] = {}  # storages so far, kept alive so that no address is reused
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         for tensor in _tensors((args, kwargs)):
@@ -53,21 +53,23 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 class Counter:
-    """A watcher of `vla_agent.models.timing_sections` that counts; use it on a policy that is not compiled."""
+    """A watcher of `vla_agent.models.timing_sections` that counts work; only for policies that are not compiled."""
 
     def __init__(self) -> None:
         self.work: dict[str, Work] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        counted = self.work.setdefault(name, Work())
+        work = self.work.setdefault(name, Work())
         before = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)  # whole layers in one operation: nothing could be counted
+        torch.backends.mha.set_fastpath_enabled(
+            False
+        )  # the fast path runs a whole layer in one operation that has no counter
         try:
             with FlopCounterMode(display=False) as flops, _Incoming() as incoming:
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(before)
-        counted.flops += flops.get_total_flops()
-        counted.size += incoming.size
-        counted.runs += 1
+        work.flops += flops.get_total_flops()
+        work.size += incoming.size
+        work.runs += 1

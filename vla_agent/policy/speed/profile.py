@@ -1,13 +1,14 @@
-"""Where a policy's time goes: a row for each part, with its work and its distance to what the machine can do.
+"""The time profile of a policy: a row for each section, with its work and its distance to the machine's limits.
 
-instruction      once an instruction: the text encoder, and all that depends on the text alone
-copy             pictures and state in, chunk out
-vision           pictures -> image tokens, or points and what lies under them
+instruction      once an instruction: the text encoder, and everything that depends on the text only
+copy             images and state in, chunk out
+vision           images -> image tokens, or points and the features under them
 language         the transformer over image tokens and instruction
 head: condition  keys, values and modulation, once an observation
-head: denoising  one row for all steps; ``runs`` says how many (other heads: ``tokens``, ``one pass``)
-In OpenVINO ``vision`` holds the small backbone's ``language``, and ``head: denoising`` the condition.
-rest             checks, normalisation, and what lies between the parts
+head: denoising  one row for all steps; ``runs`` is their number (other heads: ``tokens``, ``one pass``)
+rest             checks, normalisation, and everything between the sections
+
+In OpenVINO ``vision`` includes the small backbone's ``language``, and ``head: denoising`` the condition.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from vla_agent.contract.blank_observation import blank_observation
-from vla_agent.models.timing_sections import watched
+from vla_agent.models.timing_sections import watch_sections
 from vla_agent.policy.speed.accelerate import accelerate
 from vla_agent.policy.speed.compiling import INSTRUCTIONS, device_of
 from vla_agent.policy.speed.machine_limits import Machine, measure, now
@@ -34,20 +35,20 @@ WARM = 3
 
 @dataclass(frozen=True)
 class Row:
-    """One part of a chunk (or of an instruction).  Times are medians over chunks, of all its runs together."""
+    """One section of a chunk (or of an instruction).  Times are medians over chunks, of all its runs together."""
 
-    part: str
+    section: str
     runs: int
     ms: float
-    share: float  # of a chunk's time; of an instruction's, 0
+    fraction: float  # of a chunk's time; 0 for the instruction
     mflop: float
-    mib: float  # weights and inputs that must come in
-    least_ms: float  # by the machine's peaks
-    reached: float  # least_ms / ms
+    mib: float  # weights and inputs that must be read
+    min_ms: float  # by the machine's peaks
+    efficiency: float  # min_ms / ms
 
 
 class _Clock:
-    """A watcher that adds up the seconds of each part."""
+    """A watcher that adds up the seconds of each section."""
 
     def __init__(self, device: Any) -> None:
         self.seconds: dict[str, float] = {}
@@ -55,15 +56,15 @@ class _Clock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        begun = now(self._device)
+        start = now(self._device)
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + now(self._device) - begun
+        self.seconds[name] = self.seconds.get(name, 0.0) + now(self._device) - start
 
 
 def profile(
     policy: VLAPolicy, chunks: int = 50, compiled: bool = False, openvino: bool = False, quantise: str = ""
 ) -> tuple[list[Row], Machine]:
-    """Rows of the parts, ``chunk`` last, and the machine's peaks, measured in the same run.
+    """Rows of the sections, ``chunk`` last, and the machine's peaks, measured in the same run.
 
     Args:
         compiled, openvino, quantise: change the policy in place (`speed.accelerate`), after its work has been
@@ -74,38 +75,37 @@ def profile(
     counter = Counter()
     policy.reset(INSTRUCTIONS[1])
     policy.act(observation)
-    with watched(counter):
+    with watch_sections(counter):
         policy.reset(INSTRUCTIONS[1])
         policy.act(observation)
     accelerate(policy, compiled, quantise, openvino)
-    times: list[dict[str, float]] = []
-    whole: list[float] = []
-    for i in range(WARM + chunks):
-        clock = _Clock(device)
-        with watched(clock):
-            policy.reset(INSTRUCTIONS[1])
-            begun = now(device)
-            policy.act(observation)
-            seconds = now(device) - begun
-        if i >= WARM:
-            times.append(clock.seconds)
-            whole.append(seconds)
+    timings = [_timed_inference(policy, observation, device) for _ in range(WARM + chunks)][WARM:]
     policy.forget()
     dtype = next(p.dtype for p in policy.backbone.parameters())
     machine = measure(device, dtype)
-    total = 1000 * median(whole)
+    total = 1000 * median(whole for _, whole in timings)
     rows = [
-        _row(name, counter.work[name], 1000 * median(t.get(name, 0.0) for t in times), total, machine)
-        for name in counter.work
+        _row(name, work, 1000 * median(seconds.get(name, 0.0) for seconds, _ in timings), total, machine)
+        for name, work in counter.work.items()
     ]
-    inner = [median(w - sum(s for n, s in t.items() if n != ONCE) for t, w in zip(times, whole, strict=True))]
-    rows.append(_row("rest", Work(runs=1), 1000 * max(inner[0], 0.0), total, machine))
-    parts = [work for name, work in counter.work.items() if name != ONCE]
-    together = Work(sum(w.flops for w in parts), sum(w.size for w in parts), 1)
-    return [*rows, _row("chunk", together, total, total, machine)], machine
+    rest = median(whole - sum(s for name, s in seconds.items() if name != ONCE) for seconds, whole in timings)
+    rows.append(_row("rest", Work(runs=1), 1000 * max(rest, 0.0), total, machine))
+    each_chunk = [work for name, work in counter.work.items() if name != ONCE]
+    chunk = Work(sum(w.flops for w in each_chunk), sum(w.size for w in each_chunk), 1)
+    return [*rows, _row("chunk", chunk, total, total, machine)], machine
+
+
+def _timed_inference(policy: VLAPolicy, observation: dict[str, Any], device: Any) -> tuple[dict[str, float], float]:
+    """Seconds of each section of one ``reset`` and ``act``, and of ``act``."""
+    clock = _Clock(device)
+    with watch_sections(clock):
+        policy.reset(INSTRUCTIONS[1])
+        start = now(device)
+        policy.act(observation)
+        return clock.seconds, now(device) - start
 
 
 def _row(name: str, work: Work, ms: float, total: float, machine: Machine) -> Row:
-    least = 1000 * machine.seconds(work.flops, work.size)
-    share = 0.0 if name == ONCE else ms / total
-    return Row(name, work.runs, ms, share, work.flops / 1e6, work.size / 2**20, least, least / ms if ms else 0.0)
+    min_ms = 1000 * machine.seconds(work.flops, work.size)
+    fraction = 0.0 if name == ONCE else ms / total
+    return Row(name, work.runs, ms, fraction, work.flops / 1e6, work.size / 2**20, min_ms, min_ms / ms if ms else 0.0)

@@ -1,4 +1,4 @@
-"""8-bit and 4-bit weights, by torchao.  Values change: `python -m benchmarks run policy-quantised` measures success."""
+"""8-bit and 4-bit weights by torchao.  Outputs change: `python -m benchmarks run policy-quantised` measures success."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from vla_agent.policy.speed.compiling import device_of
 if TYPE_CHECKING:
     from vla_agent.policy.policy import VLAPolicy
 
-LEAST = 2**10  # numbers in a weight; a smaller one is not worth it
+MIN_WEIGHT_SIZE = 2**10  # elements of a weight; smaller ones are not quantised
 
 
-def worth_it(module: nn.Module, name: str) -> bool:
+def is_large_linear(module: nn.Module, name: str) -> bool:
     """Whether a module's weights are quantised: those of linear layers that are not small."""
     inside_attention = isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear)
-    return isinstance(module, nn.Linear) and not inside_attention and module.weight.numel() >= LEAST
+    return isinstance(module, nn.Linear) and not inside_attention and module.weight.numel() >= MIN_WEIGHT_SIZE
 
 
 def quantise(
-    policy: VLAPolicy, kind: str, which: Callable[[nn.Module, str], bool] = worth_it, key: str = "--quantise"
+    policy: VLAPolicy, kind: str, which: Callable[[nn.Module, str], bool] = is_large_linear, key: str = "--quantise"
 ) -> None:
-    """Replace the weights of the linear layers in place; convolutions, embeddings and attention's inner weights stay.
+    """Quantise the weights of the linear layers in place; convolutions, embeddings and attention's inner weights stay.
 
     Args:
-        kind: ``int8``: one scale a row, symmetric; ``int4``: groups of a row, on a GPU alone.  Products are in the type
-            of the activations.
-        which: of a module and its name, whether its weights are quantised.
-        key: the option or setting that asked for it, for errors.
+        kind: ``int8``: one scale a row, symmetric; ``int4``: groups of a row, on a GPU only.  Matrix products are in
+            the dtype of the activations.
+        which: takes a module and its name; whether its weights are quantised.
+        key: the option or setting that errors name.
 
     Raises:
-        OptionError: no such kind, torchao is missing, or this machine cannot do it.
+        OptionError: no such kind, torchao is missing, or this machine does not support it.
     """
     if kind == "bf16":
         raise OptionError(
-            "bf16 products are OpenVINO's",
+            "bf16 matrix products need OpenVINO",
             key=key,
-            expected="--openvino beside it",
+            expected="--openvino as well",
             found=kind,
             remedy="add --openvino, or name int8",
         )

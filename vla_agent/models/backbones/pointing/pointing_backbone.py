@@ -1,12 +1,12 @@
-"""The backbone as the policy sees it: images and an instruction in, features out.
+"""The small backbone behind the policy's interface: images and an instruction in, features out.
 
-What policy and training ask of a backbone, this one or a `pretrained_backbone.VLMBackbone`:
+The interface of a backbone for policy and training, this one or a `pretrained_backbone.VLMBackbone`:
 
-    feature_dim, geometry_dim              C, and how many numbers `geometry_of` gives
-    encode_text(texts) -> text             once an instruction; ``text.pick(rows)`` chooses prompts
-    features(images, text) -> parts        named tensors (B, ...), among them ``hidden`` (B, N, C) and perhaps ``mask``
-    geometry_of(parts, ee_position)        (B, G), or None where a backbone says nothing in numbers
-    check_cameras(contract, file)          raises where it cannot see what the contract names
+    feature_dim, geometry_dim              C, and the size G of `geometry_of`
+    encode_text(texts) -> text             once an instruction; ``text.pick(rows)`` selects prompts
+    features(images, text) -> features     named tensors (B, ...), among them ``hidden`` (B, N, C) and perhaps ``mask``
+    geometry_of(features, ee_position)     (B, G) explicit points and positions, or None where the backbone has none
+    check_cameras(contract, file)          raises where it does not support the contract's cameras
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,22 +24,22 @@ from transformers.utils.logging import disable_progress_bar
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
-from vla_agent.models.backbones.pointing.instruction_folding import Folded, fold, foldable, look
-from vla_agent.models.backbones.pointing.pointing_vlm import Pointed, Pointing, PointingVLM
-from vla_agent.models.timing_sections import part
+from vla_agent.models.backbones.pointing.instruction_folding import FoldedVision, fold, foldable, folded_image_features
+from vla_agent.models.backbones.pointing.pointing_vlm import Pointing, PointingVLM, PointMaps
+from vla_agent.models.timing_sections import timed_section
 
 
 @dataclass
 class TextFeatures:
-    """What depends on the instruction alone: encoded once an instruction, not once a step."""
+    """Features of the instruction: computed once an instruction, not once a step."""
 
     tokens: Tensor  # (B, L, C)
     summary: Tensor  # (B, C)
     mask: Tensor  # (B, L)
-    folded: Folded | None = None  # the vision's weights for this instruction, where there is one and nothing is trained
+    folded: FoldedVision | None = None  # the vision's weights for this instruction; only for inference with one prompt
 
     def pick(self, index: Tensor) -> TextFeatures:
-        """Those of the prompts of these rows."""
+        """The features of the prompts in these rows."""
         return TextFeatures(self.tokens[index], self.summary[index], self.mask[index])
 
 
@@ -48,9 +49,9 @@ class Backbone(nn.Module):
     ``tokenizer`` and ``image_processor`` are saved beside the weights and loaded with them.
     """
 
-    compilable = ("see", "reason")  # see `vla_agent.policy.speed.compiling`
+    compilable = ("point", "reason")  # see `vla_agent.policy.speed.compiling`
 
-    def __init__(self, model: PointingVLM, tokenizer: PreTrainedTokenizerBase, image_processor) -> None:
+    def __init__(self, model: PointingVLM, tokenizer: PreTrainedTokenizerBase, image_processor: Any) -> None:
         super().__init__()
         self.model, self.tokenizer, self.image_processor = model, tokenizer, image_processor
         self.register_buffer("mean", torch.tensor(image_processor.image_mean).view(1, 1, 3, 1, 1), persistent=False)
@@ -80,7 +81,7 @@ class Backbone(nn.Module):
     def encode_text(self, texts: list[str]) -> TextFeatures:
         ids, mask = self.tokenize(texts)
         ids, mask = ids.to(self.mean.device), mask.to(self.mean.device)
-        with part("instruction"):
+        with timed_section("instruction"):
             tokens, summary = self.model.text(ids, mask)
             text = TextFeatures(tokens, summary, mask)
             if len(texts) == 1 and not self.training and not torch.is_grad_enabled() and foldable(self.model):
@@ -97,27 +98,28 @@ class Backbone(nn.Module):
         if text.folded is None:
             out = self(images, text)
         else:
-            with part("copy"):
+            with timed_section("copy"):
                 images = images.to(self.mean.device)
-            with part("vision"):
-                pointed = self.see(images, text.folded, text.summary)
-            with part("language"):
-                out = self.reason(pointed, text.tokens, text.summary, text.mask)
+            with timed_section("vision"):
+                point_maps = self.point(images, text.folded, text.summary)
+            with timed_section("language"):
+                out = self.reason(point_maps, text.tokens, text.summary, text.mask)
         return {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}
 
-    def see(self, images: Tensor, folded: Folded, summary: Tensor) -> Pointed:
+    def point(self, images: Tensor, folded: FoldedVision, summary: Tensor) -> PointMaps:
         """The vision's part of `features`, for one prompt."""
-        return self.model.point(look(self.model, folded, images), summary)
+        return self.model.point(folded_image_features(self.model, folded, images), summary)
 
-    def reason(self, pointed: Pointed, tokens: Tensor, summary: Tensor, mask: Tensor) -> Pointing:
-        """The language's part of `features`."""
-        return self.model.reason(pointed, tokens, summary, mask)
+    def reason(self, point_maps: PointMaps, tokens: Tensor, summary: Tensor, mask: Tensor) -> Pointing:
+        """The transformer's part of `features`."""
+        return self.model.reason(point_maps, tokens, summary, mask)
 
-    def geometry_of(self, parts: dict[str, Tensor], ee_position: Tensor) -> Tensor:
-        return geometry(parts["points"], parts["seen"], parts["located"], ee_position)
+    def geometry_of(self, features: dict[str, Tensor], ee_position: Tensor) -> Tensor:
+        """`geometry` of the features; ee_position (B, 3) metres, base frame."""
+        return geometry(features["points"], features["seen"], features["located"], ee_position)
 
     def check_cameras(self, contract: Contract, file: Path) -> None:
-        """Raise where the contract's cameras are not those that the model was built for.
+        """Check that the contract's cameras are those that the model was built for.
 
         Raises:
             CheckpointError: naming both.
@@ -149,7 +151,7 @@ class Backbone(nn.Module):
         Raises:
             CheckpointError: something is missing, damaged or of another architecture.
         """
-        disable_progress_bar()  # of weights that are read in milliseconds, once in each worker
+        disable_progress_bar()  # the weights are read in milliseconds, once in each worker
         try:
             model, loading = AutoModelForImageTextToText.from_pretrained(
                 folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
@@ -162,7 +164,7 @@ class Backbone(nn.Module):
                 file=folder,
                 expected="config.json, model.safetensors, tokenizer.json, preprocessor_config.json, whole and matching",
                 found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-                remedy="get the checkpoint again or train anew",
+                remedy="get the checkpoint again or retrain",
             ) from error
         wrong = {what: sorted(map(str, keys)) for what, keys in loading.items() if keys}
         if wrong:
@@ -172,7 +174,7 @@ class Backbone(nn.Module):
                 key=next(iter(wrong.values()))[0],
                 expected="every weight that config.json asks for, and no other",
                 found="; ".join(f"{len(keys)} {what.replace('_', ' ')}" for what, keys in wrong.items()),
-                remedy="get the checkpoint again or train anew",
+                remedy="get the checkpoint again or retrain",
             )
         if not isinstance(model, PointingVLM):
             raise CheckpointError(
@@ -187,7 +189,7 @@ class Backbone(nn.Module):
 
 
 def geometry(points: Tensor, seen: Tensor, located: Tensor, ee_position: Tensor) -> Tensor:
-    """What the backbone says in numbers: points, seen, located and located relative to the gripper, (B, V*R*3 + R*9).
+    """Explicit geometry: points, seen, located, and located relative to the gripper, (B, V*R*3 + R*9).
 
     Args:
         points: (B, V, R, 2).  seen: (B, V, R) logits.  located: (B, R, 3) and ee_position: (B, 3) metres, base frame.
@@ -206,6 +208,7 @@ def geometry(points: Tensor, seen: Tensor, located: Tensor, ee_position: Tensor)
 
 
 def geometry_dim(views: int, roles: int) -> int:
+    """Size G of `geometry` for V views and R roles."""
     return views * roles * 3 + roles * 9
 
 

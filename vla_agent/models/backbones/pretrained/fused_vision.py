@@ -8,19 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SIZE = 224  # what the second encoder sees
+SIZE = 224  # side of the second encoder's input
 
 
 class FusedVision(nn.Module):
-    """Adds to each image token what an MLP makes of it and of the second encoder's features at its place.
+    """Adds to each image token an MLP's output for it and the second encoder's features at the same position.
 
-    The MLP's last layer begins at zero: untrained, a pretrained model sees what it is used to.
+    The MLP's last layer starts at zero: untrained, the pretrained model gets the tokens that it was trained with.
 
     Args:
-        encoder: a patch encoder such as DINOv2, kept as it is (not trained).
-        image_processor: its own; what it says about normalisation is used.
+        encoder: a patch encoder such as DINOv2; it is frozen.
+        image_processor: that of the encoder; only its normalisation is used.
         feature_dim: C of the image tokens.
-        aspect: height over width of the pictures.
+        aspect: height over width of the images.
     """
 
     def __init__(self, encoder: nn.Module, image_processor: Any, feature_dim: int, aspect: float) -> None:
@@ -42,12 +42,11 @@ class FusedVision(nn.Module):
         """Image tokens (P, n, C), pixels (P, 3, H, W) in [0, 1] -> image tokens (P, n, C)."""
         rows = round((tokens.shape[1] * self.aspect) ** 0.5)
         columns = tokens.shape[1] // rows
-        side = SIZE // self.encoder.config.patch_size
-        x = F.interpolate(
-            pixels, (side * self.encoder.config.patch_size,) * 2, mode="bilinear", antialias=True, align_corners=False
-        )
+        patch = self.encoder.config.patch_size
+        side = SIZE // patch
+        x = F.interpolate(pixels, (side * patch,) * 2, mode="bilinear", antialias=True, align_corners=False)
         x = self.encoder(((x - self.mean) / self.std).to(self.encoder.dtype)).last_hidden_state[:, -side * side :]
         x = F.adaptive_avg_pool2d(x.transpose(1, 2).unflatten(2, (side, side)), (rows, columns)).flatten(2)
-        seen = tokens[:, : rows * columns]
-        both = torch.cat([seen, x.transpose(1, 2).to(seen)], dim=-1).to(self.project[1].weight)
-        return torch.cat([seen + self.project(both).to(seen), tokens[:, rows * columns :]], dim=1)
+        patches = tokens[:, : rows * columns]
+        both = torch.cat([patches, x.transpose(1, 2).to(patches)], dim=-1).to(self.project[1].weight)
+        return torch.cat([patches + self.project(both).to(patches), tokens[:, rows * columns :]], dim=1)

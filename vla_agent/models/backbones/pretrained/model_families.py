@@ -1,6 +1,6 @@
-"""What differs between families of vision-language models, in one table; the rest: `pretrained.pretrained_backbone`.
+"""Differences between families of vision-language models, in one table; see `pretrained.pretrained_backbone`.
 
-A family not in the table is taken by `GENERIC`: bare image tokens before the instruction, causal attention.
+A family that is not in the table is `GENERIC`: bare image tokens before the instruction, causal attention.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from torch import Tensor, nn
 
 
 @dataclass
-class Vision:
-    """The image tokens of P pictures."""
+class ImageTokens:
+    """The image tokens of P images."""
 
     tokens: Tensor  # (P, n, C), row by row
-    deep: tuple[Tensor, ...] = ()  # each (P, n, C): added to the image tokens behind the first decoder layers
+    deep: tuple[Tensor, ...] = ()  # each (P, n, C): added to the image tokens after the first decoder layers
 
 
-def _plain(model: nn.Module, pixels: Tensor) -> Vision:
+def _plain(model: nn.Module, pixels: Tensor) -> ImageTokens:
     """(P, 3, H, W) normalised pixels; the model projects the vision tower's features itself."""
     tokens = model.get_image_features(pixels).pooler_output
-    return Vision(tokens if isinstance(tokens, Tensor) else torch.stack(tuple(tokens)))
+    return ImageTokens(tokens if isinstance(tokens, Tensor) else torch.stack(tuple(tokens)))
 
 
-def _idefics(model: nn.Module, pixels: Tensor) -> Vision:
-    """Past `get_image_features`, which drops pictures that are all zeros."""
-    return Vision(model.connector(model.vision_model(pixel_values=pixels).last_hidden_state))
+def _idefics(model: nn.Module, pixels: Tensor) -> ImageTokens:
+    """Without `get_image_features`, which drops images that are all zeros."""
+    return ImageTokens(model.connector(model.vision_model(pixel_values=pixels).last_hidden_state))
 
 
-def _qwen(model: nn.Module, pixels: Tensor) -> Vision:
-    """Qwen's vision tower takes a flat list of patches, merged ones together, each picture twice (as two frames)."""
+def _qwen(model: nn.Module, pixels: Tensor) -> ImageTokens:
+    """Qwen's vision tower takes a flat list of patches, merged ones together, each image twice (as two frames)."""
     config = model.config.vision_config
     p, m = config.patch_size, config.spatial_merge_size
     b, _, height, width = pixels.shape
@@ -41,14 +41,14 @@ def _qwen(model: nn.Module, pixels: Tensor) -> Vision:
     x = x.unsqueeze(6).expand(-1, -1, -1, -1, -1, -1, config.temporal_patch_size, -1, -1).reshape(b * h * w, -1)
     grid = torch.tensor([[1, h, w]], device=pixels.device).expand(b, 3)
     out = model.get_image_features(x, grid)
-    return Vision(
+    return ImageTokens(
         torch.stack(tuple(out.pooler_output)),
         tuple(torch.stack(tuple(deep)) for deep in getattr(out, "deepstack_features", None) or ()),
     )
 
 
-def _llava_onevision(model: nn.Module, pixels: Tensor) -> Vision:
-    """The base picture alone, without the tiles of high resolution; a line feed ends it."""
+def _llava_onevision(model: nn.Module, pixels: Tensor) -> ImageTokens:
+    """The base image only, without the tiles of high resolution; a newline token ends it."""
     layer = model.config.vision_feature_layer
     layers = [layer] if isinstance(layer, int) else layer
     hidden = model.vision_tower(pixels, output_hidden_states=True).hidden_states
@@ -56,18 +56,18 @@ def _llava_onevision(model: nn.Module, pixels: Tensor) -> Vision:
     if model.config.vision_feature_select_strategy == "default":
         x = x[:, 1:]
     x = model.multi_modal_projector(x)
-    return Vision(torch.cat([x, model.image_newline.to(x).expand(len(x), 1, -1)], dim=1))
+    return ImageTokens(torch.cat([x, model.image_newline.to(x).expand(len(x), 1, -1)], dim=1))
 
 
 @dataclass(frozen=True)
 class Family:
     """One row of the table.
 
-    before, after: text around the whole; ``start``, ``end``: around the tokens of each picture; ``lead``: before the
+    before, after: text around the whole; ``start``, ``end``: around the tokens of each image; ``lead``: before the
     instruction.
-    attention: ``causal``; ``images``: the tokens of one picture see each other; ``full``: all tokens see each other.
-    sizes: of pictures that the vision tower takes: ``own``, as it was trained; any ``square``; or ``any``.
-    m_rope: positions have three axes: time, row and column of a picture.
+    attention: ``causal``; ``images``: the tokens of one image attend to each other; ``full``: all attend to all.
+    sizes: image sizes of the vision tower: ``own``, that of its training; any ``square``; or ``any``.
+    m_rope: positions have three axes: time, row and column of an image.
     """
 
     before: str = ""
@@ -79,7 +79,7 @@ class Family:
     sizes: str = "own"
     m_rope: bool = False
     first_position: int = 0
-    encode: Callable[[nn.Module, Tensor], Vision] = _plain
+    encode: Callable[[nn.Module, Tensor], ImageTokens] = _plain
     vision: tuple[str, ...] = ("vision_tower",)
     projector: tuple[str, ...] = ("multi_modal_projector",)
     language: tuple[str, ...] = ("language_model",)

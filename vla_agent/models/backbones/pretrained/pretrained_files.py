@@ -1,8 +1,8 @@
-"""Pretrained vision-language models from the hub or a folder, and the folder that a trained one is kept in.
+"""Loading pretrained vision-language models from the hub or a folder, and saving trained ones.
 
-vlm.json                                   how it is used (`VLMOptions`)
-config.json, model.safetensors             the model without its language head and without the layers dropped
-tokenizer.json, preprocessor_config.json   as the model came with them
+vlm.json                                   `VLMOptions`
+config.json, model.safetensors             the model without its language head and the dropped layers
+tokenizer.json, preprocessor_config.json   those of the pretrained model
 fused/                                     the self-supervised encoder with its image processor, and the projection
 """
 
@@ -37,7 +37,7 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportEr
 
 
 def open_vlm(source: str | PathLike[str], options: VLMOptions) -> VLMBackbone:
-    """A pretrained model (hub id or folder) as a backbone, only as many layers of it as ``options`` keeps.
+    """A pretrained model (hub id or folder) as a backbone, with the decoder layers that ``options`` keeps.
 
     Raises:
         CheckpointError: it cannot be loaded, is of another kind, or ``options`` do not fit it.
@@ -60,7 +60,7 @@ def open_vlm(source: str | PathLike[str], options: VLMOptions) -> VLMBackbone:
 
 
 def load_vlm(folder: str | PathLike[str]) -> VLMBackbone:
-    """What `save_vlm` wrote.
+    """The backbone that `save_vlm` wrote.
 
     Raises:
         CheckpointError: something is missing, damaged, or does not fit together.
@@ -80,7 +80,7 @@ def load_vlm(folder: str | PathLike[str]) -> VLMBackbone:
 
 
 def save_vlm(backbone: VLMBackbone, folder: Path) -> None:
-    """Write everything that `load_vlm` needs; weights as safetensors in their own type."""
+    """Write everything that `load_vlm` needs; weights as safetensors in their own dtype."""
     backbone.model.save_pretrained(folder, max_shard_size="1TB")
     backbone.tokenizer.save_pretrained(folder)
     backbone.image_processor.save_pretrained(folder)
@@ -97,18 +97,18 @@ def _assemble(model: Any, source: str | PathLike[str], options: VLMOptions, save
     processor = AutoImageProcessor.from_pretrained(source, backend="pil")
     backbone = VLMBackbone(model, tokenizer, processor, options)
     if options.fused:
-        place = saved or options.fused
-        encoder = AutoModel.from_pretrained(place, dtype=getattr(torch, options.dtype), use_safetensors=True)
-        look = AutoImageProcessor.from_pretrained(place, backend="pil")
+        fused_source = saved or options.fused
+        encoder = AutoModel.from_pretrained(fused_source, dtype=getattr(torch, options.dtype), use_safetensors=True)
+        fused_processor = AutoImageProcessor.from_pretrained(fused_source, backend="pil")
         height, width = backbone.size
-        backbone.fused = FusedVision(encoder, look, backbone.feature_dim, height / width)
+        backbone.fused = FusedVision(encoder, fused_processor, backbone.feature_dim, height / width)
         if saved:
             backbone.fused.project.load_state_dict(load_file(saved / PROJECTION))
     return backbone
 
 
 def _check(config: PretrainedConfig, options: VLMOptions, source: str | PathLike[str]) -> None:
-    """Raise where the options do not fit the model."""
+    """Check that the options fit the model."""
 
     def refuse(key: str, expected: object, found: object, remedy: str) -> CheckpointError:
         return CheckpointError(
@@ -127,7 +127,7 @@ def _check(config: PretrainedConfig, options: VLMOptions, source: str | PathLike
     family, vision = FAMILIES.get(config.model_type, GENERIC), config.vision_config
     layers = config.get_text_config().num_hidden_layers
     if not 0 <= options.layer <= layers:
-        raise refuse("layer", f"1 to {layers}, or 0 for all", options.layer, "choose a layer that it has")
+        raise refuse("layer", f"1 to {layers}, or 0 for all", options.layer, "choose one of its layers")
     if options.image_size:
         patch = vision.patch_size if isinstance(vision.patch_size, int) else vision.patch_size[0]
         merged = round(1 / config.downsample_ratio) if hasattr(config, "downsample_ratio") else 1
@@ -136,13 +136,15 @@ def _check(config: PretrainedConfig, options: VLMOptions, source: str | PathLike
             raise refuse("image_size", f"[height, width], multiples of {cell}", options.image_size, "round it")
         own = getattr(vision, "image_size", None)
         if family.sizes == "square" and len(set(options.image_size)) > 1:
-            raise refuse("image_size", "a square: this family takes no other", options.image_size, "make it square")
+            raise refuse("image_size", "a square, the only shape of this family", options.image_size, "make it square")
         if family.sizes == "own" and own and set(options.image_size) != {own}:
-            raise refuse("image_size", f"[{own}, {own}], the only one it takes", options.image_size, "leave it out")
+            raise refuse(
+                "image_size", f"[{own}, {own}], the only size of this family", options.image_size, "leave it out"
+            )
 
 
 def _drop_layers(config: PretrainedConfig, layer: int) -> bool:
-    """Make the text config ``layer`` layers deep; whether there were more."""
+    """Reduce the text config to ``layer`` layers; returns whether there were more."""
     text = config.get_text_config()
     if not layer or layer == text.num_hidden_layers:
         return False

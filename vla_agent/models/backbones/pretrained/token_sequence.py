@@ -1,4 +1,4 @@
-"""What goes into a language model: text and image tokens in one row, who sees whom, and where each stands."""
+"""The input of a language model: text and image tokens in one sequence, their attention mask and positions."""
 
 from __future__ import annotations
 
@@ -9,30 +9,35 @@ from torch import Tensor
 
 
 @dataclass
-class Sequence:
-    """A run of tokens before the language model; each field is joined along N."""
+class TokenSequence:
+    """Token embeddings with their attributes; each field is joined along N."""
 
     embeds: Tensor  # (B, N, C)
     valid: Tensor  # (B, N) False: padding
     kind: Tensor  # (B, N) -1 text, view number for image tokens
-    advance: Tensor  # (B, N) by how much the position grows behind the token
-    offset: Tensor  # (B, N, 3) what a token's position adds to it: time, row, column
+    advance: Tensor  # (B, N) increment of the position after the token
+    offset: Tensor  # (B, N, 3) of the token's own position: time, row, column
 
     @staticmethod
-    def join(parts: list[Sequence]) -> Sequence:
-        keys = ("embeds", "valid", "kind", "advance", "offset")
-        return Sequence(*(torch.cat([getattr(p, key) for p in parts], dim=1) for key in keys))
+    def join(parts: list[TokenSequence]) -> TokenSequence:
+        """The parts one after the other."""
+        fields = zip(*(vars(part).values() for part in parts), strict=True)
+        return TokenSequence(*(torch.cat(tensors, dim=1) for tensors in fields))
 
 
-def attention_mask(sequence: Sequence, own: str, mutual: bool) -> Tensor:
-    """Which token (second axis) sees which (third axis): (B, N, N) bool.  For ``own`` see `Family.attention`."""
+def attention_mask(sequence: TokenSequence, own: str, mutual: bool) -> Tensor:
+    """Which token (second axis) attends to which (third axis): (B, N, N) bool.
+
+    Args:
+        own: see `Family.attention`.  mutual: image tokens also attend to the text after them.
+    """
     kind = sequence.kind
     n = kind.shape[1]
-    sees = torch.ones(n, n, dtype=torch.bool, device=kind.device)
-    sees = (sees if own == "full" else sees.tril()).expand(len(kind), n, n)
-    picture = kind[:, :, None] >= 0
+    attends = torch.ones(n, n, dtype=torch.bool, device=kind.device)
+    attends = (attends if own == "full" else attends.tril()).expand(len(kind), n, n)
+    is_image = kind[:, :, None] >= 0
     if own == "images":
-        sees = sees | (picture & (kind[:, :, None] == kind[:, None]))
+        attends = attends | (is_image & (kind[:, :, None] == kind[:, None]))
     if mutual:
-        sees = sees | (picture & (kind[:, None] < 0))
-    return sees & sequence.valid[:, None]
+        attends = attends | (is_image & (kind[:, None] < 0))
+    return attends & sequence.valid[:, None]
