@@ -17,7 +17,6 @@ from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_writer import write_dataset as write
 from vla_agent.data.lerobot.episode import Episode, encode
 from vla_agent.errors import ContractError, DatasetError, OptionError, RecipeError
-from vla_agent.evaluation.compare_tuned import families
 from vla_agent.finetuning.dataset_mixture import Mixture
 from vla_agent.finetuning.finetune_recipe import Tune, load_finetune, make_finetune
 from vla_agent.finetuning.tune import finetune
@@ -138,24 +137,6 @@ def test_demonstrations_without_annotations_can_be_learned_from(good, tmp_path):
     assert rows[-1]["denoise"] > 0 and all(rows[-1][k] == 0 for k in ("map", "point", "seen", "locate"))
     with pytest.raises(DatasetError, match="lack columns"):
         load_demonstrations((str(plain),), 8)
-
-
-def test_what_is_replayed_counts_as_old(good, tmp_path):
-    contract = good.contract
-    columns = {
-        name: np.zeros((3, f["shape"][0]), np.float32)
-        for name, f in dataset_schema.vector_features(contract, annotations=False).items()
-    }
-    images = {c.name: np.zeros((3, c.height, c.width, 3), np.uint8) for c in contract.cameras}
-
-    def shown(family):
-        episode = Episode("do it", columns, images, {"family": family, "seed": 0})
-        return str(write(tmp_path / family, contract, [encode(episode, "images", 20)], "images"))
-
-    folders = [shown("lift"), shown("stack")]
-    groups = families(recipe(good, {"demonstrations": folders}))
-    assert groups["new"] == ("lift",) and "stack" in groups["old"] and len(groups["old"]) == 10
-    assert families(recipe(good, {"demonstrations": folders}, "compare.new=[stack]"))["new"] == ("stack",)
 
 
 def test_lora_by_default_trains_at_most_a_twentieth_of_the_shipped_policy():

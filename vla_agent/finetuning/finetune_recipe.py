@@ -95,7 +95,7 @@ class Compare(Strict):
 
 
 class FineTune(Strict):
-    """A whole fine-tuning."""
+    """All settings of a fine-tuning."""
 
     name: str = "finetune"
     seed: int = 0
@@ -118,7 +118,7 @@ def load_finetune(path: str | PathLike[str], overrides: tuple[str, ...] = ()) ->
 
 
 def make_finetune(settings: dict[str, Any], overrides: tuple[str, ...] = ()) -> FineTune:
-    """The recipe that the command line's options stand for.
+    """A recipe from the command line's options.
 
     Raises:
         RecipeError: a wrong override.

@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--out", metavar="OUT", help="the training's folder (default: runs/NAME)")
     parser.add_argument("--compare", type=int, metavar="N", help="play N episodes per family afterwards (default: 0)")
     parser.add_argument(
-        "--tasks", metavar="FILES", help="task files of your own for --compare, separated by commas (default: the data's)"
+        "--tasks", metavar="FILES", help="your own task files for --compare, separated by commas (default: the data's)"
     )
     parser.add_argument("--resume", action="store_true", help="continue the training in OUT")
     parser.add_argument(
