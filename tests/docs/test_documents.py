@@ -1,0 +1,96 @@
+"""The documents: paths, numbers, pictures and blocks of code are those of the tree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks import docs_files, layers_picture, record
+from benchmarks.house import film, house_docs
+
+ROOT = record.ROOT
+DOCUMENTS = [ROOT / name for name in house_docs.documents()]
+TREE = subprocess.run(
+    ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+).stdout.split("\n")
+NAMES = {Path(path).name for path in TREE}
+FOLDERS = {path.split("/")[0] for path in TREE if "/" in path}
+CODE = re.compile(r"`([^`\n]+)`")
+PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
+NOT_PATHS = re.compile(r"sim/(robot/.*|reset|success)|.*\bmy_.*|.*\b[A-Z]{2,}\b(?!\.md).*")  # topics; names to replace
+
+
+def paths_in(document: Path) -> list[str]:
+    """Words in code spans that name a file or folder of the repository."""
+    found = []
+    prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for span in CODE.findall(prose):
+        for word in span.split():
+            word = word.rstrip(".,;:")
+            if not PATH.fullmatch(word) or NOT_PATHS.fullmatch(word):
+                continue
+            first = word.split("/")[0]
+            if ("/" in word and first in FOLDERS) or word.endswith(".py"):
+                found.append(word)
+    return found
+
+
+@pytest.mark.skipif(len(NAMES) < 10, reason="no git here, so the tree's files are not known")
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_path_named_in_the_documents_exists(document):
+    """A path counts from the root; a bare ``name.py`` is the name of some file."""
+    missing = [p for p in paths_in(document) if not ((ROOT / p).exists() if "/" in p else p in NAMES)]
+    assert not missing, f"{document.name} names what does not exist: {sorted(set(missing))}"
+
+
+def test_the_tables_of_the_architecture_name_every_room():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = {path.parent for path in (ROOT / "vla_agent").glob("*/__init__.py")}
+    assert rooms and all(f"`vla_agent/{room.name}/`" in text for room in rooms)
+
+
+def test_the_picture_has_every_layer_once():
+    rooms = [room for layer in layers_picture.layers() for room in layer]
+    assert sorted(rooms) == sorted(layers_picture.IDEAS)
+    assert set(layers_picture.BANDS) <= set(rooms)
+
+
+def test_made_pages_are_up_to_date():
+    """Numbers and picture are what the records and the layers say: `python -m benchmarks docs` writes them."""
+    assert docs_files.check() == 0
+
+
+def test_every_block_that_could_run_says_whether_it_does():
+    unmarked = [b for d in house_docs.documents() for b in house_docs.blocks(d) if not b.marker]
+    assert not unmarked, [f"{b.file}:{b.line}" for b in unmarked]
+    silent = [b for d in house_docs.documents() for b in house_docs.blocks(d) if b.marker == "not run" and not b.note]
+    assert not silent, [f"{b.file}:{b.line} gives no reason" for b in silent]
+
+
+def test_the_readme_program_ends_with_a_result(tmp_path):
+    """Its only block prints an outcome and raises nothing, in an empty folder."""
+    rows = list(house_docs.run_document("README.md", tmp_path))
+    assert rows and all(row["ok"] for row in rows), rows
+
+
+def test_a_failing_block_is_told_with_its_output(tmp_path):
+    failing = house_docs.Block("x.md", 1, "bash", "echo before\nfalse\necho after\n", "run", "")
+    (tmp_path / ".home").mkdir()
+    seconds, error = house_docs._run(failing, tmp_path)
+    assert "exit code 1: before" in error and "after" not in error
+
+
+def test_the_film_is_small_and_moves():
+    assert film.FILM.stat().st_size < 2_000_000
+    with Image.open(film.FILM) as animation:
+        assert getattr(animation, "n_frames", 1) > 50
+
+
+def test_pictures_in_html_exist():
+    for document in DOCUMENTS:
+        for source in re.findall(r'<img[^>]* src="([^"]+)"', document.read_text()):
+            assert (document.parent / source).exists(), source
