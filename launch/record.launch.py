@@ -1,9 +1,9 @@
 """Real cameras and the recorder.  Arguments: `ros2 launch vla_agent record.launch.py --show-args`."""
 
 from launch import LaunchDescription
-from vla_agent.ros.process.launching import description
+from vla_agent.ros.process.launch_description import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:
     """The nodes of vla_agent/ros/process/graph_table.py."""
-    return description("record")
+    return launch_description("record")

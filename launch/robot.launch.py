@@ -1,9 +1,9 @@
 """Real cameras, safety, controller and policy.  Arguments: `ros2 launch vla_agent robot.launch.py --show-args`."""
 
 from launch import LaunchDescription
-from vla_agent.ros.process.launching import description
+from vla_agent.ros.process.launch_description import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:
     """The nodes of vla_agent/ros/process/graph_table.py."""
-    return description("robot")
+    return launch_description("robot")

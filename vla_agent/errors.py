@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def wrong_keys(error: ValidationError) -> dict[str, str]:
-    """``key`` and ``found`` of a typed error: everything that a checked file has wrong, at once."""
+    """``key`` and ``found`` of a typed error: all problems of a checked file at once."""
     problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
     return {
         "key": "; ".join(key for key, _ in problems),
@@ -22,15 +22,15 @@ def wrong_keys(error: ValidationError) -> dict[str, str]:
 
 
 class VlaAgentError(Exception):
-    """Base of every error that a user can cause or mend.
+    """Base of every error that a user can cause or fix.
 
     Args:
-        what: one sentence that says what is wrong.
+        what: what is wrong, in one sentence.
         file: the file or folder concerned, ``path`` or ``path:line``.
         key: the key, field, option or array concerned.
-        expected: what would have been right, the valid names listed.
-        found: what was there instead.
-        remedy: what to do now.
+        expected: what would be valid, with the valid names.
+        found: what was there.
+        remedy: how to fix it.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class RecipeError(VlaAgentError):
 
 
 class MemoryShortage(VlaAgentError):
-    """A training needs more memory or disk than there is."""
+    """A training run needs more memory or disk than there is."""
 
 
 class DivergenceError(VlaAgentError):
-    """A training's losses or gradients are no numbers any more."""
+    """Losses or gradients of a training run are NaN or infinite."""
 
 
 class ProcessError(VlaAgentError):
@@ -94,7 +94,7 @@ class ProcessError(VlaAgentError):
 
 
 class ReportError(VlaAgentError):
-    """An evaluation report is missing, damaged or of another suite."""
+    """An evaluation report is missing, damaged or from another suite."""
 
 
 class GateError(VlaAgentError):
@@ -110,7 +110,7 @@ class SimulatorError(VlaAgentError):
 
 
 class OptionError(VlaAgentError):
-    """A command-line option has a value that makes no sense."""
+    """A command-line option has an impossible value."""
 
 
 class RobotError(VlaAgentError):
@@ -122,4 +122,4 @@ class NodeError(VlaAgentError):
 
 
 class ServingError(VlaAgentError):
-    """A policy server cannot be reached, refuses, or it or its client says something that cannot be meant."""
+    """A policy server cannot be reached or refuses, or server and client break the protocol."""

@@ -82,9 +82,9 @@ class Graph:
         from rclpy.executors import SingleThreadedExecutor  # that on events does not bear clients that come and go
         from rclpy.signals import SignalHandlerOptions
 
-        from vla_agent.ros.process.priority import stay_resident
+        from vla_agent.ros.process.realtime import lock_memory
 
-        stay_resident()  # as the nodes do: what measures them must not wait for the disk either
+        lock_memory()  # as the nodes do: what measures them must not wait for the disk either
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self.node: Any = rclpy.create_node("graph_listener")
         self._listen()
@@ -250,7 +250,7 @@ class Graph:
         from vla_agent.ros.nodes.controller_node import EE_DELTA
 
         rows = np.tile(action, (ahead, 1))
-        self.commands.publish(conversions.trajectory(EE_DELTA, rows, stamp, self.robot.period))
+        self.commands.publish(conversions.trajectory_message(EE_DELTA, rows, stamp, self.robot.period))
 
 
 def stop_delay(graph: Graph, began: float, patience: int = 20) -> float:

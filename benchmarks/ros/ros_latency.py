@@ -123,7 +123,7 @@ def latencies(
     """Seconds from the picture of a control step to its command.
 
     The picture of a step is the first that is not older than a quarter of a period at the step's beginning, or the one
-    before where the action did not wait for it (`runtime.agent`).
+    before where the action did not wait for it (`runtime.policy_loop`).
 
     Args:
         actions: of each action the stamp of its control step and when it came.

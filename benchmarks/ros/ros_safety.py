@@ -32,7 +32,7 @@ def run() -> dict[str, Any]:
     from benchmarks.ros.ros_graph import Graph
     from vla_agent.ros.messages import conversions
     from vla_agent.ros.process.node_base import COMMANDS
-    from vla_agent.ros.process.priority import LEVEL, promote
+    from vla_agent.ros.process.realtime import PRIORITY, set_realtime_priority
 
     with tempfile.TemporaryDirectory() as folder:
         without = ("policy_node", "controller_node")
@@ -46,7 +46,7 @@ def run() -> dict[str, Any]:
             back: list[int] = []
             topics = {"controller/joint_trajectory": sent, robot.controller.topics(hardware=False)[0]: back}
             listener = _Listener(topics)
-            promote(LEVEL - 1)  # this process publishes as the controller node does
+            set_realtime_priority(PRIORITY - 1)  # this process publishes as the controller node does
             if not graph.wait(lambda: publisher.get_subscription_count() and listener.connected):
                 raise RuntimeError("the safety node is not found")
             centre = graph.states[-1][1]
@@ -58,7 +58,7 @@ def run() -> dict[str, Any]:
                 steps = np.arange(k, k + 10)
                 swing = 0.5 * (1 - np.cos(2 * np.pi * steps * robot.period / 6))
                 rows = np.column_stack([centre + AMPLITUDE * swing[:, None], np.zeros(len(steps))])
-                message = conversions.trajectory(names, rows, stamp, robot.period)
+                message = conversions.trajectory_message(names, rows, stamp, robot.period)
                 expected = len(back) + 1
                 publisher.publish(message)
                 if graph.wait(partial(_passed, sent, k + 1, back, expected), 0.5):

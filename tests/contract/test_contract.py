@@ -9,7 +9,7 @@ import pytest
 from sim.world.panda import ACTION_LIMITS
 from vla_agent.cli import main
 from vla_agent.contract import Camera, Contract, Field
-from vla_agent.contract.rename_cameras import RenamedCameras
+from vla_agent.contract.renamed_cameras import RenamedCameras
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import ContractError, ObservationError, OptionError
 from vla_agent.evaluation.play.player import Player, PlayerSettings
@@ -201,7 +201,9 @@ def test_a_policy_that_takes_no_guidance_is_not_executed_in_real_time():
         contract = CONTRACT
 
     with pytest.raises(OptionError, match="committed"):
-        Player(PlayerSettings("p", {}, load=lambda _: Plain(CONTRACT), execution=Execution("realtime"))).policy("p", Env)
+        Player(PlayerSettings("p", {}, load=lambda _: Plain(CONTRACT), execution=Execution("realtime"))).policy(
+            "p", Env
+        )
 
 
 def test_inspect_prints_and_compares(tmp_path, capsys):

@@ -18,13 +18,13 @@ from ruamel.yaml import YAML
 
 from vla_agent.errors import ObservationError, RobotError
 from vla_agent.robot.cameras.calibration import read_calibration
-from vla_agent.robot.cameras.camera_view import View
-from vla_agent.robot.cameras.image_source import pictures
+from vla_agent.robot.cameras.camera_view import CameraView
+from vla_agent.robot.cameras.image_source import read_images
 from vla_agent.robot.description import CameraSpec, load_robot
 from vla_agent.robot.sensor_messages import compressed_pixels
-from vla_agent.ros.process.graph_processes import environment, parameter
-from vla_agent.ros.runtime.arrivals import Arrivals
-from vla_agent.ros.runtime.large_images import PROFILE, lost
+from vla_agent.ros.process.graph_processes import node_environment, parameter_arguments
+from vla_agent.ros.runtime.large_images import PROFILE, loses_large_images
+from vla_agent.ros.runtime.topic_monitor import TopicMonitor
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = float(os.environ.get("VLA_AGENT_PATIENCE", "240"))
@@ -88,7 +88,7 @@ POINT = np.array([0.16, -0.1, 1.0])
 def test_the_told_calibration_is_that_of_the_cut_picture(tmp_path, crop, size):
     """A point is where K says, after crop and resize, up or down."""
     file = calibrated(tmp_path, distortion_coefficients={"data": [0.0] * 5})
-    view = View(camera(calibration=file, crop=crop), size)
+    view = CameraView(camera(calibration=file, crop=crop), size)
     picture = view(spot((K[0] * POINT[0] + K[2], K[4] * POINT[1] + K[5])))
     assert picture.shape == (*size, 3) and (view.calibration.height, view.calibration.width) == size
     u, v, _ = view.calibration.camera @ POINT
@@ -99,12 +99,12 @@ def test_the_told_calibration_is_that_of_the_cut_picture(tmp_path, crop, size):
 @pytest.mark.parametrize("size", [(60, 60), (150, 150)])
 def test_a_rectified_picture_has_a_straight_lens(tmp_path, crop, size):
     """A point that the lens has moved is where P says."""
-    view = View(camera(calibration=calibrated(tmp_path), rectify=True, crop=crop), size)
+    view = CameraView(camera(calibration=calibrated(tmp_path), rectify=True, crop=crop), size)
     told = view.calibration
     u, v, _ = told.camera @ POINT
     assert np.allclose(centre(view(spot(seen_by_the_lens(POINT)))), (u, v), atol=0.3)
     assert not told.coefficients.any() and np.allclose(told.projection[:, :3], told.camera)
-    plain = View(camera(calibration=calibrated(tmp_path), crop=crop), size)
+    plain = CameraView(camera(calibration=calibrated(tmp_path), crop=crop), size)
     assert plain.calibration.coefficients.tolist() == D and np.allclose(plain.calibration.projection, told.projection)
 
 
@@ -112,7 +112,7 @@ def test_a_straight_lens_is_rectified_to_the_same_picture(tmp_path):
     flat = {"data": [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]}
     file = calibrated(tmp_path, distortion_coefficients={"data": [0.0] * 5}, projection_matrix=flat)
     pixels = np.random.default_rng(0).integers(0, 256, (HIGH, WIDE, 3), np.uint8)
-    cut, rectified = (View(camera(calibration=file, rectify=r), (40, 40))(pixels) for r in (False, True))
+    cut, rectified = (CameraView(camera(calibration=file, rectify=r), (40, 40))(pixels) for r in (False, True))
     assert np.abs(cut.astype(int) - rectified).max() <= 1
 
 
@@ -125,7 +125,7 @@ def test_a_straight_lens_is_rectified_to_the_same_picture(tmp_path):
         ({"camera_matrix": {"data": [0.0, *K[1:]]}}, "focal"),
         ({"projection_matrix": {"data": [float("nan"), *P[1:]]}}, "projection_matrix"),
         ({"distortion_coefficients": {"data": D[:4]}}, "4 numbers, not 5"),
-        ({"rectification_matrix": {"data": [0.0] * 9}}, "no rotation"),
+        ({"rectification_matrix": {"data": [0.0] * 9}}, "not a rotation"),
     ],
 )
 def test_a_wrong_calibration_is_refused_before_anything_starts(tmp_path, changes, word):
@@ -137,23 +137,23 @@ def test_what_cannot_be_read_or_used_is_refused(tmp_path):
     broken = tmp_path / "broken.yaml"
     broken.write_text("image_width: [")
     with pytest.raises(RobotError, match="cannot be read"):
-        View(camera(calibration=str(broken)), (60, 60))
+        CameraView(camera(calibration=str(broken)), (60, 60))
     with pytest.raises(RobotError, match="missing"):
-        View(camera(calibration=str(tmp_path / "none.yaml")), (60, 60))
+        CameraView(camera(calibration=str(tmp_path / "none.yaml")), (60, 60))
     fisheye = calibrated(tmp_path, distortion_model="equidistant", distortion_coefficients={"data": D[:4]})
-    View(camera(calibration=fisheye), (60, 60))
+    CameraView(camera(calibration=fisheye), (60, 60))
     with pytest.raises(RobotError, match="distortion_model"):
-        View(camera(calibration=fisheye, rectify=True), (60, 60))
+        CameraView(camera(calibration=fisheye, rectify=True), (60, 60))
     with pytest.raises(RobotError, match="within 160 x 120"):
-        View(camera(calibration=calibrated(tmp_path), crop=(100, 0, 61, 60)), (60, 60))
+        CameraView(camera(calibration=calibrated(tmp_path), crop=(100, 0, 61, 60)), (60, 60))
 
 
 def test_a_picture_of_another_size_is_told(tmp_path):
-    calibration = View(camera(calibration=calibrated(tmp_path)), (60, 60))
+    calibration = CameraView(camera(calibration=calibrated(tmp_path)), (60, 60))
     with pytest.raises(ObservationError, match="gives 80 x 60, its calibration is for 160 x 120"):
         calibration(np.zeros((60, 80, 3), np.uint8))
-    with pytest.raises(ObservationError, match="gives 80 x 60, which the crop 20, 0, 64, 60 reaches out of"):
-        View(camera(crop=(20, 0, 64, 60)), (60, 60))(np.zeros((60, 80, 3), np.uint8))
+    with pytest.raises(ObservationError, match="gives 80 x 60, which the crop 20, 0, 64, 60 exceeds"):
+        CameraView(camera(crop=(20, 0, 64, 60)), (60, 60))(np.zeros((60, 80, 3), np.uint8))
 
 
 def robot_file(folder, front: str):
@@ -172,7 +172,7 @@ def test_the_robots_file_says_how_its_cameras_are_read(tmp_path):
     front, wrist = robot.cameras
     assert (front.image_topic, front.info_topic) == ("camera/front/image/compressed", "camera/front/camera_info")
     assert wrist.image_topic == "camera/wrist/image" and wrist.calibration is None
-    assert View(front, (96, 96)).calibration is not None, "the path is that beside the robot's file"
+    assert CameraView(front, (96, 96)).calibration is not None, "the path is that beside the robot's file"
     for wrong, word in (
         ("rectify: true", "without a calibration"),
         ("transport: h264", "transport"),
@@ -202,54 +202,54 @@ def test_compressed_pictures_are_read_and_damaged_ones_refused():
 
 
 def test_a_folder_of_images_is_played_by_name_and_again(tmp_path):
-    source = pictures(str(tmp_path), 500.0)
+    source = read_images(str(tmp_path), 500.0)
     assert "has no images" in next(source)
     for name, grey in (("b.png", 20), ("a.jpg", 10), ("d.png", 40)):
         Image.fromarray(np.full((4, 6, 3), grey, np.uint8)).save(tmp_path / name)
     (tmp_path / "c.png").write_bytes(b"no picture")
     (tmp_path / "notes.txt").write_text("no picture either")
     shown = [next(source) for _ in range(5)]
-    assert "cannot show c.png" in shown.pop(2)
+    assert "cannot read c.png" in shown.pop(2)
     assert [int(picture.mean()) for picture in shown] == [10, 20, 40, 10]
     source.close()
 
 
 def test_what_arrives_is_counted_and_what_does_not_is_explained():
     now = [0.0]
-    arrivals = Arrivals({"front": 20.0, "joint_states": 20.0}, 0.1, reliable=False, clock=lambda: now[0])
-    arrivals.offer("front", ["driver"])
-    assert not arrivals.likely("front"), "it may just have begun"
-    arrivals.offer("front", ["driver"])
-    assert "driver could send" in arrivals.likely("front") and PROFILE in arrivals.likely("front")
+    monitor = TopicMonitor({"front": 20.0, "joint_states": 20.0}, 0.1, reliable=False, clock=lambda: now[0])
+    monitor.note_publishers("front", ["driver"])
+    assert not monitor.likely_cause("front"), "it may just have begun"
+    monitor.note_publishers("front", ["driver"])
+    assert "driver publishes" in monitor.likely_cause("front") and PROFILE in monitor.likely_cause("front")
     for k in range(40):
-        arrivals.came("front", 0.2 if k < 3 else 0.01, size=600_000)
-    arrivals.lose("front", 2)
-    arrivals.refuse("front")
+        monitor.count_received("front", 0.2 if k < 3 else 0.01, size=600_000)
+    monitor.count_lost("front", 2)
+    monitor.count_rejected("front")
     now[0] = 2.0
-    arrivals.count()
-    arrivals.offer("front", [])
-    told = arrivals.values()
+    monitor.update_rates()
+    monitor.note_publishers("front", [])
+    told = monitor.values()
     assert told["front Hz"] == "20.0" and told["joint_states Hz"] == "0.0"
     assert [told[f"front {kind}"] for kind in ("late", "lost", "refused")] == [3, 2, 1]
-    assert not arrivals.slow("front") and arrivals.slow("joint_states")
-    assert not arrivals.likely("front"), "the rate is as it should be"
+    assert not monitor.is_slow("front") and monitor.is_slow("joint_states")
+    assert not monitor.likely_cause("front"), "the rate is as it should be"
     now[0] = 4.0
-    arrivals.count()
-    assert arrivals.slow("front") and PROFILE in arrivals.likely("front")
-    arrivals.mismatch("front", "RELIABILITY", "publish reliably")
-    assert "RELIABILITY: publish reliably" in arrivals.likely("front")
-    arrivals.came("front", 0.0, size=100)
-    assert not arrivals.likely("front"), "it comes, and is small"
+    monitor.update_rates()
+    assert monitor.is_slow("front") and PROFILE in monitor.likely_cause("front")
+    monitor.note_incompatible("front", "RELIABILITY", "publish reliably")
+    assert "RELIABILITY: publish reliably" in monitor.likely_cause("front")
+    monitor.count_received("front", 0.0, size=100)
+    assert not monitor.likely_cause("front"), "it comes, and is small"
 
 
 def test_large_best_effort_images_need_the_profile(monkeypatch):
     monkeypatch.delenv(PROFILE, raising=False)
-    assert lost(900_000, False, "rmw_fastrtps_cpp")
-    assert not lost(400_000, False, "rmw_fastrtps_cpp")
-    assert not lost(900_000, True, "rmw_fastrtps_cpp")
-    assert not lost(900_000, False, "rmw_cyclonedds_cpp")
+    assert loses_large_images(900_000, False, "rmw_fastrtps_cpp")
+    assert not loses_large_images(400_000, False, "rmw_fastrtps_cpp")
+    assert not loses_large_images(900_000, True, "rmw_fastrtps_cpp")
+    assert not loses_large_images(900_000, False, "rmw_cyclonedds_cpp")
     monkeypatch.setenv(PROFILE, "config/fastdds.xml")
-    assert not lost(900_000, False, "rmw_fastrtps_cpp")
+    assert not loses_large_images(900_000, False, "rmw_fastrtps_cpp")
 
 
 class Listener:
@@ -277,10 +277,10 @@ class Listener:
 
     def start(self, executable: str, profile: bool = True, **values) -> None:
         words = [sys.executable, "-m", "vla_agent.ros.process.start", executable, "--ros-args"]
-        env = environment()
+        env = node_environment()
         if not profile:
             env.pop(PROFILE, None)
-        words += [word for name, value in values.items() for word in parameter(name, value)]
+        words += [word for name, value in values.items() for word in parameter_arguments(name, value)]
         log = (self.logs / f"{executable}.log").open("wb")
         self.processes.append(subprocess.Popen(words, env=env, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT))
 

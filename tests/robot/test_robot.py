@@ -62,7 +62,7 @@ def test_the_simulated_gripper_presses_less_than_what_stops_the_robot_and_its_fa
     simulated = SimRobot(robot, "put_in_tray", (16, 16))
     efforts = []
     for closed in (1.0, 0.0, 1.0):
-        simulated.close_gripper(closed)
+        simulated.set_gripper_target(closed)
         for _ in range(8):
             simulated.step()
             efforts.append(simulated.read().efforts)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vla_agent.robot.control.arm_controller import ArmController
-from vla_agent.robot.control.limit_shaper import Shaper
+from vla_agent.robot.control.limit_shaper import LimitShaper
 from vla_agent.robot.description import load_robot
 from vla_agent.robot.safety.lookahead import LookAhead
 from vla_agent.robot.safety.stream_limits import StreamLimits
@@ -24,7 +24,7 @@ class Line:
 
     def __init__(self, deadman: bool = False) -> None:
         self.supervisor = Supervisor(ROBOT, deadman=deadman)
-        self.k, self.joints, self.shaper = 0, HOME.copy(), Shaper(ROBOT)
+        self.k, self.joints, self.shaper = 0, HOME.copy(), LimitShaper(ROBOT)
         self.shaper.rest(HOME)
 
     @property
@@ -253,7 +253,7 @@ def test_lookahead_looks_at_a_place_of_the_path_before_once(monkeypatch):
 
 def test_the_shaper_keeps_every_limit_and_arrives():
     rng = np.random.default_rng(0)
-    shaper, limits = Shaper(ROBOT), StreamLimits(ROBOT)
+    shaper, limits = LimitShaper(ROBOT), StreamLimits(ROBOT)
     shaper.rest(HOME)
     limits.rest(HOME)
     for _ in range(20):

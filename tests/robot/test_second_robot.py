@@ -12,10 +12,10 @@ from vla_agent.contract import Contract, Field
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import RobotError
 from vla_agent.robot.control.arm_controller import ArmController
-from vla_agent.robot.control.robot_controller import kinematics_of
+from vla_agent.robot.control.controller_factory import make_kinematics
 from vla_agent.robot.description import Robot, load_robot
 from vla_agent.robot.kinematics.inverse_kinematics import Kinematics
-from vla_agent.robot.kinematics.rotation import rotation_between, turn
+from vla_agent.robot.kinematics.rotation import rotate, rotation_between
 from vla_agent.robot.safety.lookahead import LookAhead
 from vla_agent.robot.safety.stream_limits import StreamLimits
 from vla_agent.robot.safety.supervisor import RUNNING, STOPPED, Command, Supervisor
@@ -52,13 +52,13 @@ def test_rotations_turn_back():
     for _ in range(20):
         start, end = rng.normal(size=(2, 4))
         start, end = start / np.linalg.norm(start), end / np.linalg.norm(end)
-        reached = turn(start, rotation_between(start, end))
+        reached = rotate(start, rotation_between(start, end))
         assert abs(abs(reached @ end) - 1) < 1e-9
 
 
 @pytest.fixture(scope="module")
 def kinematics() -> Kinematics:
-    return kinematics_of(ROBOT)
+    return make_kinematics(ROBOT)
 
 
 @modelled
@@ -119,7 +119,7 @@ def test_joint_targets_go_where_they_say():
 @modelled
 def test_joints_beyond_the_models_ranges_are_refused():
     wide = ROBOT.joints[0].model_copy(update={"position": (-2.5, 2.5)})
-    with pytest.raises(RobotError, match="not those of the kinematic model"):
+    with pytest.raises(RobotError, match="do not fit the kinematic model"):
         ArmController(ROBOT.model_copy(update={"joints": (wide, *ROBOT.joints[1:])}), "ee_delta")
 
 

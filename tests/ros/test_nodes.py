@@ -16,10 +16,10 @@ from ruamel.yaml import YAML
 
 from vla_agent.cli import parse
 from vla_agent.errors import NodeError, ObservationError, OptionError, ReportError
-from vla_agent.robot.cameras.crop import fit
-from vla_agent.robot.cameras.image_source import pictures
+from vla_agent.robot.cameras.crop import center_crop
+from vla_agent.robot.cameras.image_source import read_images
 from vla_agent.robot.description import load_robot
-from vla_agent.ros.process.graph_processes import Processes, parameter
+from vla_agent.ros.process.graph_processes import Processes, parameter_arguments
 from vla_agent.ros.process.graph_table import ARGUMENTS, GRAPHS, arguments_of
 from vla_agent.ros.process.start import EXECUTABLES
 
@@ -55,11 +55,11 @@ def test_a_promoted_process_begins_ordinary_threads_and_children():
     """Where the system allows it at all; a process of its own, so that the tests' own stays as it is."""
     code = """
 import os, subprocess, sys, threading
-from vla_agent.ros.process.priority import promote
+from vla_agent.ros.process.realtime import set_realtime_priority
 kinds = []
 def note(): kinds.append(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK)
 running = threading.Event(); earlier = threading.Thread(target=lambda: (running.wait(), note())); earlier.start()
-allowed = promote(); note(); running.set(); earlier.join()
+allowed = set_realtime_priority(); note(); running.set(); earlier.join()
 later = threading.Thread(target=note); later.start(); later.join()
 child = subprocess.check_output([sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"])
 print(allowed, kinds == [os.SCHED_FIFO, os.SCHED_FIFO, os.SCHED_OTHER], int(child) == os.SCHED_OTHER)
@@ -72,8 +72,8 @@ def test_a_process_that_stays_in_memory_has_locked_what_it_touched():
     """Where the system allows it; a process of its own, so that the tests' own stays as it is."""
     code = """
 from pathlib import Path
-from vla_agent.ros.process.priority import stay_resident
-allowed = stay_resident()
+from vla_agent.ros.process.realtime import lock_memory
+allowed = lock_memory()
 touched = bytearray(50_000_000)
 locked = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmLck"))
 print(allowed, int(locked.split()[1]) > 50_000)
@@ -93,7 +93,7 @@ def test_each_graph_has_its_launch_file():
 
 def test_nothing_but_the_safety_node_commands_the_robot():
     """Nobody else publishes on the topics that the robot listens to."""
-    publishers = [p.stem for p in NODES.glob("*.py") if "output_of(self" in p.read_text()]
+    publishers = [p.stem for p in NODES.glob("*.py") if "make_command_sender(self" in p.read_text()]
     assert publishers == ["safety_node"]
     assert GRAPHS["robot"] and all(any(e.executable == "safety_node" for e in GRAPHS[g]) for g in ("sim", "robot"))
     for node in ("policy_node", "safety_node"):  # each asks for the certificate by itself
@@ -115,8 +115,8 @@ def test_up_takes_the_tables_arguments():
 
 
 def test_parameters_keep_their_types_on_the_command_line():
-    assert parameter("a", 1.0)[1] == "a:=1.0" and parameter("a", 3)[1] == "a:=3"
-    assert parameter("a", True)[1] == "a:=true" and parameter("a", "3")[1] == 'a:="3"'
+    assert parameter_arguments("a", 1.0)[1] == "a:=1.0" and parameter_arguments("a", 3)[1] == "a:=3"
+    assert parameter_arguments("a", True)[1] == "a:=true" and parameter_arguments("a", "3")[1] == 'a:="3"'
 
 
 def test_a_node_that_the_graph_has_not_cannot_be_left_out(tmp_path):
@@ -143,7 +143,9 @@ def test_messages_keep_what_they_carry():
 
     pixels = np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8)
     image = conversions.image_message(pixels, 12.5, "camera")
-    assert np.array_equal(conversions.image_pixels(image), pixels) and conversions.seconds(image.header.stamp) == 12.5
+    assert (
+        np.array_equal(conversions.image_pixels(image), pixels) and conversions.to_seconds(image.header.stamp) == 12.5
+    )
     image.encoding = "bgr8"
     assert np.array_equal(conversions.image_pixels(image), pixels[:, :, ::-1])
     for change in ({"encoding": "mono8"}, {"height": 5}, {"step": 1}):
@@ -153,13 +155,13 @@ def test_messages_keep_what_they_carry():
         with pytest.raises(ObservationError):
             conversions.image_pixels(broken)
     rows = np.arange(6.0).reshape(2, 3)
-    sent = conversions.trajectory(["a", "b", "c"], rows, 1.0, 0.05)
-    assert np.array_equal(conversions.trajectory_rows(sent, ["c", "a", "b"]), rows[:, [2, 0, 1]])
+    sent = conversions.trajectory_message(["a", "b", "c"], rows, 1.0, 0.05)
+    assert np.array_equal(conversions.trajectory_points(sent, ["c", "a", "b"]), rows[:, [2, 0, 1]])
     with pytest.raises(ObservationError, match="other joints"):
-        conversions.trajectory_rows(sent, ["a", "b"])
+        conversions.trajectory_points(sent, ["a", "b"])
     state = conversions.joint_state_message(["x", "y"], np.array([1.0, 2.0]), 0.0, "base")
     assert conversions.joint_positions(state, ["y"]).tolist() == [2.0]
-    with pytest.raises(ObservationError, match="lacks joints"):
+    with pytest.raises(ObservationError, match="joints are missing"):
         conversions.joint_positions(state, ["z"])
 
 
@@ -213,24 +215,26 @@ def test_a_recorded_episodes_actions_are_read_again(tmp_path):
                 state = conversions.joint_state_message(["j2", "j1"], np.array([k, 1 + k]), 0.0, "base")
                 recorder.write("/joint_states", 1, bytes(serialize_message(state)))
         for k, row in enumerate(rows):  # each tells what comes next, too
-            sent = conversions.trajectory(["a", "b"] if k else list(names), np.stack([row, row + 9]), 0.05 * k, 0.05)
+            sent = conversions.trajectory_message(
+                ["a", "b"] if k else list(names), np.stack([row, row + 9]), 0.05 * k, 0.05
+            )
             recorder.write("/policy/action", 2 + k, bytes(serialize_message(sent)))
-        ending = conversions.trajectory(["a", "b"], np.empty((0, 2)), 0.2, 0.05)
+        ending = conversions.trajectory_message(["a", "b"], np.empty((0, 2)), 0.2, 0.05)
         recorder.write("/policy/action", 9, bytes(serialize_message(ending)))
         return recorder.end("success")
 
-    recorded = read_actions(record(), "joint_states", ["j1", "j2"], conversions.decode)
+    recorded = read_actions(record(), "joint_states", ["j1", "j2"], conversions.deserialize)
     assert recorded.names == ("a", "b") and np.array_equal(recorded.actions, rows)
     assert recorded.start.tolist() == [1.5, 0.5], "the last state before the first action"
     for bad, word in ((record(states=False), "no joint state"), (record(names=("c", "d")), "2 kinds")):
         with pytest.raises(NodeError, match=word):
-            read_actions(bad, "joint_states", ["j1", "j2"], conversions.decode)
+            read_actions(bad, "joint_states", ["j1", "j2"], conversions.deserialize)
     with pytest.raises(NodeError, match="cannot be replayed"):
-        read_actions(tmp_path / "nothing", "joint_states", ["j1", "j2"], conversions.decode)
+        read_actions(tmp_path / "nothing", "joint_states", ["j1", "j2"], conversions.deserialize)
 
 
 def test_the_graphs_report_is_compared_with_one_process_on_shared_seeds(tmp_path):
-    from vla_agent.ros.runtime.graph_report import GraphEpisode, summarise, write
+    from vla_agent.ros.runtime.graph_report import GraphEpisode, summarise, write_graph_report
 
     episodes = [GraphEpisode("stack", seed, "stack them", seed != 3, 40, seed == 3) for seed in range(4)]
     rows = [{"task": "stack", "seed": s, "control": "policy", "success": True} for s in range(1, 6)]
@@ -238,9 +242,9 @@ def test_the_graphs_report_is_compared_with_one_process_on_shared_seeds(tmp_path
     summary = summarise(episodes, {"episodes": rows})
     assert (summary["graph"]["k"], summary["graph"]["n"], summary["stopped"]) == (3, 4, 1)
     assert summary["process"]["n"] == 3 and summary["difference"]["difference"] == pytest.approx(-1 / 3)
-    with pytest.raises(ReportError, match="none of these"):
+    with pytest.raises(ReportError, match="does not contain these"):
         summarise(episodes, {"episodes": rows[-1:]})
-    written = write(tmp_path / "out", {"seed": 0}, episodes, None)
+    written = write_graph_report(tmp_path / "out", {"seed": 0}, episodes, None)
     assert json.loads((tmp_path / "out" / "graph.json").read_text()) == json.loads(json.dumps(written))
 
 
@@ -261,19 +265,19 @@ def test_a_graph_is_complete_when_the_node_that_completes_it_ends_well(tmp_path)
 
 
 def test_figures_are_rates_and_quantiles(monkeypatch):
-    from vla_agent.ros.runtime import rates
+    from vla_agent.ros.runtime import timing_statistics
 
     now = [5.0]
-    monkeypatch.setattr(rates.time, "monotonic", lambda: now[0])
-    rate = rates.Rate()
+    monkeypatch.setattr(timing_statistics.time, "monotonic", lambda: now[0])
+    rate = timing_statistics.RateMeter()
     now[0] = 7.0
     assert rate(40) == "20.0"
     now[0] = 7.1
     assert rate(41) == "20.0", "a status that comes soon after another tells the same rate"
     now[0] = 8.0
     assert rate(41) == "1.0"
-    assert rates.quantiles("age", []) == {}
-    assert rates.quantiles("age", [0.001, 0.002, 0.003]) == {"age p50 ms": "2.00", "age p99 ms": "2.98"}
+    assert timing_statistics.quantiles("age", []) == {}
+    assert timing_statistics.quantiles("age", [0.001, 0.002, 0.003]) == {"age p50 ms": "2.00", "age p99 ms": "2.98"}
 
 
 def test_a_full_disk_is_refused(tmp_path):
@@ -295,7 +299,7 @@ def test_a_video_is_played_and_played_again(tmp_path):
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 60 * k, np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    source = pictures(str(file), 30.0)
+    source = read_images(str(file), 30.0)
     shown = [next(source) for _ in range(5)]
     assert all(picture.shape == (48, 64, 3) for picture in shown)
     assert abs(int(shown[1].mean()) - 60) < 8 and abs(int(shown[3].mean()) - 0) < 8
@@ -303,7 +307,7 @@ def test_a_video_is_played_and_played_again(tmp_path):
 
 
 def test_a_source_that_is_not_there_says_so():
-    source = pictures("no/such/video.mp4", 30.0)
+    source = read_images("no/such/video.mp4", 30.0)
     assert "cannot be opened" in next(source)
     source.close()
 
@@ -311,8 +315,8 @@ def test_a_source_that_is_not_there_says_so():
 def test_pictures_are_cropped_to_the_centre_and_averaged():
     wide = np.zeros((8, 16, 3), np.uint8)
     wide[:, 4:12] = 200
-    assert (fit(wide, (4, 4)) == 200).all()
-    assert fit(wide, (8, 16)).shape == (8, 16, 3)
+    assert (center_crop(wide, (4, 4)) == 200).all()
+    assert center_crop(wide, (8, 16)).shape == (8, 16, 3)
 
 
 def test_without_hardware_commands_go_where_no_motor_listens():

@@ -80,7 +80,7 @@ def record(folder: Path, start: np.ndarray, actions: np.ndarray) -> Path:
     recorder.write(states, 10**9, bytes(serialize_message(state)))
     for k, action in enumerate(actions):
         time = 1.0 + k * robot.period
-        sent = conversions.trajectory(EE_DELTA, action[None], time, robot.period)
+        sent = conversions.trajectory_message(EE_DELTA, action[None], time, robot.period)
         recorder.write("/policy/action", round(time * 1e9), bytes(serialize_message(sent)))
     return recorder.end("success")
 

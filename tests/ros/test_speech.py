@@ -11,14 +11,21 @@ import pytest
 
 from benchmarks.shared.random_speech import quiet, save_small_whisper, tone, write_wav
 from vla_agent.errors import NodeError
-from vla_agent.ros.runtime.instructions import LONGEST, refusal
-from vla_agent.ros.runtime.speech import RATE, Cutting, Recogniser, Utterances, sounds, words
+from vla_agent.ros.runtime.instructions import LONGEST, invalid_reason
+from vla_agent.ros.runtime.speech import (
+    RATE,
+    SpeechRecogniser,
+    UtteranceDetector,
+    UtteranceSettings,
+    clean_transcript,
+    read_audio,
+)
 
-CUTTING = Cutting()
+CUTTING = UtteranceSettings()
 
 
-def cut(sound: np.ndarray, block: int = 333) -> tuple[list[np.ndarray], Utterances]:
-    utterances = Utterances(CUTTING)
+def cut(sound: np.ndarray, block: int = 333) -> tuple[list[np.ndarray], UtteranceDetector]:
+    utterances = UtteranceDetector(CUTTING)
     found = [u for k in range(0, len(sound), block) for u in utterances.add(sound[k : k + block])]
     return found + utterances.end(), utterances
 
@@ -52,17 +59,17 @@ def test_an_utterance_that_the_sounds_end_breaks_off_is_heard():
 def test_a_file_becomes_16_khz_mono_and_ends(tmp_path):
     file = tmp_path / "said.wav"
     write_wav(file, tone(0.3, rate=44_100), 44_100, channels=2)
-    *blocks, last = sounds(str(file))
+    *blocks, last = read_audio(str(file))
     sound = np.concatenate(blocks)
     assert last == "ended" and sound.dtype == np.float32 and len(sound) == pytest.approx(0.3 * RATE, abs=20)
     assert np.abs(sound).max() == pytest.approx(0.1, rel=0.05)
     (tmp_path / "no.wav").write_bytes(b"no sound")
-    (reason,) = sounds(str(tmp_path / "no.wav"))
+    (reason,) = read_audio(str(tmp_path / "no.wav"))
     assert "cannot be read" in reason
 
 
 def test_a_microphone_that_is_not_there_says_so():
-    source = sounds("no_such_device")
+    source = read_audio("no_such_device")
     assert "cannot be read" in next(source)
     source.close()
 
@@ -76,8 +83,8 @@ def test_alsa_is_read_through_pyav(tmp_path):
     )
     code = """
 import numpy as np
-from vla_agent.ros.runtime.speech import sounds
-source = sounds("spoken")
+from vla_agent.ros.runtime.speech import read_audio
+source = read_audio("spoken")
 sound = np.empty(0)
 while len(sound) < 8000:
     block = next(source)
@@ -103,27 +110,32 @@ print(round(float(np.abs(sound).max()), 2), 2 * int(spectrum.argmax()))
     ],
 )
 def test_what_a_model_writes_becomes_what_one_types(heard, text):
-    assert words(heard) == text
+    assert clean_transcript(heard) == text
 
 
 def test_an_instruction_is_one_line_of_a_sane_length():
-    assert refusal("") == refusal("lege die rote Tasse aufs Tablett, bitte: süß") == refusal("x" * LONGEST) == ""
-    assert "at most" in refusal("x" * (LONGEST + 1))
+    assert (
+        invalid_reason("")
+        == invalid_reason("lege die rote Tasse aufs Tablett, bitte: süß")
+        == invalid_reason("x" * LONGEST)
+        == ""
+    )
+    assert "at most" in invalid_reason("x" * (LONGEST + 1))
     for text in ("two\nlines", "a\tb", "\x1b[31mred", "a\u2028b", "\ud800"):
-        assert "control characters" in refusal(text)
+        assert "control characters" in invalid_reason(text)
 
 
 def test_a_small_whisper_is_loaded_and_writes_something(tmp_path):
-    recognise = Recogniser(save_small_whisper(tmp_path / "whisper"))
+    recognise = SpeechRecogniser(save_small_whisper(tmp_path / "whisper"))
     assert isinstance(recognise(tone(1.0)), str)
     weights = tmp_path / "whisper" / "model.safetensors"
     weights.unlink()
     with pytest.raises(NodeError, match="speech model cannot be loaded") as caught:
-        Recogniser(str(tmp_path / "whisper"))
+        SpeechRecogniser(str(tmp_path / "whisper"))
     assert caught.value.remedy
 
 
 def test_a_speech_model_that_is_not_there_is_a_typed_error(tmp_path):
     with pytest.raises(NodeError, match="speech model cannot be loaded") as caught:
-        Recogniser(str(tmp_path / "nothing"))
+        SpeechRecogniser(str(tmp_path / "nothing"))
     assert caught.value.remedy and "openai/whisper-tiny" in caught.value.remedy

@@ -1,4 +1,4 @@
-"""An observation of nothing, to try a policy with."""
+"""A blank observation, for timing and trying a policy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vla_agent.contract.contract import Contract
 
 
 def blank_observation(contract: Contract) -> dict[str, Any]:
-    """An observation that fits the contract: grey pictures; a state at rest, within its ranges."""
+    """An observation that fits the contract: grey images; a zero state, clipped to its ranges."""
     images = {c.name: np.full((c.height, c.width, 3), 128, np.uint8) for c in contract.cameras}
     state = np.zeros(contract.state_dim, np.float32)
     for field, place in zip(contract.state, contract.slices(contract.state).values(), strict=True):

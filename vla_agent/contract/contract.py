@@ -1,6 +1,6 @@
 """The contract: what a policy sees and what it emits.  Read this first.
 
-Shapes, everywhere in this project (one notation)::
+Shapes, everywhere in this project (the whole notation: docs/architecture.md#notation)::
 
     B  batch          V  view (camera)      H, W  image height and width
     T  chunk step     A  action dimension   D     state dimension
@@ -24,7 +24,8 @@ import numpy as np
 
 from vla_agent.contract.differences import Difference, compare
 from vla_agent.contract.layout import VERSION, Camera, Field, Layout
-from vla_agent.contract.reading import from_version_1, impossible_values
+from vla_agent.contract.validation import impossible_values
+from vla_agent.contract.version_1 import from_version_1
 from vla_agent.errors import ContractError, ObservationError
 
 
@@ -32,8 +33,8 @@ from vla_agent.errors import ContractError, ObservationError
 class Contract(Layout):
     """What a policy sees (cameras, state, instructions in ``language``) and emits (action chunks at ``control_hz``).
 
-    How numbers are normalised is no part of it: all are in the units named here, and a checkpoint holds its affine map
-    itself, in the weights (`vla_agent.models.normaliser`), not statistics that could be read in two ways.
+    Normalisation is not part of it: all numbers are in the units named here.  A checkpoint holds its affine map in its
+    weights (`vla_agent.models.normaliser`), not statistics that could be read in two ways.
     """
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,10 +42,10 @@ class Contract(Layout):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], file: str | None = None) -> Contract:
-        """Read a contract from plain data.  Version 1 is read as what it meant, and becomes version 2.
+        """Read a contract from plain data.  Version 1 is converted to version 2.
 
         Raises:
-            ContractError: a key is missing, unknown or senseless, or the version is newer than this code.
+            ContractError: a key is missing, unknown or has an impossible value, or the version is newer than this code.
         """
         known = [f.name for f in fields(cls)]
         try:
@@ -55,7 +56,7 @@ class Contract(Layout):
                     key="version",
                     expected=f"at most {VERSION}",
                     found=data["version"],
-                    remedy="install the vla-agent release that wrote it, or train anew",
+                    remedy="install the vla-agent release that wrote it, or retrain",
                 )
             unknown = sorted(set(data) - set(known))
             if unknown:
@@ -77,16 +78,16 @@ class Contract(Layout):
                 key=str(error).strip("'\""),
                 expected=", ".join(known),
                 found=sorted(data) if isinstance(data, Mapping) else type(data).__name__,
-                remedy="the file is damaged or of another project: get it again or train anew",
+                remedy="the file is damaged or of another project: get it again or retrain",
             ) from error
         if wrong:
             raise ContractError(
-                "the contract makes no sense",
+                "the contract has impossible values",
                 file=file,
                 key=", ".join(wrong),
                 expected="names that occur once, whole positive sizes, a positive rate, low below high, rgb or bgr",
                 found=", ".join(wrong.values()),
-                remedy="the file is damaged: get it again or train anew",
+                remedy="the file is damaged: get it again or retrain",
             )
         return from_version_1(contract) if int(data["version"]) == 1 else contract
 
@@ -125,7 +126,7 @@ class Contract(Layout):
         for key in ("images", "state"):
             if key not in observation:
                 raise ObservationError(
-                    "the observation lacks a part",
+                    "a part of the observation is missing",
                     key=key,
                     expected=["images", "state"],
                     found=sorted(observation),
@@ -170,7 +171,7 @@ class Contract(Layout):
             )
 
     def check_chunk(self, chunk: Any) -> np.ndarray:
-        """The chunk as (T, A) float32, T at least 1; raise where it is not that.
+        """The chunk as (T, A) float32, T at least 1; raise unless it is valid.
 
         Raises:
             ContractError: wrong shape, NaN or infinity.
@@ -178,7 +179,7 @@ class Contract(Layout):
         array = np.asarray(chunk, dtype=np.float32)
         if array.ndim != 2 or array.shape[1] != self.action_dim or array.shape[0] < 1 or not np.isfinite(array).all():
             raise ContractError(
-                "the policy returned a chunk that is not one",
+                "the policy returned an invalid chunk",
                 key="act()",
                 expected=f"(T, {self.action_dim}) finite numbers, T at least 1",
                 found=f"{array.shape}" + ("" if np.isfinite(array).all() else " with NaN or infinity"),
@@ -188,7 +189,7 @@ class Contract(Layout):
 
 
 def _canonical(value: Any) -> Any:
-    """Plain data in which 20 and 20.0 are written alike."""
+    """Plain data in which 20 and 20.0 are written the same."""
     if isinstance(value, Mapping):
         return {k: _canonical(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What differs between two contracts: every difference at once, each with the nearest way to mend it."""
+"""Differences between two contracts: all of them at once, each with the nearest fix."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ABSENT = "absent"
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing in which two contracts differ.
+    """One difference between two contracts.
 
     Args:
         key: where, such as ``cameras.front.height`` or ``control_hz``.
         mine, theirs: the values of both sides.
-        fix: what would make theirs fit mine, in words or as an option of a command.
+        fix: how to make theirs fit mine, in words or as a command-line option.
     """
 
     key: str
@@ -52,7 +52,7 @@ def compare(mine: Layout, theirs: Layout) -> list[Difference]:
 def _named(
     part: str, mine: Sequence[Camera] | Sequence[Field], theirs: Sequence[Camera] | Sequence[Field]
 ) -> list[Difference]:
-    """Differences of two lists of named things: renamed, absent, changed, in another order."""
+    """Differences of two lists of named parts: renamed, absent, changed, in another order."""
     a, b = {x.name: x for x in mine}, {x.name: x for x in theirs}
     renamed = _renamed(a, b)
     found = []
@@ -73,7 +73,7 @@ def _named(
 
 
 def _renamed(a: dict[str, Any], b: dict[str, Any]) -> dict[str, str]:
-    """Names that only ``a`` has -> names that only ``b`` has and whose things are the same but for the name."""
+    """Names that only ``a`` has -> names that only ``b`` has, where all else is equal."""
     pairs: dict[str, str] = {}
     for name in (n for n in a if n not in b):
         alike = [n for n in b if n not in a and n not in pairs.values() and _values(a[name]) == _values(b[n])]
@@ -98,12 +98,12 @@ def _attributes(part: str, mine: Any, theirs: Any) -> list[Difference]:
 
 
 def _fix(place: str, key: str, mine: Any, theirs: Any) -> str:
-    """How what stands at ``place`` could be made to fit ``mine``."""
+    """How to make the value at ``place`` fit ``mine``."""
     if key in ("height", "width"):
-        return f"render or resize the pictures of {place} to {key} {mine}"
+        return f"render or resize the images of {place} to {key} {mine}"
     if key == "hz":
         rate = "once a control period" if mine is None else f"at {mine:g} Hz"
-        return f"take the pictures of {place} {rate}"
+        return f"take the images of {place} {rate}"
     if key in ("color", "unit", "frame", "rotation"):
         return f"convert {place} from {key} '{theirs}' to '{mine}'"
     if key == "size":
@@ -111,9 +111,9 @@ def _fix(place: str, key: str, mine: Any, theirs: Any) -> str:
     return f"limit or rescale {place}: {key} {mine}"
 
 
-def _values(thing: Any) -> dict[str, Any]:
-    return {f.name: getattr(thing, f.name) for f in fields(thing) if f.name != "name"}
+def _values(part: Any) -> dict[str, Any]:
+    return {f.name: getattr(part, f.name) for f in fields(part) if f.name != "name"}
 
 
-def _text(thing: Any) -> str:
-    return "(" + ", ".join(f"{k} {v}" for k, v in _values(thing).items() if v not in ("", None)) + ")"
+def _text(part: Any) -> str:
+    return "(" + ", ".join(f"{k} {v}" for k, v in _values(part).items() if v not in ("", None)) + ")"

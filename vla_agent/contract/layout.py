@@ -15,7 +15,7 @@ class Camera:
 
     Args:
         color: order of the channels, "rgb" or "bgr".
-        hz: fresh pictures a second; None: one for each control period.
+        hz: new images a second; None: one for each control period.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Field:
     """A slice of the state or action vector: ``size`` numbers of one unit in one frame.
 
     Args:
-        low, high: range of each of the numbers; None: not limited here.
+        low, high: range of each of the numbers; None: no limit.
         rotation: for rotations, the convention: "matrix columns 1, 2" or "rotation vector".
     """
 
@@ -45,7 +45,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a contract says, without its checks: see `vla_agent.contract.contract.Contract`."""
+    """The content of a contract, without its checks: see `vla_agent.contract.contract.Contract`."""
 
     cameras: tuple[Camera, ...]
     state: tuple[Field, ...]

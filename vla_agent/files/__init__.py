@@ -1,1 +1,1 @@
-"""Files: hashing, writing whole or not at all, policy folders, recipes."""
+"""Files: hashing, atomic writing, policy folders, recipes."""

@@ -1,4 +1,4 @@
-"""SHA-256 of files: what weights, datasets, gates and certificates are known by.  Imports no torch."""
+"""SHA-256 of files: the identity of weights, datasets, gates and certificates.  Imports no torch."""
 
 from __future__ import annotations
 

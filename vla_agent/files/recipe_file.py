@@ -48,7 +48,7 @@ def read_recipe(path: str | PathLike[str], overrides: tuple[str, ...], model: ty
             file=f"{file}:{mark.line + 1}" if mark else file,
             expected="YAML: key: value",
             found=getattr(error, "problem", str(error)),
-            remedy="mend the line",
+            remedy="fix the line",
         ) from error
     if not isinstance(data, dict):
         raise RecipeError(
@@ -83,7 +83,7 @@ def check_recipe(data: Any, file: str, overrides: tuple[str, ...], model: type[R
             key=".".join(keys),
             expected=", ".join(names) if first["type"] == "extra_forbidden" else first["msg"],
             found=first["input"] if not isinstance(first["input"], dict) else ", ".join(map(str, first["input"])),
-            remedy=f"did you mean {near[0]}?" if near and first["type"] == "extra_forbidden" else "mend the value",
+            remedy=f"did you mean {near[0]}?" if near and first["type"] == "extra_forbidden" else "fix the value",
         ) from error
 
 
@@ -102,7 +102,7 @@ def _apply(data: Any, override: str, yaml: YAML) -> None:
         data = data.setdefault(part, {})
         if not isinstance(data, dict):
             raise RecipeError(
-                "an override leads through a value", key=key, expected="a mapping", found=part, remedy="check the key"
+                "an override goes through a value that is not a mapping", key=key, expected="a mapping", found=part, remedy="check the key"
             )
     data[last] = yaml.load(value)
 

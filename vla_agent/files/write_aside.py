@@ -1,4 +1,4 @@
-"""Writing whole or not at all: beside the target first, then one rename.  A kill leaves the old copy or the new.
+"""Atomic writing: beside the target first, then one rename.  A killed process leaves the old copy or the new one.
 
 Folders are exchanged in one step where the system can (Linux, ``RENAME_EXCHANGE``).  Elsewhere there are two renames; a
 process that is killed between them leaves the old copy as ``.NAME.old``, which `recover` and the next write put back.
@@ -33,13 +33,13 @@ def file_aside(file: Path) -> Iterator[Path]:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
+    """Write a text file in UTF-8, atomically."""
     with file_aside(file) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 def write_bytes(file: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, atomically."""
     with file_aside(file) as aside:
         aside.write_bytes(data)
 
@@ -49,7 +49,7 @@ def folder_aside(folder: Path, keep: bool = False) -> Iterator[Path]:
     """A folder to write into; it becomes ``folder`` at the end, and is deleted where an exception is raised inside.
 
     Args:
-        folder: what is written; what stands there stays until the new one is whole.
+        folder: what is written; what stands there stays until the new one is complete.
         keep: begin with a copy of the files that stand there.
     """
     recover(folder)
@@ -83,7 +83,7 @@ def replace_folder(new: Path, folder: Path) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Put back the last whole copy of a folder whose writer was killed between two renames."""
+    """Restore the last complete copy of a folder whose writer was killed between two renames."""
     old = _old(folder)
     if old.exists() and not folder.exists():
         old.rename(folder)

@@ -1,1 +1,1 @@
-"""The robot: its description file, kinematics, cameras, control and safety."""
+"""The robot: its robot file, kinematics, cameras, control and safety."""

@@ -1,7 +1,7 @@
-"""The robot's description: one YAML file (``config/robots/NAME.yaml``) that drives every node.
+"""The robot file: one YAML file (``config/robots/NAME.yaml``) that every node reads.
 
-Deny by default: a joint without limits, a limit that is not a positive number, or a key that nobody knows is an error,
-and an error means that no node starts and nothing moves.
+Deny by default: a joint without limits, a limit that is not a positive number, or an unknown key is an error.  With an
+error no node starts and nothing moves.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from vla_agent.errors import RobotError, wrong_keys
 from vla_agent.files.shipped import shipped_folders
 
 Vector3 = tuple[float, float, float]
+ALIASES = {"franka": "panda", "franka_panda": "panda", "franka_emika_panda": "panda"}  # other names of our robots
 STATE_FIELDS = {"ee_position": 3, "ee_rotation": 6, "gripper": 1}  # and joint_position, one number a joint
 
 
@@ -49,7 +50,7 @@ class Joint(_Part):
     jerk: PositiveFloat
 
     @model_validator(mode="after")
-    def _ordered(self) -> Joint:
+    def _check_order(self) -> Joint:
         if self.position[0] >= self.position[1]:
             raise ValueError(f"the lower limit of {self.name} is not below the upper one")
         return self
@@ -58,8 +59,8 @@ class Joint(_Part):
 class Gripper(_Part):
     """The joint that measures the gripper, and its positions when open and when closed.
 
-    ``max_effort``: of that joint, in the unit of the joint state's effort: N m where it turns, N where it slides.  More
-    stops the robot, and so does a joint state without effort; None: the force is not supervised.
+    ``max_effort``: of that joint, in the unit of the joint state's effort: N m for a hinge, N for a slide.  A larger
+    effort stops the robot, and so does a joint state without effort.  None: the force is not supervised.
     """
 
     joint: str
@@ -77,7 +78,7 @@ class Gripper(_Part):
 
 
 class Box(_Part):
-    """Where the end effector may be, base frame, metres."""
+    """Allowed positions of the end effector, base frame, metres."""
 
     low: Vector3
     high: Vector3
@@ -92,7 +93,7 @@ class Obstacle(_Part):
 
 
 class LookAheadSpec(_Part):
-    """Bodies of the model that are guarded, what they may not touch, and how far ahead is looked."""
+    """Guarded bodies of the model, what they may not touch, and the look-ahead time."""
 
     guarded: tuple[str, ...] = Field(min_length=1)
     forbidden: tuple[str, ...] = ()
@@ -101,9 +102,9 @@ class LookAheadSpec(_Part):
 
 
 class ControllerSpec(_Part):
-    """What the robot takes, see `nodes.outputs`; the gripper always takes a Float64MultiArray of its position.
+    """Command interface of the robot, see `ros.messages.robot_commands`; the gripper takes a Float64MultiArray.
 
-    ``topic``: of ``follow_joint_trajectory`` the action's name.
+    ``topic``: for ``follow_joint_trajectory`` the action's name.
     """
 
     type: Literal["joint_trajectory", "forward_position", "twist", "pose", "follow_joint_trajectory"]
@@ -111,7 +112,7 @@ class ControllerSpec(_Part):
     gripper_topic: str
 
     def topics(self, hardware: bool) -> tuple[str, str]:
-        """Arm's and gripper's; without hardware both under ``sim/``, so that a simulated graph reaches no motor."""
+        """Topics of arm and gripper; without hardware under ``sim/``, so that a simulated graph reaches no motor."""
         arm, gripper = self.topic, self.gripper_topic
         return (arm, gripper) if hardware else (_simulated(arm), _simulated(gripper))
 
@@ -123,10 +124,10 @@ def _simulated(topic: str) -> str:
 class CameraSpec(_Part):
     """A camera by the contract's name, its image topic and its frame.
 
-    ``transport``: pictures come as Image on ``topic``, or as CompressedImage on ``topic``/compressed.  The rest is for
-    the camera_node: ``calibration`` is a camera_info file (`runtime.calibration`), its path from the robot's file on;
-    ``rectify`` takes the lens's distortion out; ``crop`` is (left, top, width, height) in pixels of the source, or of
-    its rectified picture.
+    ``transport``: Image on ``topic``, or CompressedImage on ``topic``/compressed.  The rest is for the camera_node:
+    ``calibration`` is a camera_info file (`robot.cameras.calibration`), its path relative to the robot file;
+    ``rectify`` removes the lens distortion; ``crop`` is (left, top, width, height) in pixels of the source, or of its
+    rectified image.
     """
 
     name: str
@@ -139,25 +140,25 @@ class CameraSpec(_Part):
 
     @field_validator("calibration")
     @classmethod
-    def _beside(cls, path: str | None, info: ValidationInfo) -> str | None:
+    def _resolve_calibration(cls, path: str | None, info: ValidationInfo) -> str | None:
         if path is None or path.startswith("package://") or not info.context:
             return path
         return str(info.context["folder"] / path)
 
     @model_validator(mode="after")
-    def _calibrated(self) -> CameraSpec:
+    def _check_rectify(self) -> CameraSpec:
         if self.rectify and self.calibration is None:
             raise ValueError(f"{self.name} cannot be rectified without a calibration")
         return self
 
     @property
     def image_topic(self) -> str:
-        """Where the pictures come, by the transport."""
+        """Topic of the images, by the transport."""
         return f"{self.topic}/compressed" if self.transport == "compressed" else self.topic
 
     @property
     def info_topic(self) -> str:
-        """Where its calibration is told: ``camera_info`` beside the image topic."""
+        """Topic of its calibration: ``camera_info`` beside the image topic."""
         return "/".join([*self.topic.split("/")[:-1], "camera_info"])
 
 
@@ -172,8 +173,8 @@ class KinematicsSpec(_Part):
     workspace: Box | None = None
 
 
-# What older robot files wrote in place of the settings.
-KINEMATICS: dict[Any, dict[str, Any]] = {
+# Values of ``kinematics`` in older robot files -> settings.
+OLDER_KINEMATICS: dict[Any, dict[str, Any]] = {
     "model": {},
     "package://sim": {
         "rounds": 2,
@@ -184,7 +185,7 @@ KINEMATICS: dict[Any, dict[str, Any]] = {
 
 
 class Robot(_Part):
-    """Everything that the nodes know about the robot; vectors over joints follow the order of ``joints``."""
+    """A robot file; vectors over joints follow the order of ``joints``."""
 
     name: str
     model: str
@@ -203,18 +204,18 @@ class Robot(_Part):
 
     @field_validator("kinematics", mode="before")
     @classmethod
-    def _older_kinematics(cls, given: Any) -> Any:
-        return KINEMATICS.get(given, given) if isinstance(given, str) else given
+    def _read_older_kinematics(cls, given: Any) -> Any:
+        return OLDER_KINEMATICS.get(given, given) if isinstance(given, str) else given
 
     @model_validator(mode="after")
-    def _whole(self) -> Robot:
+    def _check_consistency(self) -> Robot:
         if len(self.home) != len(self.joints):
             raise ValueError(f"home has {len(self.home)} positions for {len(self.joints)} joints")
         if len(set(self.joint_names)) != len(self.joints):
             raise ValueError("two joints have the same name")
-        told = [camera.info_topic for camera in self.cameras if camera.calibration is not None]
-        if len(set(told)) != len(told):
-            raise ValueError(f"two calibrated cameras share a topic, give each its namespace: {', '.join(told)}")
+        topics = [camera.info_topic for camera in self.cameras if camera.calibration is not None]
+        if len(set(topics)) != len(topics):
+            raise ValueError(f"two calibrated cameras share a topic; give each its own namespace: {', '.join(topics)}")
         return self
 
     @property
@@ -245,7 +246,7 @@ class Robot(_Part):
         return np.array([joint.position[1] for joint in self.joints])
 
     def model_path(self) -> Path:
-        """The model file (MJCF or URDF).  ``package://PACKAGE/PATH`` is looked up in the installed package."""
+        """The model file (MJCF or URDF); ``package://PACKAGE/PATH`` is resolved in the installed package."""
         return resolve(self.model)
 
     def require(self, contract: Contract, policy: str) -> None:
@@ -262,7 +263,7 @@ class Robot(_Part):
                 key="; ".join(line.split(":")[0] for line in wrong),
                 expected="cameras, state, action and rate that the robot has",
                 found="; ".join(wrong),
-                remedy="use a policy that was trained for this robot, or mend the robot's file",
+                remedy="use a policy that was trained for this robot, or fix the robot file",
             )
 
     def mismatches(self, contract: Contract) -> list[str]:
@@ -270,23 +271,23 @@ class Robot(_Part):
         cameras = {camera.name for camera in self.cameras}
         lines = [f"camera {n}: the robot has {sorted(cameras)}" for n in contract.camera_names if n not in cameras]
         lines += [
-            f"camera {c.name}: {c.color} pictures, the nodes give rgb" for c in contract.cameras if c.color != "rgb"
+            f"camera {c.name}: {c.color} images, the nodes give rgb" for c in contract.cameras if c.color != "rgb"
         ]
         if contract.control_hz != self.control_hz:
             lines.append(f"control_hz: policy {contract.control_hz:g}, robot {self.control_hz:g}")
         sizes = STATE_FIELDS | {"joint_position": len(self.joints)}
         for field in contract.state:
             if sizes.get(field.name) != field.size:
-                lines.append(f"state {field.name}[{field.size}]: the robot offers {sizes}")
+                lines.append(f"state {field.name}[{field.size}]: the robot has {sizes}")
             if field.frame not in ("", self.base_frame):
                 lines.append(f"state {field.name}: frame '{field.frame}', robot '{self.base_frame}'")
         layout = tuple((field.name, field.size) for field in contract.action)
-        takes = {
+        supported = {
             "ee_delta": (("ee_translation", 3), ("ee_rotation", 3), ("gripper", 1)),
             "joint_position": (("joint_position", len(self.joints)), ("gripper", 1)),
         }
-        if layout not in takes.values():
-            lines.append(f"action {layout}: the controller takes {takes}")
+        if layout not in supported.values():
+            lines.append(f"action {layout}: the controller takes {supported}")
         for field in contract.action:
             if field.frame not in ("", self.base_frame):
                 lines.append(f"action {field.name}: frame '{field.frame}', robot '{self.base_frame}'")
@@ -307,11 +308,11 @@ def resolve(uri: str) -> Path:
         path = Path(folders[0]) / rest if folders else Path(uri)
     if not path.exists():
         raise RobotError(
-            "a file of the robot's description is missing",
+            "a file of the robot file is missing",
             file=uri,
             expected="a path, or package://PACKAGE/PATH of an installed Python package",
             found="no such file",
-            remedy="install the package or mend the path",
+            remedy="install the package or fix the path",
         )
     return path
 
@@ -321,33 +322,45 @@ def robot_folders() -> list[Path]:
     return [folder / "config" / "robots" for folder in shipped_folders()]
 
 
+def robot_names() -> list[str]:
+    """Names that `load_robot` finds, with the aliases of each in brackets."""
+    names = sorted({file.stem for folder in robot_folders() for file in folder.glob("*.yaml")})
+    aliases = {name: [alias for alias, meant in ALIASES.items() if meant == name] for name in names}
+    return [f"{name} (or {', '.join(aliases[name])})" if aliases[name] else name for name in names]
+
+
+def canonical_name(name: str) -> str:
+    """The one name of a robot: that of its file, for an alias such as ``franka``, too."""
+    return ALIASES.get(name.lower(), name)
+
+
 def load_robot(name: str | PathLike[str]) -> Robot:
-    """Read a robot's description by name (``panda``) or path.
+    """Read a robot file by name (``panda``, or an alias such as ``franka``) or path.
 
     Raises:
-        RobotError: no such file, or a key is missing, unknown or senseless; all of them at once.
+        RobotError: no such file, or keys are missing, unknown or impossible; all of them at once.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        candidates = [folder / f"{name}.yaml" for folder in robot_folders()]
+        candidates = [folder / f"{canonical_name(str(name))}.yaml" for folder in robot_folders()]
         path = next((c for c in candidates if c.is_file()), candidates[0])
     try:
         data: Any = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise RobotError(
-            "the robot's description cannot be read",
+            "the robot file cannot be read",
             file=path,
-            expected="a YAML file like config/robots/panda.yaml",
+            expected=f"a YAML file like config/robots/panda.yaml; robots here: {', '.join(robot_names())}",
             found=" ".join(str(error).split()),
-            remedy="name a robot of config/robots, or give the path of a file",
+            remedy="give the name of a robot in config/robots, or the path of a file",
         ) from error
     try:
         return Robot.model_validate(data, context={"folder": path.parent})
     except ValidationError as error:
         raise RobotError(
-            "the robot's description is wrong; nothing will move",
+            "the robot file is wrong; nothing will move",
             file=path,
             expected="the keys of config/robots/panda.yaml; every joint with position, velocity, acceleration, jerk",
             **wrong_keys(error),
-            remedy="mend these keys; a limit is never assumed",
+            remedy="fix these keys; a limit is never assumed",
         ) from error

@@ -1,4 +1,4 @@
-"""Numbers and pictures out of ROS 2 messages, whoever decoded them: rclpy's classes and those of `rosbags` alike."""
+"""Arrays from ROS 2 messages, decoded by rclpy or by `rosbags`."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def image_pixels(message: Any) -> np.ndarray:
     height, width, step = message.height, message.width, message.step
     if message.encoding not in CHANNELS:
         raise ObservationError(
-            "an image has an encoding that is not read",
+            "an image has an unsupported encoding",
             key="encoding",
             expected=" or ".join(CHANNELS),
             found=message.encoding,
-            remedy="have the camera publish one of these",
+            remedy="configure the camera to publish one of these",
         )
     if step < 3 * width or len(message.data) != height * step or not height or not width:
         raise ObservationError(
-            "an image is not whole",
+            "an image is incomplete",
             key="data",
             expected=f"{height} rows of {step} bytes, at least {3 * width} each",
             found=f"{len(message.data)} bytes",
@@ -51,7 +51,7 @@ def compressed_pixels(message: Any) -> np.ndarray:
         return np.array(Image.open(io.BytesIO(message.data), formats=("JPEG", "PNG")).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ObservationError(
-            "a compressed picture cannot be decoded",
+            "a compressed image cannot be decoded",
             key="data",
             expected="JPEG or PNG",
             found=f"{message.format or 'no format'}, {len(message.data)} bytes: {type(error).__name__}",
@@ -60,10 +60,10 @@ def compressed_pixels(message: Any) -> np.ndarray:
 
 
 def joint_positions(message: Any, names: Sequence[str], of: str = "position") -> np.ndarray:
-    """(len(names),) of a sensor_msgs/JointState in the order of ``names``, whatever else the message holds.
+    """(len(names),) values of a sensor_msgs/JointState in the order of ``names``; other joints are ignored.
 
     Args:
-        of: ``position``, ``velocity`` or ``effort``.
+        of: the quantity, ``position``, ``velocity`` or ``effort``.
 
     Raises:
         ObservationError: a name is missing, or there are fewer values than names.
@@ -73,10 +73,10 @@ def joint_positions(message: Any, names: Sequence[str], of: str = "position") ->
     missing = [name for name in names if places.get(name, len(values)) >= len(values)]
     if missing:
         raise ObservationError(
-            "a joint state lacks joints",
+            "joints are missing in a joint state",
             key=", ".join(missing),
             expected=", ".join(names),
             found=", ".join(message.name),
-            remedy="have the joint state broadcaster publish them, or mend the names in the robot's file",
+            remedy="configure the joint state broadcaster to publish them, or fix the names in the robot file",
         )
     return np.array([values[places[name]] for name in names])

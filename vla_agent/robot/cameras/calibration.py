@@ -1,6 +1,6 @@
-"""A camera's calibration, read from the YAML file that ROS's camera_calibration writes; that of a part of its pictures.
+"""A camera's calibration from the YAML file of ROS's camera_calibration, and the calibration of its cropped images.
 
-Pixels are counted as in sensor_msgs/CameraInfo: the centre of the first one is (0, 0), its outer corner (-0.5, -0.5).
+Pixel coordinates are those of sensor_msgs/CameraInfo: the first pixel has its centre at (0, 0).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PLUMB_BOB = "plumb_bob"  # k1, k2, p1, p2, k3
 
 @dataclass(frozen=True)
 class Calibration:
-    """``camera`` K (3, 3), ``rotation`` R (3, 3) and ``projection`` P (3, 4) of pictures of ``width`` x ``height``, and
-    the ``coefficients`` (N,) of the lens's ``model``, as in sensor_msgs/CameraInfo."""
+    """``camera`` K (3, 3), ``rotation`` R (3, 3) and ``projection`` P (3, 4) of images of ``width`` x ``height``, and
+    the ``coefficients`` (N,) of the distortion ``model``, as in sensor_msgs/CameraInfo."""
 
     width: int
     height: int
@@ -34,10 +34,10 @@ class Calibration:
     rotation: np.ndarray
     projection: np.ndarray
 
-    def cut(self, window: Window, size: tuple[int, int]) -> Calibration:
-        """That of the picture's part ``window`` (left, top, width, height), resized to ``size`` (height, width).
+    def cropped(self, window: Window, size: tuple[int, int]) -> Calibration:
+        """The calibration of the crop ``window`` (left, top, width, height), resized to ``size`` (height, width).
 
-        A resize keeps corners, not centres: pixel u of the part becomes (u + 0.5) * scale - 0.5.
+        A resize keeps corners, not pixel centres: pixel u of the crop becomes (u + 0.5) * scale - 0.5.
         """
         left, top, wide, high = window
         height, width = size
@@ -48,9 +48,9 @@ class Calibration:
         )
 
     def rectified(self) -> Calibration:
-        """That of the rectified picture: the projection is the camera, and the lens bends nothing."""
-        straight = np.zeros_like(self.coefficients)
-        return replace(self, camera=self.projection[:, :3], coefficients=straight, rotation=np.eye(3))
+        """The calibration of the rectified image: K is the projection, without distortion."""
+        undistorted = np.zeros_like(self.coefficients)
+        return replace(self, camera=self.projection[:, :3], coefficients=undistorted, rotation=np.eye(3))
 
 
 class _Numbers(BaseModel):
@@ -59,7 +59,7 @@ class _Numbers(BaseModel):
 
 
 class _File(BaseModel):
-    """The file's keys; others, such as the camera's name, are not looked at."""
+    """The file's keys; others, such as the camera's name, are ignored."""
 
     image_width: PositiveInt
     image_height: PositiveInt
@@ -70,7 +70,7 @@ class _File(BaseModel):
     projection_matrix: _Numbers
 
     @model_validator(mode="after")
-    def _whole(self) -> _File:
+    def _check_shapes(self) -> _File:
         lengths = {"camera_matrix": 9, "rectification_matrix": 9, "projection_matrix": 12}
         if self.distortion_model == PLUMB_BOB:
             lengths["distortion_coefficients"] = 5
@@ -78,11 +78,11 @@ class _File(BaseModel):
             if len(getattr(self, name).data) != length:
                 raise ValueError(f"{name} has {len(getattr(self, name).data)} numbers, not {length}")
         if abs(np.linalg.det(np.array(self.rectification_matrix.data).reshape(3, 3)) - 1.0) > 0.01:
-            raise ValueError("rectification_matrix is no rotation")
+            raise ValueError("rectification_matrix is not a rotation")
         for name, row in (("camera_matrix", 3), ("projection_matrix", 4)):
             matrix = np.array(getattr(self, name).data).reshape(3, row)
             if min(matrix[0, 0], matrix[1, 1]) <= 0 or matrix[2, :3].tolist() != [0, 0, 1]:
-                raise ValueError(f"{name} is none: two focal lengths over 0, and 0, 0, 1 in the last row")
+                raise ValueError(f"{name} needs two focal lengths over 0, and 0, 0, 1 in the last row")
         return self
 
 
@@ -90,7 +90,7 @@ def read_calibration(path: str | PathLike[str]) -> Calibration:
     """Read a camera_info YAML file.
 
     Raises:
-        RobotError: it cannot be read, or a key is missing or senseless; all of them at once.
+        RobotError: it cannot be read, or keys are missing or impossible; all of them at once.
     """
     expected = "a YAML file as camera_calibration writes it: image_width, image_height, camera_matrix, ..."
     try:
@@ -103,7 +103,7 @@ def read_calibration(path: str | PathLike[str]) -> Calibration:
             key="calibration",
             expected=expected,
             found=" ".join(str(error).split()),
-            remedy="mend the path in the robot's file, or leave calibration out",
+            remedy="fix the path in the robot's file, or remove calibration",
         ) from error
     except ValidationError as error:
         raise RobotError(
@@ -111,7 +111,7 @@ def read_calibration(path: str | PathLike[str]) -> Calibration:
             file=path,
             expected=expected,
             **wrong_keys(error),
-            remedy="calibrate the camera again, or mend the file",
+            remedy="calibrate the camera again, or fix the file",
         ) from error
     return Calibration(
         file.image_width,

@@ -1,4 +1,4 @@
-"""A part of an image, in a policy's size."""
+"""Cropping and resizing of images to a policy's size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from PIL import Image
 Window = tuple[int, int, int, int]  # left, top, width, height in pixels
 
 
-def window(shape: tuple[int, int], size: tuple[int, int], crop: Window | None = None) -> Window:
-    """Of a picture of ``shape`` (H, W), the largest centred part of ``crop`` that has the shape of ``size``."""
+def crop_window(shape: tuple[int, int], size: tuple[int, int], crop: Window | None = None) -> Window:
+    """The largest centred part of ``crop`` with the aspect ratio of ``size``, in an image of ``shape`` (H, W)."""
     left, top, wide, high = crop or (0, 0, shape[1], shape[0])
     height, width = size
     scale = min(high / height, wide / width)
@@ -17,8 +17,8 @@ def window(shape: tuple[int, int], size: tuple[int, int], crop: Window | None = 
     return left + (wide - part[1]) // 2, top + (high - part[0]) // 2, part[1], part[0]
 
 
-def cut(pixels: np.ndarray, part: Window, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 -> (height, width, 3): that part of it, averaged down, or interpolated, to the size."""
+def crop_and_resize(pixels: np.ndarray, part: Window, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3): the crop, averaged down or interpolated to the size."""
     left, top, wide, high = part
     height, width = size
     pixels = np.ascontiguousarray(pixels[top : top + high, left : left + wide])
@@ -30,6 +30,6 @@ def cut(pixels: np.ndarray, part: Window, size: tuple[int, int]) -> np.ndarray:
     )
 
 
-def fit(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 -> (height, width, 3): the largest centred part of that shape, averaged down to the size."""
-    return cut(pixels, window(pixels.shape[:2], size), size)
+def center_crop(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3): the largest centred crop of that aspect ratio, resized."""
+    return crop_and_resize(pixels, crop_window(pixels.shape[:2], size), size)

@@ -1,4 +1,4 @@
-"""Pictures from a camera, a stream, a video, an image file or a folder of them."""
+"""Images from a camera, a stream, a video, an image file or a folder of images."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def open_source(source: str) -> tuple[av.container.InputContainer, bool]:
     return av.open(source, timeout=5.0), Path(source).is_file()
 
 
-def pictures(source: str, rate: float) -> Iterator[np.ndarray | str]:
-    """Pictures (H, W, 3) uint8 RGB for ever, or, where there is none, why, in words, about once in :data:`RETRY` s.
+def read_images(source: str, rate: float) -> Iterator[np.ndarray | str]:
+    """Images (H, W, 3) uint8 RGB without end; instead of an image, the reason why there is none, every :data:`RETRY` s.
 
-    A live source is opened again when it is lost.  A file is played in its own time and from the start again when it
-    ends; a single image comes ``rate`` times a second, as do the images of a folder, by name, again and again.
+    A live source is reopened when it is lost.  A video file is played at its own rate in a loop.  A single image, and
+    the images of a folder in the order of their names, come at ``rate`` a second in a loop.
     """
     while os.path.isdir(source) and not source.isdigit():
         yield from _folder(Path(source), rate)
@@ -71,7 +71,7 @@ def _still(source: str) -> bool:
 
 
 def _folder(folder: Path, rate: float) -> Iterator[np.ndarray | str]:
-    """The folder's images once, or why one of them, or all, cannot be shown."""
+    """The folder's images once, or why one or all of them cannot be read."""
     try:
         files = sorted(file for file in folder.iterdir() if _still(file.name))
         trouble = "" if files else f"has no images ({', '.join(STILLS)})"
@@ -85,5 +85,5 @@ def _folder(folder: Path, rate: float) -> Iterator[np.ndarray | str]:
         try:
             yield np.asarray(Image.open(file).convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            yield f"cannot show {file.name}: {error}"
+            yield f"cannot read {file.name}: {error}"
         time.sleep(max(0.0, began + count / rate - time.monotonic()))

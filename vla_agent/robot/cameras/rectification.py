@@ -1,4 +1,4 @@
-"""Takes the lens's distortion out of a picture while a part of it is resized: one sparse matrix, computed once."""
+"""Rectification, crop and resize of an image in one step: a sparse matrix, computed once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from vla_agent.robot.cameras.calibration import Calibration
 from vla_agent.robot.cameras.crop import Window
 
 
-def rectifier(source: Calibration, part: Window, size: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray]:
-    """Pictures (H, W, 3) uint8 -> (height, width, 3) uint8: ``part`` of the rectified picture, resized.
+def make_rectifier(source: Calibration, part: Window, size: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """Images (H, W, 3) uint8 -> (height, width, 3) uint8: the crop ``part`` of the rectified image, resized.
 
-    Each pixel is the mean of samples about one source pixel apart, each interpolated between four pixels.  Where the
-    rectified picture shows what the source does not, it is black.
+    Each pixel is the mean of samples about one source pixel apart, each interpolated between four pixels.  Pixels
+    outside the source are black.
 
     Args:
-        source: of the distorted pictures; its model is plumb_bob.
-        part: of the rectified picture, which has the source's size.
+        source: of the distorted images; its model is plumb_bob.
+        part: of the rectified image, which has the source's size.
         size: (height, width).
     """
     left, top, wide, high = part
@@ -28,7 +28,7 @@ def rectifier(source: Calibration, part: Window, size: tuple[int, int]) -> Calla
     fine = math.ceil(max(high / height, wide / width, 1.0))  # samples a pixel, in each direction
     u = left + (np.arange(width * fine) + 0.5) * wide / (width * fine) - 0.5
     v = top + (np.arange(height * fine) + 0.5) * high / (height * fine) - 0.5
-    at_u, at_v = distorted(source, *np.meshgrid(u, v))
+    at_u, at_v = distort(source, *np.meshgrid(u, v))
     columns, rows = np.meshgrid(np.arange(width * fine) // fine, np.arange(height * fine) // fine)
     target = rows * width + columns
     column, row = np.floor(at_u).astype(np.int64), np.floor(at_v).astype(np.int64)
@@ -50,8 +50,8 @@ def rectifier(source: Calibration, part: Window, size: tuple[int, int]) -> Calla
     return rectify
 
 
-def distorted(source: Calibration, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where pixels (u, v) of the rectified picture are in the source, by the model plumb_bob."""
+def distort(source: Calibration, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Source pixels of pixels (u, v) of the rectified image, by the model plumb_bob (Brown, 1966)."""
     k1, k2, p1, p2, k3 = source.coefficients
     ray = np.stack([u, v, np.ones_like(u)], axis=-1) @ np.linalg.inv(source.projection[:, :3] @ source.rotation).T
     x, y = ray[..., 0] / ray[..., 2], ray[..., 1] / ray[..., 2]

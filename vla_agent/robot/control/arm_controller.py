@@ -8,19 +8,18 @@ import numpy as np
 
 from vla_agent.contract import Contract
 from vla_agent.errors import RobotError
-from vla_agent.robot.control.limit_shaper import Shaper
-from vla_agent.robot.control.robot_controller import controller_of
+from vla_agent.robot.control.controller_factory import make_pose_controller
+from vla_agent.robot.control.limit_shaper import LimitShaper
 from vla_agent.robot.description import Robot
 
-SAME = (
-    1e-6  # of each number of a state: nearer than this is as foreseen; far over rounding, far under what moves an arm
-)
+# States that differ by less count as the previewed ones: far over rounding errors, far below what moves an arm.
+PREVIEW_TOLERANCE = 1e-6
 
 MODES = {"ee_translation": "ee_delta", "joint_position": "joint_position"}
 
 
 def action_mode(contract: Contract) -> str:
-    """``ee_delta`` or ``joint_position``: what the first field of the contract's action says.
+    """``ee_delta`` or ``joint_position``, by the first field of the contract's action.
 
     Raises:
         RobotError: neither.
@@ -28,7 +27,7 @@ def action_mode(contract: Contract) -> str:
     first = contract.action[0].name
     if first not in MODES:
         raise RobotError(
-            "the controller does not know this action",
+            "the controller does not support this action",
             key=first,
             expected=sorted(MODES),
             found=[field.name for field in contract.action],
@@ -37,8 +36,8 @@ def action_mode(contract: Contract) -> str:
     return MODES[first]
 
 
-class Foreseen(NamedTuple):
-    """A previewed step: its action (A,), its joint target (J,) and the states that it leads to."""
+class PreviewStep(NamedTuple):
+    """A previewed step: its action (A,), its joint target (J,) and the states after it."""
 
     action: np.ndarray
     target: np.ndarray
@@ -50,25 +49,25 @@ class ArmController:
     """End-effector deltas (7,) or joint positions (J + 1,), each with the gripper last, to joint targets (J,) rad.
 
     Raises:
-        RobotError: the robot's joints are not those of the kinematic model.
+        RobotError: the robot's joints do not fit the kinematic model.
     """
 
     def __init__(self, robot: Robot, mode: str) -> None:
-        self._controller = controller_of(robot, mode)
+        self._controller = make_pose_controller(robot, mode)
         kinematics = self._controller.kinematics
         if len(robot.joints) != len(kinematics.low) or not (
             (robot.low >= kinematics.low - 1e-6).all() and (robot.high <= kinematics.high + 1e-6).all()
         ):
             raise RobotError(
-                "the robot's joints are not those of the kinematic model",
+                "the robot's joints do not fit the kinematic model",
                 key="joints",
                 expected=f"ranges within {kinematics.low.tolist()} to {kinematics.high.tolist()}",
                 found=f"{robot.low.tolist()} to {robot.high.tolist()}",
-                remedy="mend the joints, or name the kinematics that belongs to this robot",
+                remedy="fix the joints, or use the kinematic model of this robot",
             )
-        self._shaper = Shaper(robot)
+        self._shaper = LimitShaper(robot)
         self._starting = True
-        self._foreseen: list[Foreseen] = []
+        self._preview_steps: list[PreviewStep] = []
         self.gripper = 0.0
 
     def forward(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +75,7 @@ class ArmController:
         return self._controller.kinematics.forward(np.asarray(joints, dtype=np.float64))
 
     def rest(self, joints: np.ndarray, gripper: float) -> None:
-        """Begin anew: the robot rests at ``joints`` (J,) rad, its gripper at ``gripper`` (0 open to 1 closed)."""
+        """Restart: the robot rests at ``joints`` (J,) rad, its gripper at ``gripper`` (0 open to 1 closed)."""
         joints = np.array(joints, dtype=np.float64)
         controller = self._controller
         controller.joints = joints
@@ -90,10 +89,10 @@ class ArmController:
         self._shaper.rest(self._shaper.position)
 
     def command(self, action: np.ndarray, measured: np.ndarray) -> np.ndarray:
-        """(J,) rad: the joint target of this period for one action, with the joints measured at (J,) rad.
+        """(J,) rad: the joint target of this period for one action; ``measured``: (J,) rad.
 
-        The first target after `rest` is where the robot rests, so that every stream begins from standing still; what
-        the first action asks for is made up for in the periods after it.
+        The first target after `rest` is where the robot rests, so that every stream starts at standstill; the motion
+        of the first action is caught up in the following periods.
         """
         controller = self._controller
         controller.command(np.asarray(action, dtype=np.float64), *self.forward(measured))
@@ -106,32 +105,32 @@ class ArmController:
     def preview(self, actions: np.ndarray) -> np.ndarray:
         """(N, J) rad: the joint targets that ``actions`` (N, A) would give next; changes nothing.
 
-        What the preview before has computed of the same actions, from the same place, is not computed again.
+        Steps that the previous preview has computed from the same state with the same actions are reused.
         """
         saved, shaped, gripper = self._controller.get_state(), self._shaper.get_state(), self.gripper
-        steps = self._still_foreseen(actions)
+        steps = self._reusable_steps(actions)
         if steps:
             self._controller.set_state(steps[-1].controller)
             self._shaper.set_state(steps[-1].shaper)
         for action in actions[len(steps) :]:
             target = self.command(action, self._shaper.position)
-            steps.append(Foreseen(action, target, self._controller.get_state(), self._shaper.get_state()))
+            steps.append(PreviewStep(action, target, self._controller.get_state(), self._shaper.get_state()))
         self._controller.set_state(saved)
         self._shaper.set_state(shaped)
-        self.gripper, self._foreseen = gripper, steps
+        self.gripper, self._preview_steps = gripper, steps
         return np.array([step.target for step in steps]).reshape(len(steps), len(shaped[0]))
 
-    def _still_foreseen(self, actions: np.ndarray) -> list[Foreseen]:
-        """The steps of the preview before that ``actions`` begin with, where its first step led to where we are."""
-        if not self._foreseen:
+    def _reusable_steps(self, actions: np.ndarray) -> list[PreviewStep]:
+        """Steps of the previous preview that ``actions`` begin with, if its first step led to the present state."""
+        if not self._preview_steps:
             return []
-        now = (*self._controller.get_state(), *self._shaper.get_state())
-        then = (*self._foreseen[0].controller, *self._foreseen[0].shaper)
-        if any(np.abs(a - b).max() > SAME for a, b in zip(now, then, strict=True)):
+        present = (*self._controller.get_state(), *self._shaper.get_state())
+        previewed = (*self._preview_steps[0].controller, *self._preview_steps[0].shaper)
+        if any(np.abs(a - b).max() > PREVIEW_TOLERANCE for a, b in zip(present, previewed, strict=True)):
             return []
         same = 0
-        for step, action in zip(self._foreseen[1:], actions, strict=False):
+        for step, action in zip(self._preview_steps[1:], actions, strict=False):
             if not np.array_equal(step.action, action):
                 break
             same += 1
-        return self._foreseen[1 : 1 + same]
+        return self._preview_steps[1 : 1 + same]

@@ -7,11 +7,11 @@ import numpy as np
 from vla_agent.robot.description import Robot
 
 
-class Shaper:
+class LimitShaper:
     """Follows targets (J,) as fast as the limits allow, one step a control period.
 
-    Each joint takes the speed from which it can still brake to its target (the time-discrete square-root law), then
-    the change of that speed is cut to the acceleration and jerk limits.
+    Each joint takes the speed from which it can still brake to its target (the time-discrete square-root law); the
+    change of speed is clipped to the acceleration and jerk limits.
     """
 
     def __init__(self, robot: Robot) -> None:
@@ -23,13 +23,13 @@ class Shaper:
         self.rest(np.array(robot.home))
 
     def rest(self, joints: np.ndarray) -> None:
-        """Start from rest at ``joints`` (J,) rad."""
+        """Restart from rest at ``joints`` (J,) rad."""
         self.position = np.array(joints, dtype=np.float64)
         self.velocity = np.zeros_like(self.position)
         self.acceleration = np.zeros_like(self.position)
 
     def step(self, target: np.ndarray) -> np.ndarray:
-        """(J,) rad: the next target for the robot on the way to ``target`` (J,) rad."""
+        """(J,) rad: the next target for the robot towards ``target`` (J,) rad."""
         dt, limit = self._period, self._acceleration_limit
         distance = np.clip(target, self._low, self._high) - self.position
         braking = limit * (np.sqrt(dt * dt / 4 + 2 * np.abs(distance) / limit) - dt / 2)
@@ -43,9 +43,9 @@ class Shaper:
         return self.position.copy()
 
     def get_state(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Everything that :meth:`set_state` needs to come back here."""
+        """The state that :meth:`set_state` restores."""
         return self.position.copy(), self.velocity.copy(), self.acceleration.copy()
 
     def set_state(self, state: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-        """Go back to an earlier state."""
+        """Restore an earlier state."""
         self.position, self.velocity, self.acceleration = (part.copy() for part in state)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_agent.robot.kinematics.inverse_kinematics import Kinematics
-from vla_agent.robot.kinematics.rotation import rotation_between, shortened, turn
+from vla_agent.robot.kinematics.rotation import clip_norm, rotate, rotation_between
 
 MAX_TRANSLATION = 0.025  # metres of one action, each axis
 MAX_ROTATION = 0.15  # radians of one action, each axis
@@ -24,7 +24,7 @@ class MotionLimits:
 
 
 class PoseController:
-    """Keeps the commanded pose, and turns each action into joint targets (J,) and a gripper target.
+    """Integrates the commanded pose, and turns each action into joint targets (J,) and a gripper target.
 
     Args:
         kinematics: of the arm; it starts at its home posture.
@@ -39,7 +39,7 @@ class PoseController:
         self.position, self.quaternion = kinematics.forward(self.joints)
 
     def command(self, action: np.ndarray, position: np.ndarray, quaternion: np.ndarray) -> None:
-        """Take one action, clipped to the limits; sets ``joints`` (J,) and ``gripper``.
+        """Apply one action, clipped to the limits; sets ``joints`` (J,) and ``gripper``.
 
         Args:
             action: (7,) in mode "ee_delta", (J + 1,) in mode "joint_position"; the gripper last, 0 open to 1 closed.
@@ -57,17 +57,17 @@ class PoseController:
 
     def _follow(self, action: np.ndarray, position: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
         moved = self.position + np.clip(action[:3], -MAX_TRANSLATION, MAX_TRANSLATION)
-        turned = turn(self.quaternion, np.clip(action[3:6], -MAX_ROTATION, MAX_ROTATION))
-        moved = position + shortened(moved - position, MAX_LAG[0])
-        turned = turn(quaternion, shortened(rotation_between(quaternion, turned), MAX_LAG[1]))
+        turned = rotate(self.quaternion, np.clip(action[3:6], -MAX_ROTATION, MAX_ROTATION))
+        moved = position + clip_norm(moved - position, MAX_LAG[0])
+        turned = rotate(quaternion, clip_norm(rotation_between(quaternion, turned), MAX_LAG[1]))
         self.position, self.quaternion = np.clip(moved, self._limits.low, self._limits.high), turned
         return self.kinematics.inverse(self.joints, self.position, self.quaternion)
 
     def get_state(self) -> tuple[np.ndarray, ...]:
-        """Everything that `set_state` needs to come back here."""
+        """The state that `set_state` restores."""
         return self.joints.copy(), self.position.copy(), self.quaternion.copy(), np.array([self.gripper])
 
     def set_state(self, state: tuple[np.ndarray, ...]) -> None:
-        """Go back to an earlier state."""
+        """Restore an earlier state."""
         self.joints, self.position, self.quaternion = (part.copy() for part in state[:3])
         self.gripper = float(state[3][0])

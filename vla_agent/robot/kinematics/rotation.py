@@ -1,4 +1,4 @@
-"""Rotations of the base frame as vectors (3,), and unit quaternions (4,) wxyz turned by them."""
+"""Rotation vectors (3,) in the base frame, and unit quaternions (4,) wxyz."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def rotation_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return vector
 
 
-def turn(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """(4,) ``quaternion`` turned by a rotation vector (3,) of the base frame."""
+def rotate(quaternion: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """(4,) ``quaternion``, rotated by a rotation vector (3,) in the base frame."""
     result, step = np.empty(4), np.array([1.0, 0.0, 0.0, 0.0])
     mujoco.mju_quatIntegrate(step, vector, 1.0)
     mujoco.mju_mulQuat(result, step, quaternion)
     return result
 
 
-def shortened(vector: np.ndarray, longest: float) -> np.ndarray:
-    """The vector, at most ``longest`` long."""
+def clip_norm(vector: np.ndarray, longest: float) -> np.ndarray:
+    """The vector, scaled down to the norm ``longest`` where it is longer."""
     length = float(np.linalg.norm(vector))
     return vector if length <= longest else vector * (longest / length)

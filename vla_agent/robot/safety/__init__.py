@@ -1,1 +1,1 @@
-"""What stands between every command and the robot: limits, look-ahead, the supervisor.  No ROS, no torch."""
+"""Checks between every command and the robot: limits, look-ahead, the supervisor.  No ROS, no torch."""

@@ -1,4 +1,4 @@
-"""Look-ahead: the coming joint targets, rolled out kinematically on the robot's model, may touch nothing forbidden."""
+"""Look-ahead: a kinematic rollout of the next joint targets on the robot's model, checked for forbidden contacts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from vla_agent.errors import RobotError
 from vla_agent.robot.description import Robot
 
-MARGIN = 0.01  # metres: nearer than this is a contact
+MARGIN = 0.01  # metres; a smaller distance counts as contact
 
 
 class LookAhead:
@@ -30,7 +30,7 @@ class LookAhead:
                 file=path,
                 expected="an MJCF or URDF file with its meshes",
                 found=str(error).splitlines()[0],
-                remedy="mend the file, or name another in the robot's description",
+                remedy="fix the file, or use another one in the robot file",
             ) from error
         bodies = {body.name: body for body in spec.bodies}
         joints, sites = {joint.name for joint in spec.joints}, {site.name for site in spec.sites}
@@ -39,7 +39,7 @@ class LookAhead:
         missing += [] if robot.end_effector in sites else [f"site {robot.end_effector}"]
         if missing:
             raise RobotError(
-                "the robot's model lacks what its description names",
+                "names of the robot file are missing in the robot's model",
                 file=path,
                 key=", ".join(missing),
                 expected=f"bodies {sorted(bodies)}; joints {sorted(joints)}; sites {sorted(sites)}",
@@ -67,10 +67,10 @@ class LookAhead:
         self._qpos = np.array([self._model.joint(name).qposadr[0] for name in robot.joint_names])
         self._joints, self._end = self._data.qpos, self._data.site_xpos[self._model.site(robot.end_effector).id]
         self._low, self._high = robot.workspace.low, robot.workspace.high
-        self._seen: set[bytes] = set()  # places of the last path, all of them allowed
+        self._allowed: set[bytes] = set()  # joint positions of the last path; all of them passed
 
     def check(self, joints: np.ndarray) -> str | None:
-        """None where the robot may be at ``joints`` (J,) rad, else what it would touch or leave, in words."""
+        """None where the robot may be at ``joints`` (J,) rad, else what it would touch or leave."""
         model, data = self._model, self._data
         self._joints[self._qpos] = joints
         mujoco.mj_kinematics(model, data)
@@ -85,18 +85,18 @@ class LookAhead:
         return None
 
     def path(self, start: np.ndarray, targets: np.ndarray) -> str | None:
-        """The same for the way from ``start`` (J,) through ``targets`` (N, J), with one point between any two.
+        """The same for the path from ``start`` (J,) through ``targets`` (N, J), with one point between any two.
 
-        Places that the path before held, to the bit, are not looked at again: a plan's rows come once each period.
+        Joint positions that the previous path had (bit for bit) are not checked again: a plan moves by a row a period.
         """
-        previous, before, self._seen = start, self._seen, set()
+        previous, known, self._allowed = start, self._allowed, set()
         for k, target in enumerate(targets):
             for joints in ((previous + target) / 2, target):
                 place = joints.tobytes()
-                wrong = None if place in before else self.check(joints)
+                wrong = None if place in known else self.check(joints)
                 if wrong:
                     return f"{wrong} {'now' if k == 0 else f'within {k + 1} periods'}"
-                self._seen.add(place)
+                self._allowed.add(place)
             previous = target
         return None
 

@@ -6,14 +6,14 @@ import numpy as np
 
 from vla_agent.robot.description import Robot
 
-TOLERANCE = 1e-3  # relative, and absolute in units of one period's change: what rounding may add
+TOLERANCE = 1e-3  # relative: what rounding may add
 
 
 class StreamLimits:
     """Checks each joint target (J,) against the ones before it: position, velocity, acceleration, jerk.
 
-    The robot takes one target a period and is expected to reach it within the period, so that differences are divided
-    by the period whatever the stamps' jitter is.  After a gap in the stream the robot rests at its last target.
+    The robot takes one target a period and should reach it within the period.  Differences are therefore divided by the
+    period, whatever the jitter of the stamps.  After a gap in the stream the robot rests at its last target.
     """
 
     def __init__(self, robot: Robot) -> None:
@@ -34,7 +34,7 @@ class StreamLimits:
         self._last_acceleration = np.zeros_like(self.position)
 
     def check(self, joints: np.ndarray) -> str | None:
-        """None where ``joints`` (J,) may come next, else the first limit that it breaks, in words."""
+        """None where ``joints`` (J,) may come next, else the first limit that it breaks."""
         if joints.shape != self.position.shape:
             return f"{joints.shape[0]} joint targets for {self.position.shape[0]} joints"
         if not np.isfinite(joints).all():
@@ -68,7 +68,7 @@ class StreamLimits:
         return stopping(self.position, self.velocity, self._acceleration, self._period, 1, self._low, self._high)[0]
 
     def stop_path(self, position: np.ndarray, velocity: np.ndarray, steps: int) -> np.ndarray:
-        """(steps, J) targets of the fastest stop from ``position`` at ``velocity``."""
+        """(steps, J) targets of the fastest stop from ``position`` (J,) rad at ``velocity`` (J,) rad/s."""
         return stopping(position, velocity, self._acceleration, self._period, steps, self._low, self._high)
 
 

@@ -1,7 +1,7 @@
 """The supervisor: every command passes through it, and on any fault it stops the robot itself and stays stopped.
 
-Modes: ``idle`` (nothing has moved yet, or a stream ended properly), ``running``, ``stopped`` (latched: the reason is
-kept and only :meth:`Supervisor.reset` leaves it).  ``now``: seconds of a steady clock, counted in control time.
+Modes: ``idle`` (no motion yet, or a stream ended properly), ``running``, ``stopped`` (latched: only
+:meth:`Supervisor.reset` leaves it).  ``now``: seconds of a steady clock in control time.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Command:
 
 @dataclass(frozen=True)
 class Target:
-    """What the robot is told: joint positions (J,) rad and gripper (0 open to 1 closed).
+    """A target for the robot: joint positions (J,) rad and gripper (0 open to 1 closed).
 
-    ``start``: (J,) rad, where the arm is commanded before; the same as ``joints`` where it is to rest.
+    ``start``: (J,) rad, the target before it; the same as ``joints`` where it is to rest.
     """
 
     joints: np.ndarray
@@ -45,11 +45,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Timing:
-    """Longest times, in control periods unless said otherwise."""
+    """Largest times, in control periods where no unit is given."""
 
     stale: float = 1.75  # since the last command, and since the last joint state
     age: float = 3.0  # of a command, from its control step to here
-    gap: int = 2  # control steps that may be missing in the stream
+    gap: int = 2  # missing control steps in the stream
     clock_jump: float = 0.25  # seconds
     deadman: float = 0.5  # seconds since the last press
     start_distance: float = 0.05  # rad from the measured joints to the first command
@@ -67,20 +67,20 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self.mode, self.reason = IDLE, ""
-        self.last_stop = ""  # its reason, also after the reset
+        self.last_stop = ""  # the reason of the last stop, kept after the reset
         self.counts: Counter[str] = Counter()
         self._limits = StreamLimits(self.robot)
         self._lookahead = LookAhead(self.robot)
         self._steps = max(1, round(self.robot.lookahead.seconds / self.robot.period))
         self._measured: np.ndarray | None = None
-        self._placed = False  # whether the limits know where the arm is; before that it is told nothing
+        self._located = False  # whether the limits know where the arm is; before that nothing is sent
         self._measured_at = self._measured_stamp = -np.inf
         self._commanded_at = self._stamp = -np.inf
         self._held_at = -np.inf
         self._pressed_at = -np.inf
         self._clock: tuple[float, float] | None = None
         self._gripper = 0.0
-        self._strain = ""  # what is wrong with the gripper's effort
+        self._overload = ""  # what is wrong with the gripper's effort
 
     # -- inputs --------------------------------------------------------------------------------------------------
 
@@ -90,8 +90,8 @@ class Supervisor:
         """A joint state: positions (J,) rad, gripper (0 open to 1 closed), stamp in seconds.
 
         ``effort``: of the gripper's joint, in the robot file's unit; None where the joint state has none.
-        Returns what the robot is to be told where the joint state is a reason to stop.  A gripper that presses too hard
-        is held where it is measured.
+        Returns a target where the joint state is a reason to stop.  A gripper that presses too hard is held where it is
+        measured.
         """
         joints = np.asarray(joints, dtype=np.float64)
         if joints.shape != self._limits.position.shape or not np.isfinite(joints).all() or not np.isfinite(gripper):
@@ -104,16 +104,16 @@ class Supervisor:
                 k = int(np.argmax(np.abs(joints - self._measured) - allowed))
                 step = joints[k] - self._measured[k]
                 target = self.stop("joint state", f"{self.robot.joint_names[k]} jumped by {step:.3f} rad", now)
-        if not self._placed:
+        if not self._located:
             self._limits.rest(joints)
-            self._placed = True
+            self._located = True
         if self._measured is None:
             self._gripper = gripper
         self._measured, self._measured_at, self._measured_stamp = joints, now, stamp
-        self._strain = self._strain_of(effort)
-        if self._strain:
+        self._overload = self._overload_of(effort)
+        if self._overload:
             self._gripper = min(max(gripper, 0.0), 1.0)
-            target = self.stop("gripper force", self._strain, now) or target
+            target = self.stop("gripper force", self._overload, now) or target
         return target
 
     def pressed(self, now: float) -> None:
@@ -121,14 +121,14 @@ class Supervisor:
         self._pressed_at = now
 
     def released(self, now: float) -> Target | None:
-        """The deadman switch was let go.  Returns what the robot is to be told where that stops it."""
+        """The deadman switch was released.  Returns a target where that stops the robot."""
         self._pressed_at = -np.inf
         if self.deadman and self.mode == RUNNING:
-            return self.stop("deadman", "the switch was let go", now)
+            return self.stop("deadman", "the switch was released", now)
         return None
 
     def command(self, command: Command, age: float, now: float) -> Target | None:
-        """What the robot is told in place of ``command``: the same, a stop, or None (nothing while idle or stopped).
+        """The target for the robot: ``command`` itself, a stop, or None (nothing is sent).
 
         ``age``: seconds since the control step of the command, by the clock that stamped it.
         """
@@ -142,7 +142,7 @@ class Supervisor:
             assert self._measured is not None
             self._limits.rest(self._measured)
             if np.abs(command.joints - self._measured).max() > self.timing.start_distance:
-                return self.stop("start", "the first command is not where the robot stands", now)
+                return self.stop("start", "the first command is not at the robot's position", now)
             self._limits.rest(command.joints)
         else:
             missing = round((command.stamp - self._stamp) / self.robot.period) - 1
@@ -181,10 +181,10 @@ class Supervisor:
     # -- stopping and starting -----------------------------------------------------------------------------------
 
     def stop(self, kind: str, reason: str, now: float) -> Target | None:
-        """Stop and latch; the first reason is kept.  Returns the first target of the decelerating stop.
+        """Stop and latch; the first reason is kept.  Returns the first target of the braking motion.
 
-        None before the first joint state: where the arm is to hold is not known yet; and while stopped, where this
-        period's target has been told: reasons may come more often than the arm can brake.
+        None before the first joint state: the position to hold is unknown.  None while stopped, once the target of this
+        period has been sent: reasons may come more often than the arm can brake.
         """
         if self.mode == STOPPED:
             return self._due(now)
@@ -196,31 +196,31 @@ class Supervisor:
         return self._hold(now)
 
     def reset(self, now: float) -> tuple[bool, str]:
-        """Leave the stop, if the robot is known to be well: (done, what was wrong)."""
+        """Leave the stop if nothing speaks against it: (done, reason)."""
         if self.mode != STOPPED:
             return True, f"not stopped, {self.mode}"
         if now - self._measured_at > self.timing.stale * self.robot.period:
             return False, "no fresh joint state"
-        if self._strain:
-            return False, f"gripper force: {self._strain}"
+        if self._overload:
+            return False, f"gripper force: {self._overload}"
         if np.abs(self._limits.velocity).max() > 0:
             return False, "still braking"
         if self.deadman and now - self._pressed_at > self.timing.deadman:
             return False, "the deadman switch is not pressed"
-        left, self.mode, self.reason = self.reason, IDLE, ""
+        previous, self.mode, self.reason = self.reason, IDLE, ""
         self._clock = None
-        return True, f"was stopped: {left}"
+        return True, f"was stopped: {previous}"
 
     def tick(self, now: float, clock: float) -> Target | None:
-        """Watch; to be called several times a period.  ``clock``: seconds of the clock that stamps messages.
+        """The watchdogs; call it several times a period.  ``clock``: seconds of the clock that stamps messages.
 
-        Returns a target once a period while stopped (brake, then hold), None otherwise.
+        Returns a target once a period while stopped (brake, then hold), else None.
         """
         if self.mode == RUNNING:
             stale = self.timing.stale * self.robot.period
             if self._clock and abs((clock - self._clock[1]) - (now - self._clock[0])) > self.timing.clock_jump:
                 moved, passed = clock - self._clock[1], now - self._clock[0]
-                return self.stop("clock", f"went on by {moved:.2f} s while {passed:.2f} s passed", now)
+                return self.stop("clock", f"advanced by {moved:.2f} s while {passed:.2f} s passed", now)
             if now - self._commanded_at > stale:
                 return self.stop("command", f"none for {now - self._commanded_at:.3f} s", now)
             if now - self._measured_at > stale:
@@ -231,7 +231,7 @@ class Supervisor:
         return self._due(now) if self.mode == STOPPED else None
 
     def final(self) -> Target | None:
-        """The last target before this program ends: the end of the shortest stop; None where nothing is known."""
+        """The last target before this program ends: the end of the fastest stop; None before the first joint state."""
         if self._measured is None:
             return None
         if self.mode == IDLE and not np.isfinite(self._commanded_at):
@@ -239,14 +239,14 @@ class Supervisor:
         limits = self._limits
         return self._rest(limits.stop_path(limits.position, limits.velocity, self._steps)[-1])
 
-    # -- insides -------------------------------------------------------------------------------------------------
+    # -- internals -------------------------------------------------------------------------------------------------
 
     def _due(self, now: float) -> Target | None:
         """The stop's next target, once a period."""
         return self._hold(now) if now - self._held_at >= self.robot.period * 0.99 else None
 
     def _hold(self, now: float) -> Target | None:
-        if not self._placed:
+        if not self._located:
             return None
         self._held_at = now
         start, joints = self._limits.position, self._limits.decelerated()
@@ -256,8 +256,8 @@ class Supervisor:
     def _rest(self, joints: np.ndarray) -> Target:
         return Target(joints.copy(), self._gripper, joints.copy())
 
-    def _strain_of(self, effort: float | None) -> str:
-        """What is wrong with the effort of the gripper's joint, in words; empty where nothing is."""
+    def _overload_of(self, effort: float | None) -> str:
+        """What is wrong with the effort of the gripper's joint; empty where nothing is."""
         most = self.robot.gripper.max_effort
         if most is None:
             return ""
@@ -266,7 +266,7 @@ class Supervisor:
         return f"effort {effort:.2f} over {most:.2f}" if abs(effort) > most else ""
 
     def _rollout(self, command: Command) -> np.ndarray:
-        """(N, J): the command, what is planned after it within the horizon, and the shortest stop to fill it up."""
+        """(N, J): the command, its plan within the horizon, then the fastest stop up to the horizon."""
         plan = np.vstack([command.joints[None], command.plan[: self._steps - 1]])
         rest = self._steps - len(plan)
         before = plan[-2] if len(plan) > 1 else command.joints - self._limits.velocity * self.robot.period
@@ -274,7 +274,7 @@ class Supervisor:
         return np.vstack([plan, self._limits.stop_path(plan[-1], velocity, max(rest, 1))])
 
     def _refusal(self, command: Command, age: float, now: float) -> tuple[str, str] | None:
-        """What makes a command unacceptable before its targets are looked at: (kind, reason)."""
+        """Why a command is refused before its limits are checked: (kind, reason); None where it is not."""
         period, stale = self.robot.period, self.timing.stale * self.robot.period
         if not np.isfinite(command.gripper) or not -1e-3 <= command.gripper <= 1 + 1e-3:
             return "gripper", f"{command.gripper} is not within 0 to 1"

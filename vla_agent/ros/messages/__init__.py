@@ -1,1 +1,1 @@
-"""Messages: conversions, and what a robot's controller takes."""
+"""Messages: conversions to and from arrays, and the command messages of robot controllers."""

@@ -1,4 +1,4 @@
-"""Between ROS 2 messages and numpy.  A message that is not what it should be raises `ObservationError`."""
+"""Conversions between ROS 2 messages and numpy arrays.  An unusable message raises `ObservationError`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
-from PIL import Image as Picture
+from PIL import Image as PILImage
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
@@ -23,27 +23,27 @@ from vla_agent.robot.sensor_messages import compressed_pixels as compressed_pixe
 from vla_agent.robot.sensor_messages import image_pixels as image_pixels
 from vla_agent.robot.sensor_messages import joint_positions as joint_positions
 
-QUALITY = 95  # of JPEG, colours in full resolution: what a policy was trained on was hardly ever compressed
+QUALITY = 95  # of JPEG, without chroma subsampling: most training images were never compressed
 
 
-def decode(data: bytes, type_name: str) -> JointState | JointTrajectory:
-    """A message of its wire bytes; ``type_name`` such as ``sensor_msgs/msg/JointState``.
+def deserialize(data: bytes, type_name: str) -> JointState | JointTrajectory:
+    """Serialized bytes -> message; ``type_name`` such as ``sensor_msgs/msg/JointState``.
 
     Raises:
-        ValueError: another type.
+        ValueError: the type is not supported.
     """
     types = {"sensor_msgs/msg/JointState": JointState, "trajectory_msgs/msg/JointTrajectory": JointTrajectory}
     if type_name not in types:
-        raise ValueError(f"{type_name} is none of {', '.join(types)}")
+        raise ValueError(f"{type_name} is not one of {', '.join(types)}")
     return deserialize_message(data, types[type_name])
 
 
-def seconds(stamp: Time) -> float:
+def to_seconds(stamp: Time) -> float:
     """Seconds of a stamp."""
     return stamp.sec + 1e-9 * stamp.nanosec
 
 
-def stamp_of(time: float) -> Time:
+def to_stamp(time: float) -> Time:
     """A stamp from seconds, to the nanosecond."""
     nanoseconds = round(time * 1e9)
     return Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
@@ -52,8 +52,8 @@ def stamp_of(time: float) -> Time:
 def image_message(pixels: np.ndarray, time: float, frame: str) -> Image:
     """(H, W, 3) uint8 RGB -> Image."""
     message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8", step=3 * pixels.shape[1])
-    message.header.stamp, message.header.frame_id = stamp_of(time), frame
-    data = array.array("B")  # any other way to fill it is a hundred times slower
+    message.header.stamp, message.header.frame_id = to_stamp(time), frame
+    data = array.array("B")  # other ways to fill the field are a hundred times slower
     data.frombytes(np.ascontiguousarray(pixels).data)
     message.data = data
     return message
@@ -62,15 +62,15 @@ def image_message(pixels: np.ndarray, time: float, frame: str) -> Image:
 def compressed_message(pixels: np.ndarray, time: float, frame: str) -> CompressedImage:
     """(H, W, 3) uint8 RGB -> CompressedImage, JPEG."""
     file = io.BytesIO()
-    Picture.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=QUALITY, subsampling=0)
+    PILImage.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=QUALITY, subsampling=0)
     message = CompressedImage(format="jpeg", data=array.array("B", file.getvalue()))
-    message.header.stamp, message.header.frame_id = stamp_of(time), frame
+    message.header.stamp, message.header.frame_id = to_stamp(time), frame
     return message
 
 
 @dataclass(frozen=True)
 class Transport:
-    """How pictures travel: the message, and how it is made of (H, W, 3) uint8 RGB, stamp (s) and frame, and read."""
+    """An image transport: message type; ``write`` (H, W, 3) uint8 RGB, stamp (s) and frame; ``read`` the pixels."""
 
     message: type
     write: Callable[[np.ndarray, float, str], Any]
@@ -84,7 +84,7 @@ TRANSPORTS = {  # by `robot.CameraSpec.transport`
 
 
 def info_message(calibration: Calibration, time: float, frame: str) -> CameraInfo:
-    """The calibration of the picture with this stamp (s) and frame."""
+    """The calibration of the image with this stamp (s) and frame."""
     message = CameraInfo(
         width=calibration.width,
         height=calibration.height,
@@ -94,16 +94,16 @@ def info_message(calibration: Calibration, time: float, frame: str) -> CameraInf
         r=calibration.rotation.ravel(),
         p=calibration.projection.ravel(),
     )
-    message.header.stamp, message.header.frame_id = stamp_of(time), frame
+    message.header.stamp, message.header.frame_id = to_stamp(time), frame
     return message
 
 
-def trajectory(
+def trajectory_message(
     names: Sequence[str], positions: np.ndarray, time: float, period: float, frame: str = ""
 ) -> JointTrajectory:
     """Rows of ``positions`` (N, len(names)), one a period, the first at ``time`` (s).  N = 0 ends a stream."""
     message = JointTrajectory(joint_names=list(names))
-    message.header.stamp, message.header.frame_id = stamp_of(time), frame
+    message.header.stamp, message.header.frame_id = to_stamp(time), frame
     for k, row in enumerate(np.asarray(positions, dtype=np.float64)):
         nanoseconds = round((k + 1) * period * 1e9)
         after = Duration(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
@@ -111,7 +111,7 @@ def trajectory(
     return message
 
 
-def trajectory_rows(message: JointTrajectory, names: Sequence[str]) -> np.ndarray:
+def trajectory_points(message: JointTrajectory, names: Sequence[str]) -> np.ndarray:
     """(N, len(names)): the points of a trajectory, in the order of ``names``.
 
     Raises:
@@ -119,7 +119,7 @@ def trajectory_rows(message: JointTrajectory, names: Sequence[str]) -> np.ndarra
     """
     if sorted(message.joint_names) != sorted(names) or any(len(p.positions) != len(names) for p in message.points):
         raise ObservationError(
-            "a trajectory is for other joints",
+            "a trajectory has other joints",
             key="joint_names",
             expected=", ".join(names),
             found=f"{', '.join(message.joint_names)}; points of {[len(p.positions) for p in message.points]}",
@@ -132,19 +132,19 @@ def trajectory_rows(message: JointTrajectory, names: Sequence[str]) -> np.ndarra
 def joint_state_message(
     names: Sequence[str], positions: np.ndarray, time: float, frame: str, efforts: np.ndarray | None = None
 ) -> JointState:
-    """JointState of positions, and of efforts where they are given."""
+    """JointState of positions, and efforts where they are given."""
     message = JointState(name=list(names), position=array.array("d", np.asarray(positions, dtype=np.float64)))
-    message.header.stamp, message.header.frame_id = stamp_of(time), frame
+    message.header.stamp, message.header.frame_id = to_stamp(time), frame
     if efforts is not None:
         message.effort = array.array("d", np.asarray(efforts, dtype=np.float64))
     return message
 
 
-def numbers(values: np.ndarray) -> Float64MultiArray:
-    """A Float64MultiArray without layout, as forward controllers take it."""
+def float_array(values: np.ndarray) -> Float64MultiArray:
+    """A Float64MultiArray without layout, as forward command controllers take it."""
     return Float64MultiArray(data=array.array("d", np.asarray(values, dtype=np.float64)))
 
 
 def action_names(contract: Contract) -> list[str]:
-    """One name a component of the action: ``ee_translation.0`` ... ``gripper``."""
+    """One name for each component of the action: ``ee_translation.0`` ... ``gripper``."""
     return [f.name if f.size == 1 else f"{f.name}.{k}" for f in contract.action for k in range(f.size)]

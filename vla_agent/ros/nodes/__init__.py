@@ -1,1 +1,1 @@
-"""ROS 2 nodes: thin rclpy shells around the plain classes of `runtime`, `control` and `safety`.  See docs/ros2.md."""
+"""ROS 2 nodes: thin rclpy layers over the plain classes of `ros.runtime` and `robot`.  See docs/ros2.md."""

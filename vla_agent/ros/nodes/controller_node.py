@@ -1,12 +1,11 @@
-"""controller_node: a policy's actions to joint targets, by `control.arm.ArmController`.
+"""controller_node: from the policy's actions to joint targets, by `robot.control.arm_controller.ArmController`.
 
-in:  policy/action (JointTrajectory; joint_names: the action's components; the first point is for now, the others are
-     what comes next; no point ends the stream), joint_states, safety/stopped
-out: controller/joint_trajectory (joints and gripper; first point for now, then the plan), /diagnostics
-parameters: robot, mode (ee_delta or joint_position), real_time_factor
+in:  policy/action (JointTrajectory; joint_names: the action's components; first point: this control step, then the
+     next ones; no point ends the stream), joint_states, safety/stopped
+out: controller/joint_trajectory (joints and gripper; first point: this control step, then the plan), /diagnostics
+parameters: see `ros.process.node_parameters` or `controller_node --help`
 
-Where commands come in step with the control rate, early ones wait for the moment by which most were ready
-(`runtime.metronome`).
+Where actions arrive at the control rate, early commands wait in a jitter buffer (`ros.runtime.jitter_buffer`).
 """
 
 from __future__ import annotations
@@ -22,20 +21,21 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import ObservationError
 from vla_agent.robot.control.arm_controller import ArmController
+from vla_agent.robot.description import load_robot
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.process.node_base import (
     COMMANDS,
     LATCHED,
     SENSORS,
     Node,
-    Reporter,
-    make_prompt,
-    pace_of,
-    robot_of,
+    StatusReporter,
+    checked_factor,
+    declare_parameters,
+    request_realtime,
     run,
 )
-from vla_agent.ros.runtime.metronome import Metronome
-from vla_agent.ros.runtime.rates import Rate
+from vla_agent.ros.runtime.jitter_buffer import JitterBuffer
+from vla_agent.ros.runtime.timing_statistics import RateMeter
 
 EE_DELTA = [f"{part}.{k}" for part in ("ee_translation", "ee_rotation") for k in range(3)] + ["gripper"]
 
@@ -45,9 +45,10 @@ class ControllerNode(Node):
 
     def __init__(self) -> None:
         super().__init__("controller_node")
-        make_prompt(self, before=1)
-        self._robot = robot_of(self)
-        mode = str(self.declare_parameter("mode", "ee_delta").value)
+        values = declare_parameters(self, "controller_node")
+        request_realtime(self, values, distance=1)
+        self._robot = load_robot(values["robot"])
+        mode = str(values["mode"])
         self._arm = ArmController(self._robot, mode)
         count = len(self._robot.joints)
         joint_names = [f"joint_position.{k}" for k in range(count)] + ["gripper"]
@@ -56,20 +57,20 @@ class ControllerNode(Node):
         self._horizon = max(1, round(self._robot.lookahead.seconds / self._robot.period))
         self._measured: np.ndarray | None = None
         self._gripper = 0.0
-        self._last: float | None = None  # stamp of the last command; None: begin anew
+        self._last: float | None = None  # stamp of the last command; None: a new stream
         self._stopped = False
-        self._metronome = Metronome(self._robot.period / pace_of(self))
+        self._jitter_buffer = JitterBuffer(self._robot.period / checked_factor(values))
         self._first = 0.0  # stamp of the stream's first command
         self._waiting: JointTrajectory | None = None  # a command that is early
-        self._once = self.create_timer(1.0, self._release, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._once.cancel()
+        self._release_timer = self.create_timer(1.0, self._release, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._release_timer.cancel()
         self._counts: Counter[str] = Counter()
-        self._rate = Rate()
-        self._reporter = Reporter(self)
+        self._rate = RateMeter()
+        self._reporter = StatusReporter(self)
         self._publisher = self.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
         self.create_subscription(JointTrajectory, "policy/action", self._action, COMMANDS)
         self.create_subscription(JointState, self._robot.joint_states, self._state, SENSORS)
-        self.create_subscription(Bool, "safety/stopped", self._stop, LATCHED)
+        self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED)
 
     def _state(self, message: JointState) -> None:
         try:
@@ -80,34 +81,36 @@ class ControllerNode(Node):
             return
         self._measured, self._gripper = positions[:-1], self._robot.gripper.fraction(positions[-1])
 
-    def _stop(self, message: Bool) -> None:
+    def _set_stopped(self, message: Bool) -> None:
         self._stopped, self._last, self._waiting = message.data, None, None
 
     def _action(self, message: JointTrajectory) -> None:
         try:
-            actions = conversions.trajectory_rows(message, self._actions)
+            actions = conversions.trajectory_points(message, self._actions)
         except ObservationError as error:
             self._counts["refused: other joints"] += 1
             self._report("error", f"{error.what}: {error.found}")
             return
         self._release()
-        stamp, period = conversions.seconds(message.header.stamp), self._robot.period
+        stamp, period = conversions.to_seconds(message.header.stamp), self._robot.period
         if not len(actions):
             self._last = None
-            self._publisher.publish(conversions.trajectory(self._names, np.empty((0, len(self._names))), stamp, period))
+            self._publisher.publish(
+                conversions.trajectory_message(self._names, np.empty((0, len(self._names))), stamp, period)
+            )
             return
         if self._stopped or self._measured is None:
             why = "stopped" if self._stopped else "no joint state yet"
             self._counts[f"refused: {why}"] += 1
             self._report("warn", why)
             return
-        if not np.isfinite(actions).all():  # passed on as it is: the supervisor refuses it, and says why
+        if not np.isfinite(actions).all():  # passed on: the supervisor refuses it, and reports why
             rows = np.full((1, len(self._names)), np.nan)
-            self._publisher.publish(conversions.trajectory(self._names, rows, stamp, period))
+            self._publisher.publish(conversions.trajectory_message(self._names, rows, stamp, period))
             return
         if self._last is None:
             self._arm.rest(self._measured, self._gripper)
-            self._metronome.clear()
+            self._jitter_buffer.clear()
             self._first = stamp
         elif stamp - self._last > 1.5 * period:
             self._arm.pause()
@@ -116,11 +119,11 @@ class ControllerNode(Node):
         plan = self._arm.preview(actions[1 : self._horizon])
         gripper = self._robot.gripper.position(self._arm.gripper)
         rows = np.column_stack([np.vstack([joints[None], plan]), np.full(1 + len(plan), gripper)])
-        self._waiting = conversions.trajectory(self._names, rows, stamp, period)
-        early = self._metronome.wait(round((stamp - self._first) / period), time.monotonic())
+        self._waiting = conversions.trajectory_message(self._names, rows, stamp, period)
+        early = self._jitter_buffer.wait(round((stamp - self._first) / period), time.monotonic())
         if early > 0:
-            self._once.timer_period_ns = 1 + round(early * 1e9)
-            self._once.reset()
+            self._release_timer.timer_period_ns = 1 + round(early * 1e9)
+            self._release_timer.reset()
         else:
             self._release()
         self._report("ok", "following the policy")
@@ -133,8 +136,8 @@ class ControllerNode(Node):
         return values | {"commands Hz": self._rate(self._counts["commands"])}
 
     def _release(self) -> None:
-        """Publish the command that waits, if one does."""
-        self._once.cancel()
+        """Publish the waiting command, if there is one."""
+        self._release_timer.cancel()
         if self._waiting is not None:
             self._publisher.publish(self._waiting)
             self._waiting = None
@@ -146,5 +149,5 @@ class ControllerNode(Node):
 
 
 def main() -> None:
-    """Run the node; see `nodes.start`."""
+    """Run the node; see `ros.process.start`."""
     run(ControllerNode)

@@ -1,10 +1,11 @@
-"""evaluate_node: episodes of the simulated robot through the graph, on the seeds of `vla-agent eval`, to graph.json.
+"""evaluate_node: runs episodes of the simulated robot through the graph, with the seeds of `vla-agent eval`.
 
 in:  /clock, safety/stopped
 out: instruction (String, latched; empty between episodes), /diagnostics
 calls: sim/reset, sim/success, safety/reset, and the parameters task and seed of sim_robot_node
-parameters: tasks (names of families, separated by commas; empty: all of the suite), episodes (of each), seed (of the
-  first), results (folder), report (report.json of `vla-agent eval` to compare with, or empty)
+parameters: see `ros.process.node_parameters` or `evaluate_node --help`
+
+It writes graph.json.
 """
 
 from __future__ import annotations
@@ -23,34 +24,33 @@ from std_srvs.srv import Trigger
 
 from sim.tasks.task import select
 from vla_agent.errors import NodeError, VlaAgentError
-from vla_agent.ros.process.node_base import LATCHED, Node, Reporter, robot_of, run
+from vla_agent.robot.description import load_robot
+from vla_agent.ros.process.node_base import LATCHED, Node, StatusReporter, declare_parameters, run
 from vla_agent.ros.process.start import STOP
-from vla_agent.ros.runtime.graph_report import GraphEpisode, write
+from vla_agent.ros.runtime.graph_report import GraphEpisode, write_graph_report
 
-PATIENCE = 300.0  # seconds of the wall for anything that another node has to do
+PATIENCE = 300.0  # wall-clock seconds to wait for another node
 PAUSE = 10  # control periods without an instruction between episodes: the robot comes to rest
-LAID = 2  # control periods after a reset in which no picture of the scene before it is under way any more
+SETTLE = 2  # control periods after a reset until no image of the previous scene is in transit
 
 
 class EvaluateNode(Node):
-    """See the module.  The episodes run in a thread of their own; the executor serves its calls."""
+    """See the module.  The episodes run in their own thread; the executor serves its calls."""
 
     def __init__(self) -> None:
         super().__init__("evaluate_node")
-        self._period = robot_of(self).period
-        names = str(self.declare_parameter("tasks", "").value)
-        self._families = select(names or None)
-        self._count = int(self.declare_parameter("episodes", 5).value)
-        self._seed = int(self.declare_parameter("seed", 0).value)
-        self._results = Path(str(self.declare_parameter("results", "runs/graph").value))
-        report = str(self.declare_parameter("report", "").value)
-        self._report = Path(report) if report else None
-        self._reporter = Reporter(self)
+        values = declare_parameters(self, "evaluate_node")
+        self._period = load_robot(values["robot"]).period
+        self._families = select(values["tasks"] or None)
+        self._count, self._seed = int(values["episodes"]), int(values["seed"])
+        self._results = Path(values["results"])
+        self._report = Path(values["report"]) if values["report"] else None
+        self._reporter = StatusReporter(self)
         self._stopped: bool | None = None
         self._episodes: list[GraphEpisode] = []
         self.failed: BaseException | None = None
         self._publisher = self.create_publisher(String, "instruction", LATCHED)
-        self.create_subscription(Bool, "safety/stopped", self._stopping, LATCHED)
+        self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED)
         self._triggers: dict[str, Any] = {
             n: self.create_client(Trigger, n) for n in ("sim/reset", "sim/success", "safety/reset")
         }
@@ -58,7 +58,7 @@ class EvaluateNode(Node):
         self.create_timer(0.5, self._watch)
         threading.Thread(target=self._evaluate, daemon=True).start()
 
-    def _stopping(self, message: Bool) -> None:
+    def _set_stopped(self, message: Bool) -> None:
         self._stopped = message.data
 
     def _watch(self) -> None:
@@ -76,44 +76,44 @@ class EvaluateNode(Node):
                     self._episodes.append(self._play(name, self._seed + k, family.time_limit))
                     self.get_logger().info(str(self._episodes[-1]))
             settings = {"tasks": list(self._families), "episodes": self._count, "seed": self._seed}
-            written = write(self._results, settings, self._episodes, self._report)
+            written = write_graph_report(self._results, settings, self._episodes, self._report)
             self.get_logger().info(f"{self._results / 'graph.json'}: {written['summary']}")
             STOP.set()
         except VlaAgentError as error:
             self.failed = error
-        except Exception as error:  # a fault of the program: the executor's thread has to raise it
+        except Exception as error:  # a fault of the program: raised in the executor's thread
             traceback.print_exc()
             self.failed = error
 
     def _play(self, task: str, seed: int, limit: int) -> GraphEpisode:
-        self._wait(lambda: self._publisher.get_subscription_count() > 0, "a policy listens")
+        self._wait(lambda: self._publisher.get_subscription_count() > 0, "a policy node is there")
         self._publisher.publish(String(data=""))
         self._pause(PAUSE)
         if self._stopped:
             self._wait(lambda: self._call("safety/reset")[0], "the supervisor can be reset")
-            self._wait(lambda: self._stopped is False, "the supervisor says that it was reset")
+            self._wait(lambda: self._stopped is False, "the supervisor reports its reset")
         values = (Parameter("task", value=task).to_parameter_msg(), Parameter("seed", value=seed).to_parameter_msg())
         request = SetParameters.Request(parameters=list(values))
-        for result in self._ask(self._setter, request).results:
+        for result in self._request(self._setter, request).results:
             if not result.successful:
                 raise NodeError("the simulated robot refuses an episode", key=f"{task} {seed}", found=result.reason)
-        laid, instruction = self._call("sim/reset")
-        if not laid:
-            raise NodeError("the simulated robot cannot lay out an episode", key=f"{task} {seed}", found=instruction)
-        self._pause(LAID)
+        done, instruction = self._call("sim/reset")
+        if not done:
+            raise NodeError("the simulated robot cannot start an episode", key=f"{task} {seed}", found=instruction)
+        self._pause(SETTLE)
         self._publisher.publish(String(data=instruction))
         success, steps = False, 0
-        while not success and steps < LAID + limit and not self._stopped:
+        while not success and steps < SETTLE + limit and not self._stopped:
             self._pause(2)
             success, text = self._call("sim/success")
             steps = int(text)
         return GraphEpisode(task, seed, instruction, success, steps, bool(self._stopped))
 
     def _call(self, service: str) -> tuple[bool, str]:
-        answer = self._ask(self._triggers[service], Trigger.Request())
+        answer = self._request(self._triggers[service], Trigger.Request())
         return answer.success, answer.message
 
-    def _ask(self, client: Any, request: Any) -> Any:
+    def _request(self, client: Any, request: Any) -> Any:
         self._wait(client.service_is_ready, f"the service {client.srv_name} is there")
         future = client.call_async(request)
         self._wait(future.done, f"the service {client.srv_name} answers")
@@ -134,5 +134,5 @@ class EvaluateNode(Node):
 
 
 def main() -> None:
-    """Run the node; see `nodes.start`."""
+    """Run the node; see `ros.process.start`."""
     run(EvaluateNode)

@@ -1,8 +1,8 @@
-"""recorder_node: demonstrations to MCAP, one bag an episode, raw wire bytes.
+"""recorder_node: records demonstrations to MCAP, one bag an episode, as raw serialized messages.
 
-in:  the cameras' images, joint_states, instruction, policy/action, controller/joint_trajectory, what the robot takes
+in:  the cameras' images, joint_states, instruction, policy/action, controller/joint_trajectory, the robot's commands
 services (Trigger): record/start, record/success, record/failure, record/discard
-parameters: robot, output (folder), image_reliability
+parameters: see `ros.process.node_parameters` or `recorder_node --help`
 """
 
 from __future__ import annotations
@@ -18,8 +18,18 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import NodeError
+from vla_agent.robot.description import load_robot
 from vla_agent.ros.messages.conversions import TRANSPORTS
-from vla_agent.ros.process.node_base import COMMANDS, LATCHED, SENSORS, Node, Reporter, image_qos, robot_of, run
+from vla_agent.ros.process.node_base import (
+    COMMANDS,
+    LATCHED,
+    SENSORS,
+    Node,
+    StatusReporter,
+    declare_parameters,
+    image_qos,
+    run,
+)
 from vla_agent.ros.runtime.recorder import Recorder
 
 TYPES = {
@@ -37,8 +47,8 @@ class RecorderNode(Node):
 
     def __init__(self) -> None:
         super().__init__("recorder_node")
-        robot, images = robot_of(self), image_qos(self)
-        output = Path(str(self.declare_parameter("output", "recordings").value))
+        values = declare_parameters(self, "recorder_node")
+        robot, images, output = load_robot(values["robot"]), image_qos(values), Path(values["output"])
         spec = robot.controller
         arm = JointTrajectory if spec.type == "joint_trajectory" else Float64MultiArray
         topics = {c.image_topic: (TRANSPORTS[c.transport].message, images) for c in robot.cameras}
@@ -48,14 +58,14 @@ class RecorderNode(Node):
             "policy/action": (JointTrajectory, COMMANDS),
             "controller/joint_trajectory": (JointTrajectory, COMMANDS),
         }
-        for hardware in (True, False):  # whichever robot runs
+        for hardware in (True, False):  # simulated or real
             topic, gripper_topic = spec.topics(hardware)
             topics |= {topic: (arm, COMMANDS), gripper_topic: (Float64MultiArray, COMMANDS)}
-        self._text = ""
+        self._instruction = ""
         self._recorder = Recorder(output, {f"/{topic}": TYPES[kind] for topic, (kind, _) in topics.items()})
-        self._reporter = Reporter(self)
+        self._reporter = StatusReporter(self)
         for topic, (kind, qos) in topics.items():
-            self.create_subscription(kind, topic, partial(self._take, topic), qos, raw=True)
+            self.create_subscription(kind, topic, partial(self._record, topic), qos, raw=True)
         for name, act in (
             ("start", self._begin),
             ("success", partial(self._end, "success")),
@@ -65,9 +75,9 @@ class RecorderNode(Node):
             self.create_service(Trigger, f"record/{name}", partial(self._serve, act))
         self.create_timer(1.0, self._report)
 
-    def _take(self, topic: str, data: bytes) -> None:
+    def _record(self, topic: str, data: bytes) -> None:
         if topic == "instruction":
-            self._text = deserialize_message(data, String).data
+            self._instruction = deserialize_message(data, String).data
         try:
             self._recorder.write(f"/{topic}", self.get_clock().now().nanoseconds, data)
         except NodeError as error:
@@ -81,15 +91,15 @@ class RecorderNode(Node):
         return response
 
     def _begin(self) -> str:
-        name = self._recorder.begin(self._text)
-        return f'{name}: "{self._text}"'
+        name = self._recorder.begin(self._instruction)
+        return f'{name}: "{self._instruction}"'
 
     def _end(self, outcome: str) -> str:
         return f"{self._recorder.end(outcome)}: {outcome}, {self._recorder.messages} messages"
 
     def _discard(self) -> str:
         self._recorder.discard()
-        return "thrown away"
+        return "discarded"
 
     def _report(self) -> None:
         state = "recording" if self._recorder.recording else "waiting for record/start"
@@ -100,13 +110,13 @@ class RecorderNode(Node):
         values: dict[str, object] = {"messages": recorder.messages, "written MB": f"{recorder.bytes / 1e6:.1f}"}
         values |= {"slowest write ms": f"{1e3 * recorder.slowest:.1f}", "free GB": f"{recorder.free / 1e9:.1f}"}
         recorder.slowest = 0.0
-        return values | {"instruction": self._text}
+        return values | {"instruction": self._instruction}
 
     def final(self) -> None:
-        """Before the process ends: an episode without an outcome is thrown away."""
+        """Before the process ends: an episode without an outcome is discarded."""
         self._recorder.discard()
 
 
 def main() -> None:
-    """Run the node; see `nodes.start`."""
+    """Run the node; see `ros.process.start`."""
     run(RecorderNode)

@@ -1,23 +1,23 @@
-"""safety_node: what the controller wants goes to the robot only through `safety.supervisor.Supervisor`.
+"""safety_node: passes commands to the robot only through `robot.safety.supervisor.Supervisor`.
 
-in:  controller/joint_trajectory, joint_states, safety/stop (String: anyone may stop), safety/deadman (Bool)
-out: what the robot takes (robot file, ``controller``; without ``hardware`` under sim/), safety/stopped (Bool, latched),
+in:  controller/joint_trajectory, joint_states, safety/stop (String: any node may stop), safety/deadman (Bool)
+out: the robot's commands (robot file, ``controller``; without ``hardware`` under sim/), safety/stopped (Bool, latched),
      /diagnostics
 services: safety/estop, safety/reset (Trigger)
-parameters: robot, real_time_factor, deadman (false), hardware (false), policy and certificate (of hardware)
+parameters: see `ros.process.node_parameters` or `safety_node --help`
 
-On hardware it asks for the certificate itself, whatever the policy node does: without a valid one for exactly the files
-of ``policy``, this robot, and a latency that this machine keeps (the node times the policy itself, in a process apart,
-once) nothing is passed on, and a reset is refused.  Once a second it looks whether the
-certificate has expired or was revoked, which stops the robot.
+On hardware it checks the certificate itself, whatever the policy node does.  Without a valid one for exactly the files
+of ``policy``, this robot, and an inference latency that this machine keeps (the node times the policy itself, once, in
+a separate process) nothing is passed on, and a reset is refused.  Once a second it checks whether the certificate has
+expired or was revoked, which stops the robot.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 from datetime import datetime, timezone
-from functools import partial
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -28,25 +28,26 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import ObservationError, VlaAgentError
 from vla_agent.gate.certificate.certificate import Certificate, require_current
-from vla_agent.gate.certificate.enforce import require_certificate
+from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.gate.certificate.keys import keys_folder, revoked
 from vla_agent.policy.inference_timing import p99_ms_apart
+from vla_agent.robot.description import load_robot
 from vla_agent.robot.safety.supervisor import RUNNING, STOPPED, Command, Supervisor, Target
 from vla_agent.ros.messages import conversions
-from vla_agent.ros.messages.robot_outputs import output_of
+from vla_agent.ros.messages.robot_commands import make_command_sender
 from vla_agent.ros.process.node_base import (
     COMMANDS,
     LATCHED,
     SENSORS,
+    ControlClock,
     Node,
-    Reporter,
-    Steady,
-    make_prompt,
-    pace_of,
-    robot_of,
+    StatusReporter,
+    checked_factor,
+    declare_parameters,
+    request_realtime,
     run,
 )
-from vla_agent.ros.runtime.rates import Rate, quantiles
+from vla_agent.ros.runtime.timing_statistics import RateMeter, quantiles
 
 TICKS = 8  # a control period
 
@@ -56,30 +57,30 @@ class SafetyNode(Node):
 
     def __init__(self) -> None:
         super().__init__("safety_node")
-        make_prompt(self)
-        self._robot = robot_of(self)
-        factor = pace_of(self)
-        self._now = Steady(factor)
-        self._supervisor = Supervisor(self._robot, deadman=bool(self.declare_parameter("deadman", False).value))
+        values = declare_parameters(self, "safety_node")
+        request_realtime(self, values)
+        self._robot = load_robot(values["robot"])
+        factor = checked_factor(values)
+        self._now = ControlClock(factor)
+        self._supervisor = Supervisor(self._robot, deadman=bool(values["deadman"]))
         self._names = [*self._robot.joint_names, self._robot.gripper.joint]
-        self._reporter = Reporter(self)
-        self._hardware = bool(self.declare_parameter("hardware", False).value)
-        self._policy = str(self.declare_parameter("policy", "").value)
-        self._file = str(self.declare_parameter("certificate", "").value)
+        self._reporter = StatusReporter(self)
+        self._hardware = bool(values["hardware"])
+        self._policy, self._file = str(values["policy"]), str(values["certificate"])
         self._certificate: Certificate | None = None
-        self._latency_ms = float("inf")  # of an inference on this machine, 99th percentile; not measured yet
+        self._latency_ms = float("inf")  # p99 of an inference on this machine; not measured yet
         self._refused = self._refusal()
         self._latencies: deque[float] = deque(maxlen=400)  # seconds from a command's arrival to its publication
-        self._ages: deque[float] = deque(maxlen=400)  # likewise from the stamp of a command that was let through
-        self._rate = Rate()
+        self._ages: deque[float] = deque(maxlen=400)  # seconds from the stamp of an approved command to its publication
+        self._rate = RateMeter()
         self._stopped = self.create_publisher(Bool, "safety/stopped", LATCHED)
-        self._told: bool | None = None
+        self._published_stop: bool | None = None
         arm, gripper = self._robot.controller.topics(self._hardware)
-        self._arm = output_of(self, self._robot, arm)
+        self._arm = make_command_sender(self, self._robot, arm)
         self._gripper = self.create_publisher(Float64MultiArray, gripper, COMMANDS)
         self.create_subscription(JointTrajectory, "controller/joint_trajectory", self._command, COMMANDS)
         self.create_subscription(JointState, self._robot.joint_states, self._measured, SENSORS)
-        self.create_subscription(String, "safety/stop", self._asked, 10)
+        self.create_subscription(String, "safety/stop", self._stop_on_request, 10)
         self.create_subscription(Bool, "safety/deadman", self._deadman, SENSORS)
         self.create_service(Trigger, "safety/estop", self._estop)
         self.create_service(Trigger, "safety/reset", self._reset)
@@ -87,38 +88,31 @@ class SafetyNode(Node):
             self._robot.period / TICKS / factor, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         if self._hardware:
-            self.create_timer(1.0, self._look_again, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._tell()
+            self.create_timer(1.0, self._check_certificate, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._publish_stopped()
 
     # -- certificate ---------------------------------------------------------------------------------------------
 
     def _refusal(self) -> str:
-        """Why hardware may not be moved, empty where it may."""
+        """Why hardware may not move; empty where it may."""
         if not self._hardware:
             return ""
         robot, self._certificate = self._robot, None
-        require = partial(
-            require_certificate,
-            self._policy,
-            self._file,
-            robot.name,
-            True,
-            cameras=robot.camera_names,
-            control_hz=robot.control_hz,
-        )
+        deployment = Deployment(robot.name, True, cameras=robot.camera_names, control_hz=robot.control_hz)
         try:
-            certificate = require()
+            certificate = require_certificate(self._policy, self._file, deployment)
             assert certificate is not None  # it is None where nothing needs to be certified alone
             allowed = float(certificate.payload["latency"]["certified_ms"])
             if not self._latency_ms <= allowed:
                 self._latency_ms = p99_ms_apart(self._policy, allowed)
-            self._certificate = require(latency_ms=self._latency_ms)
+            deployment = replace(deployment, latency_ms=self._latency_ms)
+            self._certificate = require_certificate(self._policy, self._file, deployment)
         except VlaAgentError as error:
             self.get_logger().error(str(error))
             return f"not certified: {error.what}: {error.key}"
         return ""
 
-    def _look_again(self) -> None:
+    def _check_certificate(self) -> None:
         if self._certificate is None or self._supervisor.mode == STOPPED:
             return
         try:
@@ -135,14 +129,14 @@ class SafetyNode(Node):
             self._supervisor.counts["refused without a certificate"] += 1
             return
         try:
-            rows = conversions.trajectory_rows(message, self._names)
+            rows = conversions.trajectory_points(message, self._names)
         except ObservationError as error:
             self._send(self._supervisor.stop("command", f"{error.what}: {error.found}", now))
             return
         if not len(rows):
             self._send(self._supervisor.end())
             return
-        stamp = conversions.seconds(message.header.stamp)
+        stamp = conversions.to_seconds(message.header.stamp)
         fraction = self._fraction(rows[0, -1])
         command = Command(rows[0, :-1], fraction, stamp, rows[1:, :-1])
         self._send(self._supervisor.command(command, self._ros_time() - stamp, now))
@@ -157,12 +151,12 @@ class SafetyNode(Node):
         except ObservationError as error:
             self._send(self._supervisor.stop("joint state", f"{error.what}: {error.key}", now))
             return
-        stamp = conversions.seconds(message.header.stamp)
+        stamp = conversions.to_seconds(message.header.stamp)
         gripper, effort = self._fraction(positions[-1]), self._effort(message)
         self._send(self._supervisor.measured(positions[:-1], gripper, stamp, now, effort))
 
     def _effort(self, message: JointState) -> float | None:
-        """Of the gripper's joint, where the supervisor asks for it and the message has it."""
+        """Effort of the gripper's joint, where the supervisor needs it and the message has it."""
         gripper = self._robot.gripper
         if gripper.max_effort is None:
             return None
@@ -171,7 +165,7 @@ class SafetyNode(Node):
         except ObservationError:
             return None
 
-    def _asked(self, message: String) -> None:
+    def _stop_on_request(self, message: String) -> None:
         if self._supervisor.mode != STOPPED:
             self._send(self._supervisor.stop("asked", message.data, self._now()))
 
@@ -187,11 +181,11 @@ class SafetyNode(Node):
         return response
 
     def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        now = self._now()  # looking at the files takes longer than a joint state stays fresh
-        self._refused = self._refusal()  # all of it: files may have been changed, or brought
+        now = self._now()  # before the files are checked: that takes longer than a joint state stays fresh
+        self._refused = self._refusal()  # everything again: files may have changed
         done = (False, self._refused) if self._refused else self._supervisor.reset(now)
         response.success, response.message = done
-        self._tell()
+        self._publish_stopped()
         return response
 
     # -- out -----------------------------------------------------------------------------------------------------
@@ -212,17 +206,17 @@ class SafetyNode(Node):
     def _send(self, target: Target | None) -> None:
         if target is not None:
             self._arm(target, self._ros_time())
-            self._gripper.publish(conversions.numbers(np.array([self._robot.gripper.position(target.gripper)])))
-        self._tell()
+            self._gripper.publish(conversions.float_array(np.array([self._robot.gripper.position(target.gripper)])))
+        self._publish_stopped()
 
-    def _tell(self) -> None:
+    def _publish_stopped(self) -> None:
         stopped = self._supervisor.mode == STOPPED or bool(self._refused)
-        if stopped != self._told:
-            self._told = stopped
+        if stopped != self._published_stop:
+            self._published_stop = stopped
             self._stopped.publish(Bool(data=stopped))
 
     def _fraction(self, position: float) -> float:
-        """Gripper joint position -> 0 open to 1 closed, NaN and what is out of range left as it is."""
+        """Gripper joint position -> 0 open to 1 closed, neither NaN nor values out of range are changed."""
         gripper = self._robot.gripper
         return float((position - gripper.open) / (gripper.closed - gripper.open))
 
@@ -230,11 +224,11 @@ class SafetyNode(Node):
         return self.get_clock().now().nanoseconds * 1e-9
 
     def final(self) -> None:
-        """Before the process ends: the robot is told to rest, whoever wanted what."""
+        """Before the process ends: the robot is commanded to rest."""
         self._send(self._supervisor.final())
-        self._reporter.report("warn", "ended; the robot was told to hold", self._values)
+        self._reporter.report("warn", "ended; the robot was commanded to hold", self._values)
 
 
 def main() -> None:
-    """Run the node; see `nodes.start`."""
+    """Run the node; see `ros.process.start`."""
     run(SafetyNode)

@@ -1,13 +1,12 @@
-"""sim_robot_node: the simulated robot behind the topics that a real one has.
+"""sim_robot_node: the simulated robot, with the topics of a real one.
 
-in:  what the robot takes (robot file, ``controller``), under sim/
+in:  the robot's commands (robot file, ``controller``), under sim/
 out: the cameras' images (Image, or CompressedImage where the robot file says so), joint_states (positions, efforts in
-  N m), /clock, instruction (String, latched: what the scene asks; see ``tell``)
-services: sim/reset, sim/success (Trigger).  A reset lays out the episode that the parameters ``task``, ``split`` and
-  ``seed`` name and answers with its instruction; success answers ``success`` and, as message, the control steps.
-parameters (all can be set while it runs): task, split, seed, tell (true: publish the instruction at a reset),
-  fault, drop, joint_noise, image_noise (see `runtime.sim_robot`), delay (control periods that readings are late)
-parameters (at the start): robot, real_time_factor, image_size ([96, 96] height, width), image_reliability
+  N m), /clock, instruction (String, latched: the scene's; see ``tell``)
+services: sim/reset, sim/success (Trigger).  A reset starts the episode of the parameters ``task``, ``split`` and
+  ``seed`` and answers with its instruction; success answers ``success`` and, as message, the control steps.
+parameters: see `ros.process.node_parameters` or `sim_robot_node --help`
+/diagnostics: task, seed, steps, limit, success, instruction and objects of the scene
 """
 
 from __future__ import annotations
@@ -26,16 +25,17 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import ObservationError, VlaAgentError
+from vla_agent.robot.description import load_robot
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.process.node_base import (
     COMMANDS,
     LATCHED,
     Node,
-    Reporter,
+    StatusReporter,
+    checked_factor,
+    declare_parameters,
     image_qos,
-    make_prompt,
-    pace_of,
-    robot_of,
+    request_realtime,
     run,
 )
 from vla_agent.ros.runtime.sim_robot import Reading, SimRobot
@@ -50,25 +50,19 @@ class SimRobotNode(Node):
 
     def __init__(self) -> None:
         super().__init__("sim_robot_node")
-        make_prompt(self, before=3)  # as hardware, it waits for no program
-        self._robot = robot_of(self)
-        factor = pace_of(self)
-        qos = image_qos(self)
-        size: list[int] = self.declare_parameter("image_size", [96, 96]).value
-        task = str(self.declare_parameter("task", "put_in_tray").value)
-        self.declare_parameter("split", "seen")
-        seed = int(self.declare_parameter("seed", 0).value)
-        self.declare_parameter("tell", True)
-        self.declare_parameter("delay", 0)
-        for name, default in (("fault", "none"), ("drop", 0.0), ("joint_noise", 0.0), ("image_noise", 0.0)):
-            self.declare_parameter(name, default)
-        self._sim = SimRobot(self._robot, task, (int(size[0]), int(size[1])), seed)
-        self._sim.disturb(**{name: self.get_parameter(name).value for name in DISTURBANCES})
+        values = declare_parameters(self, "sim_robot_node")
+        request_realtime(self, values, distance=3)  # like hardware, it waits for no program
+        self._robot = load_robot(values["robot"])
+        factor = checked_factor(values)
+        qos = image_qos(values)
+        height, width = (int(size) for size in values["image_size"])
+        self._sim = SimRobot(self._robot, str(values["task"]), (height, width), int(values["seed"]))
+        self._sim.disturb(**{name: values[name] for name in DISTURBANCES})
         self.add_on_set_parameters_callback(self._set)
         self._names = [*self._robot.joint_names, self._robot.gripper.joint]
         self._tick_count, self._offset = 0, 0.0
-        self._late: deque[tuple[float, Reading]] = deque()
-        self._reporter = Reporter(self)
+        self._delayed: deque[tuple[float, Reading]] = deque()
+        self._reporter = StatusReporter(self)
         self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10)
         self._joints = self.create_publisher(JointState, self._robot.joint_states, 10)
         self._writers = {c.name: conversions.TRANSPORTS[c.transport] for c in self._robot.cameras}
@@ -86,7 +80,7 @@ class SimRobotNode(Node):
         self.create_subscription(Float64MultiArray, gripper, self._gripper, COMMANDS)
         self.create_service(Trigger, "sim/reset", self._reset)
         self.create_service(Trigger, "sim/success", self._success)
-        self._tell()
+        self._publish_instruction()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(self._robot.period / TICKS / factor, self._tick, clock=steady)
 
@@ -94,25 +88,25 @@ class SimRobotNode(Node):
 
     def _trajectory(self, message: JointTrajectory) -> None:
         try:
-            rows = conversions.trajectory_rows(message, self._robot.joint_names)
+            rows = conversions.trajectory_points(message, self._robot.joint_names)
         except ObservationError as error:
             self._reporter.report("error", f"{error.what}: {error.found}")
             return
         if len(rows):
-            self._sim.target(rows[0])
+            self._sim.set_joint_target(rows[0])
 
     def _positions(self, message: Float64MultiArray) -> None:
-        self._sim.target(np.array(message.data))
+        self._sim.set_joint_target(np.array(message.data))
 
     def _gripper(self, message: Float64MultiArray) -> None:
         if message.data:
-            self._sim.close_gripper(self._robot.gripper.fraction(message.data[0]))
+            self._sim.set_gripper_target(self._robot.gripper.fraction(message.data[0]))
 
     # -- time ----------------------------------------------------------------------------------------------------
 
     @property
     def _time(self) -> float:
-        """Seconds of simulated time; it never goes back, not at a reset either."""
+        """Seconds of simulated time; it never goes back, not even at a reset."""
         return 1.0 + self._offset + self._tick_count * self._robot.period / TICKS
 
     def _tick(self) -> None:
@@ -120,13 +114,13 @@ class SimRobotNode(Node):
         period_ends = self._tick_count % TICKS == 0
         if period_ends:
             self._sim.step()
-        self._clock_publisher.publish(ClockMessage(clock=conversions.stamp_of(self._time)))
+        self._clock_publisher.publish(ClockMessage(clock=conversions.to_stamp(self._time)))
         if not period_ends:
             return
-        self._late.append((self._time, self._sim.read()))
-        while len(self._late) > int(self.get_parameter("delay").value):
-            self._publish(*self._late.popleft())
-        self._reporter.report("ok", "simulating", task=self._sim.task.family, steps=self._sim.steps)
+        self._delayed.append((self._time, self._sim.read()))
+        while len(self._delayed) > int(self.get_parameter("delay").value):
+            self._publish(*self._delayed.popleft())
+        self._reporter.report("ok", "simulating", self._sim.diagnostics)
 
     def _publish(self, time: float, reading: Reading) -> None:
         if reading.joints is not None:
@@ -138,7 +132,7 @@ class SimRobotNode(Node):
             message = self._writers[name].write(pixels, time, frame)
             if isinstance(message, Image):
                 message.encoding = reading.encoding
-            elif reading.encoding != "rgb8":  # what is compressed has none: it comes damaged
+            elif reading.encoding != "rgb8":  # a compressed image has no encoding: its data are truncated instead
                 message.data = message.data[:8]
             publisher.publish(message)
 
@@ -151,12 +145,12 @@ class SimRobotNode(Node):
         except VlaAgentError as error:
             response.success, response.message = False, error.what
             return response
-        self._late.clear()
-        self._tell()
+        self._delayed.clear()
+        self._publish_instruction()
         response.success, response.message = True, self._sim.task.instruction
         return response
 
-    def _tell(self) -> None:
+    def _publish_instruction(self) -> None:
         if self.get_parameter("tell").value:
             self._instruction.publish(String(data=self._sim.task.instruction))
 
@@ -181,5 +175,5 @@ class SimRobotNode(Node):
 
 
 def main() -> None:
-    """Run the node; see `nodes.start`."""
+    """Run the node; see `ros.process.start`."""
     run(SimRobotNode)

@@ -1,1 +1,1 @@
-"""Node processes: start, priorities, the table of graphs, launching."""
+"""Node processes: start, real-time scheduling, tables of graphs and parameters, launching."""

@@ -1,4 +1,4 @@
-"""Starts a graph's nodes as processes, watches them, and ends them in order."""
+"""Starts the nodes of a graph as processes, monitors them, and ends them in order."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PATIENCE = 20.0
 _PR_SET_PDEATHSIG = 1
 
 
-def parameter(name: str, value: Value) -> list[str]:
-    """The command line's words for one ROS parameter, with the type that the value has here."""
+def parameter_arguments(name: str, value: Value) -> list[str]:
+    """Command-line arguments for one ROS parameter, with the type of the value."""
     text = json.dumps(value) if isinstance(value, (str, bool)) else repr(value)
     return ["-p", f"{name}:={text}"]
 
 
-def environment() -> dict[str, str]:
-    """This process's environment, with images over 0.5 MB made possible and discovery kept on this host."""
+def node_environment() -> dict[str, str]:
+    """This process's environment, with Fast DDS set up for images over 0.5 MB, and discovery limited to this host."""
     env = dict(os.environ)
     profile = next((f.parent / "fastdds.xml" for f in robot_folders() if (f.parent / "fastdds.xml").is_file()), None)
     if profile is not None:
@@ -40,7 +40,7 @@ def environment() -> dict[str, str]:
 
 
 def _prepare() -> None:
-    """In the child before it runs: it ends with its parent, and signals wait until `nodes.start` takes them."""
+    """Runs in the child: it ends with its parent, and signals wait until `ros.process.start` handles them."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
@@ -49,15 +49,15 @@ class Processes:
     """The processes of a graph.
 
     Args:
-        graph: a name of `table.GRAPHS`.
+        graph: a name of `graph_table.GRAPHS`.
         values: the graph's arguments.
         logs: folder for one log file a node.
-        without: executables of the graph that are not started, because something else takes their place.
+        without: executables of the graph that are not started, because something else replaces them.
         patience: seconds from SIGINT to SIGKILL.
         before: executable -> words in front of its command, such as ``nsenter`` with a network.
 
     Raises:
-        OptionError: ``without`` names a node that the graph has not.
+        OptionError: ``without`` has a node that is not in the graph.
     """
 
     def __init__(
@@ -98,21 +98,21 @@ class Processes:
             "--ros-args",
         ]
         for name, value in (*entry.fixed, *((n, self._values[n]) for n in entry.arguments)):
-            words += parameter(name, value)
+            words += parameter_arguments(name, value)
         log = (self._logs / f"{entry.executable}.log").open("wb")
         process = subprocess.Popen(
             words,
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=environment(),
+            env=node_environment(),
             start_new_session=True,  # Ctrl-C is for us alone: the nodes end in order
             preexec_fn=_prepare,
         )
         self._running[entry.executable] = (process, log)
 
     def kill(self, executable: str) -> None:
-        """End a node by SIGKILL, as a crash would; `ended` does not tell of it."""
+        """End a node by SIGKILL, like a crash; `ended` does not report it."""
         process, log = self._running.pop(executable)
         process.kill()
         process.wait()
@@ -132,14 +132,14 @@ class Processes:
         return self._running[executable][0]
 
     def ended(self) -> dict[str, int]:
-        """Executable -> exit code of the nodes that have ended though they should run on."""
+        """Executable -> exit code of the nodes that have ended unexpectedly."""
         may = {entry.executable for entry in self._entries if entry.finishes or entry.completes}
         codes = {name: process.poll() for name, (process, _) in self._running.items()}
         return {name: code for name, code in codes.items() if code is not None and not (name in may and code == 0)}
 
     @property
     def complete(self) -> bool:
-        """Whether the graph has done its work: a node that ``completes`` it has ended with exit code 0."""
+        """Whether the graph has finished: a node that ``completes`` it has ended with exit code 0."""
         names = [entry.executable for entry in self._entries if entry.completes]
         return any(name in self._running and self._running[name][0].poll() == 0 for name in names)
 

@@ -22,8 +22,8 @@ class Argument:
 class Entry:
     """A node: its executable, parameters that are graph arguments of the same name, and parameters that are fixed.
 
-    ``finishes``: the node may end by itself without ending the graph.  ``completes``: when it ends by itself, the
-    graph has done its work, and all end.
+    ``finishes``: the node may end without ending the graph.  ``completes``: when it ends, the graph has
+    finished, and all nodes end.
     """
 
     executable: str
@@ -38,14 +38,14 @@ ARGUMENTS: dict[str, Argument] = {
     "policy": Argument("policies/tabletop-nano", "policy folder, or ws://HOST:PORT of `vla-agent serve`"),
     "mode": Argument(
         "",
-        "how chunks are executed: open_loop, ensemble, adaptive, realtime; empty: realtime where the policy can do it",
+        "execution mode of chunks: open_loop, ensemble, adaptive, realtime; empty: realtime if the policy supports it",
     ),
-    "openvino": Argument(False, "compute the policy in OpenVINO: faster on a CPU (extra openvino)"),
+    "openvino": Argument(False, "compute the policy with OpenVINO: faster on a CPU (extra openvino)"),
     "task": Argument("put_in_tray", "task family of the simulated scene"),
     "seed": Argument(0, "episode of the task, and of the policy's noise"),
-    "instruction": Argument("", "first instruction; in simulation the scene tells its own"),
+    "instruction": Argument("", "first instruction; in simulation the scene publishes its own"),
     "real_time_factor": Argument(1.0, "simulated seconds in one second; less than 1 for a slow machine"),
-    "certificate": Argument("", "certificate of the policy; without one no hardware is driven"),
+    "certificate": Argument("", "certificate of the policy; required on hardware"),
     "deadman": Argument(False, "motion needs safety/deadman"),
     "sources": Argument("", "CAMERA=SOURCE,...: index, device, URL or video file of each camera"),
     "output": Argument("recordings", "folder of recorded demonstrations"),
@@ -76,7 +76,7 @@ _SIMULATED = (
 )
 _CAMERA = Entry("camera_node", ("robot", "sources", "image_reliability"))
 
-# In the order of the start; the end is in the reverse order, so that the safety node ends after what commands it.
+# In the order of the start; they end in reverse order, so that the safety node ends after the nodes that command it.
 GRAPHS: dict[str, tuple[Entry, ...]] = {
     "sim": (*_SIMULATED, Entry("policy_node", _POLICY, _SIM_TIME)),
     "replay": (
@@ -84,7 +84,7 @@ GRAPHS: dict[str, tuple[Entry, ...]] = {
         Entry("replay_node", ("robot", "bag", "real_time_factor"), _SIM_TIME, completes=True),
     ),
     "evaluate": (
-        replace(_SIMULATED[0], fixed=(("tell", False),)),  # evaluate_node alone says what is to be done, and when
+        replace(_SIMULATED[0], fixed=(("tell", False),)),  # evaluate_node alone gives instructions
         *_SIMULATED[1:],
         Entry("policy_node", _POLICY, _SIM_TIME),
         Entry("evaluate_node", ("robot", "tasks", "episodes", "seed", "results", "report"), _SIM_TIME, completes=True),

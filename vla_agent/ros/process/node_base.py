@@ -1,4 +1,4 @@
-"""How every node lives: parameters, clocks, diagnostics, and an end in which the last message still goes out."""
+"""What every node has: parameters, clocks, diagnostics, and a shutdown in which the last message is still sent."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from vla_agent.errors import VlaAgentError
-from vla_agent.robot.description import Robot, load_robot
-from vla_agent.ros.process.priority import LEVEL, promote, stay_awake, stay_resident
+from vla_agent.ros.process.node_parameters import NODES
+from vla_agent.ros.process.realtime import PRIORITY, keep_cpus_awake, lock_memory, set_realtime_priority
 from vla_agent.ros.process.start import STOP
 
 try:
@@ -31,21 +33,30 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, relia
 COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 SENSORS = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
 LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
-REMEDIES = {"RELIABILITY": "set image_reliability:=best_effort here, or have it publish reliably"}
-SWITCH = 0.0002  # seconds after which another thread, such as one that thinks, gives Python away to who waits
+REMEDIES = {"RELIABILITY": "set image_reliability:=best_effort here, or publish reliably there"}
+SWITCH_INTERVAL = 0.0002  # seconds after which a thread, such as the inference thread, gives Python to one that waits
 
 
-def robot_of(node: Any) -> Robot:
-    """The robot that the node's parameter ``robot`` names (a name of config/robots, or a path)."""
-    return load_robot(str(node.declare_parameter("robot", "panda").value))
+def declare_parameters(node: Any, executable: str) -> dict[str, Any]:
+    """Declare the parameters that `node_parameters.NODES` has for ``executable``; name -> value at the start."""
+    return {
+        name: node.declare_parameter(
+            name, parameter.default, ParameterDescriptor(description=parameter.description)
+        ).value
+        for name, parameter in NODES[executable].parameters.items()
+    }
 
 
-def pace_of(node: Any) -> float:
-    """Parameter ``real_time_factor``: control seconds that pass in one second of the wall; 1 on a real robot."""
-    factor = float(node.declare_parameter("real_time_factor", 1.0).value)
+def checked_factor(values: Mapping[str, Any]) -> float:
+    """Parameter ``real_time_factor``: control seconds in one second of the wall clock; 1 on a real robot.
+
+    Raises:
+        VlaAgentError: it is not within 0.001 to 100.
+    """
+    factor = float(values["real_time_factor"])
     if not 0.001 <= factor <= 100:
         raise VlaAgentError(
-            "the real-time factor makes no sense",
+            "the real-time factor is out of range",
             key="real_time_factor",
             expected="0.001 to 100",
             found=factor,
@@ -54,57 +65,64 @@ def pace_of(node: Any) -> float:
     return factor
 
 
-def make_prompt(node: Any, before: int = 0) -> None:
-    """What this process does so far must not wait (`nodes.priority`), unless the parameter ``real_time`` says false.
+def request_realtime(node: Any, values: Mapping[str, Any], distance: int = 0) -> None:
+    """Ask the system for real-time scheduling of this process (`ros.process.realtime`), by parameter ``real_time``.
 
-    It waits for the ``before`` nodes that come between it and the robot alone: what is nearest to the robot goes first.
-    To be called when the node has just been made: threads that it begins later are ordinary ones.
+    Call it when the node has just been created: threads that start later are ordinary ones.
+
+    Args:
+        distance: nodes between this one and the robot; the nearest has the highest priority.
     """
-    if bool(node.declare_parameter("real_time", True).value):
-        scheduling = "real-time" if promote(LEVEL - before) else "ordinary (more is not allowed)"
-        sleep = "stay awake" if stay_awake() else "may sleep"
-        memory = "stays" if stay_resident() else "may be paged out"
+    if bool(values["real_time"]):
+        scheduling = "real-time" if set_realtime_priority(PRIORITY - distance) else "ordinary (no permission for more)"
+        sleep = "stay awake" if keep_cpus_awake() else "may sleep"
+        memory = "stays" if lock_memory() else "may be paged out"
         node.get_logger().info(f"scheduling: {scheduling}; processors {sleep}; memory {memory}")
-        sys.setswitchinterval(SWITCH)
+        sys.setswitchinterval(SWITCH_INTERVAL)
 
 
-def image_qos(node: Any) -> QoSProfile:
-    """Parameter ``image_reliability``: ``best_effort`` (takes what any camera offers) or ``reliable``."""
-    reliable = str(node.declare_parameter("image_reliability", "best_effort").value) == "reliable"
+def image_qos(values: Mapping[str, Any]) -> QoSProfile:
+    """Parameter ``image_reliability``: ``best_effort`` (accepts what any camera offers) or ``reliable``."""
+    reliable = str(values["image_reliability"]) == "reliable"
     return QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT)
 
 
-def listen(
+def deliver(publisher: Any, seconds: float = 2.0) -> bool:
+    """Wait until every reliable subscriber has what was published; whether it came within ``seconds``."""
+    return bool(publisher.wait_for_all_acked(Duration(nanoseconds=round(seconds * 1e9))))
+
+
+def create_monitored_subscription(
     node: Any,
     kind: type,
     topic: str,
-    take: Callable[[Any], None],
+    callback: Callable[[Any], None],
     qos: QoSProfile,
-    lost: Callable[[int], None],
-    unfit: Callable[[str, str], None],
+    on_lost: Callable[[int], None],
+    on_incompatible: Callable[[str, str], None],
 ) -> Any:
-    """A subscription of ``node`` that tells what it does not get.
+    """A subscription of ``node`` that reports lost messages and publishers with incompatible QoS.
 
     Args:
-        lost: called with the number of messages that the middleware has lost, where it counts them.
-        unfit: called with the policy, such as RELIABILITY, in which a publisher's QoS does not fit, and the remedy.
+        on_lost: called with the number of messages that the middleware has lost, where it counts them.
+        on_incompatible: called with the incompatible QoS policy, such as RELIABILITY, and the remedy.
     """
 
-    def tell(event: Any) -> None:
+    def report_incompatible(event: Any) -> None:
         policy = QoSPolicyKind(event.last_policy_kind).name
-        unfit(policy, REMEDIES.get(policy, "have it offer what is asked for here"))
+        on_incompatible(policy, REMEDIES.get(policy, "change the publisher's QoS to the one requested here"))
 
     events = SubscriptionEventCallbacks(
-        message_lost=lambda event: lost(event.total_count_change), incompatible_qos=tell
+        message_lost=lambda event: on_lost(event.total_count_change), incompatible_qos=report_incompatible
     )
     try:
-        return node.create_subscription(kind, topic, take, qos, event_callbacks=events)
+        return node.create_subscription(kind, topic, callback, qos, event_callbacks=events)
     except UnsupportedEventTypeError:
-        return node.create_subscription(kind, topic, take, qos)
+        return node.create_subscription(kind, topic, callback, qos)
 
 
-class Steady:
-    """Seconds of the steady clock, counted in control time."""
+class ControlClock:
+    """Seconds of the steady clock in control time: scaled by the real-time factor."""
 
     def __init__(self, factor: float) -> None:
         self._factor = factor
@@ -113,7 +131,7 @@ class Steady:
         return time.monotonic() * self._factor
 
 
-class Reporter:
+class StatusReporter:
     """Publishes one status on /diagnostics: once a second, and at once when level or message change."""
 
     def __init__(self, node: Any) -> None:
@@ -125,7 +143,7 @@ class Reporter:
     def report(
         self, level: str, message: str, more: Callable[[], dict[str, object]] = dict, /, **values: object
     ) -> None:
-        """``level``: ok, warn or error; ``more``: further values, asked for only where they are published."""
+        """``level``: ok, warn or error; ``more``: further values, computed only where they are published."""
         now = time.monotonic()
         if (level, message) == self._last and now - self._at < 1.0:
             return
@@ -151,7 +169,7 @@ class Reporter:
 def make_executor() -> Any:
     """rclpy's executor on events where it has one: that on wait sets costs up to a millisecond a message.
 
-    It fails where another thread destroys what it waits for; a node's own threads do not touch ROS.
+    It fails where another thread destroys what it waits for; the threads of our nodes never destroy ROS objects.
     """
     try:
         from rclpy.experimental.events_executor import EventsExecutor
@@ -161,10 +179,10 @@ def make_executor() -> Any:
 
 
 def run(make: Callable[[], Any]) -> None:
-    """Spin the node that ``make`` makes until SIGINT or SIGTERM; then ``node.final()``, and leave with exit code 0.
+    """Spin the node that ``make`` creates until SIGINT or SIGTERM; then ``node.final()``, and exit with code 0.
 
     rclpy's own signal handling would end the context before a last message can be published; `start` has set its own.
-    Bad input (a `VlaAgentError`) is printed, exit code 2; a fault of the program leaves with 3.
+    Exit code 2: bad input (a `VlaAgentError`, printed); 3: a fault of the program.
     """
     rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     code, executor = 0, make_executor()
@@ -174,7 +192,7 @@ def run(make: Callable[[], Any]) -> None:
             node = make()
             executor.add_node(node)
         gc.collect()
-        gc.freeze()  # what was imported is not looked through again while the robot moves
+        gc.freeze()  # imported objects are not scanned again while the robot moves
         while not STOP.is_set() and rclpy.ok():
             executor.spin_once(timeout_sec=0.1)
     except VlaAgentError as error:
@@ -182,7 +200,7 @@ def run(make: Callable[[], Any]) -> None:
         code = 2
     except ExternalShutdownException:
         pass
-    except Exception:  # a fault of the program: still the last message, a hold, has to go out
+    except Exception:  # a fault of the program: the last message, a hold, must still be sent
         traceback.print_exc()
         code = 3
     finally:
@@ -198,7 +216,7 @@ def run(make: Callable[[], Any]) -> None:
         rclpy.try_shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # a policy that still thinks in its thread would abort an ordinary exit
+    os._exit(code)  # an inference that still runs in its thread would abort an ordinary exit
 
 
 __all__ = [
@@ -206,12 +224,13 @@ __all__ = [
     "LATCHED",
     "SENSORS",
     "Node",
-    "Reporter",
-    "Steady",
+    "StatusReporter",
+    "ControlClock",
+    "checked_factor",
+    "create_monitored_subscription",
+    "declare_parameters",
+    "deliver",
     "image_qos",
-    "listen",
-    "make_prompt",
-    "pace_of",
-    "robot_of",
+    "request_realtime",
     "run",
 ]

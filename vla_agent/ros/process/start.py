@@ -1,4 +1,4 @@
-"""The executables: each node by its name.  Signals are taken from the first moment on, before anything is imported.
+"""The executables: starts each node by its name.  Signals are handled from the start, before anything is imported.
 
 ``safety_node --ros-args ...`` after an install, ``python -m vla_agent.ros.process.start safety_node ...`` anywhere.
 """
@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-STOP = threading.Event()  # set by SIGINT and SIGTERM; nodes end in order when they see it
+STOP = threading.Event()  # set by SIGINT and SIGTERM; nodes end in order when it is set
 ENDING = (signal.SIGINT, signal.SIGTERM)
 EXECUTABLES = (
     "camera_node",
@@ -34,16 +34,21 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the node that this program's name, or its first argument, names."""
+    """Run the node given by this program's name, or by its first argument; ``--help`` prints its parameters instead."""
     for number in ENDING:
         signal.signal(number, _stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # `processes` has them wait until here
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # `graph_processes` blocks them until here
     name = Path(sys.argv[0]).name
     if name not in EXECUTABLES:
         name = sys.argv.pop(1) if len(sys.argv) > 1 else ""
     if name not in EXECUTABLES:
-        print(f"error: there is no node '{name}'; valid: {', '.join(EXECUTABLES)}", file=sys.stderr)
+        print(f"error: there is no node '{name}'; nodes: {', '.join(EXECUTABLES)}", file=sys.stderr)
         sys.exit(2)
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from vla_agent.ros.process.node_parameters import help_text
+
+        print(help_text(name), end="")
+        return
     importlib.import_module(f"vla_agent.ros.nodes.{name}").main()
 
 

@@ -1,1 +1,1 @@
-"""The nodes' insides as plain classes, without ROS: observations, the policy's loop, the simulated robot, recording."""
+"""What the nodes do, as plain classes without ROS: observations, policy loop, simulated robot, recording."""

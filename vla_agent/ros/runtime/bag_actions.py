@@ -1,4 +1,4 @@
-"""Reads what `runtime.recorder` has recorded: the actions of an episode, and where the arm was when it began."""
+"""Reads recordings of `ros.runtime.recorder`: the actions of an episode, and the arm's posture at its start."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ACTIONS = "/policy/action"
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """``actions`` (N, A), one a control period, of the components ``names``; ``start`` (J,): the joints before them."""
+class RecordedActions:
+    """``actions`` (N, A), one a control period, with components ``names``; ``start`` (J,) rad: joints before them."""
 
     names: tuple[str, ...]
     actions: np.ndarray
@@ -25,14 +25,14 @@ class Recorded:
 
 def read_actions(
     folder: Path, joint_states: str, joints: Sequence[str], decode: Callable[[bytes, str], Any]
-) -> Recorded:
+) -> RecordedActions:
     """The actions of a recorded episode.
 
     Args:
         folder: of the bag, such as ``recordings/episode-0000``.
         joint_states: topic of the joint states.
         joints: names of the joints, in the order wanted.
-        decode: makes a message of its wire bytes and its type's name (`nodes.messages.decode`).
+        decode: serialized bytes and type name -> message (`ros.messages.conversions.deserialize`).
 
     Raises:
         NodeError: no bag, no actions in it, or no joint states; or the package `rosbags` is missing.
@@ -57,12 +57,12 @@ def read_actions(
                     before = False
                 elif connection.topic != ACTIONS and before:
                     start = _positions(message, joints)
-    except Exception as error:  # rosbags raises half a dozen kinds for what is no bag, or a damaged one
+    except Exception as error:  # rosbags raises many types of exceptions for damaged files
         raise _unusable(folder, f"{type(error).__name__}: {error}") from error
     if not rows or len(set(names)) > 1 or start is None:
         found = f"{len(rows)} actions of {len(set(names))} kinds"
         raise _unusable(folder, found if start is not None else f"{found}, no joint state before them")
-    return Recorded(names[0], np.stack(rows), start)
+    return RecordedActions(names[0], np.stack(rows), start)
 
 
 def _positions(message: Any, joints: Sequence[str]) -> np.ndarray:

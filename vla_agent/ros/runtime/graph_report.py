@@ -1,9 +1,8 @@
-"""What an evaluation through the ROS graph writes, and how it compares with one in a single process."""
+"""The report of an evaluation through the ROS graph, and its comparison with one in a single process."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from vla_agent.errors import ReportError
 from vla_agent.evaluation.result_store import read_report
 from vla_agent.evaluation.success_statistics import paired_difference, rate
+from vla_agent.files.write_aside import write_text
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def summarise(episodes: Sequence[GraphEpisode], report: Mapping[str, Any] | None
     shared = [(e.success, inside[e.task, e.seed]) for e in episodes if (e.task, e.seed) in inside]
     if not shared:
         raise ReportError(
-            "the report has none of these episodes",
+            "the report does not contain these episodes",
             key="report",
             expected=f"the policy's episodes of {sorted({e.task for e in episodes})} with seeds from "
             f"{min(e.seed for e in episodes)} to {max(e.seed for e in episodes)}",
@@ -46,16 +46,15 @@ def summarise(episodes: Sequence[GraphEpisode], report: Mapping[str, Any] | None
     return summary | {"process": rate(process), "difference": paired_difference(list(through), list(process))}
 
 
-def write(folder: Path, settings: Mapping[str, Any], episodes: Sequence[GraphEpisode], report: Path | None) -> dict:
-    """Write ``graph.json`` into the folder, aside and renamed; what was written.
+def write_graph_report(
+    folder: Path, settings: Mapping[str, Any], episodes: Sequence[GraphEpisode], report: Path | None
+) -> dict:
+    """Write ``graph.json`` into the folder, atomically; returns its content.
 
     Raises:
-        ReportError: the report to compare with cannot be read, or is of other episodes.
+        ReportError: the report to compare with cannot be read, or has other episodes.
     """
     summary = summarise(episodes, None if report is None else read_report(report))
     content = {"settings": dict(settings), "summary": summary, "episodes": [asdict(e) for e in episodes]}
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / ".graph.json.tmp"
-    aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(aside, folder / "graph.json")
+    write_text(folder / "graph.json", json.dumps(content, indent=1))
     return content

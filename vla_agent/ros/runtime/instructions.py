@@ -1,4 +1,4 @@
-"""What an instruction may be, and what keeps a flood of them from the policy: each would begin its episode anew."""
+"""Valid instructions, and a rate limit for them: each instruction restarts the policy's episode."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from unicodedata import category
 LONGEST = 500  # characters
 CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: control, half a character, line and paragraph breaks
 WITHIN = 1.0  # seconds
-CHANGES = 4  # other instructions within that time: more is no person, and no program that waits for an outcome
-MESSAGES = 50  # of whatever content: more keeps the node from its pictures
+CHANGES = 4  # changed instructions within that time: more is neither a person nor a program that waits for a result
+MESSAGES = 50  # messages of any content within that time: more keeps the node from its images
 
 
 class InstructionGuard:
-    """Counts instructions; times in seconds of any clock that does not go back."""
+    """Rate limit of instructions; times in seconds of any monotonic clock."""
 
     def __init__(self) -> None:
         self._messages: deque[float] = deque(maxlen=MESSAGES + 1)
         self._changes: deque[float] = deque(maxlen=CHANGES + 1)
         self._text: str | None = None
 
-    def flood(self, text: str, now: float) -> str:
-        """Note an instruction; where there are too many, what is wrong in words, else nothing."""
+    def excess(self, text: str, now: float) -> str:
+        """Count an instruction; why there are too many, or empty where there are not."""
         self._messages.append(now)
         if text != self._text:
             self._text = text
@@ -32,8 +32,8 @@ class InstructionGuard:
         return ""
 
 
-def refusal(text: str) -> str:
-    """What is wrong with an instruction, in words; empty where nothing is."""
+def invalid_reason(text: str) -> str:
+    """Why an instruction is invalid; empty where it is valid."""
     if len(text) > LONGEST:
         return f"an instruction has at most {LONGEST} characters; this one has {len(text)}"
     if any(category(character) in CONTROL for character in text):

@@ -1,4 +1,4 @@
-"""Records demonstrations: one MCAP bag an episode, as the bytes came over the wire, with instruction and outcome."""
+"""Records demonstrations: one MCAP bag an episode, as serialized messages, with instruction and outcome."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import NodeError
+from vla_agent.files.write_aside import replace_folder
 
 FREE = 2 * 2**30  # bytes that must stay free on the disk
 OUTCOMES = ("success", "failure")
 
 
 class Recorder:
-    """Writes ``FOLDER/episode-0000`` and so on; a bag appears under its name when it is whole.
+    """Writes ``FOLDER/episode-0000`` and so on; a bag appears under its name when it is complete.
 
     Args:
-        folder: made if it is missing; episodes go on from those that it holds.
+        folder: created if it is missing; new episodes are numbered after those in it.
         topics: topic -> message type, such as ``sensor_msgs/msg/Image``.
         free: bytes that must stay free on the disk.
 
@@ -41,7 +42,7 @@ class Recorder:
         self._writer: Any = None
         self._connections: dict[str, Any] = {}
         self.messages = self.bytes = 0  # of this episode
-        self.slowest = 0.0  # seconds that a message took to be written; who reads it may set it back
+        self.slowest = 0.0  # largest seconds of a write; the reader may reset it
         folder.mkdir(parents=True, exist_ok=True)
         numbers = [int(p.name[8:]) for p in folder.glob("episode-*") if p.name[8:].isdigit()]
         self._number = max(numbers, default=-1) + 1
@@ -77,10 +78,10 @@ class Recorder:
         return self._name
 
     def write(self, topic: str, nanoseconds: int, data: bytes) -> None:
-        """Keep one message as it came; nothing happens between episodes.
+        """Write one serialized message; nothing happens between episodes.
 
         Raises:
-            NodeError: the disk is full; what was recorded of the episode is thrown away.
+            NodeError: the disk is full; the episode is discarded.
         """
         if self._writer is None:
             return
@@ -110,12 +111,12 @@ class Recorder:
         self._writer.close()
         self._writer = None
         path = self._folder / self._name
-        self._aside.rename(path)
+        replace_folder(self._aside, path)
         self._number += 1
         return path
 
     def discard(self) -> None:
-        """Throw the episode away."""
+        """Discard the episode."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -123,7 +124,7 @@ class Recorder:
 
     @property
     def free(self) -> int:
-        """Free bytes of the disk that is recorded to."""
+        """Free bytes of the disk."""
         return shutil.disk_usage(self._folder).free
 
     def _require_space(self) -> None:
@@ -134,5 +135,5 @@ class Recorder:
                 file=self._folder,
                 expected=f"at least {self._free / 2**30:.1f} GiB free",
                 found=f"{free / 2**30:.1f} GiB",
-                remedy="free some space or record to another disk",
+                remedy="free some space, or record to another disk",
             )

@@ -1,4 +1,4 @@
-"""The simulated robot as a robot is seen from outside: joint targets in, pictures and joint states out, and faults."""
+"""The simulated robot with the interface of a real one: joint targets in, images and joint states out, and faults."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FAULTS = (
     "gripper_force",
     "clock_jump",
 )
-TAKES = ("joint_trajectory", "forward_position")
+SUPPORTED = ("joint_trajectory", "forward_position")
 GRIPPER_JOINT = "right_driver_joint"
 EXCESSIVE = 10.0  # N m at the gripper's joint, of the fault gripper_force; its actuator gives at most 2.5
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What goes wrong between the robot and its listeners.
+    """Disturbances between the robot and its subscribers.
 
-    ``fault``: one of :data:`FAULTS`; cameras' faults strike the first camera.  ``drop``: share of messages lost.
+    ``fault``: one of :data:`FAULTS`; camera faults affect the first camera.  ``drop``: fraction of messages lost.
     ``joint_noise``: standard deviation, rad.  ``image_noise``: standard deviation, grey levels.
     """
 
@@ -44,7 +44,7 @@ class Disturbance:
 
 @dataclass(frozen=True)
 class Reading:
-    """One control period's messages; what was lost is missing."""
+    """The messages of one control period; lost ones are missing."""
 
     joints: np.ndarray | None  # (J,) rad
     efforts: np.ndarray  # (J + 1,) N m, of the actuators; the gripper's joint last
@@ -57,13 +57,13 @@ class SimRobot:
     """A `sim.world.world.World` that holds its last target, as a position-controlled arm does.
 
     Args:
-        robot: whose joints and cameras it has.
+        robot: its joints and cameras.
         image_size: (height, width).
         seed: of noise and losses.
 
     Raises:
         TaskError: no such task family.
-        RobotError: the robot is not the simulated one, or takes something that it does not.
+        RobotError: the robot is not the simulated one, or its controller type is not supported.
     """
 
     def __init__(self, robot: Robot, task: str, image_size: tuple[int, int], seed: int = 0) -> None:
@@ -73,15 +73,15 @@ class SimRobot:
                 key="joints",
                 expected=", ".join(ARM_JOINTS),
                 found=f"{', '.join(robot.joint_names)} ({robot.name})",
-                remedy="simulate the panda; for a robot of your own run the graph `robot`",
+                remedy="simulate the panda; for your own robot run the graph `robot`",
             )
-        if robot.controller.type not in TAKES:
+        if robot.controller.type not in SUPPORTED:
             raise RobotError(
-                "the simulated robot does not take this",
+                "the simulated robot does not support this controller type",
                 key="controller: type",
-                expected=", ".join(TAKES),
+                expected=", ".join(SUPPORTED),
                 found=robot.controller.type,
-                remedy="simulate with one of these; for a robot of your own run the graph `robot`",
+                remedy="simulate with one of these; for your own robot run the graph `robot`",
             )
         self._env = TabletopEnv(task=task, image_size=image_size, control="joint_position")
         self._robot = robot
@@ -91,14 +91,14 @@ class SimRobot:
         self.reset(task, "seen", seed)
 
     def reset(self, task: str, split: str, seed: int) -> str:
-        """Lay out the episode of ``seed`` and return its instruction."""
+        """Start the episode of ``seed`` and return its instruction."""
         if task != self._env.family.name or split != self._env.split:
             self._env.reset(seed=seed, options={"task": task, "split": split})
         self.task = self._env.begin(seed)
         world = self._env.world
         self._target = world.data.ctrl[: len(self._robot.joints)].copy()
         self._gripper = world.gripper
-        self.steps, self.success = 0, False
+        self.seed, self.steps, self.success = seed, 0, False
         return self.task.instruction
 
     def disturb(self, **changes: object) -> None:
@@ -112,13 +112,13 @@ class SimRobot:
             raise OptionError("there is no such fault", key="fault", expected=FAULTS, found=changed.fault)
         self.disturbance, self._frozen = changed, None
 
-    def target(self, joints: np.ndarray) -> None:
+    def set_joint_target(self, joints: np.ndarray) -> None:
         """New joint targets (J,) rad, from the next control period on."""
         if np.shape(joints) == self._target.shape and np.isfinite(joints).all():
             self._target = np.array(joints, dtype=np.float64)
 
-    def close_gripper(self, fraction: float) -> None:
-        """0 open to 1 closed."""
+    def set_gripper_target(self, fraction: float) -> None:
+        """New gripper target, 0 open to 1 closed."""
         if np.isfinite(fraction):
             self._gripper = float(np.clip(fraction, 0.0, 1.0))
 
@@ -130,18 +130,18 @@ class SimRobot:
 
     @property
     def joints(self) -> np.ndarray:
-        """(J,) rad, where they are."""
+        """(J,) rad: the present joint positions."""
         world = self._env.world
         return np.array([world.data.joint(name).qpos[0] for name in self._robot.joint_names])
 
     @property
     def efforts(self) -> np.ndarray:
-        """(J + 1,) N m, what the actuators give at the arm's joints and at the gripper's."""
+        """(J + 1,) N m: the actuators' efforts at the arm's joints and at the gripper's."""
         data = self._env.world.data
         return np.array([data.joint(name).qfrc_actuator[0] for name in (*self._robot.joint_names, GRIPPER_JOINT)])
 
     def read(self) -> Reading:
-        """What the sensors send now, disturbed."""
+        """The sensors' messages now, with disturbances."""
         disturbance, rng = self.disturbance, self._rng
         joints: np.ndarray | None = self.joints + disturbance.joint_noise * rng.standard_normal(self._target.shape)
         efforts = self.efforts
@@ -167,6 +167,21 @@ class SimRobot:
         if rng.random() < disturbance.drop:
             joints = None
         return Reading(joints, efforts, self._env.world.gripper, images, encoding)
+
+    def diagnostics(self) -> dict[str, object]:
+        """Scene, time and success for /diagnostics."""
+        scene = self.task.scene
+        objects = [f"{item.colour} {item.shape}" for item in scene.objects]
+        objects += [f"{button.colour} button" for button in scene.buttons] + [f"{z.colour} zone" for z in scene.zones]
+        return {
+            "task": self.task.family,
+            "seed": self.seed,
+            "steps": self.steps,
+            "limit": self.task.steps_limit,
+            "success": self.success,
+            "instruction": self.task.instruction,
+            "objects": ", ".join([*objects, "tray", "drawer"]),
+        }
 
     def _noisy(self, pixels: np.ndarray) -> np.ndarray:
         if not self.disturbance.image_noise:

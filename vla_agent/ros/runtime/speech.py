@@ -1,6 +1,6 @@
-"""Spoken instructions: sound from a microphone or a file, cut into utterances, and what was said in them.
+"""Spoken instructions: audio from a microphone or a file, split into utterances, and their transcripts.
 
-Sound is float32 (N,), -1 to 1, 16 kHz, one channel.
+Audio is float32 (N,), -1 to 1, 16 kHz, one channel.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from vla_agent.errors import NodeError
 RATE = 16_000  # samples a second
 FRAME = RATE // 50  # samples whose level is measured together
 RETRY = 1.0  # seconds between two attempts to open a microphone
-TOKENS = 64  # that one utterance may be written in
-SILENCE = -120.0  # dB, the least level that is told
-ALSA = Path("/usr/share/alsa/alsa.conf")  # PyAV's own copy of ALSA looks for it where it was built
+TOKENS = 64  # at most in a transcript
+SILENCE = -120.0  # dB, the least level that is reported
+ALSA = Path("/usr/share/alsa/alsa.conf")  # PyAV's copy of ALSA looks for it in its build path
 
 
 # -- from a microphone or a file -------------------------------------------------------------------------------------
 
 
-def sounds(source: str) -> Iterator[np.ndarray | str]:
-    """Blocks of sound, or, where there is none, why, in words.
+def read_audio(source: str) -> Iterator[np.ndarray | str]:
+    """Blocks of audio; instead of a block, the reason why there is none.
 
-    ``source``: an audio file, played once in its own time; else an ALSA device (`default`, `plughw:1`), for ever,
-    opened again when it is lost.
+    ``source``: an audio file, played once at its own rate; else an ALSA device (`default`, `plughw:1`), read without
+    end and reopened when it is lost.
     """
     is_file = Path(source).is_file()
     if ALSA.is_file():
@@ -60,7 +60,7 @@ def sounds(source: str) -> Iterator[np.ndarray | str]:
 
 def _resampled(container: av.container.InputContainer) -> Iterator[np.ndarray]:
     resampler = av.AudioResampler(format="fltp", rate=RATE)
-    for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None: what is left
+    for frame in chain(container.decode(container.streams.audio[0]), [None]):  # None flushes the resampler
         yield from (part.to_ndarray().mean(0) for part in resampler.resample(frame))
 
 
@@ -68,27 +68,27 @@ def _resampled(container: av.container.InputContainer) -> Iterator[np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Cutting:
-    """Where an utterance begins and ends: levels in dB of full scale, times in seconds."""
+class UtteranceSettings:
+    """Start and end of an utterance: levels in dB of full scale, times in seconds."""
 
-    start: float = -35.0  # a level above this begins one
-    stop: float = -45.0  # one ends when the level has stayed below this
+    start: float = -35.0  # a level above this starts one
+    stop: float = -45.0  # it ends when the level has stayed below this
     pause: float = 0.7  # for so long
-    before: float = 0.3  # sound that is kept from before the beginning
-    shortest: float = 0.15  # of what is louder than `stop`; less is a click
-    longest: float = 15.0  # more is noise: it is dropped, and nothing begins until it is quiet
+    before: float = 0.3  # audio that is kept from before the start
+    shortest: float = 0.15  # of audio above `stop`; less is a click
+    longest: float = 15.0  # more is noise: dropped, and nothing starts until it is quiet
 
 
-class Utterances:
-    """Cuts sound into utterances by its level.  ``level``: dB of the last 20 ms; ``dropped``: too short or too long."""
+class UtteranceDetector:
+    """Splits audio into utterances.  ``level``: dB of the last 20 ms; ``dropped``: too short or too long ones."""
 
-    def __init__(self, cutting: Cutting) -> None:
-        self._cutting = cutting
+    def __init__(self, settings: UtteranceSettings) -> None:
+        self._settings = settings
         self._rest = np.empty(0, np.float32)
-        self._before: deque[np.ndarray] = deque(maxlen=self._frames(cutting.before))
-        self._parts: list[np.ndarray] = []  # of the utterance; empty: none has begun
+        self._before: deque[np.ndarray] = deque(maxlen=self._frames(settings.before))
+        self._parts: list[np.ndarray] = []  # of the utterance; empty: none has started
         self._loud = self._quiet = 0  # frames: louder than `stop` in the utterance, and quieter since
-        self._noise = False  # what has begun is too long
+        self._noise = False  # the utterance is too long
         self.level, self.dropped = SILENCE, 0
 
     @staticmethod
@@ -96,7 +96,7 @@ class Utterances:
         return round(seconds * RATE / FRAME)
 
     def add(self, sound: np.ndarray) -> list[np.ndarray]:
-        """Sound (N,) of any length -> the utterances that end in it."""
+        """Audio (N,) of any length -> the utterances that end in it."""
         sound = np.concatenate([self._rest, sound])
         whole = len(sound) // FRAME * FRAME
         self._rest = sound[whole:]
@@ -104,38 +104,38 @@ class Utterances:
         return [utterance for utterance in ended if utterance is not None]
 
     def end(self) -> list[np.ndarray]:
-        """The sound ends here: the utterance that has begun, if there is one."""
+        """The audio ends here: the utterance that has started, if there is one."""
         utterance = self._end() if self._parts else None
         return [] if utterance is None else [utterance]
 
     def _frame(self, frame: np.ndarray) -> np.ndarray | None:
-        cutting = self._cutting
+        settings = self._settings
         self.level = max(SILENCE, 10 * float(np.log10(np.mean(np.square(frame, dtype=np.float64)) + 1e-12)))
         if not self._parts:
-            if self.level <= cutting.start:
+            if self.level <= settings.start:
                 self._before.append(frame)
                 return None
             self._parts = list(self._before)
             self._before.clear()
-        quiet = self.level < cutting.stop
+        quiet = self.level < settings.stop
         self._loud += not quiet
         self._quiet = self._quiet + 1 if quiet else 0
-        self._noise = self._noise or len(self._parts) >= self._frames(cutting.longest)
+        self._noise = self._noise or len(self._parts) >= self._frames(settings.longest)
         if not self._noise:
             self._parts.append(frame)
-        return self._end() if self._quiet >= self._frames(cutting.pause) else None
+        return self._end() if self._quiet >= self._frames(settings.pause) else None
 
     def _end(self) -> np.ndarray | None:
-        parts, wrong = self._parts, self._noise or self._loud < self._frames(self._cutting.shortest)
+        parts, wrong = self._parts, self._noise or self._loud < self._frames(self._settings.shortest)
         self._parts, self._loud, self._quiet, self._noise = [], 0, 0, False
         self.dropped += wrong
         return None if wrong else np.concatenate(parts)
 
 
-# -- words -----------------------------------------------------------------------------------------------------------
+# -- transcripts -----------------------------------------------------------------------------------------------------
 
 
-class Recogniser:
+class SpeechRecogniser:
     """A speech-recognition model of Hugging Face, such as Whisper: its safetensors weights, on the CPU.
 
     Args:
@@ -149,7 +149,7 @@ class Recogniser:
         import torch
         from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
-        torch.set_num_threads(1)  # the other processors are the robot's
+        torch.set_num_threads(1)  # the other cores are for the robot
         try:
             self._processor: Any = AutoProcessor.from_pretrained(source, trust_remote_code=False)
             model, loading = AutoModelForSpeechSeq2Seq.from_pretrained(
@@ -159,11 +159,11 @@ class Recogniser:
                 raise ValueError(f"no weights for {', '.join(sorted(loading['missing_keys'])[:3])}")
             self._model: Any = model.eval()
             self(np.zeros(RATE, np.float32))  # now rather than at the first utterance
-        except Exception as error:  # whatever a folder's files make transformers raise
-            raise _cannot(source, error) from error
+        except Exception as error:  # transformers raises many types of exceptions
+            raise _not_loadable(source, error) from error
 
     def __call__(self, utterance: np.ndarray) -> str:
-        """What was said in the sound (N,), as the model writes it."""
+        """Transcript of the audio (N,), as the model writes it."""
         import torch
 
         inputs = self._processor(utterance, sampling_rate=RATE, return_tensors="pt", return_attention_mask=True)
@@ -172,24 +172,24 @@ class Recogniser:
         return str(self._processor.batch_decode(tokens, skip_special_tokens=True)[0])
 
 
-def _cannot(source: str, error: Exception) -> NodeError:
+def _not_loadable(source: str, error: Exception) -> NodeError:
     return NodeError(
         "the speech model cannot be loaded",
         key=source,
         expected="a model for speech recognition with its processor and safetensors weights",
         found=str(error).split("\n")[0],
-        remedy="name a hub id such as openai/whisper-tiny.en, or a folder that has one; its first use needs a network",
+        remedy="use a hub id such as openai/whisper-tiny.en, or a folder that has one; its first use needs a network",
     )
 
 
-def words(heard: str) -> str:
-    """What a model wrote -> an instruction as one types it.
+def clean_transcript(heard: str) -> str:
+    """A model's transcript -> an instruction as it would be typed.
 
-    Empty where there are no words, as in ``(music)`` and ``...``; ``stop`` where nothing else is said, however often.
+    Empty where there are no words, as in ``(music)`` and ``...``; ``stop`` where this is the only word.
     """
     text = re.sub(r"\[[^\]]*\]|\([^)]*\)", " ", heard)
     text = " ".join(text.split()).strip(" .,!?;:-").lower()
-    said = set(re.findall(r"\w+", text))
-    if not said:
+    distinct = set(re.findall(r"\w+", text))
+    if not distinct:
         return ""
-    return "stop" if said == {"stop"} else text
+    return "stop" if distinct == {"stop"} else text

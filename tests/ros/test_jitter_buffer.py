@@ -1,17 +1,17 @@
-"""Evenly spaced commands from pictures that come unevenly."""
+"""Evenly spaced commands from images that come unevenly."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from vla_agent.ros.runtime.metronome import LEAST, Metronome
+from vla_agent.ros.runtime.jitter_buffer import LEAST, JitterBuffer
 
 T = 0.05
 
 
 def acted(readiness: np.ndarray) -> np.ndarray:
     """When each step is acted on that is ready ``readiness`` (n,) seconds after its beat."""
-    metronome, moments = Metronome(T), []
+    metronome, moments = JitterBuffer(T), []
     for k, late in enumerate(readiness):
         now = 7.0 + k * T + late
         moments.append(now + metronome.wait(k, now))
@@ -48,14 +48,14 @@ def test_a_clock_that_drifts_is_followed():
 
 
 def test_a_clock_that_jumps_makes_nothing_wait_for_long():
-    metronome = Metronome(T)
+    metronome = JitterBuffer(T)
     for k in range(50):
         assert metronome.wait(k, k * T) < 1e-9
     assert metronome.wait(150, 51 * T) == 0
 
 
 def test_after_a_new_instruction_nothing_waits_at_first():
-    metronome = Metronome(T)
+    metronome = JitterBuffer(T)
     for k in range(50):
         metronome.wait(k, k * T + 0.01 * (k % 2))
     assert metronome.wait(50, 50 * T) > 0

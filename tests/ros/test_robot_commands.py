@@ -19,12 +19,12 @@ pytest.importorskip("rclpy")
 from benchmarks.ros.ros_graph import PACE, PATIENCE, Graph  # noqa: E402
 from vla_agent.errors import NodeError, RobotError  # noqa: E402
 from vla_agent.robot.control.arm_controller import ArmController  # noqa: E402
-from vla_agent.robot.control.limit_shaper import Shaper  # noqa: E402
+from vla_agent.robot.control.limit_shaper import LimitShaper  # noqa: E402
 from vla_agent.robot.description import Robot, load_robot  # noqa: E402
-from vla_agent.robot.kinematics.rotation import rotation_between, turn  # noqa: E402
+from vla_agent.robot.kinematics.rotation import rotate, rotation_between  # noqa: E402
 from vla_agent.robot.safety.stream_limits import StreamLimits  # noqa: E402
 from vla_agent.robot.safety.supervisor import Target  # noqa: E402
-from vla_agent.ros.messages import conversions, robot_outputs
+from vla_agent.ros.messages import conversions, robot_commands
 from vla_agent.ros.process.graph_processes import Processes  # noqa: E402
 from vla_agent.ros.process.graph_table import GRAPHS, arguments_of  # noqa: E402
 from vla_agent.ros.process.node_base import COMMANDS  # noqa: E402
@@ -59,19 +59,19 @@ def wxyz(quaternion: Any) -> np.ndarray:
 @pytest.mark.parametrize("name", ROBOTS)
 def test_a_twist_is_the_finite_difference_of_the_end_effectors_pose(name):
     robot = load_robot(name)
-    output, forward = robot_outputs.Twist(robot), ArmController(robot, "joint_position").forward
+    output, forward = robot_commands.TwistFormat(robot), ArmController(robot, "joint_position").forward
     for target in targets(robot):
         message = output.message(target, 12.5)
         linear, angular = xyz(message.twist.linear), xyz(message.twist.angular)
         (before, turned), (after, turning) = forward(target.start), forward(target.joints)
         assert np.allclose(before + linear * robot.period, after, atol=1e-12)
-        assert abs(abs(turn(turned, angular * robot.period) @ turning) - 1) < 1e-9, "turned about the base's axes"
+        assert abs(abs(rotate(turned, angular * robot.period) @ turning) - 1) < 1e-9, "turned about the base's axes"
         assert (message.header.frame_id, message.header.stamp.sec) == (robot.base_frame, 12)
 
 
 def test_a_small_twist_is_what_the_jacobian_says():
     """Against finite differences by each joint, much smaller than a period's step."""
-    output, forward = robot_outputs.Twist(PANDA), ArmController(PANDA, "joint_position").forward
+    output, forward = robot_commands.TwistFormat(PANDA), ArmController(PANDA, "joint_position").forward
     rng, small, home = np.random.default_rng(1), 1e-6, HOME
     at, turned = forward(home)
     moved = [forward(home + small * row) for row in np.eye(7)]
@@ -83,7 +83,7 @@ def test_a_small_twist_is_what_the_jacobian_says():
 
 
 def test_a_twist_to_where_the_arm_is_commanded_is_exactly_zero():
-    output = robot_outputs.Twist(PANDA)
+    output = robot_commands.TwistFormat(PANDA)
     for target in targets(PANDA):
         twist = output.message(Target(target.joints, 1.0, target.joints.copy()), 0.0).twist
         assert not xyz(twist.linear).any() and not xyz(twist.angular).any()
@@ -92,7 +92,7 @@ def test_a_twist_to_where_the_arm_is_commanded_is_exactly_zero():
 @pytest.mark.parametrize("name", ROBOTS)
 def test_a_pose_is_the_targets_with_a_unit_quaternion(name):
     robot = load_robot(name)
-    output, forward = robot_outputs.Pose(robot), ArmController(robot, "joint_position").forward
+    output, forward = robot_commands.PoseFormat(robot), ArmController(robot, "joint_position").forward
     for target in targets(robot):
         message = output.message(target, 12.5)
         position, quaternion = forward(target.joints)
@@ -103,11 +103,11 @@ def test_a_pose_is_the_targets_with_a_unit_quaternion(name):
 
 def test_joint_targets_are_told_as_before():
     target = targets(PANDA)[0]
-    message = robot_outputs.JointPoint(PANDA).message(target, 2.0)
+    message = robot_commands.JointTrajectoryFormat(PANDA).message(target, 2.0)
     assert list(message.joint_names) == list(PANDA.joint_names) and len(message.points) == 1
     assert np.array_equal(message.points[0].positions, target.joints)
     assert message.points[0].time_from_start.nanosec == 50_000_000
-    assert np.array_equal(robot_outputs.Positions(PANDA).message(target, 2.0).data, target.joints)
+    assert np.array_equal(robot_commands.JointPositionsFormat(PANDA).message(target, 2.0).data, target.joints)
 
 
 def typed(kind: str) -> Robot:
@@ -118,7 +118,7 @@ def typed(kind: str) -> Robot:
 @pytest.mark.skipif(find_spec("control_msgs") is not None, reason="control_msgs is installed")
 def test_without_control_msgs_its_action_is_refused_and_the_other_types_are_named():
     with pytest.raises(NodeError, match="control_msgs") as caught:
-        robot_outputs.output_of(None, typed("follow_joint_trajectory"), "arm/told")
+        robot_commands.make_command_sender(None, typed("follow_joint_trajectory"), "arm/told")
     assert all(kind in str(caught.value) for kind in ("joint_trajectory", "forward_position", "twist", "pose"))
 
 
@@ -131,9 +131,9 @@ def test_each_target_is_a_goal_and_without_a_server_none_is_sent(monkeypatch):
     monkeypatch.setitem(sys.modules, "control_msgs", package)
     monkeypatch.setitem(sys.modules, "control_msgs.action", module)
     client = SimpleNamespace(server_is_ready=lambda: False, send_goal_async=sent.append)
-    monkeypatch.setattr(robot_outputs, "ActionClient", lambda _node, kind, name: client)
+    monkeypatch.setattr(robot_commands, "ActionClient", lambda _node, kind, name: client)
     logger = SimpleNamespace(warning=lambda text, throttle_duration_sec: warned.append(text))
-    send = robot_outputs.output_of(
+    send = robot_commands.make_command_sender(
         SimpleNamespace(get_logger=lambda: logger), typed("follow_joint_trajectory"), "arm/told"
     )
     first, second = targets(PANDA, 2)
@@ -149,7 +149,7 @@ def test_each_target_is_a_goal_and_without_a_server_none_is_sent(monkeypatch):
 
 
 def test_the_simulated_robot_says_what_it_does_not_take():
-    with pytest.raises(RobotError, match="does not take this"):
+    with pytest.raises(RobotError, match="does not support this"):
         SimRobot(typed("twist"), "press_button", (96, 96))
 
 
@@ -181,12 +181,12 @@ class Neighbours:
         self._states.publish(state)
         if rows is not None:
             positions = np.column_stack([rows, np.zeros(len(rows))])
-            self._commands.publish(conversions.trajectory(self._names, positions, self._time, PANDA.period))
+            self._commands.publish(conversions.trajectory_message(self._names, positions, self._time, PANDA.period))
             self._joints = rows[0] if len(rows) else self._joints
         for _ in range(TICKS):
             time.sleep(PANDA.period / TICKS / PACE)
             self._time += PANDA.period / TICKS
-            self._clock.publish(self._message(clock=conversions.stamp_of(self._time)))
+            self._clock.publish(self._message(clock=conversions.to_stamp(self._time)))
 
 
 def numbers(message: Any) -> np.ndarray:
@@ -209,7 +209,7 @@ def test_a_safety_node_tells_the_robot_in_its_own_terms(tmp_path, kind):
     values = {name: argument.default for name, argument in arguments_of("sim").items()}
     values |= {"robot": str(file), "real_time_factor": PACE}
     safety = Processes("sim", values, tmp_path, [name for name in names if name != "safety_node"], PATIENCE)
-    output, told, shaper = robot_outputs.OUTPUTS[kind](PANDA), [], Shaper(PANDA)
+    output, told, shaper = robot_commands.COMMAND_FORMATS[kind](PANDA), [], LimitShaper(PANDA)
     there = HOME + [0.3, 0.0, 0.0, 0.1, 0.0, 0.0, 0.2]
     stream = np.array([HOME, *(shaper.step(there) for _ in range(4))])
     shaper.rest(stream[-1])

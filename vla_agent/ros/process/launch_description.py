@@ -1,4 +1,4 @@
-"""A launch description from the table, for `ros2 launch`; needs ROS 2's own packages launch and launch_ros."""
+"""Launch descriptions from the graph table, for `ros2 launch`; needs the ROS 2 packages launch and launch_ros."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 from vla_agent.ros.process.graph_table import ARGUMENTS, GRAPHS, arguments_of
 
 
-def description(graph: str) -> LaunchDescription:
-    """The nodes of a graph; each argument of the table is a launch argument.  Where one node ends, all end."""
+def launch_description(graph: str) -> LaunchDescription:
+    """The nodes of a graph; each argument of the table is a launch argument.  When one node ends, all end."""
     actions: list = []
     for name, argument in arguments_of(graph).items():
         default = argument.default

@@ -1,4 +1,4 @@
-"""Figures for /diagnostics: a rate from a count, and quantiles of durations.  Made when they are told."""
+"""Statistics for /diagnostics: a rate from a count, and quantiles of durations; computed when they are published."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Collection
 
 import numpy as np
 
-SHORTEST = 0.5  # seconds that a rate is taken over; status changes may come faster
+SHORTEST = 0.5  # seconds that a rate is measured over; statuses may come faster
 
 
-class Rate:
-    """Events a second, from how many there have been."""
+class RateMeter:
+    """Events a second, from their total count."""
 
     def __init__(self) -> None:
         self._count, self._since, self._rate = 0, time.monotonic(), 0.0
 
     def __call__(self, count: int) -> str:
-        """``count``: events so far.  The rate since this was last asked, in Hz of the wall's time."""
+        """``count``: events so far.  The rate since the last call, in Hz of wall-clock time."""
         now = time.monotonic()
         if now - self._since >= SHORTEST:
             self._rate = (count - self._count) / (now - self._since)

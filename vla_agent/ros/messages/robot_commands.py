@@ -1,6 +1,6 @@
-"""What the robot is told, as its controller takes it (robot file, ``controller``: ``type``).
+"""Command messages of the robot's controller, by type (robot file, ``controller``: ``type``).
 
-Only safety_node sends these.  A class a type makes the message of an approved target; `output_of` publishes them.
+Only safety_node sends them.  One class for each type makes the message of an approved target.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from vla_agent.robot.safety.supervisor import Target
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.process.node_base import COMMANDS
 
-UNHEARD = 5.0  # seconds between two warnings that no action server is there
+WARNING_INTERVAL = 5.0  # seconds between two warnings of a missing action server
 
 
-class Output(Protocol):
-    """Makes messages of one ``kind``."""
+class CommandFormat(Protocol):
+    """Makes messages of the type ``kind``."""
 
     kind: Any
 
     def __init__(self, robot: Robot) -> None: ...
 
     def message(self, target: Target, time: float) -> Any:
-        """The message of an approved target; ``time``: of its stamp, seconds."""
+        """The message of an approved target; ``time``: its stamp, seconds."""
         ...
 
 
-class JointPoint:
+class JointTrajectoryFormat:
     """A trajectory of one point, one control period ahead."""
 
     kind = JointTrajectory
@@ -46,10 +46,10 @@ class JointPoint:
         self._names, self._period = robot.joint_names, robot.period
 
     def message(self, target: Target, time: float) -> JointTrajectory:
-        return conversions.trajectory(self._names, target.joints[None], time, self._period)
+        return conversions.trajectory_message(self._names, target.joints[None], time, self._period)
 
 
-class Positions:
+class JointPositionsFormat:
     """Joint positions in the robot file's order, without a stamp."""
 
     kind = Float64MultiArray
@@ -58,14 +58,14 @@ class Positions:
         pass
 
     def message(self, target: Target, time: float) -> Float64MultiArray:
-        return conversions.numbers(target.joints)
+        return conversions.float_array(target.joints)
 
 
-class Pose:
+class PoseFormat:
     """The target's end effector pose, base frame, by forward kinematics; unit quaternion.
 
     Raises:
-        RobotError: the robot's joints are not those of its kinematics.
+        RobotError: the robot's joints do not fit its kinematic model.
     """
 
     kind = PoseStamped
@@ -77,18 +77,18 @@ class Pose:
         position, quaternion = self._forward(target.joints)
         (x, y, z), (qw, qx, qy, qz) = position.tolist(), (quaternion / np.linalg.norm(quaternion)).tolist()
         message = PoseStamped()
-        message.header.stamp, message.header.frame_id = conversions.stamp_of(time), self._frame
+        message.header.stamp, message.header.frame_id = conversions.to_stamp(time), self._frame
         message.pose.position, message.pose.orientation = Point(x=x, y=y, z=z), Quaternion(x=qx, y=qy, z=qz, w=qw)
         return message
 
 
-class Twist:
-    """The end effector's velocity from where the arm is commanded now to the target in one control period.
+class TwistFormat:
+    """The end effector's velocity from the previous target to this one in a control period.
 
-    Metres and radians a second, base frame, by forward kinematics; exactly zero where the arm is to rest.
+    m/s and rad/s, base frame, by forward kinematics; exactly zero where the arm must rest.
 
     Raises:
-        RobotError: the robot's joints are not those of its kinematics.
+        RobotError: the robot's joints do not fit its kinematic model.
     """
 
     kind = TwistStamped
@@ -99,61 +99,66 @@ class Twist:
 
     def message(self, target: Target, time: float) -> TwistStamped:
         message = TwistStamped()
-        message.header.stamp, message.header.frame_id = conversions.stamp_of(time), self._frame
+        message.header.stamp, message.header.frame_id = conversions.to_stamp(time), self._frame
         if not np.array_equal(target.start, target.joints):
-            (before, turned), (after, turning) = self._forward(target.start), self._forward(target.joints)
+            (before, start), (after, end) = self._forward(target.start), self._forward(target.joints)
             message.twist.linear = _vector((after - before) / self._period)
-            message.twist.angular = _vector(rotation_between(turned, turning) / self._period)
+            message.twist.angular = _vector(rotation_between(start, end) / self._period)
         return message
 
 
-OUTPUTS: dict[str, type[Output]] = {
-    "joint_trajectory": JointPoint,
-    "forward_position": Positions,
-    "twist": Twist,
-    "pose": Pose,
+COMMAND_FORMATS: dict[str, type[CommandFormat]] = {
+    "joint_trajectory": JointTrajectoryFormat,
+    "forward_position": JointPositionsFormat,
+    "twist": TwistFormat,
+    "pose": PoseFormat,
 }
 
 
-class FollowJointTrajectory:
-    """Each target is a goal of one point, one control period ahead; the action server drops the goal before it.
+class FollowJointTrajectorySender:
+    """Each target is a goal of one point, one control period ahead; the action server drops the previous goal.
 
-    Nothing here waits for the server: where it is missing or refuses, the robot does not follow, and the supervisor
-    stops.
+    It never waits for the server: where that is missing or refuses, the robot does not follow, and the supervisor
+    stops it.
 
     Raises:
         NodeError: control_msgs is not installed.
     """
 
     def __init__(self, node: Any, robot: Robot, name: str) -> None:
-        self._action, self._output, self._node, self._name = _follow_joint_trajectory(), JointPoint(robot), node, name
+        self._action, self._format, self._node, self._name = (
+            _follow_joint_trajectory(),
+            JointTrajectoryFormat(robot),
+            node,
+            name,
+        )
         self._client: Any = ActionClient(node, self._action, name)
 
     def goal(self, target: Target, time: float) -> Any:
         """The goal of an approved target; ``time``: of its stamp, seconds."""
-        return self._action.Goal(trajectory=self._output.message(target, time))
+        return self._action.Goal(trajectory=self._format.message(target, time))
 
     def send(self, target: Target, time: float) -> None:
-        """Send the goal, where there is a server."""
+        """Send the goal, if there is a server."""
         if self._client.server_is_ready():
             self._client.send_goal_async(self.goal(target, time))
         else:
-            text = f"no action server {self._name}: the robot is told nothing"
-            self._node.get_logger().warning(text, throttle_duration_sec=UNHEARD)
+            text = f"no action server {self._name}: no command reaches the robot"
+            self._node.get_logger().warning(text, throttle_duration_sec=WARNING_INTERVAL)
 
 
-def output_of(node: Any, robot: Robot, topic: str) -> Callable[[Target, float], None]:
-    """What tells the robot an approved target at a time (s), on ``topic`` or to the action of that name.
+def make_command_sender(node: Any, robot: Robot, topic: str) -> Callable[[Target, float], None]:
+    """A function that sends an approved target with a stamp (s), on ``topic`` or to the action of that name.
 
     Raises:
         NodeError: the messages of this controller are not installed.
-        RobotError: the robot's joints are not those of its kinematics.
+        RobotError: the robot's joints do not fit its kinematic model.
     """
     if robot.controller.type == "follow_joint_trajectory":
-        return FollowJointTrajectory(node, robot, topic).send
-    output = OUTPUTS[robot.controller.type](robot)
-    publisher = node.create_publisher(output.kind, topic, COMMANDS)
-    return lambda target, time: publisher.publish(output.message(target, time))
+        return FollowJointTrajectorySender(node, robot, topic).send
+    command_format = COMMAND_FORMATS[robot.controller.type](robot)
+    publisher = node.create_publisher(command_format.kind, topic, COMMANDS)
+    return lambda target, time: publisher.publish(command_format.message(target, time))
 
 
 def _follow_joint_trajectory() -> Any:
@@ -161,11 +166,11 @@ def _follow_joint_trajectory() -> Any:
         from control_msgs.action import FollowJointTrajectory as Action
     except ImportError as error:
         raise NodeError(
-            "the controller's action is not installed",
+            "the action type of the controller is not installed",
             key="controller: type: follow_joint_trajectory",
             expected="control_msgs, a package of ROS 2",
             found=str(error),
-            remedy=f"install ros-$ROS_DISTRO-control-msgs, or name another type: {', '.join(OUTPUTS)}",
+            remedy=f"install ros-$ROS_DISTRO-control-msgs, or use another type: {', '.join(COMMAND_FORMATS)}",
         ) from error
     return Action
 

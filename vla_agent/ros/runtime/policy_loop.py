@@ -1,4 +1,4 @@
-"""The policy's loop without ROS: when to look, what to do in each control step, and when to ask for a stop."""
+"""The policy loop without ROS: when to observe, what to do in each control step, and when to request a stop."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from vla_agent.policy.execution.chunk_executor import ChunkExecutor
 from vla_agent.policy.execution.inference_worker import InferenceWorker
 from vla_agent.policy.execution.seams import hold
 from vla_agent.ros.runtime.observations import ObservationBuffer
-from vla_agent.ros.runtime.rates import quantiles
+from vla_agent.ros.runtime.timing_statistics import quantiles
 
-PLAN = 10  # actions that are told ahead, for the supervisor's look-ahead
-OUT_OF_RANGE = 1.0  # of the range of a component, beyond its end: more is no longer rounding or boldness
+PLAN = 10  # actions published ahead, for the supervisor's look-ahead
+OUT_OF_RANGE = 1.0  # multiples of a component's range beyond its ends: more is a fault of the policy
 
 
 @dataclass(frozen=True)
 class Decision:
     """What to do in one control step.
 
-    ``actions`` (N, A): the first row now, the others next; None: nothing to do yet.  ``stop``: why the robot has to
-    stop; empty where it has not.  ``stamp``: seconds, of the control step.
+    ``actions`` (N, A): first row for this step, the others for the next ones; None: nothing to do yet.  ``stop``: why
+    the robot must stop; empty where it need not.  ``stamp``: seconds, of the control step.
     """
 
     stamp: float
@@ -34,57 +34,63 @@ class Decision:
     stop: str = ""
 
 
-class Agent:
-    """Drives a policy at the contract's rate, from observations that arrive when they arrive.
+@dataclass(frozen=True)
+class PolicyLoopSettings:
+    """Settings of a `PolicyLoop`.
+
+    Attributes:
+        mode: execution mode of chunks, see `vla_agent.policy.execution`.
+        execute: control steps until the policy replans.
+        seed: of the policy's noise, at each instruction.
+        stalled_after: wall-clock seconds of an inference after which the policy counts as hung.
+        most_holds: control steps in a row without an action before a stop is requested.
+        wait: part of a control period that a step waits for an observation of its own time.
+        pace: control seconds that pass in one second of the wall clock.
+    """
+
+    mode: str = "open_loop"
+    execute: int = 8
+    seed: int = 0
+    stalled_after: float = 2.0
+    most_holds: int = 10
+    wait: float = 0.5
+    pace: float = 1.0
+
+
+class PolicyLoop:
+    """Runs a policy at the contract's rate, from observations that arrive at any time.
 
     Control step k begins ``k`` periods after the first observation since the instruction.  It is decided as soon as an
-    observation of its own moment is there, at the latest ``wait`` of a period after it began.
+    observation of its own time is there, at the latest ``settings.wait`` of a period after it began.
 
     Args:
         policy: ``reset(instruction, seed=)``, ``act(observation) -> (T, A)``.
         contract: the policy's.
-        buffer: where the observations come together.
-        mode: how chunks are executed, see `execution.executor`.
-        execute: control steps from one look to the next.
-        seed: of the policy's noise, at each instruction.
-        stalled_after: seconds of the wall after which a policy counts as hung.
-        hold_at_most: control steps in a row without an action before a stop is asked for.
-        wait: see above, in control periods.
-        pace: control seconds that pass in one second of the wall.
+        buffer: collects the observations.
     """
 
     def __init__(
-        self,
-        policy: Any,
-        contract: Contract,
-        buffer: ObservationBuffer,
-        mode: str = "open_loop",
-        execute: int = 8,
-        seed: int = 0,
-        stalled_after: float = 2.0,
-        hold_at_most: int = 10,
-        wait: float = 0.5,
-        pace: float = 1.0,
+        self, policy: Any, contract: Contract, buffer: ObservationBuffer, settings: PolicyLoopSettings | None = None
     ) -> None:
-        self._contract, self._buffer, self._seed = contract, buffer, seed
-        self._worker = InferenceWorker(policy, stalled_after)
-        executor = ChunkExecutor(mode, contract.chunk_length, execute)
-        self._runner = AsyncRunner(self._worker, executor, contract.control_hz * pace)
-        self._period, self._wait, self._hold_at_most = 1.0 / contract.control_hz, wait, hold_at_most
+        self._contract, self._buffer, self._settings = contract, buffer, settings or PolicyLoopSettings()
+        self._worker = InferenceWorker(policy, self._settings.stalled_after)
+        executor = ChunkExecutor(self._settings.mode, contract.chunk_length, self._settings.execute)
+        self._runner = AsyncRunner(self._worker, executor, contract.control_hz * self._settings.pace)
+        self._period = 1.0 / contract.control_hz
         self.instruction = ""
-        self.missed = self.held = 0  # control steps skipped, and held for want of an action
+        self.missed = self.held = 0  # control steps skipped, and held for lack of an action
         self._begin()
 
     def instruct(self, text: str) -> None:
         """Begin an episode with this instruction; an empty one leaves the policy idle."""
         self.instruction = text.strip()
-        self.again()
+        self.restart()
 
-    def again(self) -> None:
-        """Begin the episode again, from observations that are still to come."""
+    def restart(self) -> None:
+        """Restart the episode, with observations that come from now on."""
         self._begin()
         if self.instruction:
-            self._runner.reset(self.instruction, seed=self._seed)
+            self._runner.reset(self.instruction, seed=self._settings.seed)
 
     def _begin(self) -> None:
         self._buffer.clear()
@@ -103,7 +109,7 @@ class Agent:
         """Control steps that an inference takes."""
         return self._runner.expected_delay
 
-    def figures(self) -> dict[str, object]:
+    def diagnostics(self) -> dict[str, object]:
         """Counts and durations for /diagnostics."""
         runner = self._runner
         counts: dict[str, object] = {"missed_steps": self.missed, "held_steps": self.held, "late_chunks": runner.late}
@@ -111,15 +117,15 @@ class Agent:
         return counts | quantiles("inference", runner.seconds)
 
     def tick(self, now: float) -> Decision | None:
-        """To be called several times a period; ``now`` in seconds of the clock of the stamps.  None: not yet.
+        """Call it several times a period; ``now``: seconds of the clock of the stamps.  None: nothing to do yet.
 
-        Raises nothing: whatever is wrong is a `Decision` with ``stop``, or, before the first action, None.
+        It raises nothing: a fault is a `Decision` with ``stop``, or None before the first action.
         """
         if not self.instruction:
             return None
         newest = self._buffer.newest()
-        if self.moving and (blind := self.problem(now)):
-            return Decision(now, stop=blind)
+        if self.moving and (problem := self.observation_problem(now)):
+            return Decision(now, stop=problem)
         if self._start is None:
             if newest is None:
                 return None
@@ -128,15 +134,15 @@ class Agent:
         if now < began - 0.25 * self._period:
             return None
         current = newest is not None and newest > began - 0.25 * self._period
-        if not current and now < began + self._wait * self._period:
+        if not current and now < began + self._settings.wait * self._period:
             return None
         skipped = int((now - began) / self._period)
         self._step += skipped
         self.missed += skipped if self.moving else 0
         return self._decide(now)
 
-    def problem(self, now: float) -> str:
-        """What keeps the policy from seeing, in words; empty where nothing does."""
+    def observation_problem(self, now: float) -> str:
+        """Why there is no usable observation; empty where there is one."""
         try:
             self._buffer.observe(now)
         except ObservationError as error:
@@ -154,7 +160,7 @@ class Agent:
                 if not self.moving:
                     return None
                 self._holds, self.held = self._holds + 1, self.held + 1
-                if self._holds > self._hold_at_most:
+                if self._holds > self._settings.most_holds:
                     return Decision(stamp, stop=f"no action from the policy for {self._holds} control steps")
                 action = hold(self._contract, observation.data["state"], self._previous)
             else:
@@ -164,7 +170,7 @@ class Agent:
             if not self.moving and isinstance(error, ObservationError):
                 return None
             return Decision(stamp, stop=error.what)
-        except Exception as error:  # whatever a policy raises must stop the robot, not this process
+        except Exception as error:  # any exception of a policy stops the robot, not this process
             return Decision(stamp, stop=f"the policy failed: {type(error).__name__}: {error}")
         if wrong:
             return Decision(stamp, stop=wrong)
@@ -172,7 +178,7 @@ class Agent:
         return Decision(stamp, np.stack([action, *(self._ahead(step) if not self._holds else [])]))
 
     def _ahead(self, step: int) -> list[np.ndarray]:
-        """The actions after that of ``step``, as far as they are known; on a copy, because executors forget."""
+        """The known actions after ``step``, from a copy, because executors drop past actions."""
         executor, rows = copy.deepcopy(self._runner.executor), []
         for k in range(1, PLAN):
             row = executor.action(step + k)
@@ -182,7 +188,7 @@ class Agent:
         return rows
 
     def _out_of_range(self, action: np.ndarray) -> str:
-        """In words, the first component that is far outside its range; empty where none is."""
+        """The first component that is far out of its range, in words; empty where none is."""
         for name, place in self._contract.slices(self._contract.action).items():
             field = next(f for f in self._contract.action if f.name == name)
             if field.low is None or field.high is None:

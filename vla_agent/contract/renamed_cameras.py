@@ -1,4 +1,4 @@
-"""A policy whose cameras go by other names where it is used."""
+"""A policy whose cameras have other names where it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vla_agent.errors import ContractError
 
 
 class RenamedCameras:
-    """Passes everything through, and gives the policy each picture under the policy's own name for it.
+    """Passes everything through, and gives the policy each image under the policy's own camera name.
 
     Args:
         policy: with a ``contract``.
@@ -43,7 +43,7 @@ class RenamedCameras:
         return getattr(self._policy, name)
 
     def act(self, observation: Mapping[str, Any], **more: Any) -> np.ndarray:
-        """The chunk (T, A) of an observation whose pictures have the names used here."""
+        """The chunk (T, A) of an observation whose images have the names used here."""
         back = {here: own for own, here in self._names.items()}
         images = {back.get(name, name): image for name, image in observation["images"].items()}
         return self._policy.act({**observation, "images": images}, **more)

@@ -1,0 +1,54 @@
+"""Values that no contract can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vla_agent.contract.layout import Camera, Field, Layout
+
+PARTS = ("cameras", "state", "action")
+
+
+def impossible_values(contract: Layout) -> dict[str, str]:
+    """Key -> value of everything that is impossible: no name or one twice, sizes, ranges, rate and chunk length."""
+    wrong = _wrong_names(contract)
+    for camera in contract.cameras:
+        wrong |= dict(_wrong_in_camera(camera))
+    for part, layout in (("state", contract.state), ("action", contract.action)):
+        for field in layout:
+            wrong |= dict(_wrong_in_field(part, field))
+    if not (np.isfinite(contract.control_hz) and contract.control_hz > 0):
+        wrong["control_hz"] = str(contract.control_hz)
+    if contract.chunk_length < 1:
+        wrong["chunk_length"] = str(contract.chunk_length)
+    return wrong
+
+
+def _wrong_names(contract: Layout) -> dict[str, str]:
+    names = {part: [named.name for named in getattr(contract, part)] for part in PARTS}
+    return {part: ", ".join(given) or "nothing" for part, given in names.items() if not given or _repeats(given)}
+
+
+def _wrong_in_camera(camera: Camera) -> Iterator[tuple[str, str]]:
+    if camera.color not in ("rgb", "bgr"):
+        yield f"cameras.{camera.name}.color", camera.color
+    for key, size in (("height", camera.height), ("width", camera.width)):
+        if not _is_size(size):
+            yield f"cameras.{camera.name}.{key}", repr(size)
+
+
+def _wrong_in_field(part: str, field: Field) -> Iterator[tuple[str, str]]:
+    if not _is_size(field.size):
+        yield f"{part}.{field.name}.size", repr(field.size)
+    if field.low is not None and field.high is not None and not field.low < field.high:
+        yield f"{part}.{field.name}.low", f"{field.low} to {field.high}"
+
+
+def _repeats(names: list[str]) -> bool:
+    return len(set(names)) < len(names)
+
+
+def _is_size(size: object) -> bool:
+    return isinstance(size, int) and size >= 1

@@ -1,0 +1,174 @@
+"""The one table of node parameters: name, default and one line each.  Nodes declare them; ``NODE --help`` prints them.
+
+Plain data: importing it needs neither ROS nor torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A ROS parameter; its default gives its type.  ``running``: it takes effect when it is set while the node runs."""
+
+    default: Any
+    description: str
+    running: bool = False
+
+
+@dataclass(frozen=True)
+class NodeHelp:
+    """What a node is for, and its parameters by name."""
+
+    summary: str
+    parameters: dict[str, Parameter]
+
+
+_ROBOT = {"robot": Parameter("panda", "robot file: a name of config/robots, or a path")}
+_PACE = {"real_time_factor": Parameter(1.0, "control seconds in one second; 1 on a real robot")}
+_REAL_TIME = {
+    "real_time": Parameter(True, "real-time scheduling, no deep processor sleep, locked memory, if permitted")
+}
+_IMAGE_QOS = {"image_reliability": Parameter("best_effort", "QoS of the images: best_effort or reliable")}
+_IMAGE_SIZE = {"image_size": Parameter([96, 96], "height and width of the images, pixels")}
+
+NODES: dict[str, NodeHelp] = {
+    "camera_node": NodeHelp(
+        "publishes the images of the robot's cameras, cropped and resized for the policy",
+        {
+            **_ROBOT,
+            "sources": Parameter("", "CAMERA=SOURCE,...: index, device, URL, video or image file, or image folder"),
+            **_IMAGE_SIZE,
+            "rate": Parameter(30.0, "images a second of a single image file or an image folder"),
+            **_IMAGE_QOS,
+        },
+    ),
+    "controller_node": NodeHelp(
+        "turns the policy's actions into joint targets within the robot's limits",
+        {
+            **_ROBOT,
+            "mode": Parameter("ee_delta", "what an action is: ee_delta or joint_position"),
+            **_PACE,
+            **_REAL_TIME,
+        },
+    ),
+    "evaluate_node": NodeHelp(
+        "runs simulated episodes through the graph and writes graph.json",
+        {
+            **_ROBOT,
+            "tasks": Parameter("", "task families, separated by commas; empty: all of the suite"),
+            "episodes": Parameter(5, "episodes of each family"),
+            "seed": Parameter(0, "seed of the first episode; episode k has seed + k"),
+            "results": Parameter("runs/graph", "folder for graph.json"),
+            "report": Parameter("", "report.json of `vla-agent eval` to compare with"),
+        },
+    ),
+    "instruction_node": NodeHelp(
+        "publishes the instruction that is typed, set as a parameter, or spoken; ends at the end of its input",
+        {
+            "text": Parameter("", "the instruction; published each time it is set; empty: the policy stops", True),
+            "speech": Parameter("", "speech-recognition model, a hub id or a folder; empty: no speech recognition"),
+            "microphone": Parameter("default", "ALSA device or audio file"),
+            "loudness": Parameter(-35.0, "level that begins an utterance, dB of full scale"),
+        },
+    ),
+    "policy_node": NodeHelp(
+        "runs the policy (lifecycle node): images, joint states and an instruction in, actions out",
+        {
+            **_ROBOT,
+            "policy": Parameter("policies/tabletop-nano", "policy folder, or ws://HOST:PORT of `vla-agent serve`"),
+            "mode": Parameter(
+                "",
+                "execution mode: open_loop, ensemble, adaptive, realtime; empty: realtime if the policy supports it",
+            ),
+            "execute": Parameter(0, "actions of a chunk before the policy replans; 0: the policy's own number"),
+            "seed": Parameter(0, "seed of the policy's noise"),
+            "certificate": Parameter("", "certificate file; required on hardware"),
+            "hardware": Parameter(False, "a real robot is driven"),
+            "autostart": Parameter(True, "configure and activate at the start"),
+            "tolerance": Parameter(0.6, "largest time between the parts of an observation, control periods"),
+            "max_age": Parameter(2.25, "largest age of an observation, control periods"),
+            "stalled_after": Parameter(2.0, "inference time after which the policy counts as hung, seconds"),
+            "instruction": Parameter("", "first instruction, given at activation"),
+            "openvino": Parameter(False, "compute the policy with OpenVINO"),
+            **_IMAGE_QOS,
+            **_PACE,
+            **_REAL_TIME,
+        },
+    ),
+    "recorder_node": NodeHelp(
+        "records demonstrations: one MCAP bag an episode",
+        {
+            **_ROBOT,
+            "output": Parameter("recordings", "folder of the recorded episodes"),
+            **_IMAGE_QOS,
+        },
+    ),
+    "replay_node": NodeHelp(
+        "replays the actions of a recorded episode through controller and safety node",
+        {
+            **_ROBOT,
+            "bag": Parameter("", "folder of the recorded episode"),
+            "start_tolerance": Parameter(0.1, "largest distance of a joint from the recording's start, rad"),
+            **_PACE,
+        },
+    ),
+    "safety_node": NodeHelp(
+        "checks every command; the only node that commands the robot",
+        {
+            **_ROBOT,
+            "deadman": Parameter(False, "motion needs a pressed deadman switch, topic safety/deadman"),
+            "hardware": Parameter(False, "a real robot is driven; needs policy and certificate"),
+            "policy": Parameter("", "policy folder that the certificate must cover"),
+            "certificate": Parameter("", "certificate file"),
+            **_PACE,
+            **_REAL_TIME,
+        },
+    ),
+    "sim_robot_node": NodeHelp(
+        "the simulated robot with its cameras",
+        {
+            **_ROBOT,
+            "task": Parameter("put_in_tray", "task family; used at the start and at a reset", True),
+            "split": Parameter("seen", "split of the task's objects and wordings; used at a reset", True),
+            "seed": Parameter(0, "episode of the task; used at the start and at a reset", True),
+            "tell": Parameter(True, "publish the scene's instruction at the start and at a reset", True),
+            "fault": Parameter("none", "injected fault, see vla_agent/ros/runtime/sim_robot.py", True),
+            "drop": Parameter(0.0, "fraction of messages dropped", True),
+            "joint_noise": Parameter(0.0, "noise of the joint states, standard deviation, rad", True),
+            "image_noise": Parameter(0.0, "noise of the images, standard deviation, grey levels", True),
+            "delay": Parameter(0, "delay of the readings, control periods", True),
+            **_PACE,
+            **_IMAGE_SIZE,
+            **_IMAGE_QOS,
+            **_REAL_TIME,
+        },
+    ),
+}
+
+
+def help_text(executable: str) -> str:
+    """What ``EXECUTABLE --help`` prints: usage, parameters with their defaults, and where topics are documented."""
+    node = NODES[executable]
+    width = max(map(len, node.parameters)) + 2
+    lines = [
+        f"usage: {executable} [--help] [--ros-args -p NAME:=VALUE ...]",
+        "",
+        f"{executable} {node.summary}.",
+        "",
+        "parameters:",
+    ]
+    for name, parameter in node.parameters.items():
+        running = "; can be set at run time" if parameter.running else ""
+        lines.append(f"  {name:<{width}}{parameter.description}{running} (default: {_literal(parameter.default)})")
+    lines += ["", "Topics, services and the graphs of nodes: docs/ros2.md.", ""]
+    return "\n".join(lines)
+
+
+def _literal(value: Any) -> str:
+    """A default as it is written after ``NAME:=``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
