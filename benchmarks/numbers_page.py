@@ -61,6 +61,7 @@ This page is written by `python -m benchmarks docs` from the records in
 Percentages of episodes are success rates in simulation. All was measured on two CPU cores of a virtual machine (AMD
 EPYC) without a GPU; records before 28 November 2026 are from a machine without AVX-512, about half as fast.
 
+<!-- not run: from the root of the repository; measuring takes minutes to hours -->
 ```bash
 python -m benchmarks list  # every benchmark: value, target, what falls short
 python -m benchmarks run spine-latency  # measures, and writes its record

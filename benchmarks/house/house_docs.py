@@ -88,13 +88,13 @@ def _run(block: Block, folder: Path) -> tuple[float, str]:
     home.mkdir(exist_ok=True)
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = os.environ | {"PATH": path, "HOME": str(home), "MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl")}
-    command = [sys.executable, "-"] if block.language == "python" else ["bash", "-euo", "pipefail", "-s"]
+    interpreter = [sys.executable] if block.language == "python" else ["bash", "-euo", "pipefail"]
     began = time.perf_counter()
     try:
         done = subprocess.run(
-            command,
-            input=block.code,
+            [*interpreter, "-c", block.code],
             cwd=folder,
+            stdin=subprocess.DEVNULL,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
