@@ -1,6 +1,6 @@
 """The simulated tabletop: scenes, tasks, experts and the harness that runs any policy in them.  Imports no torch.
 
-Importing it makes ``vla_agent/Tabletop-v0`` known to Gymnasium and, where nothing is set, chooses EGL for pictures.
+Importing it registers ``vla_agent/Tabletop-v0`` with Gymnasium.  EGL renders, unless MUJOCO_GL says otherwise.
 """
 
 import os
@@ -15,7 +15,7 @@ os.environ.setdefault("LP_NUM_THREADS", "0")  # one process per core is faster t
 BACKENDS = ("egl", "osmesa", "glfw")
 try:
     import mujoco  # noqa: F401
-except RuntimeError as error:  # a MUJOCO_GL that MuJoCo does not know
+except RuntimeError as error:  # MuJoCo refuses the value of MUJOCO_GL
     raise SimulatorError(
         "MuJoCo cannot be loaded",
         key=f"MUJOCO_GL={os.environ.get('MUJOCO_GL')}",

@@ -32,14 +32,14 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     Args:
         task: name of a family of the suite, path of a task file, or a family.
-        image_size: (height, width) of both pictures.
+        image_size: (height, width) of both cameras, pixels.
         control: ``ee_delta`` or ``joint_position``.
         split: ``seen``, ``wordings`` or ``objects``.
-        render_mode: ``rgb_array`` gives both pictures side by side.
+        render_mode: ``rgb_array`` gives both images side by side.
 
     Raises:
         TaskError: no such family or split, or a broken task file.
-        OptionError: no such control mode, or a senseless image size.
+        OptionError: no such control mode, or an image size out of range.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": int(CONTROL_HZ)}
@@ -56,12 +56,12 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.world = World(image_size, control)
         self.render_mode = render_mode
         self.contract = tabletop_contract(self.world.image_size, control)
-        picture = spaces.Box(0, 255, (*self.world.image_size, 3), np.uint8)
+        image = spaces.Box(0, 255, (*self.world.image_size, 3), np.uint8)
         low = -STATE_LIMITS
         low[9] = 0.0
         self.observation_space = spaces.Dict(
             {
-                "images": spaces.Dict(dict.fromkeys(CAMERAS, picture)),
+                "images": spaces.Dict(dict.fromkeys(CAMERAS, image)),
                 "state": spaces.Box(low, STATE_LIMITS, dtype=np.float32),
             }
         )
@@ -76,10 +76,10 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self._task
 
     def set_task(self, family: TaskFamily, split: str = "seen") -> None:
-        """The family and split of the episodes to come; the world stays.
+        """Choose the family and split of the next episodes; the world stays.
 
         Raises:
-            TaskError: no such split, or the family has no wordings in it.
+            TaskError: no such split, or the family has no wordings for it.
         """
         family.wordings_of(split)
         self.family, self.split = family, split
@@ -96,7 +96,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin the episode of ``seed``; without one, of the next seed of the environment's own generator.
 
-        ``options["task"]`` (a family's name, file or object) and ``options["split"]`` change them from here on.
+        ``options["task"]`` (a family's name, file or object) and ``options["split"]`` hold for all later episodes too.
 
         Raises:
             TaskError: unknown option, family or split.
@@ -122,14 +122,14 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         truncated = not success and self._steps >= task.steps_limit
         return self._observe(), float(success), success, truncated, self._info(success)
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]  # a picture, not Gymnasium's type variable
-        """(H, 2 W, 3) uint8: both pictures side by side."""
+    def render(self) -> np.ndarray | None:  # type: ignore[override]  # an image, not Gymnasium's type variable
+        """(H, 2 W, 3) uint8: both images side by side."""
         if self.render_mode != "rgb_array":
             return None
         return np.concatenate(list(self.world.render().values()), axis=1)
 
     def close(self) -> None:
-        """Free the renderer."""
+        """Free the renderer.  Optional: it is freed when the process ends, too."""
         self.world.close()
 
     def _observe(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""What can be asked to drive the arm: the protocol, and the policies that need no learning.
+"""The policy protocol, and the policies that need no learning: expert, random, replay.
 
-A policy must offer ``execute``, ``reset`` and ``act``.  `run_episode` also looks for these, and does without them:
+A policy must offer ``execute``, ``reset`` and ``act``.  `run_episode` also uses these, where a policy has them:
 
-- ``looks`` (bool, default True): False where the policy does not use the pictures; then none are rendered for it;
-- ``bind(world, task)``: called before ``reset``, for policies that may see the simulator's state;
-- ``reset(instruction, seed=...)``: where ``reset`` takes a seed it gets the episode's; all randomness comes from it;
+- ``looks`` (bool, default True): False where the policy does not use images; then none are rendered for it;
+- ``bind(world, task)``: called before ``reset``, for policies that may read the simulator's state;
+- ``reset(instruction, seed=...)``: where ``reset`` takes a seed, it gets the episode's, for all of its randomness;
 - ``contract`` (`vla_agent.contract.Contract`): compared with the environment's before anything runs.
 """
 
@@ -23,7 +23,7 @@ ACTION_LIMIT = np.array([0.025] * 3 + [0.15] * 3, np.float32)  # metres and radi
 
 
 class Policy(Protocol):
-    """Emits chunks of actions; ``execute`` rows of a chunk are carried out before the next look."""
+    """Returns chunks of actions; ``execute`` rows of a chunk are executed before the policy observes again."""
 
     execute: int
 
@@ -35,9 +35,9 @@ class Policy(Protocol):
 
 
 class ExpertPolicy:
-    """The scripted expert of the task.  Decides from the simulator's state in every control period; hears nothing.
+    """The scripted expert of the task.  Decides from the simulator's state in every control period, not from the words.
 
-    ``noise`` above 0 disturbs it as demonstrations are disturbed (`sim.experts.disturbance`).
+    ``noise`` above 0 disturbs it as it disturbs demonstrations (`sim.experts.disturbance`).
     """
 
     execute = 1
@@ -60,7 +60,7 @@ class ExpertPolicy:
 class RandomPolicy:
     """Draws one action uniformly within the limits and holds it for ``execute`` control periods.
 
-    Held actions travel farther than white noise, so this is the stronger of the two random baselines.
+    Held actions move the arm farther than white noise does, so this is the stronger of the two random baselines.
     """
 
     looks = False
@@ -79,7 +79,7 @@ class RandomPolicy:
 
 
 class ReplayPolicy:
-    """Carries out recorded actions (N, A).  ``looks``: the control steps at which pictures are to be rendered again."""
+    """Executes recorded actions (N, A).  ``looks``: the control steps at which images are rendered again."""
 
     def __init__(self, actions: np.ndarray, looks: tuple[int, ...] = ()) -> None:
         self.actions = np.asarray(actions, np.float32)

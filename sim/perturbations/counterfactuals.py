@@ -13,7 +13,7 @@ import numpy as np
 
 from sim.perturbations.variation import Effect
 from sim.tasks.predicates import Predicate
-from sim.tasks.task import TaskInstance, words
+from sim.tasks.task import TaskInstance, describe
 from sim.world.scene import COLOURS, SHAPES
 from sim.world.world import World
 
@@ -71,7 +71,7 @@ def frozen(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effec
 def _named_target(task: TaskInstance) -> int | None:
     """Slot of the first object that the goal moves, where the instruction names it and nothing stands on it."""
     for slot, item in enumerate(task.scene.objects):
-        if task.object_names[:1] == (item.name,) and words(item) in task.bindings.values():
+        if task.object_names[:1] == (item.name,) and describe(item) in task.bindings.values():
             carries = any(o.on == item.name for o in task.scene.objects)
             return None if carries else slot
     return None
@@ -93,7 +93,7 @@ def removed(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effe
         address = world.model.joint(f"slot{slot}").qposadr[0]
         world.data.qpos[address : address + 3] = (0, 0, AWAY - slot)
 
-    return Effect(task, vary, detail=f"without the {words(task.scene.objects[slot])}")
+    return Effect(task, vary, detail=f"without the {describe(task.scene.objects[slot])}")
 
 
 def absent(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect | None:
@@ -101,8 +101,8 @@ def absent(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effec
     slot = _named_target(task)
     if slot is None:
         return None
-    target = words(task.scene.objects[slot])
-    there = {words(o) for o in task.scene.objects}
+    target = describe(task.scene.objects[slot])
+    there = {describe(o) for o in task.scene.objects}
     pairs = [f"{c} {s}" for c in COLOURS for s in SHAPES if f"{c} {s}" not in there]
     other = str(rng.choice(pairs))
     told = re.sub(rf"\b{target}\b", other, task.instruction)

@@ -15,7 +15,7 @@ import numpy as np
 
 from sim.tasks.layout import ALL_PAIRS, HELD_OUT_PAIRS
 from sim.tasks.predicates import CLOSED, DIRECTIONS, OPEN, Predicate, in_direction
-from sim.tasks.task import TaskInstance, words
+from sim.tasks.task import TaskInstance, describe
 from sim.world.scene import COLOURS, Object
 from sim.world.world import World
 
@@ -72,7 +72,7 @@ class View:
         if o.on in ("tray", "drawer"):
             return f"in the {o.on}"
         if o.on != "table":
-            return f"on the {words(next(b for b in self.objects if b.name == o.on))}"
+            return f"on the {describe(next(b for b in self.objects if b.name == o.on))}"
         return position_words(self.world.object_position(o.name))
 
 
@@ -86,7 +86,7 @@ def goal_words(goal: tuple[Predicate, ...], objects: dict[str, Object]) -> str:
     """A goal in short: ``red mug to tray``."""
     parts = []
     for p in goal:
-        first, *rest = [words(objects[a]) if a in objects else a for a in p.args]
+        first, *rest = [describe(objects[a]) if a in objects else a for a in p.args]
         match p.name:
             case "in":
                 parts.append(f"{first} to {rest[0]}")
@@ -129,7 +129,7 @@ def where(view: View, rng: np.random.Generator) -> Item | None:
     o = _one(rng, view.objects)
     prompt = _one(rng, ("where is the {}?", "find the {}", "point at the {}", "show me the {}", "look for the {}"))
     xyz = view.world.object_position(o.name)
-    return Item("where", prompt.format(words(o)), view.place(o), _point(xyz), (_pair(o),))
+    return Item("where", prompt.format(describe(o)), view.place(o), _point(xyz), (_pair(o),))
 
 
 def where_fixture(view: View, rng: np.random.Generator) -> Item | None:
@@ -193,7 +193,7 @@ def relation(view: View, rng: np.random.Generator) -> Item | None:
         true = {d for c, d, e in view.relations if c is a and e is b}
         direction, answer = _one(rng, [d for d in DIRECTIONS if d not in true]), "no"
     prompt = _one(rng, ("is the {} {} the {}?", "does the {} stand {} the {}?", "do you see the {} {} the {}?"))
-    return Item("relation", prompt.format(words(a), direction, words(b)), answer, asked=(_pair(a), _pair(b)))
+    return Item("relation", prompt.format(describe(a), direction, describe(b)), answer, asked=(_pair(a), _pair(b)))
 
 
 def what_is_beside(view: View, rng: np.random.Generator) -> Item | None:
@@ -206,9 +206,9 @@ def what_is_beside(view: View, rng: np.random.Generator) -> Item | None:
     if len(there) > 1:
         return None
     prompt = _one(rng, ("what is {} the {}?", "what stands {} the {}?", "which object is {} the {}?"))
-    answer = words(there[0]) if there else "nothing"
+    answer = describe(there[0]) if there else "nothing"
     located = _point(view.world.object_position(there[0].name)) if there else None
-    return Item("beside", prompt.format(direction, words(b)), answer, located, (_pair(b),))
+    return Item("beside", prompt.format(direction, describe(b)), answer, located, (_pair(b),))
 
 
 def count(view: View, rng: np.random.Generator) -> Item | None:
@@ -230,7 +230,7 @@ def drawer_state(view: View, rng: np.random.Generator) -> Item | None:
 
 def gripper_state(view: View, rng: np.random.Generator) -> Item | None:
     prompt = _one(rng, ("what is in the gripper?", "what does the gripper hold?", "what do you hold?"))
-    held = next((words(o) for o in view.objects if o.name == view.held), "nothing")
+    held = next((describe(o) for o in view.objects if o.name == view.held), "nothing")
     return Item("gripper", prompt, held, _point(view.world.ee_position))
 
 
@@ -238,9 +238,9 @@ def caption(view: View, rng: np.random.Generator) -> Item | None:
     prompt = _one(rng, ("describe the picture", "what do you see?", "say what is on the table"))
     if view.relations and rng.random() < 0.5:
         a, direction, b = _one(rng, view.relations)
-        return Item("caption", prompt, f"a {words(a)} is {direction} a {words(b)}")
+        return Item("caption", prompt, f"a {describe(a)} is {direction} a {describe(b)}")
     row = sorted(view.on_table, key=lambda pair: pair[1][1])
-    return Item("caption", "name the objects from left to right", ", ".join(words(o) for o, _ in row) or "nothing")
+    return Item("caption", "name the objects from left to right", ", ".join(describe(o) for o, _ in row) or "nothing")
 
 
 Question = Callable[[View, np.random.Generator], Item | None]

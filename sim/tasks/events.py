@@ -1,27 +1,27 @@
-"""What happened in an episode, tracked from the simulator's state: what was moved, lifted, let go."""
+"""What happened in an episode, tracked from the simulator's state: what was moved, lifted, released."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sim.tasks.predicates import holds
 
-# By goal predicate; all others: "carry".
+# Kind of motion by goal predicate; all others: "carry".
 KINDS = {"pressed": "button", "open": "drawer", "closed": "drawer", "at": "push"}
 
 
 @dataclass(frozen=True)
 class ObjectEvents:
-    """One movable object.  Metres; heights and distances are those of its centre."""
+    """One movable object.  Metres, of its centre."""
 
     moved: float  # farthest horizontal distance from where it started
     lifted: float  # greatest height gained while held by both fingers, 0 if never held
     held_at_end: bool
     fell: float  # height lost between the last moment it was held and the end, 0 if never held or still held
-    touched_at_end: bool
+    touched_at_end: bool  # by the gripper
     in_zone: str | None  # colour of the zone that it lies in at the end
 
 
@@ -30,19 +30,16 @@ class Events:
     """One episode."""
 
     kind: str  # "carry", "push", "drawer" or "button"
-    targets: tuple[str, ...]  # names of the objects that are to be moved, in the goal's order
-    done: tuple[str, ...]  # those of them whose part of the goal holds at the end
+    targets: tuple[str, ...]  # names of the objects that the goal moves, in the goal's order
+    done: tuple[str, ...]  # the targets whose part of the goal holds at the end
     objects: dict[str, ObjectEvents]
     buttons: tuple[str, ...]  # colours of the buttons that were pressed
     goal_colours: tuple[str, ...]  # colours of the buttons or zones that the goal names
-    drawer: tuple[float, float]  # opening (0 to 1) at the start and the change that was farthest from it
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    drawer: tuple[float, float]  # opening (0 to 1) at the start, and the largest change from it (signed)
 
 
 class EventTracker:
-    """Follows one episode; call ``update`` after every control step."""
+    """Tracks one episode; call ``update`` after every control step."""
 
     def __init__(self, world: Any, task: Any) -> None:
         self._world, self._task = world, task

@@ -1,4 +1,4 @@
-"""Laying out a scene for a task family: what stands where.  All random numbers come from the caller's generator."""
+"""Scene layout for a task family: what stands where.  All random numbers come from the caller's generator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sim.world.scene import COLOURS, MIN_GAP, OBJECT_REGION, SHAPES, Button, Obj
 
 SPLITS = ("seen", "wordings", "objects")
 
-# (colour, shape) pairs that training never shows.  No colour or shape is held out entirely.
+# (colour, shape) pairs that training never shows.  Each colour and each shape still occurs in training.
 HELD_OUT_PAIRS: frozenset[tuple[str, str]] = frozenset(
     {
         ("red", "cube"),
@@ -33,21 +33,25 @@ ALL_PAIRS = tuple(product(COLOURS, SHAPES))
 TRAY, CABINET = (0.50, 0.265), (0.37, -0.275)
 BUTTONS = ((0.705, -0.13), (0.705, 0.0), (0.705, 0.13))
 ZONES = ((0.33, -0.07), (0.33, 0.08))
-REACH_MARGIN = 0.015  # a goal spot may lie this far outside the objects' region, metres
-LANE_BACK, LANE_WIDTH = 0.085, 0.075  # room behind a pushed object and beside its way, metres
-YAW = {"cube": 25 * pi / 180, "block": 25 * pi / 180, "star": 25 * pi / 180}  # others turn freely
-TRIES = 40  # positions tried for one object
+REACH_MARGIN = 0.015  # a goal position may lie this far outside the objects' region, metres
+LANE_BACK, LANE_WIDTH = 0.085, 0.075  # free room behind a pushed object and beside its path, metres
+YAW = {
+    "cube": 25 * pi / 180,
+    "block": 25 * pi / 180,
+    "star": 25 * pi / 180,
+}  # largest yaw, rad; others take any
+ATTEMPTS = 40  # positions tried for one object
 
 
-class Impossible(Exception):
-    """This draw does not work out; the caller draws again."""
+class NoLayout(Exception):
+    """These random draws leave no room or no pair; the caller draws again."""
 
 
 def lay_out(spec: FamilySpec, rng: np.random.Generator, split: str) -> tuple[Scene, dict[str, str]]:
     """A scene and the values of the family's choices (``{"zone": "red"}``).
 
     Raises:
-        Impossible: no room in this draw.
+        NoLayout: no room, or no (colour, shape) pair left, with these draws.
     """
     colours = list(COLOURS)
     buttons = tuple(
@@ -106,26 +110,26 @@ def _pairs(
     found: dict[str, tuple[str, str]] = {}
     for role, o in spec.objects.items():
         pool = held_out if split == "objects" and not found else allowed
-        found[role] = _pick([p for p in pool if p not in found.values() and admits(o, p, choices)], rng)
+        found[role] = _pick([p for p in pool if p not in found.values() and allows(o, p, choices)], rng)
     pool = held_out if split == "objects" and not found else allowed
     banned = {choices[c] for c in spec.distractors.not_colours}
     pool = [p for p in pool if p[0] not in banned]
     low, high = spec.distractors.count
-    wanted: list[str] = []  # what the next distractors share with the first object, so that both its words matter
+    shared: list[str] = []  # what the next distractors share with the first object, so that both its words matter
     if found:
         target = next(iter(found.values()))
-        wanted = ["colour", "shape"] if rng.random() < 0.55 else []
+        shared = ["colour", "shape"] if rng.random() < 0.55 else []
     for k in range(int(rng.integers(low, high + 1))):
         free = [p for p in pool if p not in found.values()]
-        if wanted:
-            index = 0 if wanted.pop(int(rng.integers(len(wanted)))) == "colour" else 1
+        if shared:
+            index = 0 if shared.pop(int(rng.integers(len(shared)))) == "colour" else 1
             free = [p for p in free if p[index] == target[index]] or free
         found[f"distractor{k + 1}"] = _pick(free, rng)
     return found
 
 
-def admits(o: ObjectSpec, pair: tuple[str, str], choices: dict[str, str] | None = None) -> bool:
-    """Whether a role takes this (colour, shape) pair; without ``choices``, a chosen colour may be any."""
+def allows(o: ObjectSpec, pair: tuple[str, str], choices: dict[str, str] | None = None) -> bool:
+    """Whether a role allows this (colour, shape) pair; without ``choices``, a chosen colour may be any."""
     colours = [choices[c] if choices and c in choices else c for c in o.colours]
     any_colour = "all" in colours or any(c not in COLOURS for c in colours)
     return (any_colour or pair[0] in colours) and ("all" in o.shapes or pair[1] in o.shapes)
@@ -133,7 +137,7 @@ def admits(o: ObjectSpec, pair: tuple[str, str], choices: dict[str, str] | None 
 
 def _pick(pairs: list[tuple[str, str]], rng: np.random.Generator) -> tuple[str, str]:
     if not pairs:
-        raise Impossible
+        raise NoLayout
     return pairs[rng.integers(len(pairs))]
 
 
@@ -144,36 +148,36 @@ def _places(
     zones: tuple[Zone, ...],
     rng: np.random.Generator,
 ) -> dict[str, tuple[float, float]]:
-    """Object name -> xy: centres `MIN_GAP` apart, spots and lanes of ``start.free`` clear."""
+    """Object name -> xy: centres at least `MIN_GAP` apart, the room of ``start.free`` clear."""
     spots = {
         r["beside"]: DIRECTIONS[choices.get(r["direction"], r["direction"])] for r in spec.start.free if "beside" in r
     }
     lanes = {r["lane"]: choices.get(r["to"], r["to"]) for r in spec.start.free if "lane" in r}
     taken: list[tuple[float, float]] = []
-    ways: list[tuple[tuple[float, float], tuple[float, float]]] = []
+    paths: list[tuple[tuple[float, float], tuple[float, float]]] = []
     found: dict[str, tuple[float, float]] = {}
     for name in sorted(names, key=lambda n: n not in spots and n not in lanes):
         o = spec.objects.get(name)
         region = OBJECT_REGION if o is None else (o.x, o.y)
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             xy = (_uniform(rng, region[0]), _uniform(rng, region[1]))
-            claims, way = [xy], None
+            claims, path = [xy], None
             if name in spots:
                 claims.append((xy[0] + BESIDE_SPOT * spots[name][0], xy[1] + BESIDE_SPOT * spots[name][1]))
             if name in lanes:
-                way = _lane(xy, next(z for z in zones if z.colour == lanes[name]).xy)
+                path = _lane(xy, next(z for z in zones if z.colour == lanes[name]).xy)
             if (
                 all(hypot(c[0] - t[0], c[1] - t[1]) >= MIN_GAP for c in claims for t in taken)
                 and all(_reachable(c) for c in claims)
-                and all(_distance(xy, *w) >= LANE_WIDTH for w in ways)
+                and all(_distance(xy, *p) >= LANE_WIDTH for p in paths)
             ):
                 break
         else:
-            raise Impossible
+            raise NoLayout
         found[name] = xy
         taken += claims
-        if way:
-            ways.append(way)
+        if path:
+            paths.append(path)
     return {name: found[name] for name in names}
 
 
@@ -182,7 +186,7 @@ def _reachable(xy: tuple[float, float]) -> bool:
 
 
 def _lane(xy: tuple[float, float], goal: tuple[float, float]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The way of a push: from behind the object to the goal."""
+    """The path of a push: from behind the object to the goal."""
     dx, dy = goal[0] - xy[0], goal[1] - xy[1]
     length = hypot(dx, dy)
     back = (xy[0] - LANE_BACK * dx / length, xy[1] - LANE_BACK * dy / length)

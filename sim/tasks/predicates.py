@@ -1,21 +1,21 @@
 """Goal predicates: a small language over the state of the world, such as ``in(target, tray) and in(second, tray)``.
 
-A goal is a conjunction.  `parse` reads the text, `ground` puts the scene's object names and the chosen colours in
-place of roles and choices, `holds` asks a world (or `SceneView`, which answers from the scene alone, before physics).
+A goal is a conjunction.  `parse` reads the text, `ground` replaces roles and choices by the scene's object names and
+chosen colours, `holds` evaluates a predicate in a world (or in a `SceneView`: the scene as laid out, without physics).
 Nothing is evaluated as code.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import hypot
 
 import numpy as np
 
-from sim.world.scene import CABINET_HALF, CABINET_HEIGHT, COLOURS, Scene, Zone
+from sim.tasks.suggestions import suggest
+from sim.world.scene import CABINET_HALF, CABINET_HEIGHT, COLOURS, Scene
 from vla_agent.errors import TaskError
 
 # Argument kinds: role = an object of the task, support = a role or the cabinet, container, drawer, and
@@ -35,15 +35,15 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
     "pressed": ("colour",),
 }
 CONTAINERS = ("tray", "drawer")
-# As in the front camera's picture: unit vectors (x, y) in the base frame.
+# As in the front camera's image: unit vectors (x, y) in the base frame.
 DIRECTIONS: dict[str, tuple[float, float]] = {"left of": (0.0, -1.0), "right of": (0.0, 1.0), "in front of": (1.0, 0.0)}
 
-OPEN, CLOSED = 0.8, 0.1  # drawer opening, share of its travel
+OPEN, CLOSED = 0.8, 0.1  # drawer opening, fraction of its travel
 BESIDE = (0.04, 0.17)  # least and largest distance between centres, metres
-BESIDE_SPOT = 0.10  # where `place: {beside: ...}` puts a thing, metres from the reference
-LOW = 0.10  # a thing lies in a container when its centre is lower than this over the floor, metres
-LIFTED = 0.25  # centre height from which a thing in the gripper counts as lifted, metres; experts carry lower
-ON_TABLE = 0.11  # centre height under which a thing can stand on the table, metres
+BESIDE_SPOT = 0.10  # where `place: {beside: ...}` puts an object, metres from the reference
+LOW = 0.10  # an object is in a container when its centre is less than this above the floor, metres
+LIFTED = 0.25  # centre height from which an object in the gripper counts as lifted, metres; experts carry lower
+ON_TABLE = 0.11  # an object whose centre is below this can stand on the table, metres
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,6 @@ class Predicate:
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(self.args)})"
-
-
-def closest(word: object, names: Iterable[object]) -> str:
-    """A remedy: the closest valid name, where one is close."""
-    match = get_close_matches(str(word), [str(n) for n in names], 1, 0.5)
-    return f"did you mean '{match[0]}'?" if match else "use one of the names listed"
 
 
 def parse(
@@ -95,12 +89,12 @@ def parse(
                 key=key,
                 expected=", ".join(SIGNATURES),
                 found=name,
-                remedy=closest(name, SIGNATURES),
+                remedy=suggest(name, SIGNATURES),
             )
         kinds = SIGNATURES[name]
         if len(args) != len(kinds):
             raise TaskError(
-                "the predicate has another number of arguments",
+                "the predicate has the wrong number of arguments",
                 file=file,
                 key=key,
                 expected=f"{name}({', '.join(kinds)})",
@@ -133,14 +127,14 @@ def check_argument(
             key=key,
             expected=", ".join(valid) or f"the task declares no {kind}",
             found=arg,
-            remedy=closest(arg, valid),
+            remedy=suggest(arg, valid),
         )
 
 
 def ground(
     predicates: tuple[Predicate, ...], scene: Scene, roles: Mapping[str, str], choices: Mapping[str, str]
 ) -> tuple[Predicate, ...]:
-    """Roles and choices replaced by the scene's object names and the chosen words; ``all_in`` as ``in`` of each."""
+    """Replace roles and choices by the scene's object names and chosen words; ``all_in`` becomes one ``in`` each."""
     names = {**choices, **roles}
     grounded: list[Predicate] = []
     for p in predicates:
@@ -160,7 +154,7 @@ def holds(predicate: Predicate, world) -> bool:  # noqa: ANN001 - World or Scene
 
 
 def _in(world, name: str, container: str) -> bool:  # noqa: ANN001
-    """Centre inside the inner rectangle and low, and let go."""
+    """Centre inside the inner rectangle and low, and released."""
     if container == "tray":
         centre, half = np.asarray(world.tray()), world.TRAY_HALF
     else:
@@ -171,12 +165,12 @@ def _in(world, name: str, container: str) -> bool:  # noqa: ANN001
 
 
 def _on_table(world, name: str) -> bool:  # noqa: ANN001
-    """Resting on the table itself, let go."""
+    """Resting on the table itself, released."""
     return world.object_position(name)[2] < ON_TABLE and not world.held(name) and world.touching(name, "table")
 
 
 def _beside(world, name: str, reference: str, direction: str) -> bool:  # noqa: ANN001
-    """Offset within 45 degrees of the direction, 4 to 17 cm between centres, both on the table, let go."""
+    """Offset within 45 degrees of the direction, 4 to 17 cm between centres, both on the table, released."""
     dx, dy = (np.asarray(world.object_position(name)) - world.object_position(reference))[:2]
     return (
         in_direction(dx, dy, direction)
@@ -194,7 +188,7 @@ def in_direction(dx: float, dy: float, direction: str) -> bool:
 
 
 def _on(world, name: str, reference: str) -> bool:  # noqa: ANN001
-    """Above the reference, in contact with it and not with the table, let go."""
+    """Above the reference, in contact with it and not with the table, released."""
     if reference == "cabinet":
         centre, half = world.cabinet_top()
         offset = np.abs(np.asarray(world.object_position(name)) - centre)
@@ -211,8 +205,10 @@ def _on(world, name: str, reference: str) -> bool:  # noqa: ANN001
 
 
 def _at(world, name: str, colour: str) -> bool:  # noqa: ANN001
-    """Centre inside the zone's square, let go."""
-    zone: Zone = world.zone(colour)
+    """Centre inside the zone's square, released."""
+    zone = next((zone for zone in world.scene.zones if zone.colour == colour), None)
+    if zone is None:
+        return False
     x, y, z = world.object_position(name)
     inside = abs(x - zone.xy[0]) <= zone.half and abs(y - zone.xy[1]) <= zone.half and z < ON_TABLE
     return bool(inside) and not world.held(name)
@@ -231,7 +227,7 @@ _TESTS: dict[str, Callable[..., bool]] = {
 
 
 class SceneView:
-    """Answers the predicates' questions from a scene as laid out, without a world: for checks at sampling time."""
+    """What predicates read of a `World`, from a scene as laid out, without physics: for checks at sampling time."""
 
     TRAY_HALF = (0.075, 0.065)  # as in sim/world/world.py, which needs MuJoCo
 
@@ -268,6 +264,3 @@ class SceneView:
 
     def button_pressed(self, colour: str) -> bool:
         return False
-
-    def zone(self, colour: str) -> Zone:
-        return next(z for z in self.scene.zones if z.colour == colour)

@@ -1,8 +1,8 @@
 """Task families as data: a YAML file in, sampled task instances (a scene, an instruction, a goal) out.
 
-`load_suite("tabletop")` gives the ten families of ``sim/tasks``, `load_suite("new")` two that the shipped policy has
-not seen; `load_family(path)` reads a user's file.  The keys are described in docs/tasks.md; the layout of scenes is in
-``sim/tasks/layout.py``.
+A suite is a set of families that comes with the package: `load_suite("tabletop")` gives the ten that the shipped policy
+was trained on, `load_suite("new")` two that it has not seen.  `load_family(path)` reads a task file outside the suites.
+docs/tasks.md describes the keys; ``sim/tasks/layout.py`` lays out the scenes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from zlib import crc32
 import numpy as np
 
 from sim.tasks import task_file
-from sim.tasks.layout import HELD_OUT_PAIRS, SPLITS, Impossible, admits, lay_out
-from sim.tasks.predicates import Predicate, SceneView, closest, ground, holds
+from sim.tasks.layout import HELD_OUT_PAIRS, SPLITS, NoLayout, allows, lay_out
+from sim.tasks.predicates import Predicate, SceneView, ground, holds
+from sim.tasks.suggestions import suggest
 from sim.world.scene import Object, Scene
 from vla_agent.errors import TaskError
 
@@ -27,7 +28,7 @@ __all__ = ["HELD_OUT_PAIRS", "SPLITS", "Skill", "TaskFamily", "TaskInstance", "l
 
 SUITES = {name: Path(__file__).parent / name for name in ("tabletop", "new")}
 ATTEMPTS = 400  # layouts tried for one sample before giving up
-MOST_OTHERS = 8  # instructions listed in `other_instructions`
+MAX_OTHER_INSTRUCTIONS = 8
 
 
 class Skill(NamedTuple):
@@ -69,7 +70,7 @@ class TaskInstance:
 
     @property
     def object_names(self) -> tuple[str, ...]:
-        """Scene names of the objects that the goal asks to be moved, in the expert's order."""
+        """Scene names of the objects that the goal moves, in the goal's order."""
         names = [p.args[0] for p in self.goal if p.name in ("in", "on", "at", "beside", "lifted")]
         return tuple(dict.fromkeys(names))
 
@@ -78,8 +79,8 @@ class TaskInstance:
         """Other valid instructions of the same family in this scene: another object, colour, direction or zone."""
         rng = np.random.default_rng(self.seed)
         others = [b for b in self.definition.bindings_in(self.scene) if set(b.goal) != set(self.goal)]
-        rng.shuffle(others)  # type: ignore[arg-type]  # its stub knows arrays alone; a list is shuffled in place
-        return tuple(self.definition.say(b, rng, self.split) for b in others[:MOST_OTHERS])
+        rng.shuffle(others)  # type: ignore[arg-type]  # numpy's stub allows arrays only; a list is shuffled in place
+        return tuple(self.definition.instruct(b, rng, self.split) for b in others[:MAX_OTHER_INSTRUCTIONS])
 
     @cached_property
     def foreign_instructions(self) -> tuple[str, ...]:
@@ -87,14 +88,14 @@ class TaskInstance:
         rng = np.random.default_rng(self.seed + 1)
         found = []
         for family in load_suite("tabletop").values():
-            fits = [b for b in family.bindings_in(self.scene) if set(b.goal) != set(self.goal)]
-            if family.name != self.family and fits:
-                found.append(family.say(fits[rng.integers(len(fits))], rng, self.split))
+            valid = [b for b in family.bindings_in(self.scene) if set(b.goal) != set(self.goal)]
+            if family.name != self.family and valid:
+                found.append(family.instruct(valid[rng.integers(len(valid))], rng, self.split))
         return tuple(found)
 
 
 class Binding(NamedTuple):
-    """One way to fill a family's slots in a scene."""
+    """One assignment of a family's slots in a scene."""
 
     words: dict[str, str]  # slot -> words
     names: dict[str, str]  # role or choice -> object name, colour or direction
@@ -102,9 +103,9 @@ class Binding(NamedTuple):
 
 
 class TaskFamily:
-    """A task file, checked.  Use `load_family` or `load_suite`."""
+    """A checked task file.  Made by `load_family` and `load_suite`."""
 
-    def __init__(self, spec: task_file.FamilySpec, lines: task_file.Lines) -> None:
+    def __init__(self, spec: task_file.FamilySpec, lines: task_file.SourceLines) -> None:
         self.spec, self.file = spec, lines.path
         self.name, self.description, self.time_limit = spec.name, spec.description, spec.time_limit
         self.wordings = spec.wordings
@@ -121,7 +122,7 @@ class TaskFamily:
     def has_held_out_pairs(self) -> bool:
         """Whether the split ``objects`` has scenes: the first object, where there is one, allows a held-out pair."""
         first = next(iter(self.spec.objects.values()), None)
-        return first is None or any(admits(first, pair) for pair in HELD_OUT_PAIRS)
+        return first is None or any(allows(first, pair) for pair in HELD_OUT_PAIRS)
 
     def wordings_of(self, split: str) -> list[str]:
         """The wordings that a split uses.
@@ -135,7 +136,7 @@ class TaskFamily:
                 key="split",
                 expected=", ".join(SPLITS),
                 found=split,
-                remedy=closest(split, SPLITS),
+                remedy=suggest(split, SPLITS),
             )
         chosen = self.wordings.held_out if split == "wordings" else self.wordings.train
         if not chosen:
@@ -159,7 +160,7 @@ class TaskFamily:
         Raises:
             TaskError: unknown split, or the file's conditions leave no room for a scene.
         """
-        self.wordings_of(split)  # refuses an unknown split before any work
+        self.wordings_of(split)  # raises for an unknown split
         if split == "objects" and not self.has_held_out_pairs:
             raise TaskError(
                 "the family has no scenes in the split 'objects'",
@@ -173,7 +174,7 @@ class TaskFamily:
         for _ in range(ATTEMPTS):
             try:
                 scene, choices = lay_out(self.spec, rng, split)
-            except Impossible:
+            except NoLayout:
                 continue
             view = SceneView(scene)
             roles = {r: r for r in self.spec.objects}
@@ -182,27 +183,28 @@ class TaskFamily:
             if not all(holds(p, view) for p in ground(self.hold_at_start, scene, roles, choices)):
                 continue
             objects = {o.name: o for o in scene.objects}
-            named = {**choices, **{r: words(objects[r]) for r in self.named_roles}}
-            return self.instance(
-                scene, Binding(named, {**choices, **roles}, ground(self.goal, scene, roles, choices)), rng, split
-            )
+            named = {**choices, **{r: describe(objects[r]) for r in self.named_roles}}
+            goal = ground(self.goal, scene, roles, choices)
+            task = self.instance(scene, Binding(named, {**choices, **roles}, goal), rng, split)
+            if _scene_has_all(task) and not task.success(view):
+                return task
         raise TaskError(
-            f"no scene was found in {ATTEMPTS} tries",
+            f"no scene was found in {ATTEMPTS} attempts",
             file=self.file,
             key="objects, distractors, start",
-            expected="conditions that leave room for the objects",
+            expected="conditions that leave room for the objects, with the goal not yet reached",
             found=f"split {split}",
-            remedy="fewer objects, wider ranges, or fewer start conditions",
+            remedy="use fewer objects, wider ranges or fewer start conditions",
         )
 
-    def say(self, binding: Binding, rng: np.random.Generator, split: str = "seen") -> str:
+    def instruct(self, binding: Binding, rng: np.random.Generator, split: str = "seen") -> str:
         """An instruction for this binding in one of the split's wordings."""
         wordings = self.wordings_of(split)
         return wordings[rng.integers(len(wordings))].format(**binding.words)
 
     def instance(self, scene: Scene, binding: Binding, rng: np.random.Generator, split: str = "seen") -> TaskInstance:
         """The task of this binding in a given scene (see `bindings_in`)."""
-        instruction = self.say(binding, rng, split)
+        instruction = self.instruct(binding, rng, split)
         skills = tuple(Skill(n, {k: binding.names.get(v, v) for k, v in args.items()}) for n, args in self.expert)
         return TaskInstance(
             self.name,
@@ -218,7 +220,7 @@ class TaskFamily:
         )
 
     def episode(self, seed: int, split: str = "seen") -> TaskInstance:
-        """The task of an episode's seed.  Families draw apart: the same seed gives each another scene.
+        """The task of an episode's seed.  The same seed gives each family a different scene.
 
         Raises:
             TaskError: as `sample`.
@@ -226,7 +228,7 @@ class TaskFamily:
         return self.sample(np.random.default_rng([seed, crc32(self.name.encode())]), split)
 
     def bindings_in(self, scene: Scene) -> Iterator[Binding]:
-        """Every way to fill the wording's slots in a given scene whose goal is not reached there."""
+        """Every assignment of the wording's slots in a given scene whose goal does not hold there yet."""
         limits = self.spec.start.drawer_open
         if limits and not limits[0] <= scene.drawer_open <= limits[1]:
             return
@@ -236,20 +238,36 @@ class TaskFamily:
             choices = dict(zip(self.spec.choose, combination, strict=True))
             for objects in permutations(scene.objects, len(self.named_roles)):
                 chosen = dict(zip(self.named_roles, objects, strict=True))
-                if not all(admits(self.spec.objects[r], (o.colour, o.shape), choices) for r, o in chosen.items()):
+                if not all(allows(self.spec.objects[r], (o.colour, o.shape), choices) for r, o in chosen.items()):
                     continue
                 roles = {r: o.name for r, o in chosen.items()}
                 goal = ground(self.goal, scene, roles, choices)
                 if goal and not all(holds(p, view) for p in goal):
-                    yield Binding({**choices, **{r: words(o) for r, o in chosen.items()}}, {**choices, **roles}, goal)
+                    yield Binding(
+                        {**choices, **{r: describe(o) for r, o in chosen.items()}}, {**choices, **roles}, goal
+                    )
 
 
-def words(o: Object) -> str:
+def describe(o: Object) -> str:
     """How an instruction names an object: ``red mug``."""
     return f"{o.colour} {o.shape}"
 
 
+def _scene_has_all(task: TaskInstance) -> bool:
+    """Whether the scene has everything that goal and expert name by colour: a task file may name a colour itself."""
+    zones = {p.args[1] for p in task.goal if p.name == "at"} | {s.args["to"] for s in task.skills if s.name == "push"}
+    buttons = {p.args[0] for p in task.goal if p.name == "pressed"}
+    buttons |= {s.args["colour"] for s in task.skills if s.name == "press"}
+    gathered = {s.args["colour"] for s in task.skills if s.name == "gather"}
+    scene = task.scene
+    return all(
+        wanted <= {item.colour for item in there}
+        for wanted, there in ((zones, scene.zones), (buttons, scene.buttons), (gathered, scene.objects))
+    )
+
+
 def _values(source: list[str], scene: Scene) -> list[str]:
+    """The values that a choice can take in this scene."""
     colours = {
         "buttons": [b.colour for b in scene.buttons],
         "zones": [z.colour for z in scene.zones],
@@ -276,18 +294,21 @@ def load_suite(name: str = "tabletop") -> dict[str, TaskFamily]:
     """
     if name not in SUITES:
         raise TaskError(
-            "there is no such suite", key="suite", expected=", ".join(SUITES), found=name, remedy=closest(name, SUITES)
+            "there is no such suite", key="suite", expected=", ".join(SUITES), found=name, remedy=suggest(name, SUITES)
         )
     families = [load_family(path) for path in sorted(SUITES[name].glob("*.yaml"))]
     return {family.name: family for family in families}
 
 
 def select(names: str | list[str] | None, suite: str = "tabletop") -> dict[str, TaskFamily]:
-    """The named families, those of ``suite`` where ``names`` is empty; ``names`` may be ``"a,b"``, of any suite, or
-    paths of task files.
+    """Task families by name.
+
+    Args:
+        names: names of families of any suite, or paths of task files; a list, or ``"a,b"``.  Empty: all of ``suite``.
+        suite: the suite whose families come first, and all of them where ``names`` is empty.
 
     Raises:
-        TaskError: a name that no suite has.
+        TaskError: no suite has such a family, or a task file is wrong.
     """
     if not names:
         return dict(load_suite(suite))
@@ -305,7 +326,7 @@ def select(names: str | list[str] | None, suite: str = "tabletop") -> dict[str, 
                 key="tasks",
                 expected=", ".join(families),
                 found=name,
-                remedy=closest(name, families) + ", or give the path of a task file",
+                remedy=suggest(name, families) + ", or give the path of a task file",
             )
         chosen[name] = families[name]
     return chosen

@@ -7,14 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from sim.tasks.predicates import CONTAINERS, DIRECTIONS, Predicate, check_argument, closest, parse
+from sim.tasks.predicates import CONTAINERS, DIRECTIONS, Predicate, check_argument, parse
+from sim.tasks.suggestions import suggest
 from sim.world.scene import COLOURS, OBJECT_REGION, SHAPES
 from vla_agent.errors import TaskError
+from vla_agent.files.recipe_file import Strict
 
 CHOICE_SOURCES = ("buttons", "zones", "objects")
 
@@ -22,11 +24,7 @@ Range = tuple[float, float]
 Names = Annotated[list[str], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
 
 
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ObjectSpec(Part):
+class ObjectSpec(Strict):
     """A role.  ``shapes``/``colours``: ``all``, a list, or (colours) the name of a choice: the chosen colour."""
 
     shapes: Names = ["all"]
@@ -35,14 +33,14 @@ class ObjectSpec(Part):
     y: Range = OBJECT_REGION[1]
 
 
-class DistractorSpec(Part):
+class DistractorSpec(Strict):
     """How many further objects, and choices whose colour they must not have."""
 
     count: tuple[int, int] = (2, 4)
     not_colours: Names = []
 
 
-class StartSpec(Part):
+class StartSpec(Strict):
     """``drawer_open``: range or ``any``; ``not``: predicates that must not hold; ``free``: room that must be free."""
 
     drawer_open: Range | None = Field(default=None)
@@ -51,12 +49,12 @@ class StartSpec(Part):
     free: list[dict[str, str]] = []
 
 
-class WordingSpec(Part):
+class WordingSpec(Strict):
     train: list[str] = Field(min_length=1)
     held_out: list[str] = []
 
 
-class FamilySpec(Part):
+class FamilySpec(Strict):
     """A whole task file."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -85,14 +83,14 @@ SKILLS: dict[str, tuple[dict[str, str], ...]] = {
 FREE_FORMS: tuple[dict[str, str], ...] = ({"beside": "role", "direction": "direction"}, {"lane": "role", "to": "zone"})
 
 
-class Lines:
-    """Where in the file a key stands."""
+class SourceLines:
+    """Finds the line of a key in the file."""
 
     def __init__(self, path: Path, data: Any) -> None:
         self.path, self.data = path, data
 
     def at(self, loc: Iterable[Any]) -> str:
-        """``path:line`` of the deepest part of ``loc`` that the file has."""
+        """``path:line`` of the key path ``loc``, or of the deepest part of it that the file has."""
         node, line = self.data, 0
         for key in loc:
             try:
@@ -106,7 +104,7 @@ class Lines:
         return f"{self.path}:{line + 1}"
 
 
-def read(path: str | Path) -> tuple[FamilySpec, Lines]:
+def read(path: str | Path) -> tuple[FamilySpec, SourceLines]:
     """Read and check one task file.
 
     Raises:
@@ -131,16 +129,16 @@ def read(path: str | Path) -> tuple[FamilySpec, Lines]:
             key=None if mark is None else f"column {mark.column + 1}",
             expected="YAML",
             found=str(getattr(error, "problem", None) or error).strip(),
-            remedy="mend the line; quote text that holds ': ' or begins with '{'",
+            remedy="fix the line; quote text that holds ': ' or begins with '{'",
         ) from error
-    lines = Lines(path, data)
+    lines = SourceLines(path, data)
     if not isinstance(data, dict):
         raise TaskError(
-            "the task file holds no keys",
+            "the task file has no keys",
             file=f"{path}:1",
             expected=", ".join(_keys(FamilySpec)),
             found=type(data).__name__,
-            remedy="start from a copy of one of the files in sim/tasks",
+            remedy="start from a copy of a file in sim/tasks/tabletop",
         )
     start = data.get("start")
     plain = dict(data)
@@ -149,9 +147,8 @@ def read(path: str | Path) -> tuple[FamilySpec, Lines]:
     try:
         spec = FamilySpec.model_validate(plain)
     except ValidationError as error:
-        first = min(
-            error.errors(), key=lambda e: e["type"] != "extra_forbidden"
-        )  # a misspelt key also misses the right one
+        # a misspelt key is also a missing one: report the misspelling
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         raise _schema_error(first, lines) from error
     _check(spec, lines)
     return spec, lines
@@ -169,24 +166,26 @@ _MODELS: dict[str, type[BaseModel]] = {
 }
 
 
-def _schema_error(error: Any, lines: Lines) -> TaskError:
+def _schema_error(error: Any, lines: SourceLines) -> TaskError:
     """A pydantic error as a TaskError with line and valid names."""
     loc = tuple(error["loc"])
     key = ".".join(str(p) for p in loc)
     model = _MODELS.get(str(loc[0]), FamilySpec) if len(loc) > 1 else FamilySpec
     if error["type"] == "extra_forbidden":
         valid = _keys(model)
-        what, expected, found, remedy = "there is no such key", ", ".join(valid), loc[-1], closest(loc[-1], valid)
+        what, expected, found, remedy = "there is no such key", ", ".join(valid), loc[-1], suggest(loc[-1], valid)
     elif error["type"] == "missing":
         what, expected, found = "a key is missing", loc[-1], "nothing"
-        remedy = f"add '{loc[-1]}:'; sim/tasks has examples"
+        remedy = f"add '{loc[-1]}:'; sim/tasks/tabletop has examples"
     else:
         what, expected, found = "a value is wrong", error["msg"], repr(error["input"])
         remedy = "see docs/tasks.md for what the key takes"
     return TaskError(what, file=lines.at(loc), key=key, expected=expected, found=found, remedy=remedy)
 
 
-def _check_names(names: Iterable[str], valid: Iterable[str], what: str, lines: Lines, loc: tuple[Any, ...]) -> None:
+def _check_names(
+    names: Iterable[str], valid: Iterable[str], what: str, lines: SourceLines, loc: tuple[Any, ...]
+) -> None:
     valid = list(valid)
     for name in names:
         if name not in valid:
@@ -196,12 +195,12 @@ def _check_names(names: Iterable[str], valid: Iterable[str], what: str, lines: L
                 key=".".join(map(str, loc)),
                 expected=", ".join(valid),
                 found=name,
-                remedy=closest(name, valid),
+                remedy=suggest(name, valid),
             )
 
 
-def _check(spec: FamilySpec, lines: Lines) -> None:
-    """Names that refer to other parts of the file, and ranges."""
+def _check(spec: FamilySpec, lines: SourceLines) -> None:
+    """Check names that refer to other parts of the file, and ranges."""
     for name, source in spec.choose.items():
         valid = (*CHOICE_SOURCES, *COLOURS, *DIRECTIONS)
         _check_names(source, valid, "source or value of a choice", lines, ("choose", name))
@@ -229,27 +228,40 @@ def _check(spec: FamilySpec, lines: Lines) -> None:
             slots = re.findall(r"\{(\w*)\}", wording)
             _check_names(slots, [*spec.objects, *spec.choose], "slot", lines, ("wordings", which, i))
     expressions(spec, lines)
-    for i, entry in enumerate(spec.expert):
-        skill(entry, spec, lines, ("expert", i))
+    _check_pick_and_place([skill(entry, spec, lines, ("expert", i))[0] for i, entry in enumerate(spec.expert)], lines)
     for i, room in enumerate(spec.start.free):
         _match_form(room, FREE_FORMS, spec, lines, ("start", "free", i))
 
 
-def _check_range(pair: tuple[float, float], limits: Range, lines: Lines, loc: tuple[Any, ...]) -> None:
+def _check_range(pair: tuple[float, float], limits: Range, lines: SourceLines, loc: tuple[Any, ...]) -> None:
     low, high = pair
     if not limits[0] <= low <= high <= limits[1]:
         raise TaskError(
-            "the range makes no sense",
+            "the range is invalid",
             file=lines.at(loc),
             key=".".join(map(str, loc)),
             expected=f"[low, high] with {limits[0]} <= low <= high <= {limits[1]}",
             found=list(pair),
-            remedy="mend the two numbers",
+            remedy="fix the two numbers",
         )
 
 
-def expressions(spec: FamilySpec, lines: Lines) -> dict[str, tuple[Predicate, ...]]:
-    """The goal and the start conditions parsed: ``{"goal", "not", "hold"}``."""
+def _check_pick_and_place(skills: list[str], lines: SourceLines) -> None:
+    for i, name in enumerate(skills):
+        if name == "pick" and skills[i + 1 : i + 2] != ["place"]:
+            what, expected = "a pick has no place after it", "pick: role, then place: {...}"
+            remedy = "add where to place the object, or write lift: role to hold it up"
+        elif name == "place" and skills[:i][-1:] != ["pick"]:
+            what, expected, remedy = "a place has no pick before it", "pick: role, then place: {...}", "add the pick"
+        else:
+            continue
+        raise TaskError(
+            what, file=lines.at(("expert", i)), key=f"expert.{i}", expected=expected, found=name, remedy=remedy
+        )
+
+
+def expressions(spec: FamilySpec, lines: SourceLines) -> dict[str, tuple[Predicate, ...]]:
+    """Parse the goal and the start conditions: ``{"goal": ..., "not": ..., "hold": ...}``."""
     out = {"goal": parse(spec.goal, spec.objects, spec.choose, file=lines.at(("goal",)), key="goal")}
     for key, texts in (("not", spec.start.not_), ("hold", spec.start.hold)):
         found: list[Predicate] = []
@@ -260,7 +272,7 @@ def expressions(spec: FamilySpec, lines: Lines) -> dict[str, tuple[Predicate, ..
     return out
 
 
-def skill(entry: Any, spec: FamilySpec, lines: Lines, loc: tuple[Any, ...]) -> tuple[str, dict[str, str]]:
+def skill(entry: Any, spec: FamilySpec, lines: SourceLines, loc: tuple[Any, ...]) -> tuple[str, dict[str, str]]:
     """One entry of ``expert`` as (name, arguments).
 
     Raises:
@@ -275,7 +287,7 @@ def skill(entry: Any, spec: FamilySpec, lines: Lines, loc: tuple[Any, ...]) -> t
 
 
 def _match_form(
-    value: Any, forms: tuple[dict[str, str], ...], spec: FamilySpec, lines: Lines, loc: tuple[Any, ...]
+    value: Any, forms: tuple[dict[str, str], ...], spec: FamilySpec, lines: SourceLines, loc: tuple[Any, ...]
 ) -> dict[str, str]:
     key = ".".join(map(str, loc))
     for form in forms:
@@ -283,6 +295,9 @@ def _match_form(
             for arg, kind in form.items():
                 check_argument(value[arg], kind, spec.objects, spec.choose, file=lines.at(loc), key=f"{key}.{arg}")
             return {k: str(v) for k, v in value.items()}
+    names = list(dict.fromkeys(arg for form in forms for arg in form))
+    unknown = [arg for arg in value if arg not in names] if isinstance(value, dict) else []
+    hint = f"{suggest(unknown[0], names)}; " if unknown and names else ""
     written = " or ".join("{" + ", ".join(f"{k}: <{v}>" for k, v in form.items()) + "}" for form in forms)
     raise TaskError(
         "the arguments do not fit",
@@ -290,5 +305,5 @@ def _match_form(
         key=key,
         expected=written,
         found=dict(value) if isinstance(value, dict) else value,
-        remedy=f"containers: {', '.join(CONTAINERS)}; roles: {', '.join(spec.objects) or 'none declared'}",
+        remedy=f"{hint}containers: {', '.join(CONTAINERS)}; roles: {', '.join(spec.objects) or 'none declared'}",
     )

@@ -1,57 +1,39 @@
 """Both cameras in one off-screen buffer: one scene, two viewports, one read.
 
-Each pixel is the mean of SUPERSAMPLE x SUPERSAMPLE rendered ones, as a real camera's pixel gathers light from all its
-area.  An object of 4 cm is 7 pixels wide at 96 px; with one sample a pixel its outline says too little of its shape.
+Each pixel is the mean of SUPERSAMPLE x SUPERSAMPLE rendered ones, as a real camera's pixel gathers light from its whole
+area.  An object of 4 cm is 7 pixels wide at 96 px; with one sample per pixel its outline shows too little of its shape.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
-from typing import Any
+import weakref
 
 import mujoco
 import numpy as np
 from PIL import Image
 
-from sim import BACKENDS
+from sim.world.gl_context import RenderContext
 from vla_agent.contract.tabletop import CAMERAS
-from vla_agent.errors import SimulatorError
 
-SHOWN, HIDDEN = 0, 5  # geom groups
-SUPERSAMPLE = 2  # half the cost of the driver's own 4 samples a pixel
-
-
-def _contexts(model: mujoco.MjModel, width: int, height: int) -> tuple[Any, mujoco.MjrContext]:
-    """A current OpenGL context of the backend that MUJOCO_GL names, and MuJoCo's own context in it."""
-    backend = os.environ.get("MUJOCO_GL", "").lower()
-    try:
-        if backend not in BACKENDS:
-            raise ValueError(f"no such backend; valid are {', '.join(BACKENDS)}")
-        gl = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
-        gl.make_current()
-        return gl, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-    except Exception as error:  # the backends raise whatever their bindings raise
-        raise SimulatorError(
-            "the renderer cannot start",
-            key=f"MUJOCO_GL={backend}",
-            expected=f"a working OpenGL backend of {', '.join(BACKENDS)}",
-            found=f"{type(error).__name__}: {error}",
-            remedy="apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri and set MUJOCO_GL=egl; "
-            "or apt-get install libosmesa6 and set MUJOCO_GL=osmesa",
-        ) from error
+SHOWN, HIDDEN = 0, 5  # geom groups: MuJoCo draws the first alone
+SUPERSAMPLE = 2  # half the cost of the driver's own 4 samples per pixel
 
 
 class Cameras:
-    """Renders cameras of a model, by default all :data:`CAMERAS`, at one size (height, width)."""
+    """Renders cameras of a model, by default all :data:`CAMERAS`, at one size (height, width).
+
+    Raises:
+        SimulatorError: the OpenGL backend does not work.
+    """
 
     def __init__(self, model: mujoco.MjModel, image_size: tuple[int, int], names: tuple[str, ...] = CAMERAS) -> None:
         self._size, self._names = image_size, names
         height, width = SUPERSAMPLE * image_size[0], SUPERSAMPLE * image_size[1]
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height * len(names)
         model.vis.quality.offsamples = 0
-        self._gl, self._context = _contexts(model, width, height * len(names))
-        self._model = model
+        self._gl = RenderContext(model, width, height * len(names))
+        weakref.finalize(self, self._gl.abandon).atexit = False
+        self._model, self._context = model, self._gl.mujoco
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._scene = mujoco.MjvScene(model, maxgeom=200)
@@ -95,7 +77,7 @@ class Cameras:
         return inside | (radius == 0)  # planes have no bounding sphere
 
     def project(self, data: mujoco.MjData, camera: str, points: np.ndarray) -> np.ndarray:
-        """Base-frame points (N, 3) -> (N, 3): u right, v down in [0, 1] of the picture, and 1.0 where inside it."""
+        """Base-frame points (N, 3) -> (N, 3): u right, v down in [0, 1] of the image, and 1.0 where inside it."""
         index = self._model.camera(camera).id
         height, width = self._size
         local = (np.atleast_2d(points) - data.cam_xpos[index]) @ data.cam_xmat[index].reshape(3, 3)
@@ -107,8 +89,5 @@ class Cameras:
         return np.stack([u, v, inside.astype(np.float64)], 1)
 
     def close(self) -> None:
-        """Free the GL context; call before the process ends."""
-        if self._gl is not None:
-            self._context.free()
-            self._gl.free()
-            self._gl = None
+        """Free the OpenGL context now; what is never closed is freed when the process ends."""
+        self._gl.free()
