@@ -55,9 +55,9 @@ lint: install-dev ## ruff, mypy, and the layers of docs/architecture.md
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --no-logo --no-cache
 
-docs: install-dev ## build the documentation site into site/; open site/index.html
+docs: install-dev ## build the documentation site into site/; its search needs `python -m http.server -d site`
 	@$(BIN)/python -m benchmarks docs --check
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 film: install ## make the README's animation again: docs/img/film.webp
 	@$(BIN)/python -m benchmarks.house.film

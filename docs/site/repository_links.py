@@ -1,6 +1,7 @@
 """MkDocs hook: links from the documents to files of the repository work in the site too.
 
-A linked file outside docs/ is copied into the site, below ``repository/``; a link to a folder becomes its name.
+A linked file outside docs/ is copied into the site as plain text, below ``repository/`` (so that an anchor in it is
+dropped); a link to a folder becomes its name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
-LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>\.\./[^)#\s]+)\)")
+LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>\.\./[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 _copied: dict[str, File] = {}
 
 
