@@ -11,11 +11,9 @@ from PIL import Image
 from sim.env import TabletopEnv
 from vla_agent.policy.loading import load_policy
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 def main() -> None:
-    policy = load_policy(ROOT / "policies/tabletop-nano")
+    policy = load_policy("policies/tabletop-nano")  # installed with the package; or a folder of your own
     contract = policy.contract  # what the policy sees and emits; it travels with the weights
     print(f"cameras {contract.camera_names}, state ({contract.state_dim},)")
     print(f"a chunk has {contract.chunk_length} actions of {contract.action_dim} numbers")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vla_agent.cli import main as vla_agent
 
-BASE = Path(__file__).resolve().parents[1] / "policies/tabletop-nano"
+BASE = "policies/tabletop-nano"  # installed with the package; or a folder of your own
 EPISODES, DEMONSTRATIONS, SAMPLES = 3, 4, 320  # docs/finetuning.md uses 50 episodes, 50 demonstrations, 10,000 samples
 
 

@@ -24,11 +24,9 @@ def main() -> int:
         return 0
     out = Path(tempfile.mkdtemp(prefix="vla-example-"))
     data, run = out / "demonstrations", out / "act"
-    code = vla_agent(["collect", "--tasks", "press_button", "--episodes", "2", "--video", "-o", str(data)])
-    if code:
+    if code := vla_agent(["collect", "--tasks", "press_button", "--episodes", "2", "--video", "-o", str(data)]):
         return code
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("_ROS", "LD_LIBRARY"))}
-    env |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("_ROS", "LD_LIBRARY"))} | {"PYTHONPATH": str(ROOT)}
     # lerobot-train itself; a few steps of a tiny ACT show the way.  For a real one: --steps=20000 and ACT's own sizes.
     train = [LEROBOT, "tests/lerobot_check/train.py", "--policy.type=act", f"--output_dir={run}", "--steps=20"]
     train += [
@@ -39,15 +37,19 @@ def main() -> int:
     ]
     train += ["--policy.device=cpu", "--policy.push_to_hub=false", "--num_workers=0"]
     train += [f"--policy.{key}={value}" for key, value in TINY.items()]
-    subprocess.run([*map(str, train)], check=True, cwd=ROOT, env=env)
+    if code := subprocess.run([*map(str, train)], cwd=ROOT, env=env).returncode:
+        return code
     # LeRobot's folder names features and shapes; units and rate are those of the dataset's contract.
     folder = run / "checkpoints/last/pretrained_model"
     serve = [str(LEROBOT), "-m", "vla_agent.peers.serve", str(folder), "--contract", str(data), "--port", "0"]
     server = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
     try:
-        url = next(line for line in server.stdout if line.startswith("serving")).split(" at ")[1].split(",")[0]
-        scenes = ["--tasks", "press_button", "--episodes", "1", "--workers", "1"]
-        return vla_agent(["eval", url, *scenes, "-o", str(out / "report")])  # beside expert, random, shuffled words
+        line = next((text for text in server.stdout if text.startswith("serving")), None)  # "serving ... at URL, ..."
+        if line is None:  # the server's own message says why
+            return 1
+        url = line.split(" at ")[1].split(",")[0]
+        report = str(out / "report")  # beside the scripted expert, random actions and shuffled instructions
+        return vla_agent(["eval", url, "--tasks", "press_button", "--episodes", "1", "--workers", "1", "-o", report])
     finally:
         server.terminate()
         server.wait()

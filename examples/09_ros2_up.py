@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -46,8 +45,8 @@ if importlib.util.find_spec("rclpy") is None:
     print("rclpy is missing: source your ROS 2 installation, or pip install 'vla_agent[ros-wheels]'")
     sys.exit(0)
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)  # nobody else's graph
-logs, policy = tempfile.mkdtemp(prefix="vla-example-"), Path(__file__).resolve().parents[1] / "policies/tabletop-nano"
-words = ["up", "sim", "--policy", str(policy), "--real_time_factor", PACE, "--logs", logs]
+logs = tempfile.mkdtemp(prefix="vla-example-")
+words = ["up", "sim", "--real_time_factor", PACE, "--logs", logs]
 graph = subprocess.Popen([sys.executable, "-m", "vla_agent", *words])  # the same nodes as `vla-agent up sim`
 try:
     print(f"'{INSTRUCTION}': a joint has moved by {watch():.2f} rad")

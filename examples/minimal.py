@@ -175,7 +175,7 @@ class VLM(nn.Module):
 class FlowHead(nn.Module):
     """Velocity that carries noise to a chunk of actions, given features and state (flow matching, Lipman 2023)."""
 
-    def __init__(self, features=66, width=384):
+    def __init__(self, features=66, width=256):
         super().__init__()
         self.inside = nn.Linear(CHUNK * 4 + features + 5 + 16, width)
         self.blocks = nn.ModuleList(mlp(width, width, width) for _ in range(3))
@@ -282,7 +282,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a few steps of everything, to see that it runs")
     options = parser.parse_args()
-    full, quick = (3000, 400, 800, 4000, 100), (20, 3, 3, 3, 2)
+    full, quick = (2000, 300, 500, 2000, 100), (20, 3, 3, 3, 2)
     scenes, demonstrations, pointing, acting, episodes = quick if options.quick else full
     torch.manual_seed(options.seed)
     rng, began, env, vlm, head = np.random.default_rng(options.seed), time.monotonic(), Env(), VLM(), FlowHead()
