@@ -223,6 +223,28 @@ def test_the_ledger_shows_every_change(tmp_path):
             ledger.read_ledger(file)
 
 
+def test_the_ledger_lies_with_the_keys_unless_an_older_one_lies_beside_the_gate_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("VLA_AGENT_KEYS", str(tmp_path / "keys"))
+    gate_file = tmp_path / "gates" / "tiny.yaml"
+    assert keys.default_ledger(gate_file) == tmp_path / "keys" / "ledger.jsonl"
+    older = tmp_path / "gates" / "ledger.jsonl"
+    ledger.append(older, {"event": "start", "run": "a", "policy": "p", "gate": "g"})
+    assert keys.default_ledger(gate_file) == older
+
+
+def test_the_commands_state_ledger_and_strength(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VLA_AGENT_KEYS", str(tmp_path / "keys"))
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    out = str(tmp_path / "out")
+    assert main(["keys", "create", "default"]) == 0
+    assert main(["gate", "expert", "--suite", str(tmp_path / "tiny.yaml"), "--workers", "1", "-o", out]) == 0
+    shown, ledger_file = capsys.readouterr(), tmp_path / "keys" / "ledger.jsonl"
+    assert f"counted in {ledger_file}" in shown.err and ledger_file.is_file()
+    assert "for trying out, not for hardware" in shown.out and f"ledger of attempts: {ledger_file}" in shown.out
+    assert main(["verify", f"{out}/certificate.json", "--ledger", str(ledger_file)]) == 0
+    assert "for trying out, not for hardware" in capsys.readouterr().out
+
+
 def test_labels_part_all_pairs():
     assert label(True, True, False) == "follow"
     assert label(True, False, True) == "stubborn"
@@ -250,7 +272,7 @@ def test_keys_are_private_and_never_overwritten(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "lab" in shown and "private half" not in shown and "revoked abc: lost" in shown
     private.chmod(0o644)
-    with pytest.raises(CertificateError, match="others can read"):
+    with pytest.raises(CertificateError, match="other users can read"):
         keys.load_private("lab", tmp_path / "keys")
 
 

@@ -14,10 +14,12 @@ from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.verify import verify
 from vla_agent.gate.evidence import ledger
-from vla_agent.gate.report.failure_clips import choose, what
-from vla_agent.gate.report.gate_page import condition, hardest, title_of
+from vla_agent.gate.report.failure_clips import choose, failure_text
+from vla_agent.gate.report.gate_page import hardest
+from vla_agent.gate.report.wording import condition, latency_refusal, strength_of_evidence, title_of
 from vla_agent.gate.run_gate import GateSettings, run_gate
 
+TRYING_OUT = "; for trying out, not for hardware"
 SUITE = """\
 format: 1
 name: page
@@ -72,10 +74,10 @@ def test_the_page_says_what_it_is_about_and_needs_nothing_else(root):
     page = (root / "deaf" / "report.html").read_text()
     text = re.sub(r"<[^>]+>|\s+", " ", re.sub(r"<style>.*?</style>", "", page, flags=re.S))
     assert "does not pass the gate" in text and "probe.swap" in text, "verdict and why"
-    for part in ("worst perturbation", "stubborn", "success with this latency", "Better than the base?",
-                 "How does it fail?", "Attempts with this checkpoint", "SHA-256"):  # fmt: skip
+    for part in ("worst perturbation", "stubborn", "success with this latency", "Comparison with the base",
+                 "Failures", "Attempts with this checkpoint", "SHA-256"):  # fmt: skip
         assert part in text
-    assert text.index("does not pass") < text.index("Does it do the tasks?") < text.index("How does it fail?")
+    assert text.index("does not pass") < text.index("Robustness to perturbations") < text.index("Attempts with")
     sources = re.findall(r'(?:src|poster|href)="([^"]{0,20})', page)
     assert len(sources) == 3 and all(s.startswith("data:") for s in sources), "one clip: video, poster, strip"
     assert "http" not in page.replace("http-equiv", "") and "@import" not in page
@@ -85,7 +87,8 @@ def test_the_page_says_what_it_is_about_and_needs_nothing_else(root):
 def test_a_good_policy_s_page_has_no_reasons_and_no_empty_parts(root):
     page = (root / "good" / "report.html").read_text()
     assert "passes the gate page" in page and 'class="reasons' not in page
-    assert "Better than the base?" not in page and "<video " not in page
+    assert "for trying out, not for hardware" in page, "two episodes are few"
+    assert "Comparison with the base" not in page and "<video " not in page
 
 
 def test_other_latencies_are_played_on_the_control_s_seeds_and_verified(root):
@@ -135,13 +138,35 @@ def test_clips_are_spread_over_conditions_and_scenes_and_failed_checks_come_firs
     assert choose(rows, checks, 0) == []
 
 
-def test_what_was_wrong_is_said_of_each_kind_of_episode():
-    assert what({"control": "probe.blank", "failure": None}) == "did the task all the same"
-    assert what({"control": "probe.removed", "failure": None}) == "did not refrain"
-    assert what({"control": "probe.swap", "failure": "wrong_object", "original": True}) == "went for the first target"
-    assert what({"control": "axis.camera.1", "failure": "never_grasped"}) == "never grasped"
+def test_each_kind_of_episode_states_its_failure():
+    assert failure_text({"control": "probe.blank", "failure": None}) == "did the task anyway"
+    assert failure_text({"control": "probe.removed", "failure": None}) == "did not refrain"
+    assert (
+        failure_text({"control": "probe.swap", "failure": "wrong_object", "original": True})
+        == "went for the first target"
+    )
+    assert failure_text({"control": "axis.camera.1", "failure": "never_grasped"}) == "never grasped"
     assert condition("axis.object_pose.2") == "object pose" and condition("delay.200") == "200 ms"
-    assert title_of("delay.12.5") == "does what it is told when it thinks for 12.5 ms"
+    assert title_of("delay.12.5") == "does the instructed task with an inference latency of 12.5 ms"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "k", "n", "low", "text"),
+    [
+        ("pass", 2, 2, 0.1582, "2 of 2: shows at least 15.8 % success at 95 % confidence" + TRYING_OUT),
+        ("pass", 47, 48, 0.8897, "47 of 48: shows at least 88.9 % success at 95 % confidence"),
+        ("fail", 0, 2, 0.0, "0 of 2: shows no success rate above 0"),
+    ],
+)
+def test_a_gate_states_what_its_own_numbers_show(verdict, k, n, low, text):
+    success = {"verdict": verdict, "k": k, "n": n, "interval": [low, 1.0]}
+    assert strength_of_evidence({"verdict": verdict, "checks": {"success": success}}) == text
+
+
+def test_a_machine_slower_than_certified_is_named():
+    report = {"certified": {"latency": {"certified_ms": 50.0}}, "latency": {"p99_ms": 71.9}}
+    assert "would refuse this machine" in latency_refusal(report) and "71.9 ms" in latency_refusal(report)
+    assert latency_refusal(report | {"latency": {"p99_ms": 49.0}}) == latency_refusal(report | {"latency": {}}) == ""
 
 
 def test_the_hardest_scenes_are_wrong_under_several_conditions():

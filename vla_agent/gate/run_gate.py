@@ -39,7 +39,7 @@ from vla_agent.gate.decision.plan import Planner, sequential_tests
 from vla_agent.gate.evidence import inference_latency, ledger
 from vla_agent.gate.evidence.attempt import ATTEMPT, Attempt, start_attempt, unfinished_attempt
 from vla_agent.gate.evidence.gate_player import play
-from vla_agent.gate.evidence.perception_oracle import takes_truth
+from vla_agent.gate.evidence.perception_oracle import accepts_oracle_points
 from vla_agent.gate.report.failure_clips import choose, film_one
 from vla_agent.gate.report.gate_page import page
 from vla_agent.policy.execution_settings import Execution
@@ -195,10 +195,10 @@ def _latency(settings: GateSettings, gate: Gate, candidate: Candidate) -> tuple[
 def _planner(settings: GateSettings, gate: Gate, attempt: Attempt) -> Planner:
     """The planner, without the checks that the policy does not admit."""
     tests = sequential_tests(gate, alpha_spent(gate.alpha, attempt.number))
-    scripted = settings.policy in SCRIPTED
-    takes_oracle = ORACLE in gate.checks_by_name() and not scripted and takes_truth(settings.load(settings.policy))
-    untimed = tuple(delay.cell for delay in gate.checks.delays) if scripted else ()
-    return Planner(gate, tests, excluded=untimed + (() if takes_oracle else (ORACLE,)))
+    if settings.policy in SCRIPTED:
+        return Planner(gate, tests, excluded=(*(delay.cell for delay in gate.checks.delays), ORACLE))
+    with_oracle = ORACLE in gate.checks_by_name() and accepts_oracle_points(settings.load(settings.policy))
+    return Planner(gate, tests, excluded=() if with_oracle else (ORACLE,))
 
 
 def _payload(

@@ -13,7 +13,8 @@ Try a policy against a gate file: tasks, perturbations, language and latency, ea
 Every check stops as soon as it is decided.  OUT receives report.html, report.json, actions.npz, gate.yaml and the
 signed certificate.json, without which the robot's nodes refuse the policy.
 
-Every start is counted in a ledger, and later attempts with the same checkpoint are held to stricter tests.
+Every start is counted in a ledger, and later attempts with the same checkpoint are held to stricter tests.  The ledger
+is ledger.jsonl in the folder of the keys, unless one lies beside the gate file, where older releases kept it.
 """
 EPILOG = """\
 examples:
@@ -23,7 +24,7 @@ examples:
   vla-agent gate runs/tuned/policy --key lab --base runs/gate -o runs/gate-tuned       # both on the same seeds
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
 
-docs/gate.md says what is measured and how the verdict is made.
+docs/gate.md says what is measured and how the verdict is made.  gates/smoke.yaml takes seconds: for trying out only.
 exit codes: 0 passed, 1 did not pass, 2 bad input
 
 next: vla-agent verify CERTIFICATE --policy POLICY, then give the certificate to the robot's nodes
@@ -41,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         "--robot", default="sim", metavar="NAME", help="robot that the certificate is for (default: sim)"
     )
     parser.add_argument(
-        "--ledger", metavar="FILE", help="ledger of attempts (default: ledger.jsonl beside the gate file)"
+        "--ledger", metavar="FILE", help="ledger of attempts (default: ledger.jsonl in the folder of the keys)"
     )
     parser.add_argument(
         "--base", metavar="REPORT", help="report (or its folder) of the policy that this one was tuned from"
@@ -52,28 +53,31 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the gate; 0 where it was passed, 1 where not."""
+    """Run the gate; 0 where the policy passed, 1 where it did not."""
     workers = workers_of(args)
-    from vla_agent.gate.certificate.keys import keys_folder, load_private
+    from vla_agent.files.shipped import find_shipped
+    from vla_agent.gate.certificate.keys import default_ledger, keys_folder, load_private
     from vla_agent.gate.report.gate_console import Progress, print_summary
     from vla_agent.gate.run_gate import GateSettings, run_gate
 
     private = load_private(args.key, keys_folder())
-    suite = Path(args.suite)
+    suite = find_shipped(args.suite)
     out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}"
+    ledger_file = Path(args.ledger) if args.ledger else default_ledger(suite)
     settings = GateSettings(
         args.policy,
         suite,
         out,
         robot=args.robot,
         private=private,
-        ledger_file=Path(args.ledger) if args.ledger else suite.with_name("ledger.jsonl"),
+        ledger_file=ledger_file,
         workers=workers,
         ray=args.ray,
         resume=args.resume,
         base=Path(args.base) if args.base else None,
     )
     with Progress() as progress:
+        progress.announce_ledger(ledger_file)
         report = run_gate(settings, progress.update)
-    print_summary(report, out)
+    print_summary(report, out, ledger_file)
     return 0 if report["summary"]["judgement"]["verdict"] == "pass" else 1

@@ -8,7 +8,7 @@ from typing import Any
 
 DESCRIPTION = """\
 Ed25519 keys.  A private key stays where it was made, readable by its owner alone; its .pub file goes to the robots,
-whose `keys trust` takes it.  Keys are never overwritten.  They lie in $VLA_AGENT_KEYS, or in vla-agent/keys of the
+where `keys trust` takes it.  Keys are never overwritten.  They are kept in $VLA_AGENT_KEYS, or in vla-agent/keys of the
 user's configuration folder.
 """
 EPILOG = """\
@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = actions.add_parser("create", help="make a key pair")
     create.add_argument("name", metavar="NAME")
-    actions.add_parser("list", help="the keys that are trusted here, and what was revoked")
+    actions.add_parser("list", help="the keys that are trusted on this machine, and what was revoked")
     trust = actions.add_parser("trust", help="trust a public key")
     trust.add_argument("file", metavar="FILE")
     revoke = actions.add_parser("revoke", help="revoke a certificate, a key or a policy")
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"revoked: {args.what}")
     else:
         for key in keys.trusted(folder).values():
-            print(f"{key.fingerprint}  {key.name}{'  (private half here)' if key.private else ''}")
+            print(f"{key.fingerprint}  {key.name}{'  (with its private half)' if key.private else ''}")
         for what, reason in keys.revoked(folder).items():
             print(f"revoked {what}: {reason}")
     return 0

@@ -1,4 +1,4 @@
-"""SHA-256 of everything that a certificate binds: file by file, so that a change can be named."""
+"""SHA-256 of everything that a certificate binds, file by file, so that each change can be named."""
 
 from __future__ import annotations
 
@@ -15,35 +15,38 @@ from vla_agent.files.canonical_json import digest
 from vla_agent.files.hashing import hash_file
 
 SIMULATOR = Path(sim.__file__).resolve().parent
-ENGINE = ("robot/kinematics", "policy/execution", "contract")  # what `sim` imports of this package
-ASIDE = ("evaluation", "__pycache__")  # folders of a policy that hold records, not the policy
-RECORDS = (".md", ".png", ".html")
-BESIDE = ("certificate.json",)
+PACKAGE_ROOMS = ("robot/kinematics", "policy/execution", "contract")  # what `sim` imports of this package
+RECORD_FOLDERS = ("evaluation", "__pycache__")  # of a policy: reports, not the policy
+RECORD_SUFFIXES = (".md", ".png", ".html")
 
 
 def policy_files(folder: Path) -> dict[str, str]:
-    """Every file of a policy folder except its records (`ASIDE`, `RECORDS`, `BESIDE`): name -> SHA-256."""
-    files = sorted(f for f in folder.rglob("*") if f.is_file())
-    return {
-        f.relative_to(folder).as_posix(): hash_file(f)
-        for f in files
-        if f.suffix not in RECORDS and f.name not in BESIDE and not set(ASIDE) & set(f.relative_to(folder).parts[:-1])
-    }
+    """Every file of a policy folder except reports, images and certificates: name -> SHA-256."""
+    names = {f.relative_to(folder): f for f in sorted(folder.rglob("*")) if f.is_file()}
+    return {name.as_posix(): hash_file(f) for name, f in names.items() if not _is_record(name)}
+
+
+def _is_record(name: Path) -> bool:
+    return (
+        name.suffix in RECORD_SUFFIXES
+        or name.name == "certificate.json"
+        or bool(set(RECORD_FOLDERS) & set(name.parts[:-1]))
+    )
 
 
 def policy_parts(folder: Path) -> dict[str, Any]:
-    """``files``; ``adapter``: those of an adapter; ``normaliser``: of its statistics; ``digest``: of all files."""
+    """Hashes of ``files``; names of ``adapter`` files; hash of the ``normaliser``; ``digest`` of all files."""
     files = policy_files(folder)
     return {
         "files": files,
-        "adapter": adapters(files),
+        "adapter": adapter_files(files),
         "normaliser": _normaliser(folder / "head.safetensors"),
         "digest": digest(files),
     }
 
 
-def adapters(files: Iterable[str]) -> list[str]:
-    """Those of a policy's files that are an adapter's."""
+def adapter_files(files: Iterable[str]) -> list[str]:
+    """Those of a policy's files that belong to an adapter."""
     return sorted(name for name in files if Path(name).name.startswith("adapter"))
 
 
@@ -66,7 +69,7 @@ def policy_contract(folder: Path) -> Contract:
 
     Raises:
         CheckpointError: no policy.json, or it cannot be read.
-        ContractError: the contract in it makes no sense.
+        ContractError: the contract in it is invalid.
     """
     file = folder / "policy.json"
     try:
@@ -83,7 +86,7 @@ def policy_contract(folder: Path) -> Contract:
 
 
 def contract_parts(contract: Contract) -> dict[str, Any]:
-    """What a certificate says of a contract."""
+    """What a certificate records of a contract."""
     return {
         "sha256": contract.hash,
         "control_hz": contract.control_hz,
@@ -92,11 +95,11 @@ def contract_parts(contract: Contract) -> dict[str, Any]:
 
 
 def simulator_files(root: Path = SIMULATOR) -> dict[str, str]:
-    """Every file that a scene, a task, a perturbation or a rollout is made of: name in the source tree -> SHA-256.
+    """Every file that decides a scene, a task, a perturbation or a rollout: name in the source tree -> SHA-256.
 
     Args:
-        root: the folder of `sim`; the rooms of `vla_agent` that it runs on (`ENGINE`) lie beside it.
+        root: the folder of `sim`; the rooms of `vla_agent` that it runs on (`PACKAGE_ROOMS`) lie beside it.
     """
-    folders = [root, *(root.parent / "vla_agent" / room for room in ENGINE)]
+    folders = [root, *(root.parent / "vla_agent" / room for room in PACKAGE_ROOMS)]
     files = sorted(f for folder in folders for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
     return {f.relative_to(root.parent).as_posix(): hash_file(f) for f in files}

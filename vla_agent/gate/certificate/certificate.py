@@ -22,7 +22,7 @@ from vla_agent.files.canonical_json import canonical, readable
 from vla_agent.files.write_aside import write_text
 from vla_agent.gate.certificate.keys import Key, fingerprint
 
-FORMAT = 2  # 2: with the way of execution
+FORMAT = 2  # 2: with the execution mode
 ALGORITHM = "Ed25519"
 PARTS = ("payload", "signature")
 SIGNATURE = ("algorithm", "key", "value")
@@ -34,7 +34,7 @@ PAYLOAD = (
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate as read."""
+    """A certificate as it was read."""
 
     file: Path
     payload: Mapping[str, Any]
@@ -58,10 +58,10 @@ def write_certificate(file: Path, certificate: Mapping[str, Any]) -> None:
 
 
 def read_certificate(file: Path) -> Certificate:
-    """Read and check the form, not the signature.
+    """Read a certificate and check its form, not its signature.
 
     Raises:
-        CertificateError: missing, damaged, of another format, or with parts that are not a certificate's.
+        CertificateError: missing, damaged, of another format, or with missing or unknown parts.
     """
     try:
         text = file.read_bytes().decode("utf-8")
@@ -71,8 +71,8 @@ def read_certificate(file: Path) -> Certificate:
             "there is no certificate",
             file=file,
             expected="the certificate.json that `vla-agent gate` wrote",
-            found="nothing there",
-            remedy="run vla-agent gate, and bring its output folder here",
+            found="no such file",
+            remedy="run vla-agent gate, and copy its output folder to this machine",
         ) from error
     except (OSError, ValueError) as error:
         raise _damaged(file, "certificate.json", "JSON", f"{type(error).__name__}: {error}") from error
@@ -85,7 +85,7 @@ def read_certificate(file: Path) -> Certificate:
     if data["payload"]["format"] != FORMAT:
         raise _damaged(file, "payload.format", FORMAT, data["payload"]["format"])
     if text != readable(data):
-        raise _damaged(file, "the file's bytes", "the bytes that `vla-agent gate` wrote", "another spelling")
+        raise _damaged(file, "the file's bytes", "the bytes that `vla-agent gate` wrote", "other bytes, same data")
     return Certificate(file, data["payload"], data["signature"])
 
 
@@ -105,10 +105,10 @@ def _damaged(file: Path, key: str, expected: object, found: object) -> Certifica
 
 
 def require_signed(certificate: Certificate, trusted: Mapping[str, Key]) -> Key:
-    """The trusted key whose signature over the payload holds.
+    """The trusted key whose signature over the payload is valid.
 
     Raises:
-        CertificateError: another algorithm, a key that is not trusted, or a signature that does not hold.
+        CertificateError: another algorithm, a key that is not trusted, or an invalid signature.
     """
     signature, file = certificate.signature, certificate.file
     if signature["algorithm"] != ALGORITHM:
@@ -119,18 +119,19 @@ def require_signed(certificate: Certificate, trusted: Mapping[str, Key]) -> Key:
             "the certificate was not signed by a trusted key",
             file=file,
             key="signature.key",
-            expected=", ".join(f"{k.name} {k.fingerprint}" for k in trusted.values()) or "a trusted key; there is none",
+            expected=", ".join(f"{k.name} {k.fingerprint}" for k in trusted.values())
+            or "a trusted key; none is trusted here",
             found=signature["key"],
             remedy="vla-agent keys trust FILE.pub, if you trust its owner",
         )
     try:
         value = base64.b64decode(str(signature["value"]), validate=True)
         if base64.b64encode(value).decode() != signature["value"]:
-            raise ValueError("another spelling of the same bytes")
+            raise ValueError("not the canonical Base64 of its bytes")
         key.public.verify(value, canonical(certificate.payload))
     except (InvalidSignature, ValueError) as error:
         expected = f"a signature of {key.name} over the payload"
-        raise _damaged(file, "signature.value", expected, "one that does not hold") from error
+        raise _damaged(file, "signature.value", expected, "an invalid one") from error
     return key
 
 
@@ -159,7 +160,7 @@ def require_current(certificate: Certificate, revoked: Mapping[str, str], now: d
                 "the certificate was revoked",
                 file=certificate.file,
                 key=what,
-                expected="one that is not in the list of what was revoked",
+                expected="one that is not in the revocation list",
                 found=f"{name}: {revoked[name]}",
                 remedy="run the gate again with a policy and a key that are not revoked",
             )

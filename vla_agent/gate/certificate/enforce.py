@@ -15,7 +15,7 @@ from typing import Any
 from vla_agent.errors import GateError
 from vla_agent.files.canonical_json import changes
 from vla_agent.files.policy_folder import find_folder
-from vla_agent.gate.certificate.bound_files import adapters, contract_parts, policy_contract, policy_files
+from vla_agent.gate.certificate.bound_files import adapter_files, contract_parts, policy_contract, policy_files
 from vla_agent.gate.certificate.certificate import Certificate, read_certificate, require_current, require_signed
 from vla_agent.gate.certificate.keys import keys_folder, revoked, trusted
 from vla_agent.policy.sources import is_server, metadata_of
@@ -121,7 +121,7 @@ def _require_timing(payload: Mapping[str, Any], deployment: Deployment, file: Pa
 def _require_policy(certified: Mapping[str, Any], files: Mapping[str, str], folder: Path) -> None:
     if not certified["files"]:
         raise _refused("the certificate covers no checkpoint", folder, "policy.files", "files", "none")
-    found = {"adapter": adapters(files), "files": dict(files)}
+    found = {"adapter": adapter_files(files), "files": dict(files)}
     differing = changes({k: certified[k] for k in ("adapter", "files")}, found)
     for key, expected, now in differing:
         adapter = "adapter" in key

@@ -1,7 +1,8 @@
-"""Ed25519 keys (RFC 8032), the keys that are trusted, and what was revoked: files in one folder.
+"""Ed25519 keys (RFC 8032), trusted keys and the revocation list: files in one folder.
 
 NAME.key   private, PEM, mode 0600      NAME.pub         its public half, to be carried to robots
-trusted/   public keys of others        revoked.jsonl    one line for each certificate, key or policy that is revoked
+trusted/   public keys of others        revoked.jsonl    one line for each revoked certificate, key or policy
+                                        ledger.jsonl     attempts of gates (`vla_agent.gate.evidence.ledger`)
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from vla_agent.errors import CertificateError
+from vla_agent.files.write_aside import write_bytes
 
 VARIABLE = "VLA_AGENT_KEYS"
+LEDGER = "ledger.jsonl"
 
 
 @dataclass(frozen=True)
 class Key:
-    """A public key; ``private``: its private half lies here, too."""
+    """A public key; ``private``: its private half is on this machine, too."""
 
     name: str
     fingerprint: str
@@ -41,6 +44,12 @@ def keys_folder() -> Path:
     return Path(base) / "vla-agent" / "keys"
 
 
+def default_ledger(gate_file: Path) -> Path:
+    """The ledger of attempts: beside the gate file where older releases left one there, else in `keys_folder`."""
+    earlier = gate_file.with_name(LEDGER)
+    return earlier if earlier.exists() else keys_folder() / LEDGER
+
+
 def fingerprint(public: Ed25519PublicKey) -> str:
     """The first 32 hexadecimal digits of the SHA-256 of the raw public key."""
     raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
@@ -51,11 +60,11 @@ def create(name: str, folder: Path) -> Key:
     """Make a key pair.  Nothing is ever overwritten.
 
     Raises:
-        CertificateError: a senseless name, or the key exists.
+        CertificateError: an invalid name, or the key exists.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         raise CertificateError(
-            "the key's name makes no sense",
+            "the key's name is invalid",
             key="NAME",
             expected="letters, digits, . _ -",
             found=name,
@@ -71,7 +80,7 @@ def create(name: str, folder: Path) -> Key:
             handle = os.open(folder / file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         except FileExistsError as error:
             raise CertificateError(
-                "there is a key of that name",
+                "a key of that name exists",
                 file=folder / file,
                 expected="a new name",
                 found=name,
@@ -115,12 +124,12 @@ def load_private(name: str, folder: Path) -> Ed25519PrivateKey:
         )
     if file.stat().st_mode & 0o077:
         raise CertificateError(
-            "others can read the private key",
+            "other users can read the private key",
             file=file,
             key="permissions",
             expected="0600",
             found=oct(file.stat().st_mode & 0o777),
-            remedy="if it may have been read, revoke it and make a new one; else chmod 600",
+            remedy="chmod 600; if somebody may have read it, revoke it and make a new one",
         )
     try:
         private = serialization.load_pem_private_key(file.read_bytes(), password=None)
@@ -155,15 +164,15 @@ def trust(file: Path, folder: Path) -> Key:
             file=target,
             expected=fingerprint(read_public(target)),
             found=fingerprint(public),
-            remedy="rename the file that you bring, or remove the trusted one first",
+            remedy="rename your file, or remove the trusted key first",
         )
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    target.write_bytes(_pem(public))
+    write_bytes(target, _pem(public))
     return Key(file.stem, fingerprint(public), public, False)
 
 
 def trusted(folder: Path) -> dict[str, Key]:
-    """Fingerprint -> key: those made here and those in ``trusted/``.
+    """Fingerprint -> key: keys made on this machine and those in ``trusted/``.
 
     Raises:
         CertificateError: one of them cannot be read.
@@ -176,19 +185,19 @@ def trusted(folder: Path) -> dict[str, Key]:
     return found
 
 
-def revoke(what: str, reason: str, folder: Path) -> None:
+def revoke(name: str, reason: str, folder: Path) -> None:
     """Revoke a certificate's id, a key's fingerprint or a policy's digest: appended, never removed."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
     with (folder / "revoked.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"revoked": what, "reason": reason, "time": when}) + "\n")
+        stream.write(json.dumps({"revoked": name, "reason": reason, "time": when}) + "\n")
 
 
 def revoked(folder: Path) -> Mapping[str, str]:
-    """What was revoked -> why.
+    """What was revoked -> the reason.
 
     Raises:
-        CertificateError: the list is damaged: then nothing can be trusted.
+        CertificateError: the list is damaged; then nothing can be trusted.
     """
     file = folder / "revoked.jsonl"
     if not file.exists():
@@ -198,9 +207,9 @@ def revoked(folder: Path) -> Mapping[str, str]:
         return {str(line["revoked"]): str(line["reason"]) for line in lines}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CertificateError(
-            "the list of what was revoked is damaged",
+            "the revocation list is damaged",
             file=file,
             expected="lines with revoked, reason and time",
             found=f"{type(error).__name__}: {error}",
-            remedy="get the list again; until then nothing is accepted",
+            remedy="get the list again; until then every certificate is refused",
         ) from error

@@ -1,4 +1,4 @@
-"""Check a certificate against everything that it binds, and compute its verdict again; name whatever differs."""
+"""Check a certificate against everything that it binds, compute its verdict again, and name each difference."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from vla_agent.gate.certificate.certificate import Certificate, read_certificate
 from vla_agent.gate.certificate.keys import keys_folder, revoked, trusted
 from vla_agent.gate.decision.gate_file import load_gate
 from vla_agent.gate.decision.judge import judge
-from vla_agent.gate.evidence.gate_player import play_again
+from vla_agent.gate.evidence.gate_player import replay_episode
 from vla_agent.gate.evidence.ledger import read_ledger
 
 GATE_COPY = "gate.yaml"  # the gate file's bytes, beside the report
 
 
 @dataclass(frozen=True)
-class Change:
+class Difference:
     """Something that is not as it was certified."""
 
     what: str
@@ -60,25 +60,25 @@ def verify(
     ledger: Path | None = None,
     simulator: Path = SIMULATOR,
     now: datetime | None = None,
-) -> list[Change]:
-    """Everything that differs; [] where the certificate holds.
+) -> list[Difference]:
+    """Everything that differs; [] where the certificate is valid.
 
-    The evidence (report.json, actions.npz, gate.yaml) lies beside the certificate.
+    The evidence (report.json, actions.npz, gate.yaml) is read from the certificate's folder.
 
     Args:
         policy_folder: None for a scripted policy.
-        ledger: the ledger in which the attempt must stand; None leaves it out.
+        ledger: the ledger that must contain the attempt; None: not checked.
         simulator: folder of the package `sim`.
 
     Raises:
-        CertificateError: there is no certificate, or its list of keys cannot be read.
+        CertificateError: there is no certificate, or the trusted keys cannot be read.
     """
     try:
         certificate = read_certificate(certificate_file)
     except CertificateError as error:
         if not certificate_file.exists():
             raise
-        return [_change(error)]
+        return [_difference(error)]
     folder = keys or keys_folder()
     out = certificate_file.parent
     checks = (
@@ -89,91 +89,91 @@ def verify(
         lambda: _recomputed(certificate, out),
         lambda: _ledger(certificate, ledger),
     )
-    return list({str(change): change for check in checks for change in _named(check())}.values())
+    return list({str(found): found for check in checks for found in _with_errors(check())}.values())
 
 
-def _named(changes: Iterator[Change]) -> Iterator[Change]:
-    """The changes, an error that ends them among them."""
+def _with_errors(differences: Iterator[Difference]) -> Iterator[Difference]:
+    """The differences, and the error that ends the check, if any, as one of them."""
     try:
-        yield from changes
+        yield from differences
     except VlaAgentError as error:
-        yield _change(error)
+        yield _difference(error)
 
 
-def _change(error: VlaAgentError) -> Change:
+def _difference(error: VlaAgentError) -> Difference:
     where = f" ({error.file})" if error.file else ""
-    return Change(f"{error.key or 'file'}: {error.what}{where}", error.expected, error.found)
+    return Difference(f"{error.key or 'file'}: {error.what}{where}", error.expected, error.found)
 
 
-def _signature(certificate: Certificate, folder: Path, now: datetime | None) -> Iterator[Change]:
+def _signature(certificate: Certificate, folder: Path, now: datetime | None) -> Iterator[Difference]:
     require_signed(certificate, trusted(folder))
     require_current(certificate, revoked(folder), now)
     yield from ()
 
 
-def _policy(certificate: Certificate, folder: Path | None) -> Iterator[Change]:
+def _policy(certificate: Certificate, folder: Path | None) -> Iterator[Difference]:
     certified = certificate.payload["policy"]
     if folder is None:
         if certified["files"]:
-            yield Change("policy", f"{len(certified['files'])} files", "no folder was given")
+            yield Difference("policy", f"{len(certified['files'])} files", "no policy folder")
         return
     for key, expected, found in changes(certified, policy_parts(folder) | {"name": certified["name"]}):
-        yield Change(f"policy.{key}", expected, found)
+        yield Difference(f"policy.{key}", expected, found)
     for key, expected, found in changes(certificate.payload["contract"], contract_parts(policy_contract(folder))):
-        yield Change(f"contract.{key}", expected, found)
+        yield Difference(f"contract.{key}", expected, found)
 
 
-def _simulator(certificate: Certificate, root: Path) -> Iterator[Change]:
+def _simulator(certificate: Certificate, root: Path) -> Iterator[Difference]:
     for key, expected, found in changes(certificate.payload["simulator"], simulator_files(root)):
-        yield Change(f"simulator.{key}", expected, found)
+        yield Difference(f"simulator.{key}", expected, found)
 
 
-def _evidence(certificate: Certificate, out: Path) -> Iterator[Change]:
+def _evidence(certificate: Certificate, out: Path) -> Iterator[Difference]:
     evidence = certificate.payload["evidence"]
     for name, expected in (*evidence.items(), (GATE_COPY, certificate.payload["gate"]["sha256"])):
         file = out / name
         found = hash_file(file) if file.is_file() else "no such file"
         if found != expected:
-            yield Change(f"evidence.{name}", expected, found)
+            yield Difference(f"evidence.{name}", expected, found)
 
 
-def _recomputed(certificate: Certificate, out: Path) -> Iterator[Change]:
-    """The certificate against the report's copy of it, and both against what the episodes say."""
+def _recomputed(certificate: Certificate, out: Path) -> Iterator[Difference]:
+    """The certificate against the report's copy of it, and both against the result of its episodes."""
     payload = certificate.payload
     report = read_report(out / "report.json")
-    mine = {k: v for k, v in payload.items() if k != "evidence"}
-    for key, expected, found in changes(report.get("certified"), mine):
-        yield Change(f"certificate.{key}", expected, found)
+    without_evidence = {k: v for k, v in payload.items() if k != "evidence"}
+    for key, expected, found in changes(report.get("certified"), without_evidence):
+        yield Difference(f"certificate.{key}", expected, found)
     gate = load_gate(out / GATE_COPY)
     try:
-        judged = judge(gate, report["episodes"], int(payload["attempt"]["number"]))
+        judgement = judge(gate, report["episodes"], int(payload["attempt"]["number"]))
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        yield Change("report.json: episodes", "episodes of a gate", f"{type(error).__name__}: {error}")
+        yield Difference("report.json: episodes", "episodes of a gate", f"{type(error).__name__}: {error}")
         return
-    for key, expected, found in changes(json.loads(json.dumps(judged)), report["summary"].get("judgement")):
-        yield Change(f"report.json: summary.judgement.{key}", expected, found)
-    for key, expected, found in changes(counts_of(judged), payload["counts"]):
-        yield Change(f"certificate.counts.{key}", expected, found)
-    if judged["verdict"] != payload["verdict"]:
-        yield Change("certificate.verdict", judged["verdict"], payload["verdict"])
+    for key, expected, found in changes(json.loads(json.dumps(judgement)), report["summary"].get("judgement")):
+        yield Difference(f"report.json: summary.judgement.{key}", expected, found)
+    for key, expected, found in changes(counts_of(judgement), payload["counts"]):
+        yield Difference(f"certificate.counts.{key}", expected, found)
+    if judgement["verdict"] != payload["verdict"]:
+        yield Difference("certificate.verdict", judgement["verdict"], payload["verdict"])
 
 
-def counts_of(judged: dict[str, Any]) -> dict[str, Any]:
-    """What a certificate says of the checks."""
-    return {name: {key: c[key] for key in ("k", "n", "verdict")} for name, c in judged["checks"].items()}
+def counts_of(judgement: dict[str, Any]) -> dict[str, Any]:
+    """What a certificate records of the checks."""
+    return {name: {key: c[key] for key in ("k", "n", "verdict")} for name, c in judgement["checks"].items()}
 
 
-def _ledger(certificate: Certificate, file: Path | None) -> Iterator[Change]:
+def _ledger(certificate: Certificate, file: Path | None) -> Iterator[Difference]:
     if file is None:
         return
     attempt = certificate.payload["attempt"]
     heads = {entry["hash"] for entry in read_ledger(file)}
     if attempt["entry"] not in heads:
-        yield Change("ledger", f"entry {attempt['entry'][:16]}", f"{len(heads)} other entries")
+        yield Difference("ledger", f"entry {attempt['entry'][:16]}", f"{len(heads)} other entries")
 
 
-def replay_sample(certificate_file: Path, policy: str, count: int, seed: int) -> list[Change]:
-    """Play ``count`` random episodes of the report again from their actions; those whose bits differ.
+def replay_sample(certificate_file: Path, policy: str, count: int, seed: int) -> list[Difference]:
+    """Replay ``count`` random episodes of the report from their actions; those whose bits differ.
 
     Raises:
         CertificateError: actions.npz cannot be read.
@@ -199,8 +199,8 @@ def replay_sample(certificate_file: Path, policy: str, count: int, seed: int) ->
                     found=f"{type(error).__name__}: {error}",
                     remedy="get the evidence again",
                 ) from error
-            result = play_again(player, row, actions, looks)
+            result = replay_episode(player, row, actions, looks)
             for name in ("state_hash", "image_hash"):
                 if getattr(result, name) != row[name]:
-                    different.append(Change(f"replay {key_of(row)} {name}", row[name], getattr(result, name)))
+                    different.append(Difference(f"replay {key_of(row)} {name}", row[name], getattr(result, name)))
     return different

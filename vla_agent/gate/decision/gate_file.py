@@ -1,10 +1,10 @@
-"""The gate file: what is demanded of a policy, fixed before it is tried.  Its SHA-256 goes into the certificate."""
+"""The gate file: what a policy must show, fixed before it is tried.  Its SHA-256 goes into the certificate."""
 
 from __future__ import annotations
 
 import difflib
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -18,7 +18,7 @@ from vla_agent.files.shipped import find_shipped
 
 ORACLE = "oracle"  # the cell, and the check of the gate file
 DELAY = "delay"  # kind of the cells that are played with another latency
-AxisName = Literal[AXES]  # type: ignore[valid-type]  # made of the table of axes and probes, so that the names stand once
+AxisName = Literal[AXES]  # type: ignore[valid-type]  # from the catalogue, the one list of their names
 ProbeName = Literal[PROBES]  # type: ignore[valid-type]  # likewise
 
 
@@ -45,55 +45,56 @@ class Demand(Check):
     threshold: float = Field(gt=0, lt=1)
 
 
-class Axis(Check):
+class CellCheck(Check):
+    """A check with episodes of its own, in the cell that ``CELL`` names from its fields."""
+
+    CELL: ClassVar[str]
+
+    @property
+    def cell(self) -> str:
+        return self.CELL.format_map(dict(self))
+
+
+class Axis(CellCheck):
     """Success under a perturbation, on the seeds of the unperturbed control."""
 
+    CELL = "axis.{axis}.{severity}"
     axis: AxisName
     severity: int = Field(ge=1, le=3)
 
-    @property
-    def cell(self) -> str:
-        return f"axis.{self.axis}.{self.severity}"
 
+class Probe(CellCheck):
+    """A language or vision probe; docs/gate.md says which outcome counts."""
 
-class Probe(Check):
-    """A language or vision probe; which outcome counts is said in docs/gate.md."""
-
+    CELL = "probe.{probe}"
     probe: ProbeName
 
-    @property
-    def cell(self) -> str:
-        return f"probe.{self.probe}"
 
-
-class Delay(Check):
+class Delay(CellCheck):
     """Success with another latency than the certified one, on the seeds of the control."""
 
+    CELL = DELAY + ".{delay_ms:g}"
     delay_ms: float = Field(ge=0, le=10_000)
-
-    @property
-    def cell(self) -> str:
-        return f"{DELAY}.{self.delay_ms:g}"
 
 
 class Checks(_Strict):
-    """``success``: the mean over all tasks; ``family``: each task by itself; ``oracle``: told where things are."""
+    """``success``: the mean over all tasks; ``family``: each task separately; ``oracle``: given the true places."""
 
     success: Demand
     family: Check
     axes: tuple[Axis, ...] = ()
     language: tuple[Probe, ...] = Field(min_length=1)
     delays: tuple[Delay, ...] = ()
-    oracle: Check | None = Field(None, description="success when told where target and goal are; null: not played")
+    oracle: Check | None = Field(None, description="success with the true places of target and goal; null: not played")
 
     @model_validator(mode="after")
     def _sound(self) -> Checks:
-        cells = [a.cell for a in self.axes] + [p.cell for p in self.language] + [d.cell for d in self.delays]
+        cells = [check.cell for check in (*self.axes, *self.language, *self.delays)]
         double = sorted({c for c in cells if cells.count(c) > 1})
         if double:
             raise ValueError(f"named twice: {', '.join(double)}")
         if not any(p.probe == "swap" and p.threshold is not None for p in self.language):
-            raise ValueError("language must judge the probe swap: a policy that does not listen must not pass")
+            raise ValueError("language must judge the probe swap: a policy that ignores its instruction must not pass")
         return self
 
 
@@ -108,25 +109,23 @@ class Gate(_Strict):
     seed: int = Field(500_000, ge=0)
     alpha: float = Field(0.05, gt=0, lt=0.5, description="false-pass rate over all attempts with one checkpoint")
     beta: float = Field(0.05, gt=0, lt=0.5, description="false-fail rate of each check at threshold + margin")
-    block: PositiveInt = Field(20, description="episodes that an undecided check is given at a time")
+    block: PositiveInt = Field(20, description="episodes that an undecided check gets at a time")
     reported: PositiveInt = Field(20, description="episodes of a check without a threshold")
     validity_days: PositiveInt = 90
     delay_ms: float | None = Field(
         None, ge=0, description="latency that the policy is certified for; null: what is measured, rounded up"
     )
     execution: Literal["open_loop", "ensemble", "adaptive", "realtime"] = Field(
-        "open_loop", description="how chunks are executed, here and then on the robot"
+        "open_loop", description="execution mode of chunks, in the gate and then on the robot"
     )
     checks: Checks
 
     def checks_by_name(self) -> dict[str, Check]:
         """Name -> check: success, family.NAME, axis.NAME.SEVERITY, probe.NAME, delay.MS, oracle."""
         families = {f"family.{name}": self.checks.family for name in self.families()}
-        axes = {axis.cell: axis for axis in self.checks.axes}
-        probes = {probe.cell: probe for probe in self.checks.language}
-        delays = {delay.cell: delay for delay in self.checks.delays}
+        cells = {c.cell: c for c in (*self.checks.axes, *self.checks.language, *self.checks.delays)}
         oracle = {} if self.checks.oracle is None else {ORACLE: self.checks.oracle}
-        return {"success": self.checks.success, **families, **axes, **probes, **delays, **oracle}
+        return {"success": self.checks.success, **families, **cells, **oracle}
 
     def families(self) -> tuple[str, ...]:
         """Names of the task families, in the order of play."""
@@ -157,7 +156,7 @@ def load_gate(path: str | PathLike[str]) -> Gate:
             file=f"{file}:{mark.line + 1}" if mark else file,
             expected="YAML: key: value",
             found=getattr(error, "problem", str(error)),
-            remedy="mend the line",
+            remedy="fix the line",
         ) from error
     return parse_gate(data, file)
 
@@ -179,7 +178,7 @@ def parse_gate(data: Any, file: str | PathLike[str]) -> Gate:
     try:
         gate = Gate.model_validate(data)
     except ValidationError as error:
-        # an unknown key says more than the one that is missing in its place
+        # an unknown key is more telling than the missing key that it stands for
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         keys = [str(k) for k in first["loc"]]
         unknown = first["type"] == "extra_forbidden"
@@ -191,7 +190,7 @@ def parse_gate(data: Any, file: str | PathLike[str]) -> Gate:
             key=".".join(keys),
             expected=", ".join(names) if unknown else first["msg"],
             found=first["input"] if not isinstance(first["input"], dict) else ", ".join(map(str, first["input"])),
-            remedy=f"did you mean {near[0]}?" if near else "mend the value",
+            remedy=f"did you mean {near[0]}?" if near else "fix the value",
         ) from error
     try:
         gate.families()

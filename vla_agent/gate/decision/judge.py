@@ -1,8 +1,8 @@
 """From episodes to the verdict: a pure function, so that `vla-agent verify` can compute it again.
 
 The gate passes where every judged check passes, each at level alpha: an intersection-union test (Berger, 1982), whose
-false-pass rate is at most alpha without any correction.  The claims that an axis does harm are many tests of which any
-may err, and are corrected by Holm's method.
+false-pass rate is at most alpha without any correction.  The tests whether an axis lowers success are many, of which
+any may err, and are corrected by Holm's method.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from vla_agent.evaluation.success_statistics import paired_difference
 from vla_agent.gate.decision.gate_file import ORACLE, Gate
 from vla_agent.gate.decision.plan import CONTROL, episodes_by_check, sequential_tests
 
-LABELS = ("follow", "stubborn", "indecisive", "ignorant")
-MEANING = {
-    "success": "does what it is told",
-    "probe.swap": "does what it is told when told another target of the scene",
-    "probe.blank": "does not do the task when told nothing",
-    "probe.blind": "does not do the task when shown nothing",
-    "probe.frozen": "does not do the task when shown the first picture alone",
-    "probe.removed": "refrains when the named object is not there",
-    "probe.absent": "refrains when told of an object that is not there",
-    ORACLE: "does what it is told when it also knows where target and goal are",
+LANGUAGE_LABELS = ("follow", "stubborn", "indecisive", "ignorant")
+CHECK_MEANING = {
+    "success": "does the instructed task",
+    "probe.swap": "follows an instruction for another target of the scene",
+    "probe.blank": "does not do the task without an instruction",
+    "probe.blind": "does not do the task without images",
+    "probe.frozen": "does not do the task from the first image alone",
+    "probe.removed": "refrains when the named object was removed",
+    "probe.absent": "refrains when an absent object is named",
+    ORACLE: "does the instructed task when given the true places of target and goal",
 }
 
 
 def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[str, Any]:
     """The report's judgement: ``verdict``, ``reasons``, ``checks``, ``worst_family``, ``axes``, ``language``.
 
-    ``apart`` (`vla_agent.gate.evidence.perception_oracle.part`) where the gate file asks for ``oracle``.
+    ``apart`` (`attribute_failures`) where the gate file has the check ``oracle``.
     """
     alpha = alpha_spent(gate.alpha, attempt)
     tests = sequential_tests(gate, alpha)
@@ -61,6 +61,7 @@ def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[s
         }
     verdicts = {c["verdict"] for c in checks.values()}
     verdict = "fail" if "fail" in verdicts else "undecided" if "undecided" in verdicts else "pass"
+    oracle = {} if gate.checks.oracle is None else {"apart": attribute_failures(_pairs(rows, ORACLE))}
     return {
         "verdict": verdict,
         "reasons": [reason(name, c) for name, c in checks.items() if c["verdict"] in ("fail", "undecided")],
@@ -68,7 +69,7 @@ def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[s
         "worst_family": _worst(checks),
         "axes": _axes(gate, rows),
         "language": _language(rows),
-        **({} if gate.checks.oracle is None else {"apart": part(_pairs(rows, ORACLE))}),
+        **oracle,
     }
 
 
@@ -76,9 +77,9 @@ def reason(name: str, check: Mapping[str, Any]) -> str:
     """One sentence: what was not shown, with its numbers."""
     kind, _, rest = name.partition(".")
     words = rest.replace("_", " ").replace(".", ", severity ")
-    under = {"family": f"family {words}", "delay": f"succeeds when it thinks for {rest} ms"}
-    subject = MEANING.get(name) or under.get(kind) or f"{words}: succeeds under it"
-    end = "not decided" if check["verdict"] == "undecided" else f"not shown to be above {100 * check['threshold']:g} %"
+    by_kind = {"family": f"succeeds in {words}", "delay": f"succeeds with an inference latency of {rest} ms"}
+    subject = CHECK_MEANING.get(name) or by_kind.get(kind) or f"succeeds under {words}"
+    end = "undecided" if check["verdict"] == "undecided" else f"not shown to be above {100 * check['threshold']:g} %"
     return f"{name}: {subject}: {check['k']} of {check['n']}, {end}"
 
 
@@ -118,43 +119,42 @@ def _axes(gate: Gate, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _language(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Pairs of an episode and the same scene with another target named, by what the policy did in both."""
+    """Pairs of an episode and the same scene with another target named, by the outcome of both."""
     control = _control(rows)
     pairs = [r for r in rows if r["control"] == "probe.swap" and (r["task"], r["seed"]) in control]
     counts = Counter(label(control[r["task"], r["seed"]], bool(r["success"]), bool(r["original"])) for r in pairs)
     n = len(pairs)
-    return {
-        name: {"k": counts[name], "n": n, "interval": list(clopper_pearson(counts[name], n))} for name in LABELS
-    }  # fmt: skip
+    intervals = {name: list(clopper_pearson(counts[name], n)) for name in LANGUAGE_LABELS}
+    return {name: {"k": counts[name], "n": n, "interval": intervals[name]} for name in LANGUAGE_LABELS}
 
 
-def label(told: bool, swapped: bool, original: bool) -> str:
-    """After BEAF: follow (right both times), stubborn (went for the first target both times, or although told another),
-    indecisive (right once), ignorant (right never).
+def label(first: bool, swapped: bool, original: bool) -> str:
+    """After BEAF (Ye-Bin et al., 2024): follow (right both times), stubborn (went for the first target although another
+    was instructed), indecisive (right once), ignorant (never right).
 
     Args:
-        told: the task was done as told.
-        swapped: the other task was done when that was told.
-        original: the first task was done, or its object alone was moved, when the other was told.
+        first: the first instruction's task was done.
+        swapped: the other instruction's task was done.
+        original: given the other instruction, the first task was done, or its object alone was moved.
     """
-    if told and swapped:
+    if first and swapped:
         return "follow"
     if original and not swapped:
         return "stubborn"
-    return "indecisive" if told or swapped else "ignorant"
+    return "indecisive" if first or swapped else "ignorant"
 
 
-def part(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
-    """What pairs (told, from its pictures) on the same seeds say.
+def attribute_failures(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
+    """Failures of perception and of control, from successes (with the true places, with the own images) on one seed.
 
-    ``perception``: failures that it does right once told; ``control``: failures that it fails at all the same; each as
-    k of n failures with an exact interval.  ``only_second``: what it does right from its pictures alone.
+    ``perception``: failures that succeed with the true places; ``control``: failures that remain; each as k of n
+    failures with an exact interval.  ``only_second``: what succeeds from the own images alone.
     """
-    difference = paired_difference([told for told, _ in pairs], [own for _, own in pairs])
+    difference = paired_difference([oracle for oracle, _ in pairs], [own for _, own in pairs])
     failures = sum(not own for _, own in pairs)
     counts = {"perception": difference["only_first"], "control": failures - difference["only_first"]}
     return {
-        "k": sum(told for told, _ in pairs),
+        "k": sum(oracle for oracle, _ in pairs),
         "control_k": sum(own for _, own in pairs),
         **difference,
         "p": mcnemar(difference["only_first"], difference["only_second"]),

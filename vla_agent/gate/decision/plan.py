@@ -32,7 +32,7 @@ class GateJob(Job):
 
 
 def variation_of(cell: str) -> Variation | None:
-    """The variation that a cell's name stands for; None where scene and instruction stay unchanged."""
+    """The variation that a cell's name means; None where scene and instruction stay unchanged."""
     kind, _, rest = cell.partition(".")
     name, _, severity = rest.partition(".")
     return None if kind in (CONTROL, DELAY, ORACLE) else Variation(name, int(severity or 0))

@@ -1,4 +1,4 @@
-"""Plays one episode of a gate in a worker, with its variation, on the evaluation's own player; plays it again, too."""
+"""Plays one episode of a gate in a worker, with its variation, on the evaluation's own player; replays it, too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vla_agent.evaluation.failure_modes import DRAWER, LIFT, PUSH
 from vla_agent.evaluation.play.player import SCRIPTED, Played, Player, record
 from vla_agent.gate.decision.gate_file import ORACLE
 from vla_agent.gate.decision.plan import GateJob, delay_of, variation_of
-from vla_agent.gate.evidence.perception_oracle import Told
+from vla_agent.gate.evidence.perception_oracle import OraclePolicy
 
 REFRAIN = ("removed", "absent")
 NOT_DONE = ("blank", "blind", "frozen")
@@ -28,20 +28,20 @@ def play(player: Player, job: GateJob) -> Played:
     env = player.environment(job.task)
     policy = player.policy(player.settings.policy, env)
     if job.control == ORACLE:
-        policy = Told(policy)
+        policy = OraclePolicy(policy)
     if "torch" in sys.modules:  # for policies that draw from torch's global generator
         sys.modules["torch"].manual_seed(job.seed)
     variation = variation_of(job.control)
     varied = None if variation is None else VariedEnv(env, variation)
-    told = None if varied is None else varied.instruction
+    instruction = None if varied is None else varied.instruction
     execution, other = player.settings.execution, delay_of(job.control)
     if other is not None:
         execution = replace(execution, delay_ms=other)
     if player.settings.policy in SCRIPTED or execution.plain:
-        result = run_episode(varied or env, policy, job.seed, EpisodeSettings(told))
+        result = run_episode(varied or env, policy, job.seed, EpisodeSettings(instruction))
     else:
         executor, delay = execution.executor(policy, env.contract)
-        result = run_episode(varied or env, policy, job.seed, EpisodeSettings(told, executor, delay))
+        result = run_episode(varied or env, policy, job.seed, EpisodeSettings(instruction, executor, delay))
     row = record(job, result, False) | {"index": job.index, "outcome": result.success}
     if varied is not None and variation is not None:
         assert varied.effect is not None and varied.original is not None
@@ -76,7 +76,7 @@ def environment_of(player: Player, row: Mapping[str, Any]) -> Any:
     return env if variation is None else VariedEnv(env, variation)
 
 
-def play_again(
+def replay_episode(
     player: Player,
     row: Mapping[str, Any],
     actions: np.ndarray,
@@ -84,7 +84,7 @@ def play_again(
     film_every: int = 0,
     film: Callable[[], dict[str, np.ndarray]] | None = None,
 ) -> EpisodeResult:
-    """The episode of a row once more, from its actions (N, A); compare ``state_hash`` and ``image_hash``.
+    """Replay the episode of a row from its actions (N, A); compare ``state_hash`` and ``image_hash``.
 
     ``film_every``, ``film``: as ``frame_every`` and ``render_frame`` of `sim.rollout.EpisodeSettings`.
     """

@@ -1,4 +1,4 @@
-"""How long a policy takes to think on this machine."""
+"""The inference latency of a policy on this machine."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def measure(policy: Policy, family: TaskFamily) -> dict[str, Any]:
     try:
         observation, info = env.reset(seed=0)
         with one_thread():
-            kept = inference_times(policy, observation, info["instruction"])
+            times = inference_times(policy, observation, info["instruction"])
     finally:
         env.close()
     return {
-        "median_ms": round(float(np.median(kept)), 3),
-        "p99_ms": round(float(np.quantile(kept, 0.99)), 3),
-        "n": len(kept),
+        "median_ms": round(float(np.median(times)), 3),
+        "p99_ms": round(float(np.quantile(times, 0.99)), 3),
+        "n": len(times),
         "machine": cpu_name(),
     }

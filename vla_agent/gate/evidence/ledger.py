@@ -1,7 +1,7 @@
 """The append-only ledger of attempts: JSON lines, each holding the hash of the one before.
 
-Every start of a gate is written before its first episode, so that attempts that were stopped count, too.  The chain
-shows changed, inserted and removed lines; lines cut off at the end show where a certificate names a later one.
+Every start of a gate is written before its first episode, so that interrupted attempts count, too.  The chain reveals
+changed, inserted and removed lines; lines cut off at the end are revealed by a certificate that names a later one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def read_ledger(file: Path) -> list[dict[str, Any]]:
                 key="hash",
                 expected=f"an entry that follows {previous[:16]}",
                 found=line[:80].decode(errors="replace"),
-                remedy="get the ledger again from where it is kept; attempts cannot be counted with this one",
+                remedy="restore the ledger from a copy; attempts cannot be counted with this one",
             )
         previous = entry["hash"]
         entries.append(entry)
@@ -78,7 +78,7 @@ def append(file: Path, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def starts(entries: list[dict[str, Any]], policy: str) -> list[str]:
-    """The runs that were started with this policy (its digest), in order, whatever the gate file."""
+    """The runs that were started with this policy (its digest), in order, with any gate file."""
     return list(dict.fromkeys(e["run"] for e in entries if e["event"] == "start" and e["policy"] == policy))
 
 

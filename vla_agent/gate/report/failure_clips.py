@@ -1,4 +1,4 @@
-"""Clips of what a gate's policy got wrong: a bounded number of episodes, simulated again with their variations."""
+"""Clips of a gate's wrong episodes: a bounded number, simulated again with their variations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 from vla_agent.evaluation.play.player import Player
 from vla_agent.evaluation.report.clips import CLIPS, EVERY, SIZE, Clip, Item, clip_of
 from vla_agent.gate.decision.plan import CONTROL
-from vla_agent.gate.evidence.divergence import comparable, demonstrate, first_divergence, told
-from vla_agent.gate.evidence.gate_player import NOT_DONE, REFRAIN, play_again
+from vla_agent.gate.evidence.divergence import comparable, demonstrate, divergence_note, first_divergence
+from vla_agent.gate.evidence.gate_player import NOT_DONE, REFRAIN, replay_episode
 
 
 def choose(episodes: Sequence[Mapping[str, Any]], checks: Mapping[str, Any], count: int = CLIPS) -> list[int]:
-    """Indices of wrong outcomes: a third of them unperturbed, spread over families and failure classes; the others
+    """Indices of wrong outcomes: a third of them unperturbed, spread over families and failure modes; the others
     spread over the conditions, those first whose check failed."""
     wrong = [(i, e) for i, e in enumerate(episodes) if not e["outcome"]]
     varied = [(i, e["control"], _scene(e)) for i, e in wrong if e["control"] != CONTROL]
@@ -50,11 +50,11 @@ def _spread(items: Sequence[tuple[int, str, object]], shown: Counter[object], co
     return chosen
 
 
-def what(row: Mapping[str, Any]) -> str:
-    """What was wrong in an episode, in words."""
+def failure_text(row: Mapping[str, Any]) -> str:
+    """What went wrong in an episode, in words."""
     name = row["control"].removeprefix("probe.")
     if name in NOT_DONE:
-        return "did the task all the same"
+        return "did the task anyway"
     if name in REFRAIN:
         return "did not refrain"
     if row.get("original"):
@@ -63,7 +63,7 @@ def what(row: Mapping[str, Any]) -> str:
 
 
 def film_one(player: Player, item: Item) -> Clip:
-    """One episode as a clip.  It shows the world; what the policy was shown may have been noisy or black."""
+    """One episode as a clip.  It shows the scene; the policy's own images may have been noisy or black."""
     index, row, actions = item
     env = player.environment(row["task"])
     take, path = player.film(env, SIZE, ("front",)), []
@@ -72,8 +72,8 @@ def film_one(player: Player, item: Item) -> Clip:
         path.append(env.world.state()[:3].copy())
         return take()
 
-    clip = clip_of(index, row, play_again(player, row, actions, (), EVERY, film).frames)
+    clip = clip_of(index, row, replay_episode(player, row, actions, (), EVERY, film).frames)
     if not comparable(row):
         return clip
     step = first_divergence(np.array(path), demonstrate(player, row))
-    return replace(clip, note=told(step, EVERY, env.contract.control_hz))
+    return replace(clip, note=divergence_note(step, EVERY, env.contract.control_hz))

@@ -13,13 +13,14 @@ from rich.table import Table
 
 from vla_agent.evaluation.play.player import Played
 from vla_agent.evaluation.report.template import interval
-from vla_agent.gate.report.gate_page import sentence, title_of
+from vla_agent.gate.report.wording import latency_refusal, strength_of_evidence, title_of, verdict_sentence
 
 EVERY = 25
+WIDTH = 140  # where there is no terminal
 
 
 class Progress:
-    """A line now and then: episodes, and how many of each kind of cell."""
+    """A line every `EVERY` episodes: how many, and how many of each kind of cell."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -31,26 +32,32 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         return None
 
+    def announce_ledger(self, file: Path) -> None:
+        """Where this attempt is counted."""
+        self.console.print(f"this attempt is counted in {file}")
+
     def update(self, played: Played, done: int, total: int) -> None:
         """One more episode; ``total`` counts those of this round."""
         self._counts[played.job.control.partition(".")[0]] += 1
         if done % EVERY == 0 or done == total:
             text = "  ".join(f"{kind} {n}" for kind, n in sorted(self._counts.items()))
-            self.console.print(f"{done} episodes, {total} at the end of this round; here: {text}")
+            self.console.print(f"{done} episodes, {total} after this round; by kind: {text}")
 
 
-def print_summary(report: Mapping[str, Any], out: Path) -> None:
-    """Every check, the verdict with its reasons, and where the evidence lies."""
-    judged = report["summary"]["judgement"]
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+def print_summary(report: Mapping[str, Any], out: Path, ledger_file: Path) -> None:
+    """Every check, the verdict with its reasons and its strength, and where evidence and ledger are."""
+    judgement = report["summary"]["judgement"]
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     table = Table(box=None, pad_edge=False)
-    for column in ("check", "result", "count", "95 % interval", "threshold"):
+    table.add_column("check", overflow="fold")
+    for column in ("result", "count", "95 % interval", "threshold"):
         table.add_column(column, no_wrap=True)
-    for name, c in judged["checks"].items():
+    for name, c in judgement["checks"].items():
         threshold = "-" if c["threshold"] is None else f"{100 * c['threshold']:g} %"
         table.add_row(title_of(name), c["verdict"], f"{c['k']}/{c['n']}", interval(c["interval"]), threshold)
-    console.print(table)
-    console.print(f"\n{judged['verdict'].upper()}: {sentence(report)}")
-    for reason in judged["reasons"]:
-        console.print(f"  {reason}")
-    console.print(f"\n{out / 'report.html'}\n{out / 'certificate.json'}")
+    console.print(table, soft_wrap=False)
+    console.print(f"\n{judgement['verdict'].upper()}: {verdict_sentence(report)}")
+    for line in (*judgement["reasons"], strength_of_evidence(judgement), latency_refusal(report)):
+        if line:
+            console.print(f"  {line}")
+    console.print(f"\n{out / 'report.html'}\n{out / 'certificate.json'}\nledger of attempts: {ledger_file}")

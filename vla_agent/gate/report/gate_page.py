@@ -10,42 +10,53 @@ from vla_agent.evaluation.compare_reports import sentence as base_sentence
 from vla_agent.evaluation.exact_tests import clopper_pearson
 from vla_agent.evaluation.report.clips import Clip
 from vla_agent.evaluation.report.template import interval, page_template, percent
-from vla_agent.gate.decision.judge import LABELS, MEANING
+from vla_agent.gate.decision.judge import LANGUAGE_LABELS
 from vla_agent.gate.decision.plan import CONTROL, delay_of
-from vla_agent.gate.report.failure_clips import what
+from vla_agent.gate.report.failure_clips import failure_text
+from vla_agent.gate.report.wording import (
+    condition,
+    for_trying_out,
+    latency_refusal,
+    strength_of_evidence,
+    title_of,
+    verdict_sentence,
+)
 
 LABEL_MEANING = {
-    "follow": "did what it was told, both times",
-    "stubborn": "told another target, went for the first one",
-    "indecisive": "did what it was told once of two",
-    "ignorant": "did what it was told neither time",
+    "follow": "did both instructed tasks",
+    "stubborn": "given another target, went for the first one",
+    "indecisive": "did one of the two instructed tasks",
+    "ignorant": "did neither of the two instructed tasks",
 }
 GROUPS = (
-    ("Does it do the tasks?", "On scenes that training never used.", ("success", "family.")),
-    ("Does it bear perturbations?", "Beside the same seeds unperturbed.", ("axis.",)),
-    ("Does it listen and look?", "Counterfactual pairs on the same scene and seed.", ("probe.",)),
+    ("Success", "On scenes that training never used.", ("success", "family.")),
+    ("Robustness to perturbations", "Compared with the same seeds unperturbed.", ("axis.",)),
+    ("Use of instruction and images", "Counterfactual pairs on the same scene and seed.", ("probe.",)),
 )
-MOST_FAILURES, HARDEST = 20, 8
+FAILURES_SHOWN, HARDEST = 20, 8
 
 
 def page(report: Mapping[str, Any], clips: Sequence[Clip] = ()) -> str:
     """The page's text."""
-    judged, episodes, base = report["summary"]["judgement"], report["episodes"], report.get("base")
-    checks = judged["checks"]
+    judgement, episodes, base = report["summary"]["judgement"], report["episodes"], report.get("base")
+    checks = judgement["checks"]
     return page_template(Path(__file__).with_name("gate_template.html")).render(
         report=report,
-        judged=judged,
+        judgement=judgement,
         certified=report["certified"],
-        verdict=sentence(report),
+        verdict=verdict_sentence(report),
+        strength=strength_of_evidence(judgement),
+        for_trying_out=for_trying_out(judgement),
+        latency_refusal=latency_refusal(report),
         cards=_cards(report),
         groups=[
             (title, note, [(title_of(n), n, c) for n, c in checks.items() if n.startswith(kinds)])
             for title, note, kinds in GROUPS
         ],
-        controls={name: a for name, a in judged["axes"].items() if a["n"]},
-        labels=[(name, LABEL_MEANING[name], judged["language"][name]) for name in LABELS],
+        controls={name: a for name, a in judgement["axes"].items() if a["n"]},
+        labels=[(name, LABEL_MEANING[name], judgement["language"][name]) for name in LANGUAGE_LABELS],
         delays=_delays(report),
-        apart=judged.get("apart"),
+        oracle=judgement.get("apart"),
         base=base,
         base_sentence=base_sentence(base, "this policy", "its base") if base else "",
         base_rows=_base_rows(base) if base else [],
@@ -53,51 +64,22 @@ def page(report: Mapping[str, Any], clips: Sequence[Clip] = ()) -> str:
         if base
         else [],
         clips=clips,
-        failures=[e for e in episodes if e["control"] == CONTROL and not e["success"]][:MOST_FAILURES],
+        failures=[e for e in episodes if e["control"] == CONTROL and not e["success"]][:FAILURES_SHOWN],
         hardest=hardest(episodes),
         attempts=[
-            a | {"verdict": judged["verdict"]} if a["run"] == report["certified"]["attempt"]["run"] else a
+            a | {"verdict": judgement["verdict"]} if a["run"] == report["certified"]["attempt"]["run"] else a
             for a in report["attempts"]
         ],
         title_of=title_of,
         condition=condition,
-        what=what,
+        failure_text=failure_text,
     )
 
 
-def title_of(name: str) -> str:
-    """A check's name in words."""
-    kind, _, rest = name.partition(".")
-    words = (rest or name).replace("_", " ")
-    if kind == "delay":
-        return f"does what it is told when it thinks for {rest} ms"
-    if kind == "axis":
-        axis, _, severity = words.rpartition(".")
-        return f"{axis}, severity {severity}"
-    return MEANING.get(name, words)
-
-
-def condition(cell: str) -> str:
-    """What an episode was played under, in a few words."""
-    kind, _, rest = cell.partition(".")
-    short = {CONTROL: "unperturbed", "delay": f"{rest} ms", "oracle": "told the places"}
-    return short.get(kind) or rest.rstrip(".0123456789").replace("_", " ")
-
-
-def sentence(report: Mapping[str, Any]) -> str:
-    """The verdict in one sentence."""
-    judged = report["summary"]["judgement"]
-    if judged["verdict"] == "pass":
-        return f"{report['certified']['policy']['name']} passes the gate {report['certified']['gate']['name']}."
-    count = sum(c["verdict"] not in ("pass", "reported") for c in judged["checks"].values())
-    judgements = sum(c["verdict"] != "reported" for c in judged["checks"].values())
-    name = report["certified"]["policy"]["name"]
-    return f"{name} does not pass the gate: {count} of {judgements} checks were not shown."
-
-
 def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The few numbers that are read first: name, verdict, the number, and what it is of."""
-    checks, language = report["summary"]["judgement"]["checks"], report["summary"]["judgement"]["language"]
+    """The few numbers to read first: name, verdict, the number, and its counts."""
+    judgement = report["summary"]["judgement"]
+    checks, language = judgement["checks"], judgement["language"]
 
     def card(name: str, check: Mapping[str, Any], of: str = "") -> dict[str, Any]:
         counts = f"{check['k']} of {check['n']}, {interval(check['interval'])}"
@@ -105,19 +87,29 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "small": (f"{of}: {counts}" if of else counts).replace(" %", "\u00a0%")}  # fmt: skip
 
     cards = [card("success", checks["success"])]
+    if for_trying_out(judgement):
+        cards[0]["verdict"] = "reported"
     for kind, name in (("family.", "worst family"), ("axis.", "worst perturbation")):
         played = [n for n, c in checks.items() if n.startswith(kind) and c["n"]]
-        found = [n for n in played if checks[n]["threshold"] is not None] or played  # what is judged comes first
+        found = [n for n in played if checks[n]["threshold"] is not None] or played  # judged checks come first
         if found:
             worst = min(found, key=lambda n: (checks[n]["rate"], n))
             cards.append(card(name, checks[worst], condition(worst)))
     pairs = language["follow"]
-    share = {"rate": pairs["k"] / pairs["n"] if pairs["n"] else None, "verdict": checks["probe.swap"]["verdict"]}
-    cards.append(card("follows its instruction", pairs | share, "pairs"))
-    seen, certified = report["latency"], report["certified"]["latency"]["certified_ms"]
-    measured = f"99 % of its thoughts took less than {seen['p99_ms']:g} ms here" if seen else "nothing to measure"
-    cards.append({"name": "may think for", "verdict": "reported", "big": f"{certified:g} ms", "small": measured})
-    return cards
+    rate = {"rate": pairs["k"] / pairs["n"] if pairs["n"] else None, "verdict": checks["probe.swap"]["verdict"]}
+    cards.append(card("follows its instruction", pairs | rate, "pairs"))
+    return [*cards, _latency_card(report)]
+
+
+def _latency_card(report: Mapping[str, Any]) -> dict[str, Any]:
+    measured, refused = report["latency"], bool(latency_refusal(report))
+    small = f"99 % of inferences under {measured['p99_ms']:g} ms here" if measured else "scripted policy: no inference"
+    return {
+        "name": "allowed inference latency",
+        "verdict": "fail" if refused else "reported",
+        "big": f"{report['certified']['latency']['certified_ms']:g} ms",
+        "small": small + (": this machine would be refused" if refused else ""),
+    }
 
 
 def _delays(report: Mapping[str, Any]) -> list[dict[str, Any]]:
