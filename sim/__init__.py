@@ -1,6 +1,6 @@
 """The simulated tabletop: scenes, tasks, experts and the harness that runs any policy in them.  Imports no torch.
 
-Importing it registers ``vla_agent/Tabletop-v0`` with Gymnasium.  EGL renders, unless MUJOCO_GL says otherwise.
+Importing it registers ``vla_agent/Tabletop-v0`` with Gymnasium.  EGL renders, unless MUJOCO_GL names another backend.
 """
 
 import os

@@ -22,15 +22,15 @@ class Push:
     name: str
     colour: str
     obstacles: tuple[str, ...]
-    inside: float = 0.018  # metres between the object's and the zone's centre that count as there
+    inside: float = 0.018  # metres between the object's and the zone's centre that count as inside
 
     def achieved(self, world: World) -> bool:
-        return bool(np.linalg.norm(self._way(world)[0]) < self.inside)
+        return bool(np.linalg.norm(self._offset(world)[0]) < self.inside)
 
     def engaged(self, world: World) -> bool:
         return False
 
-    def _way(self, world: World) -> tuple[np.ndarray, np.ndarray, float]:
+    def _offset(self, world: World) -> tuple[np.ndarray, np.ndarray, float]:
         """Offset (2,) to the zone, its unit vector, and the object's half extent along it."""
         offset = np.asarray(world.zone(self.colour).xy) - world.object_position(self.name)[:2]
         unit = offset / max(float(np.linalg.norm(offset)), 1e-6)
@@ -38,7 +38,7 @@ class Push:
 
     def intent(self, world: World) -> Intent:
         centre, tip = world.object_position(self.name), world.ee_position
-        offset, unit, half = self._way(world)
+        offset, unit, half = self._offset(world)
         goal = np.array([*world.zone(self.colour).xy, centre[2]])
         yaw = face_yaw(unit, world.ee_yaw)
         relative = tip[:2] - centre[:2]
@@ -86,7 +86,7 @@ class PullDrawer:
 
 @dataclass(frozen=True)
 class PushDrawer:
-    """Go in front of the handle with the gripper closed and push along -x."""
+    """Move in front of the handle with the gripper closed and push along -x."""
 
     obstacles: tuple[str, ...]
     opening: float = 0.03

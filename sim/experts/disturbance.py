@@ -1,6 +1,6 @@
 """Disturbance for demonstrations: small noise on every step, and bursts that the expert has to recover from.
 
-Noise injection (DART, Laskey et al. 2017) shows the learner states off the expert's path, with its answer to them.
+Noise injection (DART, Laskey et al. 2017) shows the learner states off the expert's path, and the expert's action there.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 SMALL = 0.0015  # metres, standard deviation of the noise on every step's translation
 SMALL_TURN = 0.01  # radians
 BURSTS = 1.5 / 100  # bursts per control period
-DROPS = 0.04 / 100  # premature releases per control period, only while something is carried
+DROPS = 0.04 / 100  # premature releases per control period, only while an object is carried
 
 
 @dataclass
 class Disturbance:
-    """Turns the expert's action into the one that is carried out."""
+    """Turns the expert's action into the one that is executed."""
 
     rng: np.random.Generator
     scale: float = 1.0
@@ -30,11 +30,11 @@ class Disturbance:
 
         Args:
             action: (7,) the expert's action.
-            low: the fingers are near the table, where the drift stays level.
+            low: the fingers are near the table, where the drift stays horizontal.
             carrying: an object is gripped.
 
         Returns:
-            The action (7,) to carry out, and whether it is clean, that is no burst.
+            The action (7,) to execute, and whether it is clean, that is, not part of a burst.
         """
         if self.scale <= 0.0:
             return action, True

@@ -40,7 +40,7 @@ def limit(vector: np.ndarray, length: float) -> np.ndarray:
 
 
 def funnel(world: World, point: np.ndarray, hover: float, inner: float = 0.006, outer: float = 0.03) -> np.ndarray:
-    """Next position on the way to ``point`` from above: rise, travel at ``hover``, centre, then descend.
+    """Next position on the path to ``point`` from above: rise, travel at ``hover``, centre, then descend.
 
     The allowed height is a funnel around the point: ``point[2]`` within ``inner`` of its axis, ``hover`` beyond
     ``outer``.  Below the funnel the gripper rises before it travels.
@@ -56,8 +56,8 @@ def funnel(world: World, point: np.ndarray, hover: float, inner: float = 0.006, 
     tip = world.ee_position
     offset = point[:2] - tip[:2]
     distance = float(np.linalg.norm(offset))
-    share = np.clip((distance - inner) / (outer - inner), 0.0, 1.0)
-    height = point[2] + share * max(hover - point[2], 0.0)
+    fraction = np.clip((distance - inner) / (outer - inner), 0.0, 1.0)
+    height = point[2] + fraction * max(hover - point[2], 0.0)
     travel = 1.0 - np.clip((height - tip[2]) / 0.04, 0.0, 1.0)
     return np.array([*(tip[:2] + travel * offset), height])
 
@@ -95,14 +95,14 @@ def turn(rotation: np.ndarray, yaw: float) -> np.ndarray:
 def clear_height(
     world: World, start: np.ndarray, end: np.ndarray, obstacles: tuple[str, ...], reach: float = 0.06
 ) -> float:
-    """Height that clears, by 2 cm, every obstacle within ``reach`` of the straight way from ``start`` to ``end``."""
-    way = end[:2] - start[:2]
-    length = float(way @ way)
+    """Height that clears, by 2 cm, every obstacle within ``reach`` of the straight path from ``start`` to ``end``."""
+    path = end[:2] - start[:2]
+    squared_length = float(path @ path)
     height = 0.0
     for name in obstacles:
         centre = world.object_position(name)
-        share = np.clip((centre[:2] - start[:2]) @ way / length, 0.0, 1.0) if length > 1e-9 else 0.0
-        if np.linalg.norm(start[:2] + share * way - centre[:2]) < reach:
+        fraction = np.clip((centre[:2] - start[:2]) @ path / squared_length, 0.0, 1.0) if squared_length > 1e-9 else 0.0
+        if np.linalg.norm(start[:2] + fraction * path - centre[:2]) < reach:
             half = float(np.abs(world.object_rotation(name)[2]) @ world.object_half_extents(name))
             height = max(height, float(centre[2]) + half + 0.02)
     return height

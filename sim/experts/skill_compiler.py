@@ -69,7 +69,7 @@ class _SkillCompiler:
         }
 
     def transport(self, name: str, args: Args) -> Transport:
-        """Pick ``name`` and place it as ``args`` of a ``place`` say."""
+        """Pick ``name`` and place it where the ``args`` of a ``place`` say."""
         return Transport(name, self._shapes[name], self._destination(name, args), self._others(name))
 
     def _others(self, name: str) -> tuple[str, ...]:

@@ -12,17 +12,22 @@ from sim.experts.motion import CLOSED, HOVER, OPEN, Intent, clear_height, funnel
 from sim.tasks.predicates import BESIDE_SPOT, DIRECTIONS, LIFTED
 from sim.world.world import TRAY_HALF, World
 
-DROP = 0.006  # metres: an object may be let go this far above the tray's floor
-SLOTS = ((-0.035, 0.0), (0.035, 0.0), (0.0, 0.03), (0.0, -0.03))  # drop spots in the tray, from its centre
+DROP = 0.006  # metres: an object may be released this far above the tray's floor
+SLOTS = (
+    (-0.035, 0.0),
+    (0.035, 0.0),
+    (0.0, 0.03),
+    (0.0, -0.03),
+)  # places of several objects, from the tray's centre
 
 
 class Skill(Protocol):
-    """A goal and the way to it, as functions of the world's present state."""
+    """A goal and the motion towards it, as functions of the world's present state."""
 
     def achieved(self, world: World) -> bool: ...
 
     def engaged(self, world: World) -> bool:
-        """Whether the skill's object is in the gripper, so that this skill must go on."""
+        """Whether the skill's object is in the gripper, so that this skill must continue."""
 
     def intent(self, world: World) -> Intent: ...
 
@@ -32,7 +37,7 @@ class Destination(Protocol):
         """(3,) position of the object's centre when it has been set down."""
 
     def ready(self, world: World, name: str) -> bool:
-        """Whether the object may be let go where it is, or has been."""
+        """Whether the object may be released where it is, or has been."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,8 @@ class InTray:
     def ready(self, world: World, name: str) -> bool:
         if not inside_tray(world, name):
             return False
-        lands = any(world.touching(name, other) for other in self.others)  # on what lies there already
-        return lands or bottom(world, name) < world.tray()[2] + DROP
+        supported = any(world.touching(name, other) for other in self.others)  # by objects in the tray
+        return supported or bottom(world, name) < world.tray()[2] + DROP
 
 
 def inside_tray(world: World, name: str, margin: float = 0.01) -> bool:
@@ -131,7 +136,7 @@ class Lift:
 
 
 def approach(world: World, name: str, shape: str, obstacles: tuple[str, ...], goal: np.ndarray) -> Intent:
-    """On to the grasp of ``name`` from above, and close there; ``goal`` (3,) is where it goes then."""
+    """Move to the grasp of ``name`` from above and close there; ``goal`` (3,) is where the object goes."""
     tip, grasp = world.ee_position, grasp_of(world, name, shape)
     offset = grasp.point - tip
     close = bool(np.linalg.norm(offset[:2]) < 0.010 and abs(offset[2]) < 0.010)
@@ -161,7 +166,7 @@ class Transport:
     def intent(self, world: World) -> Intent:
         centre = world.object_position(self.name)
         spot = self.destination.spot(world, self.name)
-        if self.destination.ready(world, self.name):  # let go; stay until the fingers are off
+        if self.destination.ready(world, self.name):  # release; stay until the fingers are open
             return Intent(world.command_position, world.ee_yaw, OPEN, centre, spot)
         if gripped(world, self.name):
             return self._carry(world, centre, spot)
@@ -177,7 +182,7 @@ class Transport:
 
 @dataclass(frozen=True)
 class PutDown:
-    """Set a thing down that should not be in the gripper: straight down until it touches something, then let go."""
+    """Put down an object that should not be in the gripper: straight down until it touches something, then release."""
 
     name: str
     supports: tuple[str, ...]
@@ -197,7 +202,7 @@ class PutDown:
 
 @dataclass(frozen=True)
 class Gather:
-    """Transport several things, one after the other: the one in the gripper, else the nearest to the destination."""
+    """Transport several objects, one after the other: the one in the gripper, else the nearest to the destination."""
 
     transports: tuple[Transport, ...]
 
@@ -211,7 +216,7 @@ class Gather:
         return min(self.transports, key=lambda t: self._rank(world, t)).intent(world)
 
     def _rank(self, world: World, transport: Transport) -> tuple[bool, bool, bool, float]:
-        """Held first; then what is in place but not yet let go; what is done last; then by distance."""
+        """Sort key: held first, then in place but not yet released, done last; then by distance."""
         name, destination = transport.name, transport.destination
         offset = world.object_position(name) - destination.spot(world, name)
         done, ready = transport.achieved(world), destination.ready(world, name)

@@ -1,4 +1,4 @@
-"""Perturbations of what is seen: light, cameras, colours, and the pictures themselves."""
+"""Perturbations of appearance: light, cameras, colours, and the images themselves."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sim.world.textures import PATTERNS, PLAIN, material
 from sim.world.world import World
 from vla_agent.errors import OptionError
 
-LIGHT = (0.15, 0.30, 0.50)  # share by which brightness, and half of it by which colour, may change
+LIGHT = (0.15, 0.30, 0.50)  # relative change of the brightness; of each colour channel, half of it
 LAMP = (0.2, 0.5, 0.9)  # change of the lamp's direction, per component
 CAMERA_SHIFT = (0.01, 0.02, 0.04)  # metres
 CAMERA_TURN = (1.0, 2.0, 4.0)  # degrees, each axis; and of the field of view
 TABLE = (0.08, 0.18, 0.35)  # change of the table's colour, per channel
-REPEATS = (2.0, 12.0)  # tiles of a pattern along a metre
+REPEATS = (2.0, 12.0)  # tiles of a pattern per metre
 HUE = (0.02, 0.03, 0.045)  # of the colour circle; neighbouring colour names are 0.08 apart
 BRIGHTNESS = (0.10, 0.20, 0.30)
 NOISE = (6.0, 12.0, 24.0)  # standard deviation, of 255
 BLUR = (0.6, 0.9, 1.4)  # radius, pixels
-DROPPED = (0.1, 0.25, 0.5)  # probability that a picture repeats the one before
+DROPPED = (0.1, 0.25, 0.5)  # probability that an image repeats the previous one
 
 
 def lighting(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect:
@@ -37,7 +37,7 @@ def lighting(task: TaskInstance, severity: int, rng: np.random.Generator) -> Eff
 
     def vary(world: World) -> None:
         for name in ("vis.headlight.ambient", "vis.headlight.diffuse"):
-            world.alter(name, slice(None), np.clip(_now(world, name) * factor, 0, 1))
+            world.alter(name, slice(None), np.clip(_present(world, name) * factor, 0, 1))
         world.alter("light_diffuse", 0, np.clip(world.model.light_diffuse[0] * factor, 0, 1))
         turned = world.model.light_dir[0] + LAMP[severity - 1] * direction * (1, 1, 0)
         world.alter("light_dir", 0, turned / np.linalg.norm(turned))
@@ -45,7 +45,7 @@ def lighting(task: TaskInstance, severity: int, rng: np.random.Generator) -> Eff
     return Effect(task, vary, detail=f"light x {factor.round(2).tolist()}")
 
 
-def _now(world: World, name: str) -> np.ndarray:
+def _present(world: World, name: str) -> np.ndarray:
     part: object = world.model
     for key in name.split("."):
         part = getattr(part, key)
@@ -57,16 +57,16 @@ def camera(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effec
     draws = rng.uniform(-1, 1, (2, 7))
 
     def vary(world: World) -> None:
-        for name, draw, share in (("front", draws[0], 1.0), ("wrist", draws[1], 0.25)):
+        for name, draw, scale in (("front", draws[0], 1.0), ("wrist", draws[1], 0.25)):
             index = world.model.camera(name).id
             turn, quaternion = np.empty(4), np.empty(4)
-            vector = np.deg2rad(CAMERA_TURN[severity - 1] * share) * draw[3:6]
+            vector = np.deg2rad(CAMERA_TURN[severity - 1] * scale) * draw[3:6]
             mujoco.mju_euler2Quat(turn, vector, "xyz")
             mujoco.mju_mulQuat(quaternion, world.model.cam_quat[index], turn)
-            shift = CAMERA_SHIFT[severity - 1] * share * draw[:3]
+            shift = CAMERA_SHIFT[severity - 1] * scale * draw[:3]
             world.alter("cam_pos", index, world.model.cam_pos[index] + shift)
             world.alter("cam_quat", index, quaternion)
-            fov = world.model.cam_fovy[index] + CAMERA_TURN[severity - 1] * share * draw[6]
+            fov = world.model.cam_fovy[index] + CAMERA_TURN[severity - 1] * scale * draw[6]
             world.alter("cam_fovy", index, fov)
 
     shift = (100 * CAMERA_SHIFT[severity - 1] * draws[0, :3]).round(1).tolist()
@@ -118,8 +118,8 @@ class _Noise:
     rng: np.random.Generator
     deviation: float
 
-    def __call__(self, pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        noisy = {k: p + self.rng.normal(0, self.deviation, p.shape) for k, p in pictures.items()}
+    def __call__(self, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        noisy = {k: p + self.rng.normal(0, self.deviation, p.shape) for k, p in images.items()}
         return {k: np.clip(p, 0, 255).astype(np.uint8) for k, p in noisy.items()}
 
 
@@ -127,40 +127,40 @@ class _Noise:
 class _Blur:
     radius: float
 
-    def __call__(self, pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def __call__(self, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         blur = ImageFilter.GaussianBlur(self.radius)
-        return {k: np.asarray(Image.fromarray(p).filter(blur)) for k, p in pictures.items()}
+        return {k: np.asarray(Image.fromarray(p).filter(blur)) for k, p in images.items()}
 
 
 @dataclass
 class _Drops:
     rng: np.random.Generator
-    share: float
+    probability: float
     last: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def __call__(self, pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        if not self.last or self.rng.random() >= self.share:
-            self.last = pictures
+    def __call__(self, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if not self.last or self.rng.random() >= self.probability:
+            self.last = images
         return self.last
 
 
 def sensor(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect:
-    """One of: noise, blur, dropped pictures."""
+    """One of: noise, blur, dropped images."""
     kind = str(rng.choice(["noise", "blur", "dropped"]))
     seed = int(rng.integers(2**31))
 
     def vary(world: World) -> None:
         if kind == "blur":
-            world.picture_filter = _Blur(BLUR[severity - 1])
+            world.image_filter = _Blur(BLUR[severity - 1])
         elif kind == "noise":
-            world.picture_filter = _Noise(np.random.default_rng(seed), NOISE[severity - 1])
+            world.image_filter = _Noise(np.random.default_rng(seed), NOISE[severity - 1])
         else:
-            world.picture_filter = _Drops(np.random.default_rng(seed), DROPPED[severity - 1])
+            world.image_filter = _Drops(np.random.default_rng(seed), DROPPED[severity - 1])
 
     return Effect(task, vary, detail=kind)
 
 
-# What changes how a scene looks and nothing else in it: with these a training's pictures can be varied.
+# The axes that change how a scene looks and nothing else: training images can be varied by them.
 APPEARANCE_AXES = {
     "lighting": lighting,
     "camera": camera,
@@ -168,20 +168,18 @@ APPEARANCE_AXES = {
     "object_look": object_look,
     "sensor": sensor,
 }
-APPEARANCE_PROBABILITY = 0.5  # probability of each named look, in an episode or picture of a training
+APPEARANCE_PROBABILITY = 0.5  # of each chosen axis, in each training episode or image
 
 
-def domain_randomisation(task: TaskInstance, looks: Sequence[str], rng: np.random.Generator) -> Callable[[World], None]:
-    """Domain randomisation (Tobin et al. 2017): each of these looks or not, at a severity of 1 to 3; for `World.reset`.
+def domain_randomisation(task: TaskInstance, axes: Sequence[str], rng: np.random.Generator) -> Callable[[World], None]:
+    """Domain randomisation (Tobin et al. 2017) for `World.reset`: each axis or not, at a severity of 1 to 3.
 
     Raises:
-        OptionError: there is no such look.
+        OptionError: there is no such axis.
     """
-    check_appearance_axes(looks)
-    drawn = [
-        (APPEARANCE_AXES[name], int(rng.integers(1, 4))) for name in looks if rng.random() < APPEARANCE_PROBABILITY
-    ]
-    effects = [look(task, severity, rng) for look, severity in drawn]
+    check_appearance_axes(axes)
+    drawn = [(APPEARANCE_AXES[name], int(rng.integers(1, 4))) for name in axes if rng.random() < APPEARANCE_PROBABILITY]
+    effects = [axis(task, severity, rng) for axis, severity in drawn]
 
     def vary(world: World) -> None:
         for effect in effects:
@@ -191,18 +189,18 @@ def domain_randomisation(task: TaskInstance, looks: Sequence[str], rng: np.rando
     return vary
 
 
-def check_appearance_axes(looks: Sequence[str]) -> None:
-    """Check names given by a user.
+def check_appearance_axes(axes: Sequence[str]) -> None:
+    """Check names that a user gave.
 
     Raises:
-        OptionError: there is no such look.
+        OptionError: there is no such axis.
     """
-    unknown = [name for name in looks if name not in APPEARANCE_AXES]
+    unknown = [name for name in axes if name not in APPEARANCE_AXES]
     if unknown:
         raise OptionError(
-            "pictures cannot be varied so",
+            "there is no such appearance axis",
             key="--vary",
             expected=", ".join(APPEARANCE_AXES),
             found=unknown[0],
-            remedy="name some of these, with commas between them",
+            remedy="name some of these, separated by commas",
         )

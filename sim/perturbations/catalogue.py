@@ -1,4 +1,4 @@
-"""Perturbation axes and counterfactual probes: by name, at a severity, drawn by the episode's seed alone.
+"""Perturbation axes and counterfactual probes: by name, at a severity, drawn from the episode's seed alone.
 
 The draw of a seed is the same at every severity and is scaled by it, so that severities can be compared.
 """
@@ -10,12 +10,12 @@ from zlib import crc32
 
 import numpy as np
 
-from sim.perturbations import appearance, counterfactuals, dynamics, scene_changes
+from sim.perturbations import appearance, counterfactuals, dynamics, instruction_changes, scene_changes
 from sim.perturbations.variation import Effect, Variation
 from sim.tasks.task import TaskInstance
 from vla_agent.errors import OptionError
 
-# A function gives None where the episode does not admit the variation.
+# A function returns None where the variation cannot be applied to the episode.
 Function = Callable[[TaskInstance, int, np.random.Generator], Effect | None]
 _AXES: dict[str, Function] = {
     "lighting": appearance.lighting,
@@ -27,9 +27,9 @@ _AXES: dict[str, Function] = {
     "object_pose": scene_changes.object_pose,
     "layout": scene_changes.layout,
     "unseen_objects": scene_changes.unseen_objects,
-    "paraphrase": scene_changes.paraphrase,
-    "typo": scene_changes.typo,
-    "language": scene_changes.language,
+    "paraphrase": instruction_changes.paraphrase,
+    "typo": instruction_changes.typo,
+    "language": instruction_changes.language,
     "physics": dynamics.physics,
     "actuation": dynamics.actuation,
 }
@@ -45,7 +45,7 @@ AXES, PROBES = tuple(_AXES), tuple(_PROBES)
 
 
 def find_effect(variation: Variation, task: TaskInstance, seed: int) -> Effect | None:
-    """What the variation does to this episode; None where the episode does not admit it.
+    """What the variation does to this episode; None where it cannot be applied.
 
     Raises:
         OptionError: there is no such variation.
@@ -63,18 +63,18 @@ def find_effect(variation: Variation, task: TaskInstance, seed: int) -> Effect |
     return functions[variation.name](task, variation.severity, rng)
 
 
-def effect(variation: Variation, task: TaskInstance, seed: int) -> Effect:
-    """As `find_effect`, for an episode that admits the variation.
+def require_effect(variation: Variation, task: TaskInstance, seed: int) -> Effect:
+    """As `find_effect`, where the variation must be applicable.
 
     Raises:
-        OptionError: it does not, or there is no such variation.
+        OptionError: it is not, or there is no such variation.
     """
     found = find_effect(variation, task, seed)
     if found is None:
         raise OptionError(
-            "the episode does not admit the variation",
+            "the variation cannot be applied to this episode",
             key=variation.name,
-            expected="a scene in which it makes sense, such as one with another target for `swap`",
+            expected="a scene that allows it, such as one with another target for `swap`",
             found=f"{task.family}, seed {seed}: {task.instruction}",
             remedy="take another seed",
         )

@@ -1,7 +1,7 @@
-"""Counterfactual probes on the scene and seed of an episode: does the motion follow the words, and does it need them?
+"""Counterfactual probes on the scene and seed of an episode: does the motion follow the instruction and the images?
 
-After BEAF (Ye-Bin et al., ECCV 2024) and VLind-Bench (Lee et al., 2024), who change the picture or the text and ask
-whether the answer changes as it should.
+After BEAF (Ye-Bin et al., ECCV 2024) and VLind-Bench (Lee et al., 2024), which change the image or the text and test
+whether the answer changes accordingly.
 """
 
 from __future__ import annotations
@@ -17,55 +17,55 @@ from sim.tasks.task import TaskInstance, describe
 from sim.world.scene import COLOURS, SHAPES
 from sim.world.world import World
 
-AWAY = -3.0  # metres under the table
+HIDDEN_HEIGHT = -3.0  # metres: below the table, out of view
 
 
 def swap(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect | None:
-    """Told, and counted for, another target of the same family in the same scene; another object where there is one."""
+    """Another target of the same family in the same scene, for policy and success; another object if there is one."""
     family = task.definition
     others = [b for b in family.bindings_in(task.scene) if set(b.goal) != set(task.goal)]
     objects = {o.name for o in task.scene.objects}
-    mine = _moved(task.goal, objects)
-    others = [b for b in others if _moved(b.goal, objects) != mine] or others
+    own = _first_object(task.goal, objects)
+    others = [b for b in others if _first_object(b.goal, objects) != own] or others
     if not others:
         return None
     return Effect(family.instance(task.scene, others[int(rng.integers(len(others)))], rng, task.split))
 
 
-def _moved(goal: tuple[Predicate, ...], objects: set[str]) -> str | None:
-    """The first object of a goal."""
+def _first_object(goal: tuple[Predicate, ...], objects: set[str]) -> str | None:
+    """The first object that a goal moves."""
     return next((p.args[0] for p in goal if p.args[0] in objects), None)
 
 
 def blank(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect | None:
-    """Told nothing, in a scene with several targets; counted for the task all the same."""
-    return None if swap(task, severity, rng) is None else Effect(task, told="")
+    """An empty instruction, in a scene with several targets; success is still that of the task."""
+    return None if swap(task, severity, rng) is None else Effect(task, instruction="")
 
 
-def _filtered(task: TaskInstance, make: Callable[[], Callable]) -> Effect:
+def _with_image_filter(task: TaskInstance, make: Callable[[], Callable]) -> Effect:
     def vary(world: World) -> None:
-        world.picture_filter = make()
+        world.image_filter = make()
 
     return Effect(task, vary)
 
 
 def blind(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect:
-    """Shown black pictures."""
-    return _filtered(task, lambda: lambda pictures: {k: np.zeros_like(p) for k, p in pictures.items()})
+    """All images are black."""
+    return _with_image_filter(task, lambda: lambda images: {k: np.zeros_like(p) for k, p in images.items()})
 
 
 class _Frozen:
     def __init__(self) -> None:
         self._first: dict[str, np.ndarray] | None = None
 
-    def __call__(self, pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        self._first = self._first or pictures
+    def __call__(self, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self._first = self._first or images
         return self._first
 
 
 def frozen(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect:
-    """Shown the first pictures for ever."""
-    return _filtered(task, _Frozen)
+    """Every image is the first one."""
+    return _with_image_filter(task, _Frozen)
 
 
 def _named_target(task: TaskInstance) -> int | None:
@@ -91,19 +91,21 @@ def removed(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effe
         world.alter("geom_rgba", geoms, 0)
         world.alter("body_gravcomp", body.id, 1)
         address = world.model.joint(f"slot{slot}").qposadr[0]
-        world.data.qpos[address : address + 3] = (0, 0, AWAY - slot)
+        world.data.qpos[address : address + 3] = (0, 0, HIDDEN_HEIGHT - slot)
 
     return Effect(task, vary, detail=f"without the {describe(task.scene.objects[slot])}")
 
 
 def absent(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect | None:
-    """Told of an object that the scene does not have; the object that the task means is there."""
+    """The instruction names an object that the scene does not have, in place of the task's own."""
     slot = _named_target(task)
     if slot is None:
         return None
     target = describe(task.scene.objects[slot])
-    there = {describe(o) for o in task.scene.objects}
-    pairs = [f"{c} {s}" for c in COLOURS for s in SHAPES if f"{c} {s}" not in there]
+    present = {describe(o) for o in task.scene.objects}
+    pairs = [f"{c} {s}" for c in COLOURS for s in SHAPES if f"{c} {s}" not in present]
     other = str(rng.choice(pairs))
-    told = re.sub(rf"\b{target}\b", other, task.instruction)
-    return None if told == task.instruction else Effect(task, told=told, detail=f"{other} in place of {target}")
+    instruction = re.sub(rf"\b{target}\b", other, task.instruction)
+    if instruction == task.instruction:
+        return None
+    return Effect(task, instruction=instruction, detail=f"{other} in place of {target}")

@@ -1,4 +1,4 @@
-"""Perturbations of physics and of the robot: friction, mass, servo gain, delay of the commands."""
+"""Perturbations of dynamics: friction, mass, servo gain, latency of the commands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def physics(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effe
                 continue
             for name in ("body_mass", "body_subtreemass", "body_inertia"):
                 world.alter(name, body.id, getattr(model, name)[body.id] * factor)
-            # what the solver takes for the inverse inertia
+            # the solver's estimate of the inverse inertia
             world.alter("body_invweight0", body.id, model.body_invweight0[body.id] / factor)
             dofs = slice(body.dofadr[0], body.dofadr[0] + 6)
             world.alter("dof_invweight0", dofs, model.dof_invweight0[dofs] / factor)
@@ -39,8 +39,8 @@ def physics(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effe
     return Effect(task, vary, detail=f"{kind} x {factor:.2f}")
 
 
-class _Late:
-    """Carries out each action some control periods late; until the first arrives, nothing moves."""
+class _DelayedActions:
+    """Delays each action by some control periods; until the first arrives, nothing moves."""
 
     def __init__(self, periods: int, gripper: float) -> None:
         self._periods, self._gripper = periods, gripper
@@ -54,14 +54,14 @@ class _Late:
 
 
 def actuation(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect:
-    """Weaker servos of the arm, or late commands (for control by end-effector deltas)."""
+    """Weaker servos of the arm, or delayed commands (for control by end-effector deltas)."""
     kind, draw = str(rng.choice(["gain", "delay"])), float(rng.uniform(0, 1))
     factor = GAIN[severity - 1] ** draw
     periods = DELAY[severity - 1]
 
     def vary(world: World) -> None:
         if kind == "delay":
-            world.action_filter = _Late(periods, task.scene.start.gripper)
+            world.action_filter = _DelayedActions(periods, task.scene.start.gripper)
             return
         arm = slice(0, 7)
         world.alter("actuator_gainprm", arm, world.model.actuator_gainprm[arm] * factor)

@@ -1,7 +1,7 @@
-"""Instructions in other languages: ``sim/wordings/LANGUAGE.yaml`` says how things are called and tasks are asked for.
+"""Instructions in other languages: ``sim/wordings/LANGUAGE.yaml`` holds words for objects and wordings for tasks.
 
-A slot of a wording names a form: ``{target:dative}`` is an object in the case that the file calls so, ``{colour:f}`` a
-colour's feminine form, ``{colour}en`` a colour that is the same in all genders with an ending.
+A slot of a wording names a form: ``{target:dative}`` is an object in the case of that name in the file, ``{colour:f}``
+the feminine form of a colour, ``{colour}en`` a colour that is the same in all genders, with an ending.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parents[1] / "wordings"
 
 
 class Colour:
-    """A colour's word; formatted with a gender its form in it."""
+    """The word for a colour; the format specification is a gender."""
 
     def __init__(self, forms: str | Mapping[str, str]) -> None:
         self.forms = forms
@@ -30,8 +30,8 @@ class Colour:
         return self.forms if isinstance(self.forms, str) else self.forms[gender]
 
 
-class Thing:
-    """An object by colour and shape; formatted with a case it is named in it."""
+class NamedObject:
+    """The words for an object, by colour and shape; the format specification is a case."""
 
     def __init__(self, language: Mapping[str, Any], colour: str, shape: str) -> None:
         self.cases, self.colour = language["objects"], Colour(language["colours"][colour])
@@ -42,15 +42,15 @@ class Thing:
 
 
 def languages() -> tuple[str, ...]:
-    """The codes of the languages that there are wordings in, such as "de"."""
+    """Codes of the languages that have wordings, such as "de"."""
     return tuple(sorted(file.stem for file in FOLDER.glob("*.yaml")))
 
 
 def translations(task: TaskInstance, language: str) -> list[str]:
-    """The task's instruction in every wording of a language; none where the file does not know the family.
+    """The task's instruction in every wording of a language; none where the file has no wordings for the family.
 
     Raises:
-        TaskError: the file lacks a word, or a wording asks for a form that it lacks.
+        TaskError: the file lacks a word or a form that a wording uses.
     """
     words = _read(language)
     if task.family not in words["wordings"]:
@@ -64,7 +64,7 @@ def translations(task: TaskInstance, language: str) -> list[str]:
             found.append(wording.format(**slots))
         except KeyError as error:
             raise TaskError(
-                "a wording in another language cannot be said",
+                "a wording in another language cannot be filled in",
                 file=FOLDER / f"{language}.yaml",
                 key=f"wordings.{task.family}: {wording}",
                 expected=", ".join(slots),
@@ -74,9 +74,9 @@ def translations(task: TaskInstance, language: str) -> list[str]:
     return found
 
 
-def _slot(words: Mapping[str, Any], text: str) -> Colour | Thing:
+def _slot(words: Mapping[str, Any], text: str) -> Colour | NamedObject:
     first, _, second = text.partition(" ")
-    return Thing(words, first, second) if second in SHAPES else Colour(words["colours"][first])
+    return NamedObject(words, first, second) if second in SHAPES else Colour(words["colours"][first])
 
 
 @cache

@@ -1,4 +1,4 @@
-"""An episode that differs from the one its seed gives: by a perturbation, or by a counterfactual."""
+"""Variations of an episode: a perturbation or a counterfactual, and its effect."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Effect:
     """What a variation does to one episode.
 
     Attributes:
-        task: the task that is asked and counted, with its scene.
-        vary: given to `sim.world.world.World.reset`; None where the world stays as it is.
-        told: the instruction, where it is not the task's own.
+        task: the task that is evaluated, with its scene.
+        vary: for `sim.world.world.World.reset`; None where the world is not changed.
+        instruction: given to the policy, where it is not the task's own.
         detail: what was drawn, in words.
     """
 
     task: TaskInstance
     vary: Callable[[Any], None] | None = None
-    told: str | None = None
+    instruction: str | None = None
     detail: str = ""
 
 

@@ -1,18 +1,18 @@
-"""A tabletop whose episodes are varied."""
+"""A tabletop environment with a variation in every episode."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sim.perturbations.catalogue import effect
+from sim.perturbations.catalogue import require_effect
 from sim.perturbations.variation import Effect, Variation
 from sim.tasks.task import TaskInstance
 
 
 class VariedEnv:
-    """A `sim.env.TabletopEnv` whose episodes are varied; for `sim.rollout.run_episode`.
+    """A `sim.env.TabletopEnv` with a variation in every episode; for `sim.rollout.run_episode`.
 
-    The same seed gives the same scene as without the variation, apart from what the variation says.
+    The scene of a seed is the same as without the variation, except for what the variation changes.
     """
 
     def __init__(self, env: Any, variation: Variation) -> None:
@@ -29,13 +29,14 @@ class VariedEnv:
         """Lay out the varied episode of a seed and return its task, without rendering.
 
         Raises:
-            OptionError: the episode does not admit the variation.
+            OptionError: the variation cannot be applied to this episode.
         """
         self.original = self._env.family.episode(seed, self._env.split)
-        self.effect = effect(self.variation, self.original, seed)
+        self.effect = require_effect(self.variation, self.original, seed)
         self.world.reset(self.effect.task.scene, self.effect.vary)
         return self.effect.task
 
     def instruction(self, task: TaskInstance) -> str:
-        """What the policy is told."""
-        return task.instruction if self.effect is None or self.effect.told is None else self.effect.told
+        """The instruction for the policy."""
+        changed = None if self.effect is None else self.effect.instruction
+        return task.instruction if changed is None else changed

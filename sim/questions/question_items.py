@@ -1,15 +1,16 @@
-"""What is asked about a picture: prompts, answers and the points that they mean.
+"""Questions about an image: prompts, answers and the points that they mean.
 
-Directions are those of the front camera's picture, as in the instructions.  Every kind of question is a function of the
-view of the world and the random generator, and gives None where the picture does not allow it.
+Directions are those of the front camera's image, as in the instructions.  Every kind of question is a function of the
+visible scene and the random generator; it returns None where the scene does not allow the question.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from sim.tasks.task import TaskInstance, describe
 from sim.world.scene import COLOURS, Object
 from sim.world.world import World
 
+T = TypeVar("T")
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
 ALLOWED_PAIRS = tuple(p for p in ALL_PAIRS if p not in HELD_OUT_PAIRS)
 LEFT, RIGHT, FAR, NEAR = -0.05, 0.04, 0.485, 0.545  # borders of "left", "right", "far", "near" in y and x, metres
@@ -29,18 +31,18 @@ class Item:
     """One prompt with its answer.
 
     located: (2, 3) target and goal, base frame, metres; None for nothing.
-    asked: (colour, shape) of the things that the prompt names, the one to handle first; "" for what it leaves open.
+    mentions: (colour, shape) of the objects in the prompt, the one to handle first; "" for what it leaves open.
     """
 
     kind: str
     prompt: str
     answer: str
     located: np.ndarray | None = None
-    asked: tuple[tuple[str, str], ...] = ()
+    mentions: tuple[tuple[str, str], ...] = ()
 
 
-class View:
-    """What a picture shows, as the questions need it."""
+class VisibleScene:
+    """What the images show, as the questions need it."""
 
     def __init__(self, world: World, held: str | None) -> None:
         assert world.scene is not None
@@ -77,7 +79,7 @@ class View:
 
 
 def position_words(xyz: np.ndarray) -> str:
-    """``left near``: side and depth in the front camera's picture."""
+    """``left near``: side and depth in the front camera's image."""
     side = "left" if xyz[1] < LEFT else "right" if xyz[1] > RIGHT else "middle"
     return f"{side} {'near' if xyz[0] > NEAR else 'far' if xyz[0] < FAR else 'centre'}"
 
@@ -103,8 +105,8 @@ def goal_words(goal: tuple[Predicate, ...], objects: dict[str, Object]) -> str:
     return " and ".join(parts)
 
 
-def asked_by(task: TaskInstance) -> tuple[tuple[str, str], ...]:
-    """What an instruction names, the thing to handle first: ``(("red", "mug"), ("blue", "cube"))``."""
+def mentions_of(task: TaskInstance) -> tuple[tuple[str, str], ...]:
+    """What an instruction mentions, the object to handle first: ``(("red", "mug"), ("blue", "cube"))``."""
     gathered = [s.args["colour"] for s in task.skills if s.name == "gather"]
     if gathered:
         return ((gathered[0], ""),)
@@ -117,134 +119,134 @@ def _pair(o: Object) -> tuple[str, str]:
     return o.colour, o.shape
 
 
-def _one(rng: np.random.Generator, things):  # noqa: ANN001, ANN202
-    return things[rng.integers(len(things))]
+def _choose(rng: np.random.Generator, options: Sequence[T]) -> T:
+    return options[rng.integers(len(options))]
 
 
 def _point(xyz: np.ndarray) -> np.ndarray:
     return np.stack([xyz, xyz]).astype(np.float32)
 
 
-def where(view: View, rng: np.random.Generator) -> Item | None:
-    o = _one(rng, view.objects)
-    prompt = _one(rng, ("where is the {}?", "find the {}", "point at the {}", "show me the {}", "look for the {}"))
-    xyz = view.world.object_position(o.name)
-    return Item("where", prompt.format(describe(o)), view.place(o), _point(xyz), (_pair(o),))
+def where(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
+    o = _choose(rng, visible.objects)
+    prompt = _choose(rng, ("where is the {}?", "find the {}", "point at the {}", "show me the {}", "look for the {}"))
+    xyz = visible.world.object_position(o.name)
+    return Item("where", prompt.format(describe(o)), visible.place(o), _point(xyz), (_pair(o),))
 
 
-def where_fixture(view: View, rng: np.random.Generator) -> Item | None:
+def where_fixture(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
     """A button, a zone, the tray, the drawer's inside or its handle."""
-    world = view.world
+    world = visible.world
     drawer, _ = world.drawer_interior()
-    things = {"tray": world.tray(), "drawer": drawer, "handle of the drawer": world.drawer_handle()}
-    buttons = {f"{b.colour} button": world.button_position(b.colour) for b in view.scene.buttons}
-    zones = {f"{z.colour} {_one(rng, ('zone', 'square'))}": np.array([*z.xy, 0.0]) for z in view.scene.zones}
-    name, xyz = _one(rng, list(_one(rng, (things, buttons, buttons, zones)).items()))
-    prompt = _one(rng, ("where is the {}?", "find the {}", "point at the {}", "show me the {}", "look for the {}"))
+    fixtures = {"tray": world.tray(), "drawer": drawer, "handle of the drawer": world.drawer_handle()}
+    buttons = {f"{b.colour} button": world.button_position(b.colour) for b in visible.scene.buttons}
+    zones = {f"{z.colour} {_choose(rng, ('zone', 'square'))}": np.array([*z.xy, 0.0]) for z in visible.scene.zones}
+    name, xyz = _choose(rng, list(_choose(rng, (fixtures, buttons, buttons, zones)).items()))
+    prompt = _choose(rng, ("where is the {}?", "find the {}", "point at the {}", "show me the {}", "look for the {}"))
     colour = name.split()[0]
-    asked = ((colour, ""),) if colour in COLOURS else ()
-    return Item("where", prompt.format(name), position_words(xyz), _point(xyz), asked)
+    mentions = ((colour, ""),) if colour in COLOURS else ()
+    return Item("where", prompt.format(name), position_words(xyz), _point(xyz), mentions)
 
 
-def what_colour(view: View, rng: np.random.Generator) -> Item | None:
-    counts = Counter(o.shape for o in view.objects)
-    unique = [o for o in view.objects if counts[o.shape] == 1]
+def what_colour(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
+    counts = Counter(o.shape for o in visible.objects)
+    unique = [o for o in visible.objects if counts[o.shape] == 1]
     if not unique:
         return None
-    o = _one(rng, unique)
-    prompt = _one(rng, ("what colour is the {}?", "which colour has the {}?", "the colour of the {}?"))
-    xyz = view.world.object_position(o.name)
+    o = _choose(rng, unique)
+    prompt = _choose(rng, ("what colour is the {}?", "which colour has the {}?", "the colour of the {}?"))
+    xyz = visible.world.object_position(o.name)
     return Item("colour", prompt.format(o.shape), o.colour, _point(xyz), (("", o.shape),))
 
 
-def what_shape(view: View, rng: np.random.Generator) -> Item | None:
-    counts = Counter(o.colour for o in view.objects)
-    unique = [o for o in view.objects if counts[o.colour] == 1]
+def what_shape(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
+    counts = Counter(o.colour for o in visible.objects)
+    unique = [o for o in visible.objects if counts[o.colour] == 1]
     if not unique:
         return None
-    o = _one(rng, unique)
-    prompt = _one(rng, ("what is the {} object?", "which object is {}?", "name the {} thing"))
-    xyz = view.world.object_position(o.name)
+    o = _choose(rng, unique)
+    prompt = _choose(rng, ("what is the {} object?", "which object is {}?", "name the {} thing"))
+    xyz = visible.world.object_position(o.name)
     return Item("shape", prompt.format(o.colour), o.shape, _point(xyz), ((o.colour, ""),))
 
 
-def is_there(view: View, rng: np.random.Generator) -> Item | None:
-    """Half of the time yes; the absent ones share colour or shape with something that is there."""
-    present = [(o.colour, o.shape) for o in view.objects]
-    prompt = _one(rng, ("is there a {} {}?", "do you see a {} {}?", "can you see a {} {}?"))
+def is_there(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
+    """Half of the answers are yes; absent objects share colour or shape with one that is present."""
+    present = [(o.colour, o.shape) for o in visible.objects]
+    prompt = _choose(rng, ("is there a {} {}?", "do you see a {} {}?", "can you see a {} {}?"))
     if rng.random() < 0.5:
         k = int(rng.integers(len(present)))
-        xyz = view.world.object_position(view.objects[k].name)
+        xyz = visible.world.object_position(visible.objects[k].name)
         return Item("exists", prompt.format(*present[k]), "yes", _point(xyz), (present[k],))
     colours, shapes = {c for c, _ in present}, {s for _, s in present}
     absent = [p for p in ALLOWED_PAIRS if p not in present and (p[0] in colours) != (p[1] in shapes)]
     absent += [p for p in ALLOWED_PAIRS if p not in present and p[0] in colours and p[1] in shapes]
-    pair = _one(rng, absent)
-    return Item("exists", prompt.format(*pair), "no", asked=(pair,))
+    pair = _choose(rng, absent)
+    return Item("exists", prompt.format(*pair), "no", mentions=(pair,))
 
 
-def relation(view: View, rng: np.random.Generator) -> Item | None:
-    """Half of the time yes."""
-    if not view.relations:
+def relation(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
+    """Half of the answers are yes."""
+    if not visible.relations:
         return None
-    a, direction, b = _one(rng, view.relations)
+    a, direction, b = _choose(rng, visible.relations)
     answer = "yes"
     if rng.random() < 0.5:
-        true = {d for c, d, e in view.relations if c is a and e is b}
-        direction, answer = _one(rng, [d for d in DIRECTIONS if d not in true]), "no"
-    prompt = _one(rng, ("is the {} {} the {}?", "does the {} stand {} the {}?", "do you see the {} {} the {}?"))
-    return Item("relation", prompt.format(describe(a), direction, describe(b)), answer, asked=(_pair(a), _pair(b)))
+        true = {d for c, d, e in visible.relations if c is a and e is b}
+        direction, answer = _choose(rng, [d for d in DIRECTIONS if d not in true]), "no"
+    prompt = _choose(rng, ("is the {} {} the {}?", "does the {} stand {} the {}?", "do you see the {} {} the {}?"))
+    return Item("relation", prompt.format(describe(a), direction, describe(b)), answer, mentions=(_pair(a), _pair(b)))
 
 
-def what_is_beside(view: View, rng: np.random.Generator) -> Item | None:
+def what_is_beside(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
     """The only object in that direction, or nothing."""
-    if len(view.on_table) < 2:
+    if len(visible.on_table) < 2:
         return None
-    b = _one(rng, view.on_table)[0]
-    direction = _one(rng, list(DIRECTIONS))
-    there = [a for a, d, c in view.relations if c is b and d == direction]
-    if len(there) > 1:
+    b = _choose(rng, visible.on_table)[0]
+    direction = _choose(rng, list(DIRECTIONS))
+    found = [a for a, d, c in visible.relations if c is b and d == direction]
+    if len(found) > 1:
         return None
-    prompt = _one(rng, ("what is {} the {}?", "what stands {} the {}?", "which object is {} the {}?"))
-    answer = describe(there[0]) if there else "nothing"
-    located = _point(view.world.object_position(there[0].name)) if there else None
+    prompt = _choose(rng, ("what is {} the {}?", "what stands {} the {}?", "which object is {} the {}?"))
+    answer = describe(found[0]) if found else "nothing"
+    located = _point(visible.world.object_position(found[0].name)) if found else None
     return Item("beside", prompt.format(direction, describe(b)), answer, located, (_pair(b),))
 
 
-def count(view: View, rng: np.random.Generator) -> Item | None:
+def count(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
     if rng.random() < 0.2:
-        prompt = _one(rng, ("how many objects do you see?", "how many things are there?", "count the objects"))
-        return Item("count", prompt, NUMBERS[len(view.objects)])
-    colour = _one(rng, [o.colour for o in view.objects]) if rng.random() < 0.8 else _one(rng, list(COLOURS))
-    prompt = _one(rng, ("how many {} objects do you see?", "how many {} things are there?", "count the {} objects"))
-    number = NUMBERS[sum(o.colour == colour for o in view.objects)]
-    return Item("count", prompt.format(colour), number, asked=((colour, ""),))
+        prompt = _choose(rng, ("how many objects do you see?", "how many things are there?", "count the objects"))
+        return Item("count", prompt, NUMBERS[len(visible.objects)])
+    colour = _choose(rng, [o.colour for o in visible.objects]) if rng.random() < 0.8 else _choose(rng, list(COLOURS))
+    prompt = _choose(rng, ("how many {} objects do you see?", "how many {} things are there?", "count the {} objects"))
+    number = NUMBERS[sum(o.colour == colour for o in visible.objects)]
+    return Item("count", prompt.format(colour), number, mentions=((colour, ""),))
 
 
-def drawer_state(view: View, rng: np.random.Generator) -> Item | None:
-    opening = view.world.drawer_opening()
-    prompt = _one(rng, ("is the drawer open?", "how far is the drawer open?", "do you see an open drawer?"))
+def drawer_state(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
+    opening = visible.world.drawer_opening()
+    prompt = _choose(rng, ("is the drawer open?", "how far is the drawer open?", "do you see an open drawer?"))
     answer = "yes" if opening >= OPEN else "no" if opening <= CLOSED else "half"
-    return Item("drawer", prompt, answer, _point(view.world.drawer_handle()))
+    return Item("drawer", prompt, answer, _point(visible.world.drawer_handle()))
 
 
-def gripper_state(view: View, rng: np.random.Generator) -> Item | None:
-    prompt = _one(rng, ("what is in the gripper?", "what does the gripper hold?", "what do you hold?"))
-    held = next((describe(o) for o in view.objects if o.name == view.held), "nothing")
-    return Item("gripper", prompt, held, _point(view.world.ee_position))
+def gripper_state(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
+    prompt = _choose(rng, ("what is in the gripper?", "what does the gripper hold?", "what do you hold?"))
+    held = next((describe(o) for o in visible.objects if o.name == visible.held), "nothing")
+    return Item("gripper", prompt, held, _point(visible.world.ee_position))
 
 
-def caption(view: View, rng: np.random.Generator) -> Item | None:
-    prompt = _one(rng, ("describe the picture", "what do you see?", "say what is on the table"))
-    if view.relations and rng.random() < 0.5:
-        a, direction, b = _one(rng, view.relations)
+def caption(visible: VisibleScene, rng: np.random.Generator) -> Item | None:
+    prompt = _choose(rng, ("describe the picture", "what do you see?", "say what is on the table"))
+    if visible.relations and rng.random() < 0.5:
+        a, direction, b = _choose(rng, visible.relations)
         return Item("caption", prompt, f"a {describe(a)} is {direction} a {describe(b)}")
-    row = sorted(view.on_table, key=lambda pair: pair[1][1])
+    row = sorted(visible.on_table, key=lambda pair: pair[1][1])
     return Item("caption", "name the objects from left to right", ", ".join(describe(o) for o, _ in row) or "nothing")
 
 
-Question = Callable[[View, np.random.Generator], Item | None]
-# What else is asked, with weights.
+Question = Callable[[VisibleScene, np.random.Generator], Item | None]
+# Kinds of question with their weights.
 QUESTIONS: dict[Question, float] = {
     where: 2.0,
     where_fixture: 2.0,

@@ -54,7 +54,7 @@ def _add_meshes(spec: mujoco.MjSpec) -> None:
 
 
 def _draw_as_one(spec: mujoco.MjSpec, name: str) -> None:
-    """Draw a body's boxes of one colour as one mesh and hide the boxes: each drawn geom costs about 30 us a picture."""
+    """Draw a body's boxes of one colour as one mesh and hide the boxes: each drawn geom costs about 30 us per image."""
     body = spec.body(name)
     colours: dict[tuple[float, ...], list[mujoco.MjsGeom]] = {}
     for geom in body.geoms:

@@ -1,15 +1,15 @@
-"""A scene as plain data: what stands on the table, where, in which colour, and where the arm starts.
+"""A scene as plain data: the objects on the table with place and colour, and the start of the arm.
 
 Frame: the robot's base; x forward, y to the robot's left, z up, metres.  The front camera stands beyond the table
-and looks back at the robot, so in its picture *right* is +y, *left* is -y and *in front* (nearer the viewer) is +x.
-Instructions use the picture's directions.
+and looks back at the robot, so in its image *right* is +y, *left* is -y and *in front* (nearer the viewer) is +x.
+Instructions use the directions of this image.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# name -> RGBA.  Eight colours that stay apart at 96 px.
+# name -> RGBA.  Eight colours that can be distinguished at 96 px.
 COLOURS: dict[str, tuple[float, float, float, float]] = {
     "red": (0.85, 0.10, 0.10, 1.0),
     "green": (0.10, 0.62, 0.15, 1.0),
@@ -67,7 +67,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a seed decides.  The fixtures stand in every scene, so that they give no task away."""
+    """Everything that a seed decides.  Every scene has all fixtures, so that they do not reveal the task."""
 
     objects: tuple[Object, ...]
     buttons: tuple[Button, ...]  # three

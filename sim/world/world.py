@@ -1,6 +1,6 @@
-"""The simulated tabletop: lay out a scene, step the arm, render, and ask what is where.
+"""The simulated tabletop: lay out a scene, step the arm, render, and query poses and contacts.
 
-Positions are metres in the base frame (see :mod:`sim.world.scene`); rotations are matrices unless said otherwise.
+Positions are metres in the base frame (see :mod:`sim.world.scene`); rotations are matrices unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class World:
     """One compiled model that any :class:`~sim.world.scene.Scene` is laid out in.
 
     Args:
-        image_size: (height, width) of both pictures, pixels.
+        image_size: (height, width) of both cameras, pixels.
         control: ``"ee_delta"`` or ``"joint_position"``.
 
     Raises:
-        OptionError: an unknown control mode or a senseless image size.
-        SimulatorError: the model or the renderer cannot start.
+        OptionError: an unknown control mode, or an image size out of range.
+        SimulatorError: the model cannot be read.
     """
 
     TRAY_HALF = TRAY_HALF
@@ -67,11 +67,11 @@ class World:
             )
         if len(image_size) != 2 or not all(isinstance(n, int | np.integer) and 16 <= n <= 2048 for n in image_size):
             raise OptionError(
-                "the image size makes no sense",
+                "the image size is out of range",
                 key="image_size",
                 expected="(height, width), each 16 to 2048 pixels",
                 found=image_size,
-                remedy="pass two whole numbers, for instance (96, 96)",
+                remedy="pass two integers, for instance (96, 96)",
             )
         self.control = control
         self.image_size = (int(image_size[0]), int(image_size[1]))
@@ -86,7 +86,7 @@ class World:
         self._pressed = [False] * 3
         self._contacts: np.ndarray | None = None
         self._unaltered: dict[str, np.ndarray] = {}
-        self.picture_filter: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+        self.image_filter: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
         self.action_filter: Callable[[np.ndarray], np.ndarray] | None = None
 
     def _index(self) -> None:
@@ -127,14 +127,14 @@ class World:
     def reset(self, scene: Scene, vary: Callable[[World], None] | None = None) -> None:
         """Lay the scene out and let it settle.  The same scene gives the same bits, whatever happened before.
 
-        ``vary(world)`` is called before anything moves; what it does by `alter` and the filters lasts until the next
+        ``vary(world)`` is called before anything moves.  Its changes by `alter` and the filters last until the next
         reset (see `sim.perturbations.catalogue`).
         """
         model, data = self.model, self.data
         for name, values in self._unaltered.items():
             attrgetter(name)(model)[:] = values
         self._unaltered.clear()
-        self.picture_filter = self.action_filter = None
+        self.image_filter = self.action_filter = None
         mujoco.mj_resetData(model, data)
         self.scene = scene
         self._lay_fixtures(scene)
@@ -176,7 +176,7 @@ class World:
             model.geom_rgba[geom] = COLOURS[zone.colour]
 
     def _rest_height(self, item: Object) -> float:
-        """Height of the centre of an object that stands upright on what the scene says."""
+        """Height of the centre of an object that stands upright on its support in the scene, metres."""
         assert self.scene is not None
         half = float(half_extents(item.shape)[2])
         surfaces = {"table": 0.0, "tray": TRAY_FLOOR, "drawer": DRAWER_FLOOR}
@@ -195,13 +195,13 @@ class World:
         data.ctrl[7] = 255.0 * start.gripper
 
     def move_arm(self, start: Start) -> None:
-        """Put the arm somewhere else at once, without physics; for generated pictures."""
+        """Put the arm somewhere else at once, without physics; for generated images."""
         self._place_arm(start)
         self.data.qvel[:] = 0
         self._refresh()
 
     def move_object(self, name: str, xyz: np.ndarray, yaw: float = 0.0) -> None:
-        """Put an object (its centre, upright) somewhere else at once, without physics; for generated pictures."""
+        """Put an object (its centre, upright) somewhere else at once, without physics; for generated images."""
         address = self._slot_qpos[self._slots[name]]
         self.data.qpos[address : address + 7] = (*xyz, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
         self.data.qvel[:] = 0
@@ -231,7 +231,7 @@ class World:
                 self._pressed[k] = True
 
     def snapshot(self) -> Snapshot:
-        """The exact state, to be given to :meth:`restore`."""
+        """The exact state, for :meth:`restore`."""
         assert self.scene is not None, "reset first"
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         physics = np.empty(mujoco.mj_stateSize(self.model, kind))
@@ -247,19 +247,19 @@ class World:
         self._pressed = list(snapshot.pressed)
         self._refresh()
 
-    # -- what the policy sees ------------------------------------------------------------------------------------
+    # -- what the policy observes ---------------------------------------------------------------------------------
 
     @property
     def cameras(self) -> Cameras:
-        """The renderer; started at first use, so that a world without pictures needs no GL."""
+        """The renderer; started at first use, so that a world without images needs no OpenGL."""
         if self._cameras is None:
             self._cameras = Cameras(self.model, self.image_size)
         return self._cameras
 
     def render(self) -> dict[str, np.ndarray]:
         """``front`` and ``wrist``: (H, W, 3) uint8 RGB."""
-        pictures = self.cameras.render(self.data)
-        return self.picture_filter(pictures) if self.picture_filter else pictures
+        images = self.cameras.render(self.data)
+        return self.image_filter(images) if self.image_filter else images
 
     def state(self) -> np.ndarray:
         """(17,) float32: position (m) 3, first two columns of the rotation 6, gripper 1, joint positions (rad) 7."""
@@ -268,11 +268,11 @@ class World:
         return np.concatenate(parts, dtype=np.float32)
 
     def project(self, camera: str, points: np.ndarray) -> np.ndarray:
-        """Points (N, 3) -> (N, 3): u right, v down in [0, 1] of the picture, and 1.0 where inside it."""
+        """Points (N, 3) -> (N, 3): u right, v down in [0, 1] of the image, and 1.0 where inside it."""
         return self.cameras.project(self.data, camera, points)
 
     def close(self) -> None:
-        """Free the renderer."""
+        """Free the renderer.  Optional: it is freed when the process ends, too."""
         if self._cameras is not None:
             self._cameras.close()
             self._cameras = None
@@ -355,7 +355,7 @@ class World:
         return len(touched) == 2
 
     def touching(self, a: str, b: str) -> bool:
-        """Whether two things touch: names of objects or of :data:`FIXTURES`."""
+        """Whether two bodies touch, by the names of objects or of :data:`FIXTURES`."""
         owners = {self._owner_index(a), self._owner_index(b)}
         return any({int(self._owner[i]), int(self._owner[j])} == owners for i, j in self._pairs())
 

@@ -20,7 +20,16 @@ from sim.world.textures import PATTERNS, SIZE
 from vla_agent.errors import OptionError
 
 SEED = 500_003
-LOOK = ("lighting", "camera", "background", "object_look", "distractors", "object_pose", "layout", "unseen_objects")
+APPEARANCE = (
+    "lighting",
+    "camera",
+    "background",
+    "object_look",
+    "distractors",
+    "object_pose",
+    "layout",
+    "unseen_objects",
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +66,7 @@ def test_a_variation_is_deterministic_and_leaves_nothing_behind(env, name):
     before, one, two, after = plain(), varied(), varied(), plain()
     assert one == two
     assert before == after
-    if name in (*LOOK, "removed", "blind"):
+    if name in (*APPEARANCE, "removed", "blind"):
         assert one[1] != before[1]
     if name in ("physics", "actuation", "object_pose", "layout"):
         assert one[0] != before[0]
@@ -76,7 +85,7 @@ def test_a_higher_severity_moves_the_camera_farther_the_same_way(env):
 
 
 def test_a_pattern_lies_on_the_table_and_stands_out_more_with_each_severity(env):
-    """Beside the colour: the same table without its pattern is another picture, the more the higher the severity."""
+    """Beside the colour: the same table without its pattern is another image, the more the higher the severity."""
     table = env.world.model.geom("table").id
     differences = []
     for severity in (1, 2, 3):
@@ -99,16 +108,16 @@ def test_every_pattern_repeats_without_a_seam():
             assert steps.take([-1], axis=axis).mean() <= steps.mean(axis=1 - axis).max() + 1e-9, name
 
 
-def test_looks_of_a_training_change_the_pictures_alone(env):
-    def begun_with(*looks, stream=0):
+def test_appearance_axes_change_the_images_alone(env):
+    def begun_with(*axes, stream=0):
         task = env.family.episode(SEED)
-        env.begin(SEED, domain_randomisation(task, looks, np.random.default_rng(stream)))
+        env.begin(SEED, domain_randomisation(task, axes, np.random.default_rng(stream)))
         return state_hash(env.world), env.world.render()["front"].tobytes()
 
     plain = begun_with()
     drawn = {begun_with(*APPEARANCE_AXES, stream=k) for k in range(4)}
     assert {state for state, _ in drawn} == {plain[0]}
-    assert len({picture for _, picture in drawn}) == 4
+    assert len({image for _, image in drawn}) == 4
     assert begun_with(*APPEARANCE_AXES, stream=1) == begun_with(*APPEARANCE_AXES, stream=1)
     with pytest.raises(OptionError, match="lighting"):
         domain_randomisation(env.family.episode(SEED), ["unseen_objects"], np.random.default_rng(0))
@@ -118,7 +127,7 @@ def test_words_change_without_the_scene():
     task = load_suite()["put_in_tray"].episode(SEED)
     for name in ("paraphrase", "typo", "language", "blank", "absent"):
         found = find_effect(Variation(name, 1), task, SEED)
-        assert found is not None and found.task.scene == task.scene and found.told != task.instruction
+        assert found is not None and found.task.scene == task.scene and found.instruction != task.instruction
     found = find_effect(Variation("swap"), task, SEED)
     assert found.task.scene == task.scene
     assert found.task.object_names != task.object_names and found.task.instruction != task.instruction

@@ -1,4 +1,4 @@
-"""Generated pictures: answers agree with the scene, points with the cameras, the writer with itself."""
+"""Generated images: answers agree with the scene, points with the cameras, the writer with itself."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from sim.questions import generate
-from sim.questions.generate import VIEWS, sample_pictures, write
-from sim.questions.question_items import NUMBERS, View, position_words
+from sim.questions.annotated_images import VIEWS, sample_annotated_images
+from sim.questions.generate import write
+from sim.questions.question_items import NUMBERS, VisibleScene, position_words
 from sim.tasks.layout import HELD_OUT_PAIRS
 from sim.tasks.predicates import in_direction
 from sim.tasks.task import load_suite
@@ -29,13 +30,13 @@ def world():
 
 
 @pytest.fixture(scope="module")
-def pictures(world):
-    return [sample_pictures(world, np.random.default_rng(seed)) for seed in range(SCENES)]
+def samples(world):
+    return [sample_annotated_images(world, np.random.default_rng(seed)) for seed in range(SCENES)]
 
 
-def by_kind(pictures) -> dict[str, list]:
+def by_kind(samples) -> dict[str, list]:
     found = defaultdict(list)
-    for p in pictures:
+    for p in samples:
         for item in p.items:
             found[item.kind].append((p.scene, item))
     return found
@@ -47,21 +48,21 @@ def named(scene: Scene, text: str) -> list[Object]:
     return [o for at, o in sorted(found, key=lambda pair: pair[0]) if at >= 0]
 
 
-def test_every_kind_occurs_and_yes_and_no_are_balanced(pictures):
-    kinds = by_kind(pictures)
+def test_every_kind_occurs_and_yes_and_no_are_balanced(samples):
+    kinds = by_kind(samples)
     assert set(kinds) == {
         *("instruction", "where", "colour", "shape", "exists", "relation", "beside", "count", "drawer", "gripper"),
         "caption",
     }
-    assert 4.5 <= sum(len(p.items) for p in pictures) / SCENES <= 6.5
+    assert 4.5 <= sum(len(p.items) for p in samples) / SCENES <= 6.5
     for kind in ("relation", "exists"):
         answers = Counter(item.answer for _, item in kinds[kind])
         assert set(answers) == {"yes", "no"} and min(answers.values()) > 0.25 * sum(answers.values())
     assert any(item.answer != "nothing" for _, item in kinds["gripper"])
 
 
-def test_answers_agree_with_the_scene(pictures):
-    kinds = by_kind(pictures)
+def test_answers_agree_with_the_scene(samples):
+    kinds = by_kind(samples)
     for scene, item in kinds["colour"]:
         (shape,) = [s for s in SHAPES if s in item.prompt.replace("?", "").split()]
         assert [o.colour for o in scene.objects if o.shape == shape] == [item.answer]
@@ -78,23 +79,23 @@ def test_answers_agree_with_the_scene(pictures):
             assert in_direction(dx, dy, direction) == (item.answer == "yes")
 
 
-def test_asked_is_what_the_prompt_names(pictures):
-    """Every colour and shape asked for stands in the prompt, and what an instruction handles comes first."""
-    for p in pictures:
+def test_mentions_are_what_the_prompt_names(samples):
+    """Every colour and shape mentioned is in the prompt, and what an instruction handles comes first."""
+    for p in samples:
         for item in p.items:
-            for colour, shape in item.asked:
+            for colour, shape in item.mentions:
                 assert f"{colour} {shape}".strip() in item.prompt
             if item.kind == "instruction":
                 said = [(o.colour, o.shape) for o in named(p.scene, item.prompt)]
-                assert sorted(said) == sorted(pair for pair in item.asked if pair[1])
+                assert sorted(said) == sorted(pair for pair in item.mentions if pair[1])
                 first = item.answer.split()[:2]
-                assert not said or item.asked[0] == tuple(first)
+                assert not said or item.mentions[0] == tuple(first)
             elif item.kind in ("colour", "shape", "exists", "relation", "beside"):
-                assert item.asked
+                assert item.mentions
 
 
-def test_points_are_projections_and_objects_are_where_the_scene_says(world, pictures):
-    for p in pictures[:20]:
+def test_points_are_projections_and_objects_are_where_the_scene_says(world, samples):
+    for p in samples[:20]:
         assert p.points.shape == (len(p.items), 2, 2, 3) and p.points.dtype == np.float32
         for item, points in zip(p.items, p.points, strict=True):
             assert np.isnan(points).all() if item.located is None else np.isfinite(points).all()
@@ -105,7 +106,7 @@ def test_points_are_projections_and_objects_are_where_the_scene_says(world, pict
 
 
 def test_a_point_lands_on_its_colour(world):
-    """The only blue thing in the picture is where the picture says that it is."""
+    """The only blue thing in the image is where its point says that it is."""
     scene = Scene(
         (Object("target", "cube", "blue", (0.45, 0.08)), Object("distractor1", "cube", "red", (0.55, -0.08))),
         tuple(Button("black", (0.7, y)) for y in (-0.13, 0.0, 0.13)),
@@ -115,14 +116,14 @@ def test_a_point_lands_on_its_colour(world):
     world.reset(scene)
     image = world.render()["front"].astype(int)
     v, u = np.nonzero((image[..., 2] > 120) & (image[..., 0] < 60) & (image[..., 1] < 110))
-    point = world.project("front", View(world, None).world.object_position("target")[None])[0]
+    point = world.project("front", VisibleScene(world, None).world.object_position("target")[None])[0]
     assert abs(u.mean() + 0.5 - point[0] * 48) < 1.5 and abs(v.mean() + 0.5 - point[1] * 48) < 1.5
 
 
-def test_instructions_are_training_wordings_of_training_pairs(pictures):
+def test_instructions_are_training_wordings_of_training_pairs(samples):
     held_out = {f"{c} {s}" for c, s in HELD_OUT_PAIRS}
     spoken = {w for f in load_suite().values() for w in f.wordings.held_out if "{" not in w}
-    for p in pictures:
+    for p in samples:
         for item in p.items:
             text = f"{item.prompt} {item.answer}"
             assert not any(name in text for name in held_out) and item.prompt not in spoken
@@ -130,19 +131,19 @@ def test_instructions_are_training_wordings_of_training_pairs(pictures):
         assert 1 <= len(instructions) <= 3 and all(i.located is not None for i in instructions)
 
 
-def test_same_seed_same_picture(world, pictures):
-    again = sample_pictures(world, np.random.default_rng(3))
-    assert all(np.array_equal(again.images[v], pictures[3].images[v]) for v in VIEWS)
-    assert np.array_equal(again.points, pictures[3].points, equal_nan=True)
-    assert [(i.prompt, i.answer) for i in again.items] == [(i.prompt, i.answer) for i in pictures[3].items]
+def test_same_seed_same_images(world, samples):
+    again = sample_annotated_images(world, np.random.default_rng(3))
+    assert all(np.array_equal(again.images[v], samples[3].images[v]) for v in VIEWS)
+    assert np.array_equal(again.points, samples[3].points, equal_nan=True)
+    assert [(i.prompt, i.answer) for i in again.items] == [(i.prompt, i.answer) for i in samples[3].items]
 
 
-def test_writer(tmp_path, monkeypatch, world, pictures):
-    """Shards hold what the sampler gives; a lost shard is made again alone; other pictures are never mixed in."""
+def test_writer(tmp_path, monkeypatch, world, samples):
+    """Shards hold what the sampler gives; a lost shard is made again alone; other images are never mixed in."""
     monkeypatch.setattr(generate, "SHARD", 4)
     monkeypatch.setattr(generate, "_world", world)
     monkeypatch.setattr(World, "close", lambda self: None)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "samples"
     assert write(folder, scenes=6, seed=0, image_size=(48, 48)) == 6
     assert sorted(f.name for f in folder.iterdir()) == [
         "meta.json",
@@ -152,20 +153,20 @@ def test_writer(tmp_path, monkeypatch, world, pictures):
         assert data["images"].shape == (2, 2, 48, 48, 3) and data["images"].dtype == np.uint8
         lines = [json.loads(line) for line in (folder / "shard-00001.jsonl").read_text().splitlines()]
         assert len(lines) == len(data["picture"]) == len(data["points"]) == len(data["located"])
-        assert np.array_equal(data["images"][1, 0], pictures[5].images["front"])
+        assert np.array_equal(data["images"][1, 0], samples[5].images["front"])
         rows = data["picture"] == 1
-        assert np.array_equal(data["points"][rows], pictures[5].points, equal_nan=True)
+        assert np.array_equal(data["points"][rows], samples[5].points, equal_nan=True)
         assert data["located"].shape[1:] == (2, 3) and data["points"].dtype == np.float32
         names = [
             (list(COLOURS)[c] if c >= 0 else "", SHAPES[s] if s >= 0 else "") for s, c in data["asked"][rows][:, 0]
         ]
-        assert names == [i.asked[0] if i.asked else ("", "") for i in pictures[5].items]
-    assert [line["prompt"] for line in lines if line["seed"] == 5] == [i.prompt for i in pictures[5].items]
+        assert names == [i.mentions[0] if i.mentions else ("", "") for i in samples[5].items]
+    assert [line["prompt"] for line in lines if line["seed"] == 5] == [i.prompt for i in samples[5].items]
     before = (folder / "shard-00001.npz").read_bytes()
     (folder / "shard-00001.npz").unlink()
     assert write(folder, scenes=6, seed=0, image_size=(48, 48)) == 2
     assert (folder / "shard-00001.npz").read_bytes() == before
-    with pytest.raises(DatasetError, match="other pictures"):
+    with pytest.raises(DatasetError, match="other images"):
         write(folder, scenes=6, seed=7, image_size=(48, 48))
     with pytest.raises(OptionError, match="--scenes"):
         write(tmp_path / "none", scenes=0, seed=0)
