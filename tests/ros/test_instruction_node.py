@@ -85,10 +85,18 @@ def listener() -> Iterator[Listener]:
     listener.close()
 
 
-def start(*parameters: str) -> subprocess.Popen[str]:
+def start(*parameters: str, stdin: int = subprocess.PIPE) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "vla_agent.ros.process.start", "instruction_node", "--ros-args"]
     words += [word for parameter in parameters for word in ("-p", parameter)]
-    return subprocess.Popen(words, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(words, cwd=ROOT, text=True, stdin=stdin, stdout=subprocess.DEVNULL)
+
+
+def client(*words: str) -> str:
+    """What the client prints; it exits with 0."""
+    command = [sys.executable, "-m", "vla_agent.ros.client", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_what_is_set_and_typed_is_latched_and_the_service_stops(listener):
@@ -115,6 +123,35 @@ def test_what_is_set_and_typed_is_latched_and_the_service_stops(listener):
         assert listener.wait(lambda: listener.status.get("message") == "ready")
         node.terminate()
         assert node.wait(PATIENCE) == 0
+    finally:
+        node.kill()
+
+
+def test_at_the_end_of_its_input_the_node_ends_once_the_instruction_has_arrived(listener):
+    listener.hear()
+    node = start()
+    try:
+        node.communicate("open the drawer\n", timeout=PATIENCE)
+        assert node.returncode == 0
+        assert listener.wait(lambda: listener.heard == ["open the drawer"])
+    finally:
+        node.kill()
+
+
+def test_without_an_input_the_node_runs_on_and_the_client_speaks_to_it(listener):
+    listener.hear()
+    node = start(stdin=subprocess.DEVNULL)
+    try:
+        assert listener.wait(lambda: listener.status.get("message") == "ready")
+        client("set", "instruction_node", "text", "open the drawer")
+        assert listener.wait(lambda: listener.heard == ["open the drawer"])
+        assert client("call", "instruction/stop") == "done: no instruction\n"
+        assert listener.wait(lambda: listener.heard[1:] == [""])
+        assert "instruction_node: ready" in client("status")
+        assert "std_msgs/msg/String" in client("topics")
+        assert client("instruct", "close the drawer") == 'given: "close the drawer"\n'
+        assert listener.wait(lambda: listener.heard[2:] == ["close the drawer"])
+        assert node.poll() is None
     finally:
         node.kill()
 

@@ -21,6 +21,7 @@ from vla_agent.robot.cameras.image_source import read_images
 from vla_agent.robot.description import load_robot
 from vla_agent.ros.process.graph_processes import Processes, parameter_arguments
 from vla_agent.ros.process.graph_table import ARGUMENTS, GRAPHS, arguments_of
+from vla_agent.ros.process.node_parameters import NODES as NODE_PARAMETERS
 from vla_agent.ros.process.start import EXECUTABLES
 
 ROOT = Path(__file__).parents[2]
@@ -41,14 +42,32 @@ def test_every_node_is_an_executable_for_ros():
 
 
 def test_the_table_names_executables_and_parameters_that_exist():
-    shared = (NODES.parent / "process" / "node_base.py").read_text()
     for entries in GRAPHS.values():
         for entry in entries:
             assert entry.executable in EXECUTABLES
-            source = (NODES / f"{entry.executable}.py").read_text() + shared
-            for name in (*entry.arguments, *(name for name, _ in entry.fixed if name != "use_sim_time")):
-                assert f'"{name}"' in source, f"{entry.executable} declares no parameter {name}"
+            declared = NODE_PARAMETERS[entry.executable].parameters
+            fixed = {name: value for name, value in entry.fixed if name != "use_sim_time"}
+            assert {*entry.arguments, *fixed} <= set(declared), entry.executable
             assert set(entry.arguments) <= set(ARGUMENTS)
+            for name, value in (*fixed.items(), *((name, ARGUMENTS[name].default) for name in entry.arguments)):
+                assert type(value) is type(declared[name].default), f"{entry.executable} {name}"
+
+
+def test_nodes_declare_the_parameters_of_the_table_and_no_others():
+    assert set(NODE_PARAMETERS) == set(EXECUTABLES)
+    for name in EXECUTABLES:
+        source = (NODES / f"{name}.py").read_text()
+        assert f'declare_parameters(self, "{name}")' in source and ".declare_parameter(" not in source
+
+
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_help_lists_every_parameter_with_its_default_and_starts_nothing(name):
+    command = [sys.executable, "-m", "vla_agent.ros.process.start", name, "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr and done.stdout.startswith(f"usage: {name}")
+    for parameter, declared in NODE_PARAMETERS[name].parameters.items():
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith(f"  {parameter} ")]
+        assert declared.description in line and "(default: " in line
 
 
 def test_a_promoted_process_begins_ordinary_threads_and_children():

@@ -97,7 +97,7 @@ def status(node: Any, spin: Any, args: argparse.Namespace) -> int:
     listener = DiagnosticsListener(node)
     spin(lambda: False, DISCOVERY + 1.0)  # every node reports once a second
     if not listener.statuses:
-        raise _silent("a status on /diagnostics")
+        raise _silent("a status on /diagnostics", DISCOVERY + 1.0)
     for name, newest in sorted(listener.statuses.items()):
         print(f"{name}: {newest.message}")
         for key, value in newest.values.items():
@@ -124,11 +124,11 @@ def _ask(node: Any, spin: Any, kind: Any, service: str, request: Any) -> Any:
     return future.result()
 
 
-def _silent(expected: str) -> NodeError:
+def _silent(expected: str, seconds: float = PATIENCE) -> NodeError:
     return NodeError(
         "no graph answers",
         expected=expected,
-        found=f"none within {PATIENCE:g} s",
+        found=f"none within {seconds:g} s",
         remedy="start one on this machine: vla-agent up sim; check ROS_DOMAIN_ID",
     )
 

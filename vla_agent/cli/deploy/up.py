@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shlex
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from vla_agent.ros.process.graph_table import GRAPHS, arguments_of
 DESCRIPTION = """\
 Start the ROS 2 nodes of a graph as processes: the same nodes with the same arguments as `ros2 launch vla_agent
 GRAPH.launch.py`, for machines where ROS 2's launch is not installed.  Ctrl-C ends them in order, the safety node after
-what commands it; where one ends by itself, all end.
+the nodes that command it; when one ends by itself, all end.
 """
 EPILOG = """\
 examples:
@@ -27,14 +30,18 @@ examples:
   vla-agent up replay --bag recordings/episode-0000
   vla-agent up evaluate --tasks stack --episodes 10 --report runs/mine/report.json
 
-docs/ros2.md has the graph, its topics, and how to stop it.
+give instructions, stop and reset, from a second terminal, without the `ros2` command:
+  python -m vla_agent.ros.client instruct "put the red mug in the tray"
+  python -m vla_agent.ros.client call safety/reset
+  python -m vla_agent.ros.client --help
+
 exit codes: 0 done, or ended by Ctrl-C, 1 a node ended by itself (its log says why), 2 bad input
 
-next: docs/ros2.md has the topics, and how to bring a robot of your own
+next: docs/ros2.md has the topics, and how to use your own robot
 """
 SUMMARIES = {
     "replay": "a recorded episode on the simulated robot",
-    "evaluate": "episodes through the graph, counted and compared",
+    "evaluate": "episodes through the graph, and their success rate",
     "sim": "simulated robot, safety, controller and policy",
     "robot": "real cameras, safety, controller and policy",
     "record": "real cameras and the recorder",
@@ -59,9 +66,11 @@ def add_parser(subparsers: Any) -> None:
                 one.add_argument(f"--{name}", action="store_true", help=text)
             else:
                 one.add_argument(f"--{name}", type=type(default), default=default, metavar="VALUE", help=text)
-        one.add_argument("--without", default="", metavar="NODE,...", help="nodes that are not started: you bring them")
+        one.add_argument(
+            "--without", default="", metavar="NODE,...", help="nodes that are not started: you run your own"
+        )
         one.add_argument("--logs", type=Path, default=Path("runs") / f"up-{graph}", help="folder of the nodes' logs")
-        one.add_argument("--seconds", type=float, default=0.0, help="end by itself after so long (default: run on)")
+        one.add_argument("--seconds", type=float, default=0.0, help="end after this time (default: run on)")
     parser.set_defaults(run=run)
 
 
@@ -69,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """Start, watch, end."""
     if importlib.util.find_spec("rclpy") is None:
         raise NodeError(
-            "ROS 2 is not installed here",
+            "ROS 2 is not installed",
             key="rclpy",
             expected="ROS 2's Python client library",
             found="no such module",
@@ -78,25 +87,67 @@ def run(args: argparse.Namespace) -> int:
     values = {name: getattr(args, name) for name in arguments_of(args.graph)}
     without = [name for name in args.without.split(",") if name]
     processes = Processes(args.graph, values, args.logs, without)
-    code, began = 0, time.monotonic()
+    code = 0
     try:
         processes.start()
-        print(f"started: {', '.join(processes.names)}; logs in {args.logs}; Ctrl-C ends them")
-        while not args.seconds or time.monotonic() - began < args.seconds:
-            time.sleep(0.2)
-            for name, status in processes.ended().items():
-                print(f"{name} ended with exit code {status}:\n{processes.tail(name)}", file=sys.stderr)
-                code = 1
-            if code:
-                break
-            if processes.complete:
-                print("done; ending")
-                break
+        print(f"started: {', '.join(processes.names)}; logs in {args.logs}; Ctrl-C ends them", flush=True)
+        with _progress(args, processes) as report:
+            code = _monitor(processes, args.seconds, report)
     except KeyboardInterrupt:
-        print("ending")
+        print("ending", flush=True)
     finally:
         codes = processes.stop()
     left = {name: status for name, status in codes.items() if status != 0}
     if left and not code:
-        print(f"ended badly: {left}", file=sys.stderr)
+        print(f"ended with errors: {left}", file=sys.stderr)
     return 1 if left else code
+
+
+def _monitor(processes: Processes, seconds: float, report: Callable[[], None]) -> int:
+    """Call ``report`` again and again until the graph ends, or for ``seconds`` where that is not 0; the exit code."""
+    began = time.monotonic()
+    while not seconds or time.monotonic() - began < seconds:
+        report()
+        ended = processes.ended()
+        for name, status in ended.items():
+            print(f"{name} ended with exit code {status}:\n{processes.tail(name)}", file=sys.stderr)
+        if ended:
+            return 1
+        if processes.complete:
+            print("done; ending", flush=True)
+            return 0
+    return 0
+
+
+@contextmanager
+def _progress(args: argparse.Namespace, processes: Processes) -> Iterator[Callable[[], None]]:
+    """What is called about five times a second; in the graph ``sim`` it prints scene, progress and success."""
+    client = shlex.join([_relative(sys.executable), "-m", "vla_agent.ros.client"])
+    if "policy_node" in processes.names and args.graph != "evaluate":
+        print(f'in a second terminal, to give an instruction: {client} instruct "..."', flush=True)
+    if args.graph != "sim" or "sim_robot_node" in args.without.split(","):
+        yield lambda: time.sleep(0.2)
+        return
+    from vla_agent.robot.description import load_robot
+    from vla_agent.ros.process.diagnostics_listener import DiagnosticsListener, observer_node
+    from vla_agent.ros.runtime.sim_progress import SimProgress, read_state
+
+    progress = SimProgress(load_robot(args.robot).period, client)
+    with observer_node("vla_agent_up") as (node, spin):
+        listener = DiagnosticsListener(node)
+
+        def report() -> None:
+            spin(lambda: False, 0.2)
+            statuses = listener.statuses
+            values = {name: status.values for name, status in statuses.items()}
+            state = read_state(values, {name: status.message for name, status in statuses.items()})
+            for line in progress.lines(state) if state else ():
+                print(line, flush=True)
+
+        yield report
+
+
+def _relative(program: str) -> str:
+    """A program's path, relative where it lies below this folder."""
+    path = Path(program)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else program

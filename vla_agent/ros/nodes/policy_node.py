@@ -12,6 +12,7 @@ these files, this robot, this execution mode, and an inference latency that this
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -92,6 +93,9 @@ class PolicyNode(LifecycleNode):
         except VlaAgentError as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
+        except Exception:  # a fault of the program: rclpy would hide it
+            self.get_logger().error(traceback.format_exc())
+            raise
         robot = self._robot
         self._warning = ""  # images that come too rarely, and the likely cause
         for camera in robot.cameras:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 EVERY = 40  # control steps between two lines of progress
+SLOW = "  a machine too slow for real time: start again with --real_time_factor 0.25"
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,14 @@ class SimProgress:
         """What is new in ``state``."""
         lines = self._scene_lines(state)
         lines += self._node_lines(state)
-        if self._began is None:
+        if state.safety.startswith("stopped"):
+            self._began = None  # steps count from the first action after the reset
+        elif self._began is None:
             if state.policy.startswith("acting"):
                 self._began, self._reported = state.steps, 0
-            return lines
-        return lines + self._progress_lines(state, state.steps - self._began)
+        else:
+            lines += self._progress_lines(state, state.steps - self._began)
+        return lines
 
     def _scene_lines(self, state: SimState) -> list[str]:
         """The scene where it is new, and the instruction where it has changed."""
@@ -98,6 +102,7 @@ class SimProgress:
         if state.safety != self._safety:
             if state.safety.startswith("stopped"):
                 lines += [f"safety node: {state.safety}", f"  to go on: {self._client} call safety/reset"]
+                lines += [SLOW] if state.safety.startswith("stopped: command: none") else []
             self._safety = state.safety
         return lines
 
