@@ -115,17 +115,17 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.data.collect.collection import Recipe, collect
 
     recipe = Recipe(
-        args.suite,
-        _split_list(args.tasks),
-        args.seed,
-        args.noise,
-        args.image_size,
-        args.storage,
-        args.takeover,
-        _split_list(args.takeover_execution),
-        _parse_delays(args.takeover_delays_ms),
-        _split_list(args.vary),
-        args.split,
+        suite=args.suite,
+        tasks=_split_list(args.tasks),
+        seed=args.seed,
+        noise=args.noise,
+        image_size=args.image_size,
+        storage=args.storage,
+        takeover=args.takeover,
+        takeover_execution=_split_list(args.takeover_execution),
+        takeover_delays_ms=_parse_delays(args.takeover_delays_ms),
+        vary=_split_list(args.vary),
+        split=args.split,
     )
     if args.resume and (args.out / "meta" / "info.json").exists():
         return _check_finished(args.out, recipe, args.episodes)

@@ -30,7 +30,7 @@ def episode_lines(episode: Mapping[str, Any]) -> list[str]:
 
 
 def _problems(n: Mapping[str, Any]) -> list[str]:
-    """The problems of one source; more messages than needed are none."""
+    """The problems of one source; more messages than needed are not one."""
     problems = [f"{n['gaps']} control periods without a message"] if n["gaps"] else []
     if n["lost"]:
         problems.append(f"about {n['lost']} messages lost at {n['hz']:g} Hz, longest silence {n['silence']:.3f} s")
