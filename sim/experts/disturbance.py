@@ -1,6 +1,6 @@
 """Disturbance for demonstrations: small noise on every step, and bursts that the expert has to recover from.
 
-Noise injection (DART, Laskey et al. 2017) shows the learner states off the expert's path, and the expert's action there.
+Noise injection (DART, Laskey et al. 2017) shows the learner states off the expert's path and the expert's action there.
 """
 
 from __future__ import annotations

@@ -42,6 +42,35 @@ def test_make_knows_the_environment_once_sim_is_imported() -> None:
     assert out.stdout.strip() == "put_in_tray"
 
 
+FORGETFUL = """
+import gc, sys, tempfile, weakref
+weakref.finalize(tempfile, bool)  # an exit hook that is registered before the driver's, so runs after it
+from sim.env import TabletopEnv
+from sim.world.cameras import Cameras
+kept, lost = TabletopEnv(), TabletopEnv()
+for env in (kept, lost):
+    env.reset(seed=0)
+video = Cameras(kept.world.model, (32, 32))
+image = kept.world.render()["front"].tobytes()
+lost.itself = lost
+del lost, env
+gc.collect()
+assert kept.world.render()["front"].tobytes() == image
+video.close()
+assert kept.world.render()["front"].tobytes() == image
+kept.close()
+kept.reset(seed=0)
+sys.excepthook = lambda *_: None
+"""
+
+
+@pytest.mark.parametrize(("ending", "code"), [("", 0), ("raise ValueError", 1), ("sys.exit(3)", 3)])
+def test_what_is_never_closed_leaves_nothing_on_stderr(ending: str, code: int) -> None:
+    """However the process ends: renderers that are alive, garbage, closed and opened again."""
+    done = subprocess.run([sys.executable, "-c", FORGETFUL + ending], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 def test_same_seed_same_bits_whatever_came_before(env: TabletopEnv) -> None:
     def episode() -> list[bytes]:
         observation, info = env.reset(seed=11)

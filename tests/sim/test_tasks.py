@@ -11,8 +11,22 @@ import numpy as np
 import pytest
 
 from sim.tasks.layout import LANE_WIDTH, REACH_MARGIN, _distance, _lane
-from sim.tasks.predicates import BESIDE_SPOT, CLOSED, DIRECTIONS, OPEN, Predicate, SceneView, ground, holds, parse
+from sim.tasks.predicates import (
+    BESIDE_SPOT,
+    CLOSED,
+    CONTAINERS,
+    DIRECTIONS,
+    OPEN,
+    SIGNATURES,
+    Predicate,
+    SceneView,
+    ground,
+    holds,
+    parse,
+)
+from sim.tasks.suggestions import SYNONYMS, suggest
 from sim.tasks.task import HELD_OUT_PAIRS, SUITES, load_family, load_suite, select
+from sim.tasks.task_file import SKILLS, FamilySpec, ObjectSpec, StartSpec, WordingSpec
 from sim.world.scene import COLOURS, MIN_GAP, OBJECT_REGION, SHAPES, Object, Scene, Zone
 from vla_agent.cli import main
 from vla_agent.errors import TaskError
@@ -359,6 +373,84 @@ def test_a_user_adds_a_task_by_writing_a_file(tmp_path):
         family.sample(np.random.default_rng(0), "wordings")
 
 
+@pytest.mark.parametrize(
+    ("word", "names", "expected"),
+    [
+        ("inside", SIGNATURES, "in"),
+        ("next_to", SIGNATURES, "beside"),
+        ("next to", SIGNATURES, "beside"),
+        ("on top of", SIGNATURES, "on"),
+        ("left", SIGNATURES, "left_of"),
+        ("left", DIRECTIONS, "left of"),
+        ("grasp", SKILLS, "pick"),
+        ("open_drawer", SKILLS, "pull_drawer"),
+        ("sphere", SHAPES, "ball"),
+        ("Red", COLOURS, "red"),
+        ("pruple", COLOURS, "purple"),
+        ("max_steps", FamilySpec.model_fields, "time_limit"),
+    ],
+)
+def test_suggestions_know_synonyms_and_misspellings(word, names, expected):
+    assert suggest(word, names) == f"did you mean '{expected}'?"
+
+
+def test_suggestions_are_valid_names_and_nothing_is_made_up():
+    keys = {key for model in (FamilySpec, ObjectSpec, StartSpec, WordingSpec) for key in model.model_fields}
+    arguments = {name for forms in SKILLS.values() for form in forms for name in form}
+    names = {*SIGNATURES, *SKILLS, *DIRECTIONS, *SHAPES, *COLOURS, *CONTAINERS, "cabinet", *keys, *arguments}
+    assert {name for found in SYNONYMS.values() for name in found} <= names
+    assert suggest("xyzzy", COLOURS) == "use one of the names listed"
+    assert suggest("inside", COLOURS) == "use one of the names listed"
+
+
+PLAIN = """\
+name: mine
+description: One object goes somewhere.
+objects: {target: {shapes: [cube], colours: [blue]}}
+wordings: {train: ["move the {target}"]}
+goal: GOAL
+time_limit: 240
+expert: EXPERT
+"""
+
+
+def plain_file(tmp_path, goal, expert):
+    path = tmp_path / "mine.yaml"
+    path.write_text(PLAIN.replace("GOAL", goal).replace("EXPERT", expert), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("expert", "key", "remedy"),
+    [
+        ("[{pick: target}]", "expert.0", "lift"),
+        ("[{pick: target}, push_drawer, {place: {in: tray}}]", "expert.0", "place"),
+        ("[{place: {in: tray}}]", "expert.0", "add the pick"),
+        ("[{pick: target}, {place: {inside: tray}}]", "expert.1.place", "'in'"),
+        ("[{pick: target}, {place: {next_to: target, direction: left of}}]", "expert.1.place", "'beside'"),
+    ],
+)
+def test_an_expert_that_cannot_be_compiled_is_explained(tmp_path, expert, key, remedy):
+    with pytest.raises(TaskError) as caught:
+        load_family(plain_file(tmp_path, "in(target, tray)", expert))
+    assert caught.value.key == key and remedy in caught.value.remedy and f"{tmp_path}" in caught.value.file
+
+
+def test_a_colour_that_the_file_names_itself_is_in_every_scene(tmp_path):
+    """Zones and buttons draw their colours; a goal that needs one is laid out where the scene has it."""
+    family = load_family(plain_file(tmp_path, "at(target, red)", "[{push: {object: target, to: red}}]"))
+    assert all("red" in [z.colour for z in family.episode(seed).scene.zones] for seed in range(20))
+    family = load_family(plain_file(tmp_path, "pressed(green)", "[{press: green}]"))
+    assert all("green" in [b.colour for b in family.episode(seed).scene.buttons] for seed in range(20))
+
+
+def test_the_goal_never_holds_at_the_start(tmp_path):
+    family = load_family(plain_file(tmp_path, "closed(drawer)", "[push_drawer]"))
+    assert all(family.episode(seed).scene.drawer_open > CLOSED for seed in range(30))
+    family = load_family(plain_file(tmp_path, "all_in(blue, tray)", "[{gather: {colour: blue, into: tray}}]"))
+    assert all(family.episode(seed).goal for seed in range(30))
+
+
 def test_conditions_without_room_are_an_error(tmp_path):
     path = tmp_path / "mine.yaml"
     crowded = "{count: [4, 4]}\nobjects: {target: {x: [0.5, 0.5], y: [0, 0]}}\nchoose: {direction: [left of]}"
@@ -397,12 +489,22 @@ def test_command_lists_shows_and_checks(tmp_path, capsys):
     assert "put_on_cabinet" in run("--suite", "new")
     shown = run("press_button")
     assert all(w in shown for w in FAMILIES["press_button"].wordings.train) and "pressed(colour)" in shown
-    assert "valid task file" in run("--check", str(FAMILIES["stack"].file))
+    assert "outside the suites" in run() and "suite:      new" in run("lift")
+    checked = run("--check", str(FAMILIES["stack"].file))
+    assert "valid task file" in checked and "5 of 5 seeds (0 to 4)" in checked
     (tmp_path / "mine.yaml").write_text(TEXT.replace("goal:", "gaol:"), encoding="utf-8")
     assert main(["tasks", "--check", str(tmp_path / "mine.yaml")]) == 2
     assert f"mine.yaml:{line_of(TEXT, 'goal:')}" in capsys.readouterr().err
     assert main(["tasks", "stak"]) == 2 and "'stack'" in capsys.readouterr().err
     assert main(["tasks", "--picture", str(tmp_path / "a.jpg")]) == 2 and not list(tmp_path.glob("*.jpg"))
+
+
+def test_check_says_where_the_expert_does_not_reach_the_goal(tmp_path, capsys):
+    path = plain_file(tmp_path, "in(target, tray)", "[{pick: target}, {place: {on: cabinet}}]")
+    path.write_text(path.read_text(encoding="utf-8").replace("240", "90"), encoding="utf-8")
+    assert main(["tasks", "--check", str(path), "--seed", "7"]) == 1
+    shown = capsys.readouterr().out
+    assert "0 of 5 seeds (7 to 11)" in shown and "valid task file" not in shown and shown.count("goal not reached") == 5
 
 
 def test_command_draws_a_contact_sheet(tmp_path, capsys):
