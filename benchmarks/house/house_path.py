@@ -35,12 +35,14 @@ Entered = set[tuple[str, int]]  # file and a line inside a function or class
 
 
 def run() -> dict[str, Any]:
+    from benchmarks.policy.policy_families import untrained_policy
+    from benchmarks.shared.random_vlms import save_small_vlm
     from vla_agent.policy.loading import load_policy
 
     with tempfile.TemporaryDirectory() as folder:
         policies = {
             "policies/tabletop-nano": load_policy(ROOT / "policies" / "tabletop-nano"),
-            f"random weights, {FAMILY}": small_vlm_policy(Path(folder)),
+            f"random weights, {FAMILY}": untrained_policy(save_small_vlm(FAMILY, Path(folder) / "model")),
         }
         rows = [{"policy": name, **row(traced(policy))} for name, policy in policies.items()]
     return {
@@ -51,25 +53,6 @@ def run() -> dict[str, Any]:
         "rows": rows,
         "notes": "reset() and act() once, on the CPU, in PyTorch; files: code lines of each that were counted",
     }
-
-
-def small_vlm_policy(folder: Path) -> Any:
-    """An untrained policy on a small pretrained-style VLM with random weights."""
-    import numpy as np
-
-    from benchmarks.shared.random_vlms import save_small_vlm
-    from vla_agent.contract.tabletop import tabletop_contract
-    from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMOptions
-    from vla_agent.models.backbones.pretrained.pretrained_files import open_vlm
-    from vla_agent.models.heads.build_head import HeadConfig
-    from vla_agent.policy.policy import VLAPolicy
-
-    contract, rng = tabletop_contract(), np.random.default_rng(0)
-    backbone = open_vlm(save_small_vlm(FAMILY, folder / "model"), VLMOptions(layer=2))
-    policy = VLAPolicy(contract, backbone, HeadConfig(width=32, depth=1, heads=2))
-    policy.action_normaliser.fit_range(rng.normal(size=(64, contract.action_dim)))
-    policy.state_normaliser.fit_moments(rng.normal(size=(64, contract.state_dim)))
-    return policy.eval()
 
 
 def traced(policy: Any) -> Entered:
@@ -85,7 +68,7 @@ def traced(policy: Any) -> Entered:
 
 @contextmanager
 def entered_code() -> Iterator[Entered]:
-    """Collects the project's functions that this thread enters, and the classes whose generated constructor it enters."""
+    """The project's functions that this thread enters inside, and the classes whose generated constructor it runs."""
     entered: Entered = set()
     before = sys.gettrace()
 
@@ -93,8 +76,8 @@ def entered_code() -> Iterator[Entered]:
         file = frame.f_code.co_filename
         if file.startswith(str(PACKAGE)):
             entered.add((file, frame.f_code.co_firstlineno))
-        elif frame.f_code.co_name in ("__init__", "__new__") and frame.f_code.co_argcount:
-            entered.update(_constructed(frame.f_locals[frame.f_code.co_varnames[0]]))
+        elif frame.f_code.co_varnames[:1] in (("self",), ("_cls",)):  # a dataclass, a named tuple
+            entered.update(_constructed(frame))
         return None  # lines inside do not matter
 
     sys.settrace(note)
@@ -104,8 +87,11 @@ def entered_code() -> Iterator[Entered]:
         sys.settrace(before)
 
 
-def _constructed(made: Any) -> Entered:
-    """Where the class of an object (or the class itself) is defined, if it is the project's."""
+def _constructed(frame: FrameType) -> Entered:
+    """Where the class whose generated constructor a frame runs is defined, if it is the project's."""
+    if frame.f_code.co_filename != "<string>":
+        return set()
+    made = frame.f_locals[frame.f_code.co_varnames[0]]
     kind = made if isinstance(made, type) else type(made)
     file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
     if not file.startswith(str(PACKAGE)):

@@ -115,8 +115,16 @@ class Backbone(nn.Module):
         return self.model.reason(point_maps, tokens, summary, mask)
 
     def geometry_of(self, features: dict[str, Tensor], ee_position: Tensor) -> Tensor:
-        """`geometry` of the features; ee_position (B, 3) metres, base frame."""
-        return geometry(features["points"], features["seen"], features["located"], ee_position)
+        """Explicit geometry: points, seen, located, and located relative to the gripper, (B, V*R*3 + R*9).
+
+        Args:
+            features: points (B, V, R, 2), seen (B, V, R) logits, located (B, R, 3) metres, base frame.
+            ee_position: (B, 3) metres, base frame.
+        """
+        points, seen, located = features["points"], features["seen"], features["located"]
+        relative = located - ee_position[:, None]  # (B, R, 3)
+        parts = ((points - 0.5) * 4, seen.sigmoid(), located * 4, relative * 8, torch.tanh(relative / 0.03))
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def check_cameras(self, contract: Contract, file: Path) -> None:
         """Check that the contract's cameras are those that the model was built for.
@@ -188,27 +196,8 @@ class Backbone(nn.Module):
         return cls(model, tokenizer, processor)
 
 
-def geometry(points: Tensor, seen: Tensor, located: Tensor, ee_position: Tensor) -> Tensor:
-    """Explicit geometry: points, seen, located, and located relative to the gripper, (B, V*R*3 + R*9).
-
-    Args:
-        points: (B, V, R, 2).  seen: (B, V, R) logits.  located: (B, R, 3) and ee_position: (B, 3) metres, base frame.
-    """
-    relative = located - ee_position[:, None]  # (B, R, 3)
-    return torch.cat(
-        [
-            ((points - 0.5) * 4).flatten(1),
-            seen.sigmoid().flatten(1),
-            (located * 4).flatten(1),
-            (relative * 8).flatten(1),
-            torch.tanh(relative / 0.03).flatten(1),
-        ],
-        dim=1,
-    )
-
-
 def geometry_dim(views: int, roles: int) -> int:
-    """Size G of `geometry` for V views and R roles."""
+    """Size G of `Backbone.geometry_of` for V views and R roles."""
     return views * roles * 3 + roles * 9
 
 
