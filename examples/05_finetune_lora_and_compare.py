@@ -10,7 +10,7 @@ from pathlib import Path
 from vla_agent.cli import main as vla_agent
 
 BASE = "policies/tabletop-nano"  # installed with the package; or a folder of your own
-EPISODES, DEMONSTRATIONS, SAMPLES = 3, 4, 320  # docs/finetuning.md uses 50 episodes, 50 demonstrations, 10,000 samples
+EPISODES, DEMONSTRATIONS, SAMPLES = 2, 2, 160  # docs/finetuning.md uses 50 episodes, 50 demonstrations, 10,000 samples
 
 
 def run(*words: object) -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     for name, policy in (("base", BASE), ("tuned", out / "run/policy")):
         scenes = ["--suite", "new", "--tasks", "lift", "--episodes", EPISODES, "--seed", 7000]  # the same for both
         run("eval", policy, *scenes, "--controls", "none", "--workers", 1, "-o", out / name)
-    # Paired by seed, with McNemar's exact test.  With three episodes nothing can be shown; it says how many would do.
+    # Paired by seed, with McNemar's exact test.  With two episodes nothing can be shown; it says how many would do.
     run("compare", out / "tuned", out / "base")
     print(f"\nthe adapter: {out / 'run/adapter'}; the merged policy: {out / 'run/policy'}")
 

@@ -2,7 +2,7 @@
 
 The tracked files are copied and installed without their dependencies.  The heavy wheels (torch, MuJoCo, rclpy, ...) are
 those of the environment that measures: its folder of packages is added behind the fresh one, and the package has to
-come from the fresh one.  Each example runs in a folder of its own, `minimal.py` in full.
+come from the fresh one.  Each example runs in a folder of its own with one thread, `minimal.py` in full.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run() -> dict[str, Any]:
         "interval": None,
         "seeds": [0],
         "rows": rows,
-        "notes": f"minimal.py: {minimal}; the heavy wheels are those of the measuring environment",
+        "notes": f"minimal.py: {minimal}; one thread; the heavy wheels are those of the measuring environment",
     }
 
 
@@ -69,7 +69,7 @@ def fresh_environment(checkout: Path, folder: Path) -> Path:
     packages = Path(_output(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
     heavy = sysconfig.get_path("purelib")
     (packages / "heavy_wheels.pth").write_text(f"import site; site.addsitedir({heavy!r})\n")
-    words = [str(python), "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", str(checkout)]
+    words = [str(python), "-m", "pip", "install", "-q", "--no-deps", str(checkout)]
     subprocess.run(words, check=True, cwd=folder, stdout=subprocess.DEVNULL)
     found = Path(_output(python, "import vla_agent; print(vla_agent.__file__)"))
     if not found.is_relative_to(folder):
@@ -87,7 +87,7 @@ def run_example(python: Path, example: Path, folder: Path) -> dict[str, Any]:
     """Run one example in a new folder; its row, with the last three lines that it printed."""
     folder.mkdir()
     env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    env |= {"HOME": str(folder), "TMPDIR": str(folder)}
+    env |= {"HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     start = time.perf_counter()
     done = subprocess.run(
         [str(python), str(example)], cwd=folder, env=env, capture_output=True, text=True, timeout=PATIENCE
