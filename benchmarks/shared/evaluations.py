@@ -1,4 +1,4 @@
-"""Evaluations of the shipped policy that several benchmarks read; run once per checkpoint and split, and resumable."""
+"""Evaluations of the shipped policy, shared by several benchmarks; run once per checkpoint and split, and resumable."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def families(summary: dict[str, Any], control: str = "policy") -> list[dict[str,
 
 
 def difference(a: tuple[int, int], b: tuple[int, int]) -> tuple[float, list[float]]:
-    """k/n of ``a`` less that of ``b``, independent samples, with Newcombe's 95 % interval (1998)."""
+    """k/n of ``a`` minus that of ``b``, independent samples, with Newcombe's 95 % interval (1998)."""
     (p, q), (l1, u1), (l2, u2) = (a[0] / a[1], b[0] / b[1]), wilson(*a), wilson(*b)
     low = p - q - math.hypot(p - l1, u2 - q)
     high = p - q + math.hypot(u1 - p, q - l2)

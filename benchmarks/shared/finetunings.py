@@ -1,4 +1,4 @@
-"""Fine-tunings that several benchmarks run: demonstrations, trainings as processes of their own, outcomes; all kept."""
+"""Fine-tunings, shared by several benchmarks: demonstrations, trainings in their own processes, outcomes; all kept."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from typing import Any
 
 from vla_agent.errors import VlaAgentError
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
+from vla_agent.files.write_aside import write_text
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "runs" / "bench" / "finetuning"
-SEED = 5_000_000  # of the demonstrations: no evaluation and no training uses these scenes
+SEED = 5_000_000  # of the demonstrations: no evaluation and no other training uses these scenes
 WORKERS = 2
 REPLAYED = 800  # episodes, of the seeds that the shipped policy was trained on
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A finished fine-tuning and what it cost."""
+    """A finished fine-tuning and its cost."""
 
     policy: str
     seconds: float  # of the training alone, on one thread
@@ -34,7 +35,7 @@ class Tuned:
 
 
 def demonstrations(task: str, episodes: int, folder: Path = FOLDER, split: str = "seen") -> Path:
-    """Demonstrations of one family, collected where they are missing."""
+    """The folder of demonstrations of one family, collected where they are missing."""
     out = folder / "-".join(["data", task, str(episodes), *([split] if split != "seen" else [])])
     if not (out / "meta" / "info.json").is_file():
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +62,10 @@ def tune(
     folder: Path = FOLDER,
     replayed: Path | None = None,
 ) -> Tuned:
-    """Fine-tune as a process of its own, so that its memory can be told; a finished one is read from its folder.
+    """Fine-tune in a separate process, so that its memory can be measured; a finished one is read from its folder.
 
     Args:
-        replayed: other demonstrations, from which every second sample is drawn.
+        replayed: other demonstrations; every second sample is drawn from them.
     """
     mixed = [replayed.name] if replayed else []
     name = "-".join([base.name, data.name, *mixed, method, *(s.split(".", 1)[-1].replace("=", "") for s in settings)])
@@ -74,23 +75,23 @@ def tune(
         words = ["finetune", str(base), "--data", str(data), "--adapter", method, "-o", str(out), "--resume"]
         words += ["--data", str(replayed), "--weights", "1,1"] if replayed else []
         memory = run_command([*words, *(word for s in settings for word in ("--set", s))], OMP_NUM_THREADS="1")
-        told = json.loads((out / "policy" / "training.json").read_text())
+        training = json.loads((out / "policy" / "training.json").read_text())
         size = sum(f.stat().st_size for f in (out / "adapter").rglob("*")) / 1e3
-        measured = Tuned(str(out / "policy"), told["seconds"]["tune"], memory, **told["parameters"], adapter_kb=size)
-        aside = record.with_suffix(".part")
-        aside.write_text(json.dumps(asdict(measured), indent=2) + "\n")
-        aside.replace(record)
+        measured = Tuned(
+            str(out / "policy"), training["seconds"]["tune"], memory, **training["parameters"], adapter_kb=size
+        )
+        write_text(record, json.dumps(asdict(measured), indent=2) + "\n")
     return Tuned(**json.loads(record.read_text()))
 
 
 def run_command(words: list[str], **environment: str) -> float:
-    """Run ``vla-agent`` and give its peak memory in MiB.
+    """Run ``vla-agent``; returns its peak memory in MiB.
 
     Args:
-        environment: variables beside those of this process.
+        environment: variables in addition to those of this process.
 
     Raises:
-        VlaAgentError: it failed.
+        VlaAgentError: the command failed.
     """
     process = subprocess.Popen([sys.executable, "-m", "vla_agent", *words], cwd=ROOT, env=os.environ | environment)
     _, status, usage = os.wait4(process.pid, 0)

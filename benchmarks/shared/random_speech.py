@@ -1,4 +1,4 @@
-"""A small random Whisper with everything that its loading needs, as files; and sound that is not speech."""
+"""A small random Whisper model with all files that loading needs; and sound that is not speech."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vla_agent.ros.runtime.speech import RATE
 
 
 def tone(seconds: float, level: float = 0.1, rate: int = RATE) -> np.ndarray:
-    """A tone (N,) of so many seconds."""
+    """A tone (N,)."""
     return (level * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
 def quiet(seconds: float) -> np.ndarray:
-    """A quiet room (N,)."""
+    """The noise of a quiet room (N,)."""
     return np.random.default_rng(0).normal(0, 1e-4, round(seconds * RATE)).astype(np.float32)
 
 

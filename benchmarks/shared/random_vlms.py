@@ -1,6 +1,6 @@
-"""Vision-language models with random weights, built from their family's own configuration, saved as the hub has them.
+"""Vision-language models with random weights, built from their family's own configuration, saved as on the hub.
 
-Small ones stand for their family where the code is tested; real sizes tell memory and speed.
+Small ones test the code for their family; models of real size show memory and speed.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def save_random_vlm(family: str, sizes: dict[str, Any], folder: Path, seed: int 
         model = AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype))
     finally:
         torch.set_default_dtype(before)
-    if family == "gemma3":  # begins at zero, so that nothing behind it would learn
+    if family == "gemma3":  # initialised to zero, so that no gradient would reach the vision encoder
         torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.1)
     model.save_pretrained(folder, max_shard_size="1TB")
     tokenizer.save_pretrained(folder)

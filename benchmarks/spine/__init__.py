@@ -1,1 +1,1 @@
-"""Benchmarks of spine."""
+"""Benchmarks of the core: simulator, experts, the shipped policy and its evaluation."""

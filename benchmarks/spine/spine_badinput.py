@@ -1,6 +1,6 @@
-"""Bad input: the share of real mistakes that end in a typed error which says what to do, with nothing overwritten.
+"""Bad input: the fraction of real mistakes that end in a typed error with a remedy, and overwrite nothing.
 
-Every command runs as a process of its own in a temporary folder; see `badinput.case` for what is judged.
+Every command runs in its own process and temporary folder; `badinput.case` defines the criteria.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 NAME = "spine-badinput"
 TITLE = "bad input that ends in a typed error: place, expected, found, remedy; no traceback, nothing overwritten"
 TARGET = 1.0
-UNIT = "share"
+UNIT = "fraction of cases"
 BETTER = "higher"
-LEAST_CASES = 25
+MIN_CASES = 25
 
 
 def run() -> dict[str, Any]:
-    """Judge every case once."""
+    """Run every case once."""
     from benchmarks.inputs.badinput.case import judge
     from benchmarks.inputs.badinput.cases import CASES
     from benchmarks.inputs.badinput.good import Good
@@ -36,6 +36,6 @@ def run() -> dict[str, Any]:
         "interval": None,
         "seeds": [0],
         "rows": rows,
-        "passed": passed == len(rows) >= LEAST_CASES,
-        "notes": "every case is listed and judged once; there is no sampling, so there is no interval",
+        "passed": passed == len(rows) >= MIN_CASES,
+        "notes": "every case runs once; nothing is sampled, so there is no interval",
     }

@@ -1,4 +1,4 @@
-"""Success with the instruction shuffled, counted against the true task: what a policy gets without reading."""
+"""Success with a shuffled instruction, measured against the true task: what a policy reaches without reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long ``make demo`` takes after the install: from the command to the finished report."""
+"""Duration of ``make demo`` after the installation: from the command to the finished report."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from benchmarks.record import ROOT
 from vla_agent.errors import ReportError
 
 NAME = "spine-demo"
-TITLE = "make demo after the install, to the finished report"
+TITLE = "make demo after the installation, to the finished report"
 TARGET = 300
 UNIT = "s"
 BETTER = "lower"
 
 
 def command(out: Path) -> list[str]:
-    """What ``make demo`` runs once the package is installed; asked of make, so that the two cannot drift apart."""
-    asked = subprocess.run(
+    """What ``make demo`` runs once the package is installed; read from make itself, so that both stay the same."""
+    printed = subprocess.run(
         ["make", "--no-print-directory", "-s", "print-demo", f"OUT={out}"],
         cwd=ROOT,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    words = asked.stdout.split()
+    words = printed.stdout.split()
     return [sys.executable, "-m", "vla_agent", *words[1:]]
 
 
@@ -47,7 +47,7 @@ def run() -> dict[str, Any]:
         missing = [name for name in ("report.json", "report.html") if not (out / name).exists()]
         if done.returncode != 0 or missing:
             raise ReportError(
-                "the demo did not come to its end",
+                "the demo did not finish",
                 file=out,
                 expected="exit code 0, report.json and report.html",
                 found=f"exit code {done.returncode}, missing: {', '.join(missing) or 'none'}; {done.stderr[-500:]}",

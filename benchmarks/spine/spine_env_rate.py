@@ -1,9 +1,9 @@
 """Control steps per second of the environment over a bare ``mj_step`` and render loop on the same scenes, interleaved.
 
-Both draw two 96 px cameras in every control period with the same renderer.  Each block plays the expert's actions
-through `TabletopEnv.step` (clipping, inverse kinematics, queries, success, observation), then goes back to the block's
-first state and applies the same recorded controls with ``mujoco.mj_step`` and `Cameras.render` alone.
-Seconds are those of the processor in this one-threaded process, so that other work on the machine does not count.
+Both render two 96 px cameras in every control period with the same renderer.  Each block executes the expert's actions
+through `TabletopEnv.step` (clipping, inverse kinematics, queries, success, observation), then restores the block's
+first state and applies the same recorded controls with ``mujoco.mj_step`` and `Cameras.render` alone.  Times are
+processor times of this single-threaded process, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UNIT = "ratio"
 BETTER = "higher"
 BLOCK = 30  # control steps
 EPISODES = 6  # per family
-WARM_UP = 3  # blocks that are not counted
+WARM_UP = 3  # blocks that are left out
 
 
 def run() -> dict[str, Any]:
@@ -57,7 +57,7 @@ def run() -> dict[str, Any]:
 def _episode(env: Any) -> list[tuple[float, float, int]]:
     """(environment's seconds, bare loop's seconds, steps) of each block of one expert episode.
 
-    The expert decides outside the clock.
+    The time of the expert's own decisions is left out.
     """
     import mujoco
     import numpy as np

@@ -1,9 +1,9 @@
 """Control steps per second of a whole evaluation with 2 workers over the environment's own ceiling; no policy compute.
 
-The policy under test draws random chunks and costs nothing, but it looks: both cameras are rendered every 8 control
-steps.  The evaluation is timed whole: starting the processes, building the worlds, playing, tracking, writing, the page
-with its clips.  The ceiling is 2 processes that do nothing but reset, step and render the same episodes with the same
-actions and looks, timed without their start.  Rounds of both alternate.
+The policy under test draws random chunks and needs no compute, but it observes: both cameras are rendered every 8
+control steps.  The time of the evaluation includes everything: process start, worlds, episodes, tracking, the page with
+its clips.  The ceiling is 2 processes that only reset, step and render the same episodes with the same actions and
+observations, without their start.  Rounds of both alternate.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 NAME = "spine-eval-rate"
-TITLE = "whole evaluation with 2 workers over the environment's own ceiling, policy's compute taken out"
+TITLE = "whole evaluation with 2 workers over the environment's own ceiling, without the policy's compute"
 TARGET = 0.7
 UNIT = "ratio"
 BETTER = "higher"
 ROUNDS = 3
 EPISODES = 10  # per family, the default of `vla-agent eval`
-CEILING = 3  # of them, played again by the ceiling
+CEILING_EPISODES = 3  # of these, repeated by the ceiling
 WORKERS = 2
 
 
 class Chunks:
-    """Random chunks (16, 7), 8 rows executed; looks."""
+    """Random chunks (16, 7), of which 8 rows are executed; observes images."""
 
     execute = 8
 
@@ -81,7 +81,7 @@ def _round(seed: int) -> dict[str, Any]:
         report = evaluate(settings)
         seconds = time.perf_counter() - began
         with np.load(Path(folder) / "run" / "actions.npz") as stored:
-            rows = [r for r in report["episodes"] if r["seed"] < seed + CEILING]
+            rows = [r for r in report["episodes"] if r["seed"] < seed + CEILING_EPISODES]
             keys = [f"{r['control']}/{r['task']}/{r['seed']}" for r in rows]
             episodes = [
                 (r["task"], r["seed"], stored[f"{k}/actions"], stored[f"{k}/looks"])
@@ -102,7 +102,7 @@ def _round(seed: int) -> dict[str, Any]:
 
 
 def _ceiling(episodes: list[tuple[str, int, Any, Any]]) -> tuple[int, float]:
-    """Steps, and seconds from the moment when all processes stand ready to the end of the last."""
+    """Steps, and seconds from the moment when all processes are ready to the end of the last one."""
     from vla_agent.evaluation.play.worker_protocol import ONE_THREAD, environment_variables
 
     context = multiprocessing.get_context("spawn")
@@ -122,7 +122,6 @@ def _ceiling(episodes: list[tuple[str, int, Any, Any]]) -> tuple[int, float]:
 
 
 def _bare(episodes: list[tuple[str, int, Any, Any]], ready: Any, results: Any) -> None:
-
     from sim.tasks.task import load_suite
     from sim.world.world import World
 

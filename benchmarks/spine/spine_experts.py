@@ -1,4 +1,4 @@
-"""Success of the scripted experts, per task family; physics alone, nothing is rendered."""
+"""Success rate of the scripted experts per task family; physics alone, nothing is rendered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 NAME = "spine-experts"
-TITLE = "success of the scripted experts, worst family, 200 seeds each"
+TITLE = "success rate of the scripted experts, worst family, 200 seeds each"
 TARGET = 0.95
 UNIT = "of episodes"
 BETTER = "higher"
@@ -26,7 +26,7 @@ def episode(task: str, seed: int, noise: float = 0.0, random_steps: int = 0) -> 
         task: name of the family.
         seed: as `vla-agent eval` uses it.
         noise: disturbance (`sim.experts.disturbance`); 1 is that of demonstrations.
-        random_steps: control periods of random actions before the expert takes over; they count against the limit.
+        random_steps: control periods of random actions before the expert takes over; they count towards the time limit.
     """
     global _world
     from sim.experts.expert import Expert

@@ -1,4 +1,4 @@
-"""What the generated vision-language data gives: the backbone trained with and without it, same number of samples."""
+"""Benefit of the generated vision-language data: the backbone trained with and without it, same number of samples."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 from benchmarks.shared.evaluations import ROOT
 
 NAME = "spine-grounding"
-TITLE = "share of new scenes whose target is located within 2 cm: with generated questions less without, same samples"
+TITLE = "new scenes whose target is located within 2 cm: with generated questions minus without, same number of samples"
 TARGET = 0.0
-UNIT = "share of scenes"
+UNIT = "fraction of scenes"
 BETTER = "higher"
-PLACE = ROOT / "runs" / "bench" / "grounding"
+FOLDER = ROOT / "runs" / "bench" / "grounding"
 EPISODES, SCENES, SAMPLES = 200, 3000, 16000
-NAMING = 6000  # of the samples, where there are generated pictures: stage 0
-TESTED = 50  # scenes a family
+NAMING = 6000  # of the samples, in stage 0, where there are generated images
+TESTED = 50  # scenes per family
 
 
 def run() -> dict[str, Any]:
     """Both trainings use the recipe of the shipped policy without its head."""
     from vla_agent.evaluation.success_statistics import paired_difference, rate
 
-    demos, questions = PLACE / "demonstrations", PLACE / "questions"
+    demos, questions = FOLDER / "demonstrations", FOLDER / "questions"
     if not demos.exists():
         _python("-m", "vla_agent", "collect", "--episodes", EPISODES, "--workers", 2, "--noise", "1.0", "-o", demos)
     if not (questions / "meta.json").exists():
@@ -36,15 +36,15 @@ def run() -> dict[str, Any]:
         "with": _located(_trained("with", [demos], [questions])),
         "without": _located(_trained("without", [demos], [])),
     }
-    ahead = paired_difference(list(located["with"]), list(located["without"]))
+    gain = paired_difference(list(located["with"]), list(located["without"]))
     rows = [{"training": name, **rate(values)} for name, values in located.items()]
     return {
-        "value": ahead["difference"],
-        "n": ahead["n"],
-        "interval": ahead["interval"],
+        "value": gain["difference"],
+        "n": gain["n"],
+        "interval": gain["interval"],
         "seeds": f"training 0; scenes 0 to {TESTED - 1} of each family",
         "rows": rows,
-        "passed": ahead["interval"][0] > TARGET,
+        "passed": gain["interval"][0] > TARGET,
         "notes": f"{SAMPLES} samples each, of which {NAMING} in stage 0 with questions; {EPISODES} demonstrations, "
         f"{SCENES} generated scenes",
     }
@@ -81,13 +81,13 @@ def _trained(name: str, demos: list[Path], questions: list[Path]) -> Any:
     batches = PretrainBatches(backbone, asked, demonstrations, recipe.pretrain)
     if naming:
         losses = partial(batches.naming_losses, recipe.name_stem)
-        train_stage(StageRun(f"{name}-naming", PLACE, recipe.seed, resume=True), model, losses, recipe.name_stem)
-    train_stage(StageRun(name, PLACE, recipe.seed, resume=True), model, batches.losses, recipe.pretrain)
+        train_stage(StageRun(f"{name}-naming", FOLDER, recipe.seed, resume=True), model, losses, recipe.name_stem)
+    train_stage(StageRun(name, FOLDER, recipe.seed, resume=True), model, batches.losses, recipe.pretrain)
     return backbone
 
 
 def _located(backbone: Any) -> np.ndarray:
-    """For each new scene's first frame: is the target located within 2 cm horizontally."""
+    """For each new scene's first image: whether the target is located within 2 cm horizontally."""
     import torch
 
     from sim.env import TabletopEnv

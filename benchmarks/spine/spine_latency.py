@@ -1,4 +1,4 @@
-"""Latency of the shipped policy: one observation to one chunk on one thread."""
+"""Inference latency of the shipped policy: one observation to one chunk, on one thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.shared.evaluations import POLICY
 
 NAME = "spine-latency"
-TITLE = "policy latency a chunk, batch 1, one thread, median"
+TITLE = "inference latency of the policy per chunk, batch 1, one thread, median"
 TARGET = 40.0
 UNIT = "ms"
 BETTER = "lower"

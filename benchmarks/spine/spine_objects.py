@@ -1,4 +1,4 @@
-"""What held-out (colour, shape) pairs cost the shipped policy."""
+"""Loss of success of the shipped policy on held-out (colour, shape) pairs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 from benchmarks.shared.evaluations import difference, families, report, seeds
 
 NAME = "spine-objects"
-TITLE = "success lost on held-out (colour, shape) pairs"
+TITLE = "success rate lost on held-out (colour, shape) pairs"
 TARGET = 0.20
-UNIT = "share of episodes"
+UNIT = "fraction of episodes"
 BETTER = "lower"
 
 

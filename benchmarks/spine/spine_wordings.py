@@ -1,4 +1,4 @@
-"""What held-out wordings cost the shipped policy."""
+"""Loss of success of the shipped policy on held-out wordings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from benchmarks.shared.evaluations import families, report, seeds
 from vla_agent.evaluation.success_statistics import paired_difference
 
 NAME = "spine-wordings"
-TITLE = "success lost on held-out wordings, same scenes"
+TITLE = "success rate lost on held-out wordings, same scenes"
 TARGET = 0.10
-UNIT = "share of episodes"
+UNIT = "fraction of episodes"
 BETTER = "lower"
 
 
