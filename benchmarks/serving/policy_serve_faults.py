@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.shared.case_results import case_result
+
 NAME = "policy-serve-faults"
 TITLE = "malformed, oversized, slow, disconnecting, unauthenticated clients: the server goes on serving the good one"
 TARGET = 1.0
@@ -38,16 +40,11 @@ def run() -> dict[str, Any]:
                 good = GoodClient(server.url, TOKEN)
         good.end()
     passed = sum(not row["fault"] for row in rows)
-    return {
-        "value": passed / len(rows),
-        "n": len(rows),
-        "interval": None,
-        "seeds": [0],
-        "rows": rows,
-        "passed": passed == len(rows) >= LEAST_CASES,
-        "notes": "one server for all cases, the policy `random`; every chunk of the good client is compared with the "
-        "same policy's in this process, and each bad client must be told or cut off as documented",
-    }
+    notes = (
+        "one server for all cases, the policy `random`; every chunk of the good client is compared with the "
+        "same policy's in this process, and each bad client must be told or cut off as documented"
+    )
+    return case_result(rows, passed, LEAST_CASES, notes)
 
 
 def served() -> Any:

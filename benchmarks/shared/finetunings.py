@@ -76,6 +76,7 @@ def tune(
         words += ["--data", str(replayed), "--weights", "1,1"] if replayed else []
         memory = run_command([*words, *(word for s in settings for word in ("--set", s))], OMP_NUM_THREADS="1")
         training = json.loads((out / "policy" / "training.json").read_text())
+        seconds, parameters = training["seconds"]["tune"], training["parameters"]
         size = sum(f.stat().st_size for f in (out / "adapter").rglob("*")) / 1e3
         measured = Tuned(
             str(out / "policy"), training["seconds"]["tune"], memory, **training["parameters"], adapter_kb=size

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.shared.case_results import case_result
+
 NAME = "spine-badinput"
 TITLE = "bad input that ends in a typed error: place, expected, found, remedy; no traceback, nothing overwritten"
 TARGET = 1.0
@@ -30,12 +32,4 @@ def run() -> dict[str, Any]:
             answer = judge(case, Path(folder) / f"case{number}", good, own_process=True)
             rows.append({"case": case.name, "passed": answer.passed, "faults": "; ".join(answer.faults)})
     passed = sum(row["passed"] for row in rows)
-    return {
-        "value": passed / len(rows),
-        "n": len(rows),
-        "interval": None,
-        "seeds": [0],
-        "rows": rows,
-        "passed": passed == len(rows) >= MIN_CASES,
-        "notes": "every case runs once; nothing is sampled, so there is no interval",
-    }
+    return case_result(rows, passed, MIN_CASES, "every case runs once; nothing is sampled, so there is no interval")
