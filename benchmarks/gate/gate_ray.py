@@ -18,7 +18,7 @@ AFTER = 5  # episodes, before the worker is killed
 
 
 def run() -> dict[str, Any]:
-    """An episode differs where its row (outcome, hash of the last state, hash of all pictures) or its actions do."""
+    """An episode differs where its row (outcome, hash of the last state, hash of all images) or its actions do."""
     import ray
 
     from benchmarks.gate.ray_nodes import Killer, two_nodes
@@ -48,7 +48,7 @@ def run() -> dict[str, Any]:
 
 
 def _episodes(report: dict[str, Any], out: Path) -> set[tuple[str, str]]:
-    """(key, everything that its episode came to) of every episode."""
+    """(key, row and actions) of every episode."""
     import json
 
     import numpy as np

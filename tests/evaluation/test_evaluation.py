@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,14 @@ from sim.rollout import EpisodeSettings, run_episode
 from sim.tasks.events import Events, EventTracker, ObjectEvents
 from sim.tasks.task import load_suite
 from vla_agent.cli import main
+from vla_agent.cli.judge.eval import default_out
 from vla_agent.errors import ContractError, OptionError, ReportError
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate, make_plan
 from vla_agent.evaluation.failure_modes import FAILURES, classify
 from vla_agent.evaluation.play.player import other_instruction
 from vla_agent.evaluation.replay_episode import replay
-from vla_agent.evaluation.report.evaluation_page import page
+from vla_agent.evaluation.report.evaluation_console import print_summary
+from vla_agent.evaluation.report.evaluation_page import family_title, page
 from vla_agent.evaluation.report.template import percent
 from vla_agent.evaluation.result_store import KEYS, read_report
 from vla_agent.evaluation.success_statistics import CONTROLS, paired_difference, summarise, wilson
@@ -33,15 +36,15 @@ LIMIT = 60  # control steps: enough for the expert
 
 
 class Wanderer:
-    """Looks, and moves at random from its own generator; remembers what it was told."""
+    """Observes, and moves at random from its own generator; remembers its instructions."""
 
     execute = 8
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.instructions: list[str] = []
 
     def reset(self, instruction: str, seed: int = 0) -> None:
-        self.told.append(instruction)
+        self.instructions.append(instruction)
         self.rng = np.random.default_rng([seed, len(instruction)])
 
     def act(self, observation: Mapping[str, Any]) -> np.ndarray:
@@ -70,7 +73,7 @@ def tasks(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tasks) -> tuple[Path, dict[str, Any]]:
-    """A small evaluation of a policy that looks, with all controls, in one process."""
+    """A small evaluation of a policy that observes, with all controls, in one process."""
     out = tmp_path_factory.mktemp("evaluation") / "one"
     return out, evaluate(EvaluationSettings("wanderer", tasks, episodes=2, seed=3, out=out, load=wanderer))
 
@@ -196,7 +199,7 @@ def test_damaged_report_or_actions_are_typed_errors(run, tmp_path, capsys):
     assert text.count("remedy:") == 4 and "Traceback" not in text
 
 
-def test_shuffled_control_is_told_something_else_about_the_same_scene(run):
+def test_shuffled_control_gets_another_instruction_for_the_same_scene(run):
     _, report = run
     rows = {(e["control"], e["task"], e["seed"]): e for e in report["episodes"]}
     for (control, task, seed), row in rows.items():
@@ -209,9 +212,9 @@ def test_shuffled_control_is_told_something_else_about_the_same_scene(run):
 def test_shuffled_instruction_is_drawn_by_the_seed_from_the_scenes_valid_ones():
     for family in load_suite().values():
         task = family.sample(np.random.default_rng(0))
-        told = other_instruction(task, 5)
-        assert told == other_instruction(task, 5)
-        assert told in (task.other_instructions or task.foreign_instructions)
+        other = other_instruction(task, 5)
+        assert other == other_instruction(task, 5)
+        assert other in (task.other_instructions or task.foreign_instructions)
 
 
 def test_policy_of_another_contract_is_refused():
@@ -232,7 +235,7 @@ def test_a_chunk_that_is_none_is_refused():
             return np.full((16, 7), np.nan)
 
     env = TabletopEnv("press_button")
-    with pytest.raises(ContractError, match="not one"):
+    with pytest.raises(ContractError, match="invalid chunk"):
         run_episode(env, Wrong(), 0)
     env.close()
 
@@ -240,7 +243,7 @@ def test_a_chunk_that_is_none_is_refused():
 def test_instruction_override_reaches_the_policy_and_film_is_taken():
     env, policy = TabletopEnv("press_button"), Wanderer()
     result = run_episode(env, policy, 1, EpisodeSettings(instruction="do nothing", frame_every=10))
-    assert policy.told == ["do nothing"] == [result.instruction] and result.task_instruction != "do nothing"
+    assert policy.instructions == ["do nothing"] == [result.instruction] and result.task_instruction != "do nothing"
     assert len(result.frames) == -(-result.steps // 10) + 1
     again = run_episode(env, ReplayPolicy(result.actions, result.looks), 1)
     env.close()
@@ -392,7 +395,7 @@ def test_plan_leaves_out_controls_that_repeat_the_policy():
 
 
 @pytest.mark.parametrize("options", [{"episodes": 0}, {"seed": -1}, {"split": "sen"}, {"controls": "some"}])
-def test_senseless_options_are_typed_errors(options):
+def test_impossible_options_are_typed_errors(options):
     with pytest.raises(OptionError):
         make_plan(EvaluationSettings("expert", **options))
 
@@ -402,7 +405,7 @@ def test_exit_codes(tmp_path, capsys):
     good, bad = str(tmp_path / "good"), str(tmp_path / "bad")
     assert main(["eval", "expert", *common, "--out", good, "--min-success", "1"]) == 0
     assert main(["eval", "random", *common, "--out", bad, "--min-success", "0.9"]) == 1
-    assert "below the gate" in capsys.readouterr().err
+    assert "is below --min-success" in capsys.readouterr().err
     assert main(["eval", "expert", "--tasks", "press_buton", "--out", bad]) == 2
     assert main(["eval", "expert", "--min-success", "80", "--out", bad]) == 2
     assert main(["eval", "no/such/folder", "--out", str(tmp_path / "none")]) == 2
@@ -411,3 +414,29 @@ def test_exit_codes(tmp_path, capsys):
     assert error.count("remedy:") == 3 and "Traceback" not in error
     assert main(["replay", f"{good}/report.json", "--episode", "0", "-o", str(tmp_path / "v.mp4")]) == 0
     assert "bit for bit" in capsys.readouterr().out and (tmp_path / "v.mp4").stat().st_size > 1000
+
+
+def test_the_default_folder_names_the_tasks():
+    def out(tasks=None):
+        options = {"policy": "policies/nano", "suite": "tabletop", "split": "seen", "tasks": tasks}
+        return default_out(Namespace(**options, execution="open_loop", delay_ms=0.0, quantise="")).name
+
+    assert out() == "eval-nano-tabletop-seen"
+    assert out("stack,put_in_tray") == out("put_in_tray, stack") == "eval-nano-tabletop-put_in_tray+stack-seen"
+    files = {out("a/stack.yaml"), out("b/stack.yaml"), out("stack"), out(",".join(load_suite()))}
+    assert len(files) == 4 and max(map(len, files)) < 80
+
+
+def test_the_report_names_families_outside_the_suite(run, capsys):
+    out, report = run
+    assert "press button (own file, outside the suite tabletop)" in (out / "report.html").read_text()
+    assert family_title({"suite": "tabletop", "summary": {"settings": {"tasks": {"stack": None}}}}, "stack") == "stack"
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_names_and_numbers_of_the_table_are_not_cut(run, capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_summary(run[1], run[0])
+    shown = capsys.readouterr().out
+    assert "…" not in shown and "shuffled" in shown and "expert" in shown
+    assert max(map(len, shown.split("\n\n")[0].splitlines())) <= columns

@@ -1,8 +1,8 @@
-"""Two reports on the same seeds: is the first policy better, worse, or was neither shown?
+"""Two reports on the same seeds: is the first policy better, worse, or is neither shown?
 
 A pair is one episode of each report with the same condition, task and seed, hence the same scene and instruction.  The
 verdict is the exact McNemar test on the pairs of unperturbed episodes.  Families, and conditions such as axes and
-probes, stand beside it, each group corrected by Holm's method.
+probes, are reported too, each group corrected by Holm's method.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from vla_agent.evaluation.exact_tests import holm, mcnemar, pairs_to_settle
 from vla_agent.evaluation.result_store import read_report
 from vla_agent.evaluation.success_statistics import paired_difference
 
-PLAIN = ("policy", "control")  # unperturbed episodes: what an evaluation and what a gate calls them
-OTHERS = ("random", "expert", "shuffled")  # an evaluation's controls: not the policy, or not a merit by themselves
-POWER = 0.8  # probability with which as many episodes as are named would settle it
+UNPERTURBED = ("policy", "control")  # names of unperturbed episodes: in an evaluation, in a gate
+CONTROLS = ("random", "expert", "shuffled")  # an evaluation's controls: not the policy, or not a success of it
+POWER = 0.8  # probability with which the stated number of episodes would settle it
 Key = tuple[str, str, int]  # condition, task, seed
 
 
@@ -27,19 +27,19 @@ def compare(first: Path, second: Path, alpha: float = 0.05, smallest: float = 0.
 
     Args:
         alpha: error rate of each verdict.
-        smallest: least difference in success that is worth showing; for the number of episodes alone.
+        smallest: smallest difference in success that matters; it only affects the number of episodes.
 
     Returns:
         ``verdict``: "better", "worse" or "not shown", of the first; ``overall``, ``families``, ``conditions``: pairs,
-        counts, difference with interval, p; ``settle``: pairs that would settle it, None where it is settled.
+        counts, difference with interval, p; ``settle``: pairs that would settle it, None where the verdict is settled.
 
     Raises:
-        OptionError: alpha or smallest makes no sense.
-        ReportError: a report cannot be read, or their episodes are not the same ones.
+        OptionError: alpha or smallest is outside 0 to 1.
+        ReportError: a report cannot be read, or their episodes differ.
     """
     for key, value in (("--alpha", alpha), ("--smallest", smallest)):
         if not 0 < value < 1:
-            raise OptionError("an option has a value that makes no sense", key=key, expected="above 0, below 1",
+            raise OptionError("an option has an impossible value", key=key, expected="above 0, below 1",
                               found=value, remedy="see vla-agent compare --help")  # fmt: skip
     files = [report_file(f) for f in (first, second)]
     mine, theirs = (read_report(f) for f in files)
@@ -61,18 +61,19 @@ def compare_reports(
     """`compare` of two reports that were read from ``files``.
 
     Raises:
-        ReportError: their episodes are not the same ones.
+        ReportError: their episodes differ.
     """
     require_same_scenes(files, mine, theirs)
     outcomes = [outcomes_of(report) for report in (mine, theirs)]
     shared = [key for key in outcomes[0] if key in outcomes[1]]
-    plain = [key for key in shared if key[0] == PLAIN[0]]
+    plain = [key for key in shared if key[0] == UNPERTURBED[0]]
     if not plain:
-        raise _apart(files, "episodes", _span(outcomes[0]), _span(outcomes[1]), "evaluate both with the same --seed")
+        spans = _span(outcomes[0]), _span(outcomes[1])
+        raise _not_comparable(files, "episodes", *spans, "evaluate both with the same --seed")
     pairs = {key: (outcomes[0][key], outcomes[1][key]) for key in shared}
     overall = _row([pairs[key] for key in plain])
     families = _rows({key[1]: None for key in plain}, lambda name: [pairs[k] for k in plain if k[1] == name], alpha)
-    others = {key[0]: None for key in shared if key[0] != PLAIN[0]}
+    others = {key[0]: None for key in shared if key[0] != UNPERTURBED[0]}
     verdict = _verdict(overall["p"], overall["difference"], alpha)
     settle = None
     if verdict == "not shown":
@@ -108,15 +109,16 @@ def read_base(base: Path, out: Path, head: Mapping[str, Any], first: Key) -> dic
     require_same_scenes(files, head, theirs)
     outcomes = outcomes_of(theirs)
     if first not in outcomes:
-        raise _apart(files, "episodes", f"{first[1]}, seed {first[2]}, and on", _span(outcomes),
-                     "gate the base with the same gate file, or evaluate it with --seed of the gate file")  # fmt: skip
+        remedy = "gate the base with the same gate file, or evaluate it with --seed of the gate file"
+        expected = f"{first[1]}, seed {first[2]}, and following"
+        raise _not_comparable(files, "episodes", expected, _span(outcomes), remedy)
     return theirs
 
 
 def outcomes_of(report: Mapping[str, Any]) -> dict[Key, bool]:
-    """Condition, task and seed -> what counts; unperturbed episodes under one name."""
-    rows = [r for r in report["episodes"] if r["control"] not in OTHERS]
-    condition = [PLAIN[0] if r["control"] in PLAIN else str(r["control"]) for r in rows]
+    """(condition, task, seed) -> outcome; unperturbed episodes under one name."""
+    rows = [r for r in report["episodes"] if r["control"] not in CONTROLS]
+    condition = [UNPERTURBED[0] if r["control"] in UNPERTURBED else str(r["control"]) for r in rows]
     return {
         (c, r["task"], r["seed"]): bool(r.get("outcome", r["success"])) for c, r in zip(condition, rows, strict=True)
     }
@@ -148,7 +150,7 @@ def _verdict(p: float, difference: float, alpha: float) -> str:
 
 
 def require_same_scenes(files: Sequence[Path], mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
-    """The same seed must give the same scene and physics in both."""
+    """Raise where the same seed does not give the same scene and physics in both."""
     same: dict[str, tuple[object, object]] = {k: (mine[k], theirs[k]) for k in ("suite", "split")}
     same["versions.mujoco"] = mine["versions"].get("mujoco"), theirs["versions"].get("mujoco")
     same["hashes.simulator"] = mine["hashes"]["simulator"], theirs["hashes"]["simulator"]
@@ -156,12 +158,12 @@ def require_same_scenes(files: Sequence[Path], mine: Mapping[str, Any], theirs: 
     same |= {f"hashes.tasks.{t}": (tasks[0][t], tasks[1][t]) for t in tasks[0] if t in tasks[1]}
     for key, (expected, found) in same.items():
         if expected != found:
-            raise _apart(files, key, expected, found, "evaluate both with the same release, suite and split")
+            raise _not_comparable(files, key, expected, found, "evaluate both with the same release, suite and split")
 
 
-def _apart(files: Sequence[Path], key: str, expected: object, found: object, remedy: str) -> ReportError:
+def _not_comparable(files: Sequence[Path], key: str, expected: object, found: object, remedy: str) -> ReportError:
     return ReportError(
-        "the reports are not of the same episodes",
+        "the reports do not contain the same episodes",
         file=files[1],
         key=key,
         expected=f"{expected}, as in {files[0]}",
@@ -172,7 +174,7 @@ def _apart(files: Sequence[Path], key: str, expected: object, found: object, rem
 
 def _span(outcomes: Mapping[Key, bool]) -> str:
     """Tasks and seeds of the unperturbed episodes, in words."""
-    plain = [key for key in outcomes if key[0] == PLAIN[0]]
+    plain = [key for key in outcomes if key[0] == UNPERTURBED[0]]
     if not plain:
         return "no unperturbed episodes"
     seeds = [seed for _, _, seed in plain]
@@ -180,7 +182,7 @@ def _span(outcomes: Mapping[Key, bool]) -> str:
 
 
 def _notes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """What the reader must know beside the numbers."""
+    """What a reader must know beside the numbers."""
     notes = []
     settings = [report["summary"].get("settings", {}) for report in (mine, theirs)]
     for key, default in (("execution", "open_loop"), ("delay_ms", 0.0)):
@@ -190,7 +192,7 @@ def _notes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     if "gate" in mine or "gate" in theirs:
         notes.append(
             "a gate stops on outcomes: only what both played is paired, and p is nominal. "
-            "vla-agent eval with the same --seed and --episodes gives pairs that nothing chose"
+            "vla-agent eval with the same --seed and --episodes gives a fixed set of pairs"
         )
     return notes
 
@@ -202,7 +204,7 @@ def difference(row: Mapping[str, Any]) -> str:
 
 
 def sentence(result: Mapping[str, Any], first: str = "A", second: str = "B") -> str:
-    """The verdict over ``first``, and where it is open what would settle it."""
+    """The verdict on ``first``, and what would settle it where it is open."""
     row, settle = result["overall"], result["settle"]
     numbers = f"{difference(row)} points over {row['n']} pairs, p {row['p']:.2g}"
     if settle is None:

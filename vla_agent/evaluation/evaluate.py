@@ -14,7 +14,7 @@ from sim.tasks.task import SPLITS, TaskFamily, load_suite, select
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import OptionError
 from vla_agent.evaluation import provenance
-from vla_agent.evaluation.play.player import SCRIPTED, Job, Played, PlayerSettings, load_learned, play
+from vla_agent.evaluation.play.player import SCRIPTED, Job, PlayedEpisode, PlayerSettings, load_learned, play
 from vla_agent.evaluation.play.workers import open_workers
 from vla_agent.evaluation.report.clips import choose, film, film_one
 from vla_agent.evaluation.report.evaluation_page import page
@@ -119,7 +119,7 @@ def _require(good: bool, key: str, expected: object, found: object) -> None:
 
 
 def evaluate(
-    settings: EvaluationSettings, progress: Callable[[Played, int, int], None] | None = None
+    settings: EvaluationSettings, progress: Callable[[PlayedEpisode, int, int], None] | None = None
 ) -> dict[str, Any]:
     """Evaluate a policy; the report as a dictionary.
 

@@ -1,4 +1,4 @@
-"""Counts and comparisons that the verdict and the report are made of.  See also `evaluation.success_statistics`."""
+"""Exact intervals, tests and corrections of the gate and of comparisons.  See also `evaluation.success_statistics`."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def mcnemar_power(n: int, only_first: float, only_second: float, alpha: float) -
 def pairs_to_settle(
     n: int, only_first: int, only_second: int, smallest: float, alpha: float = 0.05, power: float = 0.8
 ) -> tuple[int, float]:
-    """Pairs with which `mcnemar` would show, with probability ``power``, the difference seen in n pairs; and that.
+    """Pairs with which `mcnemar` would show, with probability ``power``, the difference seen in n pairs; and it.
 
-    A difference below ``smallest`` is not worth showing: then the pairs that would show one of that size, with the
-    share of discordant pairs that was seen.
+    A difference below ``smallest`` does not matter: then the pairs that would show one of that size, with the observed
+    fraction of discordant pairs.
     """
     difference = max(abs(only_first - only_second) / n, smallest)
     discordant = max((only_first + only_second) / n, difference)

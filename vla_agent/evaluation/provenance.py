@@ -1,4 +1,4 @@
-"""Versions and hashes: what a reader needs to know whether two reports can be compared."""
+"""Versions and hashes: they tell whether two reports can be compared."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def versions(learned: bool) -> dict[str, Any]:
 
 
 def renderer_name() -> str:
-    """What draws the pictures, by its own name, such as ``egl: llvmpipe (LLVM 15.0.6, 256 bits)``."""
+    """The renderer's own name, such as ``egl: llvmpipe (LLVM 15.0.6, 256 bits)``."""
     from sim.world import cameras
 
     backend = os.environ["MUJOCO_GL"]
     try:
         context = cameras.mujoco.GLContext(16, 16)
         context.make_current()
-    except Exception:  # the world says what is wrong when it renders
+    except Exception:  # the world raises the proper error when it renders
         return f"{backend}: does not start"
     from OpenGL import GL
 

@@ -1,4 +1,4 @@
-"""Play an episode of a report again from its seed and its recorded actions, and compare every bit that was hashed."""
+"""Replay an episode of a report from its seed and its recorded actions, and compare all hashes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from vla_agent.files.write_aside import file_aside
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """What a replay found.  ``differences`` are versions and hashes that are not those of the report."""
+class ReplayResult:
+    """Result of a replay.  ``differences``: versions and hashes that are not those of the report."""
 
     row: Mapping[str, Any]
     result: EpisodeResult
@@ -35,10 +35,10 @@ class Replayed:
         return self.same_state and self.same_images and self.result.success == self.row["success"]
 
 
-def replay(report_file: Path, episode: int, size: int = 384, video: Path | None = None) -> Replayed:
+def replay(report_file: Path, episode: int, size: int = 384, video: Path | None = None) -> ReplayResult:
     """Reproduce episode number ``episode`` of a report; write its video where ``video`` is given.
 
-    The actions lie in ``actions.npz`` beside the report.
+    The actions are read from ``actions.npz`` beside the report.
 
     Raises:
         ReportError: the report or the actions are missing or damaged.
@@ -61,18 +61,18 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
     families = select([file or row["task"]], report["suite"])
     with closing(Player(PlayerSettings(report["policy"], families, report["split"]))) as player:
         result = player.replay(row, actions, looks, size, film_every=1)
-    here = {
+    current = {
         "simulator": provenance.hash_simulator(),
         row["task"]: provenance.hash_file(Path(families[row["task"]].file)),
     }
-    there = {"simulator": report["hashes"]["simulator"], row["task"]: report["hashes"]["tasks"].get(row["task"])}
-    differences = [f"hash of {k} differs" for k in here if here[k] != there[k]]
+    recorded = {"simulator": report["hashes"]["simulator"], row["task"]: report["hashes"]["tasks"].get(row["task"])}
+    differences = [f"hash of {k} differs" for k in current if current[k] != recorded[k]]
     mine = provenance.versions(learned=False)
     shared = {k: v for k, v in report["versions"].items() if k in mine and k != "vla_agent"}
     differences += provenance.compare(mine, shared)
     if video is not None:
         _write(video, row, result)
-    return Replayed(
+    return ReplayResult(
         row,
         result,
         same_state=result.state_hash == row["state_hash"],
@@ -99,10 +99,10 @@ def _read_actions(file: Path, key: str) -> tuple[np.ndarray, tuple[int, ...]]:
 def _write(video: Path, row: Mapping[str, Any], result: EpisodeResult) -> None:
     outcome = "success" if result.success else str(row["failure"]).replace("_", " ")
     frames = []
-    for i, pictures in enumerate(result.frames):
+    for i, images in enumerate(result.frames):
         last = i == len(result.frames) - 1
         text = f"{row['instruction']} - {outcome}" if last else row["instruction"]
-        frames.append(caption(inset(pictures["front"], pictures["wrist"]), text, f"{i / 20:.1f} s"))
+        frames.append(caption(inset(images["front"], images["wrist"]), text, f"{i / 20:.1f} s"))
     frames += [frames[-1]] * 15  # time to read the outcome
     with file_aside(video) as aside:
         write_video(aside, [_padded(f, frames[-1].shape[0]) for f in frames], 20, crf=20)

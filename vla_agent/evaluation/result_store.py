@@ -1,4 +1,4 @@
-"""Where a run's episodes are kept: aside while it runs, one appended line each; in place, whole, when it has finished.
+"""Storage of a run's episodes: while it runs, one appended line each; when it has finished, the whole report.
 
 ``OUT/.partial/run.json`` says what the run is; ``OUT/.partial/episodes.jsonl`` holds the finished episodes with their
 actions.  A finished run is ``OUT/report.json``, ``OUT/actions.npz`` and ``OUT/report.html``.
@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from vla_agent.errors import ReportError
-from vla_agent.evaluation.play.player import Job, Played
+from vla_agent.evaluation.play.player import Job, PlayedEpisode
 from vla_agent.files.write_aside import file_aside, write_text
 from vla_agent.policy.execution_settings import Execution
 
@@ -44,7 +44,7 @@ class Store:
         self.seconds = 0.0
         earlier = self._earlier_identity()
         if earlier is not None:
-            self._require_same(earlier, identity)
+            self._require_same_run(earlier, identity)
         if earlier is not None and not resume:
             unfinished = self.aside.exists()
             raise ReportError(
@@ -53,13 +53,13 @@ class Store:
                 key="--out",
                 expected="an empty folder, or --resume",
                 found=f"{len(self._lines())} finished episodes" if unfinished else "report.json",
-                remedy="add --resume to go on with it, or name another --out, or remove the folder",
+                remedy="add --resume to continue it, or name another --out, or remove the folder",
             )
         _require_writable(out)
         if resume:
             self._load()
         self._identity = identity
-        self._file: TextIO | None = None  # opened by the first episode: a run that cannot start leaves nothing behind
+        self._file: TextIO | None = None  # opened by the first episode: a run that cannot start leaves no files
 
     def _earlier_identity(self) -> dict[str, Any] | None:
         for file in (self.aside / "run.json", self.out / "report.json"):
@@ -68,7 +68,7 @@ class Store:
                 return Execution.identity(data) | data if file.name == "run.json" else identity_of(data)
         return None
 
-    def _require_same(self, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    def _require_same_run(self, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         different = [k for k in now if k != "tasks" and earlier.get(k) != now[k]]
         shared = set(earlier.get("tasks", {})) & set(now["tasks"])
         different += [f"tasks.{t}" for t in sorted(shared) if earlier["tasks"][t] != now["tasks"][t]]
@@ -81,11 +81,11 @@ class Store:
                 key=", ".join(different),
                 expected=", ".join(f"{k} {_short(flat[0].get(k))}" for k in different),
                 found=", ".join(f"{k} {_short(flat[1].get(k))}" for k in different),
-                remedy="name another --out, or name its tasks too; the earlier report is left as it is",
+                remedy="name another --out, or add its tasks to --tasks; the earlier report stays unchanged",
             )
 
     def _lines(self) -> list[dict[str, Any]]:
-        """The whole lines of the partial run; a last line that was cut off is not one."""
+        """The complete lines of the partial run; a last line that was cut off is left out."""
         file = self.aside / "episodes.jsonl"
         if not file.exists():
             return []
@@ -118,7 +118,7 @@ class Store:
     def _keep(self, key: str, row: dict[str, Any], actions: np.ndarray, looks: np.ndarray) -> None:
         self.records[key], self.actions[key], self.looks[key] = row, actions, looks
 
-    def add(self, played: Played) -> None:
+    def add(self, played: PlayedEpisode) -> None:
         """Keep one finished episode; it is on disk when this returns."""
         key = played.job.key
         self._keep(key, played.record, played.actions, np.array(played.looks, np.int32))
@@ -142,7 +142,7 @@ class Store:
         return self._file
 
     def finish(self, report: Mapping[str, Any], page: str) -> None:
-        """Put the whole run in its place: actions, report, page; then remove what was kept aside."""
+        """Write the finished run: actions, report, page; then remove the partial run."""
         keys = [key_of(row) for row in report["episodes"]]
         arrays = {f"{k}/actions": self.actions[k] for k in keys} | {f"{k}/looks": self.looks[k] for k in keys}
         with file_aside(self.out / "actions.npz") as aside, aside.open("wb") as stream:
@@ -182,7 +182,7 @@ def read_report(file: Path) -> dict[str, Any]:
     """Read ``report.json``.
 
     Raises:
-        ReportError: missing, damaged, or no report.
+        ReportError: missing, damaged, or not a report.
     """
     report = read_json(file)
     missing = [k for k in KEYS if k not in report] if isinstance(report, dict) else list(KEYS)

@@ -1,4 +1,4 @@
-"""Counts, intervals and the report's summary.  Every percentage is computed from counts, never stored alone."""
+"""Counts, intervals and the report's summary.  Every percentage is computed from counts that are stored with it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def rate(outcomes: Iterable[bool]) -> dict[str, Any]:
 
 
 def paired_difference(a: Sequence[bool], b: Sequence[bool]) -> dict[str, Any]:
-    """Success of ``a`` less success of ``b`` on the same seeds, with a 95 % interval for paired proportions.
+    """Success of ``a`` minus success of ``b`` on the same seeds, with a 95 % interval for paired proportions.
 
     Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired data",
-    Statistics in Medicine 17 (1998), method 10: the Wilson limits of both, put together through their correlation.
+    Statistics in Medicine 17 (1998), method 10: the Wilson limits of both, combined through their correlation.
     """
     n = len(a)
     both = sum(x and y for x, y in zip(a, b, strict=True))
@@ -59,10 +59,10 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool]) -> dict[str, Any]:
 
 
 def summarise(episodes: Sequence[Mapping[str, Any]], seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """The report's ``summary``: per control the pooled rate, the mean over families, each family, failures by class.
+    """The report's ``summary``: per control the pooled rate, the mean over families, each family, failures by mode.
 
-    ``differences`` compares the policy with each control on the seeds that both have.  ``deaf`` counts the
-    shuffled runs of those scenes alone where another target of the same task exists.
+    ``differences`` compares the policy with each control on the seeds that both have.  ``deaf`` counts
+    the shuffled runs only of scenes where another target of the same task exists.
     """
     present = [c for c in CONTROLS if any(e["control"] == c for e in episodes)]
     controls = {c: _control([e for e in episodes if e["control"] == c]) for c in present}

@@ -22,9 +22,9 @@ from vla_agent.contract import Contract
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import GateError
 from vla_agent.evaluation import provenance
-from vla_agent.evaluation.compare_reports import PLAIN, compare_reports, read_base, report_file
+from vla_agent.evaluation.compare_reports import UNPERTURBED, compare_reports, read_base, report_file
 from vla_agent.evaluation.exact_tests import alpha_spent
-from vla_agent.evaluation.play.player import SCRIPTED, Played, PlayerSettings, load_learned
+from vla_agent.evaluation.play.player import SCRIPTED, PlayedEpisode, PlayerSettings, load_learned
 from vla_agent.evaluation.play.workers import open_workers
 from vla_agent.evaluation.report.clips import CLIPS, film
 from vla_agent.evaluation.result_store import Store, identity_of
@@ -44,7 +44,7 @@ from vla_agent.gate.report.failure_clips import choose, film_one
 from vla_agent.gate.report.gate_page import page
 from vla_agent.policy.execution_settings import Execution
 
-Progress = Callable[[Played, int, int], None]  # an episode, how many are done, how many there are after this round
+Progress = Callable[[PlayedEpisode, int, int], None]  # an episode, how many are done, how many after this round
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def run_gate(settings: GateSettings, progress: Progress | None = None) -> dict[s
     _require_free(out)
     candidate = _candidate(settings)
     head = _head(settings, gate, candidate)
-    base = read_base(settings.base, out, head, (PLAIN[0], gate.families()[0], gate.seed)) if settings.base else None
+    first = UNPERTURBED[0], gate.families()[0], gate.seed
+    base = read_base(settings.base, out, head, first) if settings.base else None
     attempt = _attempt(settings, gate, candidate)
     execution = Execution(gate.execution, attempt.delay_ms)
     recorded = {"run": attempt.run, "gate": attempt.gate} | execution.settings()

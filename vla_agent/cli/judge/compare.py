@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """\
-Say whether the policy of report A is better or worse than that of report B, or whether neither was shown.
+Test whether the policy of report A is better or worse than that of report B, or whether neither is shown.
 
 Both are reports (or their folders) of vla-agent eval, or of vla-agent gate.  Episodes with the same task and seed are
 pairs: exact McNemar test, difference with a 95 % interval, per family and condition corrected by Holm's method.  Where
-nothing was shown, the number of episodes that would settle it stands there.
+neither is shown, the number of episodes that would settle it is given.
 """
 EPILOG = """\
 examples:
@@ -21,10 +21,10 @@ examples:
   vla-agent compare runs/eval-tuned runs/eval-base
   vla-agent compare runs/eval-tuned runs/eval-base --require-better    # in CI
 
-Fix the number of episodes before looking: going on until something shows makes p values worthless.
+Fix the number of episodes beforehand: adding episodes until a difference shows makes p values invalid.
 exit codes: 0 compared, 1 --require-better and A was not shown to be better, 2 bad input
 
-next: evaluate both again on new seeds with the episodes that are named, or vla-agent gate the better one
+next: evaluate both on new seeds with the given number of episodes, or run vla-agent gate on the better one
 """
 WIDTH = 150  # where there is no terminal
 
@@ -36,15 +36,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("second", metavar="B", help="report.json or its folder: what it is compared with")
     parser.add_argument("--alpha", type=float, default=0.05, metavar="P", help="error rate of a verdict (%(default)s)")
     parser.add_argument(
-        "--smallest", type=float, default=0.05, metavar="D", help="least difference worth showing (%(default)s)"
+        "--smallest", type=float, default=0.05, metavar="D", help="smallest difference that matters (%(default)s)"
     )
-    parser.add_argument("--require-better", action="store_true", help="exit with 1 where A was not shown to be better")
+    parser.add_argument("--require-better", action="store_true", help="exit with 1 unless A is shown to be better")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; 0, or 1 where better was required and not shown."""
+    """Compare; 0, or 1 where A had to be better and is not shown to be."""
     from vla_agent.evaluation.compare_reports import compare
 
     result = compare(Path(args.first), Path(args.second), args.alpha, args.smallest)
@@ -66,8 +66,9 @@ def _print(result: dict[str, Any]) -> None:
 
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     table = Table(box=None, pad_edge=False)
-    for column in ("", "A", "B", "A alone", "B alone", "difference, points", "p", "A is"):
-        table.add_column(column, no_wrap=True)
+    table.add_column("", overflow="fold")
+    for column in ("A", "B", "only A", "only B", "difference, points", "p", "A is"):
+        table.add_column(column)
     groups = {"all": result["overall"] | {"verdict": result["verdict"]}, **result["families"], **result["conditions"]}
     for name, row in groups.items():
         table.add_row(
@@ -83,7 +84,7 @@ def _print(result: dict[str, Any]) -> None:
     for side, name in (("first", "A"), ("second", "B")):
         console.print(f"{name}  {result[side]['policy']}  {result[side]['file']}")
     console.print()
-    console.print(table)
+    console.print(table, soft_wrap=False)
     console.print(f"\n{sentence(result)}")
     for note in result["notes"]:
         console.print(f"note: {note}")

@@ -1,8 +1,9 @@
-"""``vla-agent eval``: evaluate a policy in simulation, beside its controls, and write the report."""
+"""``vla-agent eval``: evaluate a policy and its controls in simulation, and write the report."""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,33 @@ from vla_agent.cli.judge.workers import add_workers, workers_of
 from vla_agent.errors import OptionError
 
 DESCRIPTION = """\
-Let a policy drive the simulated arm, and write down how often it did what it was told.
+Run a policy on the simulated arm, and report its success rate.
 
 POLICY is a folder that `vla-agent train` wrote, a hub id (owner/name), `expert` (the scripted expert) or `random`; or a
 policy on another machine, ws://HOST:PORT of `vla-agent serve` or a YAML file for a server of openpi (docs/serving.md).
 On the same seeds run: the policy, the policy with its instruction shuffled among the scene's valid ones, random
 actions, and the expert.  Episode k of a task uses seed S + k; the outcomes do not depend on the number of workers.
 
-OUT receives report.json (every episode), report.html (open it in a browser, or on a phone) and actions.npz (for
-replay).
+OUT receives report.json (every episode), report.html (for a browser, or a phone) and actions.npz (for replay).
 """
 EPILOG = """\
 examples:
   vla-agent eval policies/tabletop-nano
   vla-agent eval policies/tabletop-nano --tasks put_in_tray,stack --episodes 50 --seed 1000
-  vla-agent eval runs/mine --min-success 0.8 --controls none      # in CI: exit code 1 where it falls short
-  vla-agent eval runs/mine --resume                               # go on after Ctrl-C
-  vla-agent eval runs/mine --execution realtime --delay-ms 200    # the world goes on while the policy thinks
-  vla-agent eval runs/mine --quantise int8                        # what 8-bit weights cost
+  vla-agent eval runs/mine --min-success 0.8 --controls none      # in CI: exit code 1 below that
+  vla-agent eval runs/mine --resume                               # continue after Ctrl-C
+  vla-agent eval runs/mine --execution realtime --delay-ms 200    # the simulation continues during inference
+  vla-agent eval runs/mine --quantise int8                        # success with 8-bit weights
   vla-agent eval ws://gpu:8000 --workers 4                        # `vla-agent serve` runs there
   vla-agent eval runs/mine --episodes 500 --ray auto              # on every machine of a Ray cluster
   vla-agent replay runs/eval-mine-tabletop-seen/report.json --episode 3 -o video.mp4
 
 splits: seen (wordings and objects of training, new scenes), wordings (held-out wordings), objects (held-out pairs of
-colour and shape).  Ten episodes per task are a first look (9 of 10 means 60 to 98 %); fifty or more make a statement.
-next: open report.html; `vla-agent replay` shows a failure in motion; more demonstrations of the weakest task help it.
+colour and shape).  Ten episodes per task are a first look (9 of 10 means 60 to 98 %); fifty or more a statement.
+next: open report.html; `vla-agent replay` makes the video of a failure; add demonstrations of the weakest task.
 exit codes: 0 done, 1 below --min-success, 2 bad input
 """
+TASKS_SHOWN = 40  # characters of the tasks' names in the default output folder
 
 
 def add_parser(subparsers: Any) -> None:
@@ -57,10 +58,10 @@ def add_parser(subparsers: Any) -> None:
     )
     add_workers(parser)
     parser.add_argument(
-        "-o", "--out", metavar="DIR", help="where the report goes (default: runs/eval-POLICY-SUITE-SPLIT)"
+        "-o", "--out", metavar="DIR", help="output folder (default: runs/eval-POLICY-SUITE[-TASKS]-SPLIT)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="keep the finished episodes that are in DIR, play the missing ones"
+        "--resume", action="store_true", help="keep the finished episodes in DIR, play the missing ones"
     )
     parser.add_argument(
         "--min-success", type=float, metavar="P", help="exit with 1 where the mean over families is below P (0 to 1)"
@@ -74,14 +75,14 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         default=0.0,
         metavar="MS",
-        help="thinking time: the simulation goes on meanwhile; rounded up to control steps of 50 ms (default: 0)",
+        help="inference latency, in which the simulation continues; rounded up to steps of 50 ms (default: 0)",
     )
     parser.add_argument(
         "--rename-camera",
         action="append",
         default=[],
-        metavar="POLICY'S=HERE",
-        help="the simulator's name of one of the policy's cameras; may be repeated",
+        metavar="POLICY'S=SIMULATOR'S",
+        help="rename one of the policy's cameras; may be repeated",
     )
     add_speed(parser)
     parser.set_defaults(run=run)
@@ -93,49 +94,62 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
         "--compile",
         action="store_true",
         dest="compiled",
-        help="through torch.compile: a minute or more before the start",
+        help="use torch.compile: a minute or more before the start",
     )
     parser.add_argument(
         "--openvino",
         action="store_true",
-        help="through OpenVINO, the fastest on a CPU; ten seconds before the start (extra: openvino)",
+        help="use OpenVINO, the fastest on a CPU; ten seconds before the start (extra: openvino)",
     )
     parser.add_argument(
         "--quantise",
         default="",
         metavar="KIND",
-        help="weights as int8, or int4 on a GPU; with --openvino products as bf16 or int8 (default: as trained)",
+        help="weights as int8, or int4 on a GPU; with --openvino matrix products in bf16 or int8 (default: as trained)",
     )
 
 
-def default_out(
-    policy: str, suite: str, split: str, execution: str = "open_loop", delay_ms: float = 0.0, quantise: str = ""
-) -> Path:
-    """``runs/eval-<policy's name>-<suite>-<split>``, and the way of execution where it is not the default."""
-    driven = "" if execution == "open_loop" and delay_ms == 0 else f"-{execution}-{delay_ms:g}ms"
-    driven += f"-{quantise}" if quantise else ""
-    return Path("runs") / f"eval-{Path(policy).name.replace(':', '-')}-{suite}-{split}{driven}"
+def default_out(args: argparse.Namespace) -> Path:
+    """``runs/eval-POLICY-SUITE[-TASKS]-SPLIT``, and the execution mode where it is not the default."""
+    parts = ["eval", Path(args.policy).name.replace(":", "-"), args.suite, *_short_tasks(args.tasks), args.split]
+    if args.execution != "open_loop" or args.delay_ms:
+        parts.append(f"{args.execution}-{args.delay_ms:g}ms")
+    if args.quantise:
+        parts.append(args.quantise)
+    return Path("runs") / "-".join(parts)
+
+
+def _short_tasks(tasks: str | None) -> list[str]:
+    """The names of ``--tasks`` in a short form that does not depend on their order; [] for the whole suite."""
+    if not tasks:
+        return []
+    given = sorted(task.strip() for task in tasks.split(",") if task.strip())
+    names = "+".join(Path(task).stem for task in given)
+    if len(names) <= TASKS_SHOWN and not any("/" in task for task in given):
+        return [names]
+    number = hashlib.sha256(",".join(given).encode()).hexdigest()[:6]
+    return [f"{names[:TASKS_SHOWN]}.{number}"]
 
 
 def _renamed(pairs: list[str]) -> tuple[tuple[str, str], ...]:
     names = [tuple(part.strip() for part in pair.partition("=")[::2]) for pair in pairs]
-    wrong = [pair for pair, (own, here) in zip(pairs, names, strict=True) if not own or not here]
+    wrong = [pair for pair, (own, other) in zip(pairs, names, strict=True) if not own or not other]
     if wrong:
         raise OptionError(
-            "a camera cannot be renamed like that",
+            "a camera is renamed in the wrong form",
             key="--rename-camera",
-            expected="POLICY'S=HERE, such as top=front",
+            expected="POLICY'S=SIMULATOR'S, such as top=front",
             found=", ".join(wrong),
             remedy="vla-agent inspect POLICY --against sim names both sides' cameras",
         )
-    return tuple((own, here) for own, here in names)
+    return tuple((own, other) for own, other in names)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; 0, or 1 where the mean success over families is below ``--min-success``."""
     if args.min_success is not None and not 0 <= args.min_success <= 1:
         raise OptionError(
-            "the gate is not a share",
+            "the minimum success is not a rate",
             key="--min-success",
             expected="a number from 0 to 1",
             found=args.min_success,
@@ -149,8 +163,7 @@ def run(args: argparse.Namespace) -> int:
 
     renamed = _renamed(args.rename_camera)
     execution = Execution(args.execution, args.delay_ms, renamed, args.compiled, args.quantise, args.openvino)
-    driven = (args.execution, args.delay_ms, args.quantise)
-    out = Path(args.out) if args.out else default_out(args.policy, args.suite, args.split, *driven)
+    out = Path(args.out) if args.out else default_out(args)
     settings = EvaluationSettings(
         args.policy,
         tasks=args.tasks,
@@ -170,6 +183,6 @@ def run(args: argparse.Namespace) -> int:
     print_summary(report, out)
     success = report["summary"]["controls"]["policy"]["mean_over_families"]
     if args.min_success is not None and success < args.min_success:
-        print(f"below the gate: success {success:.3f}, --min-success {args.min_success:g}", file=sys.stderr)
+        print(f"success {success:.3f} is below --min-success {args.min_success:g}", file=sys.stderr)
         return 1
     return 0

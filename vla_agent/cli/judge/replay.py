@@ -10,11 +10,11 @@ from typing import Any
 from vla_agent.errors import OptionError
 
 DESCRIPTION = """\
-Simulate one episode of a report again from its seed and its recorded actions, compare the final state and every picture
-that the policy saw with what was recorded, bit for bit, and write a video: the front camera, the wrist camera
-in a corner, and the instruction.
+Simulate one episode of a report again from its seed and its recorded actions, compare the final state and every image
+that the policy received with the recorded ones, bit for bit, and write a video: the front camera, the wrist camera in a
+corner, and the instruction.
 
-REPORT is the report.json of `vla-agent eval`; actions.npz must lie beside it.
+REPORT is the report.json of `vla-agent eval`; actions.npz must be in the same folder.
 """
 EPILOG = """\
 example:
@@ -22,8 +22,8 @@ example:
   vla-agent replay runs/first/report.json --episode 0 -o video.mp4
 
 Episodes are counted from 0 in the order of report.json; report.html names the number of each failed one.
-next: watch the failures of one class; report.html groups them.
-exit codes: 0 reproduced, 1 played but not the same bits (another version or machine; it says which), 2 bad input
+next: watch the failures of one failure mode; report.html groups them.
+exit codes: 0 reproduced, 1 played, with other bits (another version or machine: it is named), 2 bad input
 """
 
 
@@ -35,9 +35,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("report", metavar="REPORT", type=Path, help="report.json of an evaluation")
     parser.add_argument("--episode", type=int, required=True, metavar="K", help="number of the episode, from 0")
     parser.add_argument(
-        "-o", "--out", "--output", type=Path, metavar="FILE", help="video to write (.mp4); none: only check"
+        "-o", "--out", "--output", type=Path, metavar="FILE", help="video to write (.mp4); without it: only check"
     )
-    parser.add_argument("--size", type=int, default=384, metavar="PX", help="size of the picture (default: 384)")
+    parser.add_argument("--size", type=int, default=384, metavar="PX", help="size of the image (default: 384)")
     parser.set_defaults(run=run)
 
 
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Replay; 0 where every bit is the same, else 1."""
     if args.out is not None and args.out.suffix.lower() != ".mp4":
         raise OptionError(
-            "the video cannot be of this kind",
+            "the video cannot have this format",
             key="-o",
             expected="a name that ends in .mp4",
             found=args.out,
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.size % 2 or not 64 <= args.size <= 1024:
         raise OptionError(
-            "the picture cannot have this size",
+            "the video cannot have this size",
             key="--size",
             expected="an even number from 64 to 1024",
             found=args.size,
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         print(args.out)
     if replayed.exact:
-        print("reproduced bit for bit: same final state, same pictures, same outcome")
+        print("reproduced bit for bit: same final state, same images, same outcome")
         return 0
-    same = {"state": replayed.same_state, "pictures": replayed.same_images, "outcome": result.success == row["success"]}
+    same = {"state": replayed.same_state, "images": replayed.same_images, "outcome": result.success == row["success"]}
     text = ", ".join(f"{k} {'same' if v else 'different'}" for k, v in same.items())
     print(f"NOT reproduced: {text}", file=sys.stderr)
     for line in replayed.differences or ["no version or hash differs: the graphics driver or the processor may"]:

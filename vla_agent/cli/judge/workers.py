@@ -1,4 +1,4 @@
-"""The options ``--workers`` and ``--ray`` of the commands that play episodes."""
+"""The options ``--workers`` and ``--ray`` of commands that play episodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="W",
-        help=f"processes (default: the cores, here {cores()}; with --ray: all of its)",
+        help=f"processes (default: all cores, here {cores()}; with --ray: all of the cluster)",
     )
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="play on a Ray cluster: HOST:PORT, or `auto` for the one of this machine"
@@ -36,7 +36,7 @@ def workers_of(args: argparse.Namespace) -> int | None:
         return None if args.ray else cores()
     if args.workers < 1:
         raise OptionError(
-            "an option has a value that makes no sense",
+            "an option has an impossible value",
             key="--workers",
             expected="at least 1",
             found=args.workers,

@@ -14,7 +14,7 @@ from vla_agent.evaluation.play.worker_protocol import ONE_THREAD, Item, Result, 
 
 
 class LocalWorkers:
-    """`Workers` of this machine: started once, by spawning; they keep world and policy from one `map` to the next."""
+    """`Workers` of this machine: spawned once; they keep world and policy from one `map` to the next."""
 
     def __init__(self, settings: PlayerSettings, count: int) -> None:
         self._settings, self.count = settings, count
@@ -31,7 +31,7 @@ class LocalWorkers:
             self._player.close()
 
     def map(self, function: Callable[[Player, Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """`Workers.map`.  On Ctrl-C the items under way are finished and given out, then `KeyboardInterrupt` goes on.
+        """`Workers.map`.  On Ctrl-C the running items are finished and yielded, then `KeyboardInterrupt` is raised.
 
         Raises:
             SimulatorError: a worker process died.
@@ -50,7 +50,7 @@ class LocalWorkers:
                 try:
                     done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 except KeyboardInterrupt:
-                    for future in _under_way(pending):
+                    for future in _running(pending):
                         yield future.result()
                     raise
                 for future in done:
@@ -70,8 +70,8 @@ class LocalWorkers:
         return self._pool
 
 
-def _under_way(futures: set[Future[Result]]) -> list[Future[Result]]:
-    """Cancel what has not begun; the rest."""
+def _running(futures: set[Future[Result]]) -> list[Future[Result]]:
+    """Cancel what has not started; the futures that run."""
     return [future for future in futures if not future.cancel()]
 
 
@@ -80,7 +80,7 @@ _player: Player | None = None
 
 
 def _start(settings: PlayerSettings) -> None:
-    """Initialise a worker process.  Ctrl-C is the parent's business."""
+    """Initialise a worker process.  Ctrl-C is left to the parent."""
     global _settings
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _settings = settings

@@ -1,4 +1,4 @@
-"""Plays episodes: one world and one policy, built once, for as many episodes as come."""
+"""Plays episodes: one world and one policy, built once, for any number of episodes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load_learned(name: str) -> Policy:
 
 @dataclass(frozen=True)
 class PlayerSettings:
-    """What all episodes of a run have in common.  ``load`` makes the policy of a name; it travels to the workers."""
+    """What all episodes of a run have in common.  ``load`` makes the policy of a name; it is sent to the workers."""
 
     policy: str
     families: dict[str, TaskFamily]
@@ -56,7 +56,7 @@ class PlayerSettings:
 
 
 class Player:
-    """One world, one policy; plays episodes, and plays recorded ones again."""
+    """One world, one policy; plays episodes, and replays recorded ones."""
 
     def __init__(self, settings: PlayerSettings) -> None:
         self.settings = settings
@@ -65,7 +65,7 @@ class Player:
         self._film: dict[tuple[int, tuple[str, ...]], Cameras] = {}
 
     def environment(self, task: str) -> TabletopEnv:
-        """The environment, set to a task family; the world is built at the first call alone."""
+        """The environment, set to a task family; the world is built at the first call only."""
         family = self.settings.families[task]
         if self._env is None:
             self._env = TabletopEnv(task=family, split=self.settings.split)
@@ -105,9 +105,9 @@ class Player:
         film_every: int,
         views: tuple[str, ...] = CAMERAS,
     ) -> EpisodeResult:
-        """Play an episode of a report again from its actions (N, A), ``views`` filmed every ``film_every`` steps.
+        """Replay an episode of a report from its actions (N, A), with video of ``views`` every ``film_every`` steps.
 
-        With ``looks``, the steps at which the policy was shown pictures, the same pictures are rendered again.
+        With ``looks``, the steps at which the policy received images, the same images are rendered again.
         """
         env = self.environment(row["task"])
         film = self.film(env, size, views)
@@ -117,7 +117,7 @@ class Player:
     def film(
         self, env: TabletopEnv, size: int, views: tuple[str, ...] = CAMERAS
     ) -> Callable[[], dict[str, np.ndarray]]:
-        """What takes pictures (size, size, 3) of the world with ``views``, for `sim.rollout.run_episode`."""
+        """A function that renders ``views`` of the world at (size, size, 3), for `sim.rollout.run_episode`."""
         if (size, views) not in self._film:
             self._film[size, views] = Cameras(env.world.model, (size, size), views)
         return partial(self._film[size, views].render, env.world.data)
@@ -131,7 +131,7 @@ class Player:
 
 
 def other_instruction(task: TaskInstance, seed: int) -> str:
-    """Another valid instruction of the scene: same task and another target, else one of another task."""
+    """Another valid instruction for the scene: the same task with another target, else another task."""
     return str(np.random.default_rng([seed, 103]).choice(task.other_instructions or task.foreign_instructions))
 
 
@@ -153,8 +153,8 @@ def record(job: Job, result: EpisodeResult, scene_has_others: bool) -> dict[str,
 
 
 @dataclass(frozen=True)
-class Played:
-    """What comes back from a worker."""
+class PlayedEpisode:
+    """An episode as a worker returns it."""
 
     job: Job
     record: dict[str, Any]
@@ -163,8 +163,8 @@ class Played:
     seconds: float
 
 
-def play(player: Player, job: Job) -> Played:
+def play(player: Player, job: Job) -> PlayedEpisode:
     """Play one episode, for `vla_agent.evaluation.play.workers.Workers.map`."""
     result = player.play(job)
     others = bool(player.environment(job.task).task.other_instructions)
-    return Played(job, record(job, result, others), result.actions, result.looks, result.seconds)
+    return PlayedEpisode(job, record(job, result, others), result.actions, result.looks, result.seconds)

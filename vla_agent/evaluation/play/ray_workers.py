@@ -1,7 +1,7 @@
-"""Workers on the machines of a Ray cluster.  Every episode is a task, which Ray gives to another process when one dies.
+"""Workers on the machines of a Ray cluster.  Every episode is a task, which Ray moves to another process when one dies.
 
 The machines need this release and the policy's folder at the same path (or a hub id, or a server); each process checks
-both before it plays, so that the table is the one that a single machine gives.
+both before it plays, so that the results equal those of a single machine.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RayWorkers:
             settings = replace(settings, policy=str(folder.resolve()))
         self.count = count or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         self._run = uuid.uuid4().hex
-        self._shared = self._ray.put((settings, _made_of(settings.policy)))
+        self._shared = self._ray.put((settings, _identity(settings.policy)))
         self._task = self._ray.remote(num_cpus=1, max_retries=RETRIES)(_apply)
 
     def __enter__(self) -> RayWorkers:
@@ -49,7 +49,7 @@ class RayWorkers:
             self._ray.shutdown()
 
     def map(self, function: Callable[[Player, Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """`Workers.map`.  On Ctrl-C the items under way are finished and given out, then `KeyboardInterrupt` goes on.
+        """`Workers.map`.  On Ctrl-C the running items are finished and yielded, then `KeyboardInterrupt` is raised.
 
         Raises:
             SimulatorError: an item's process died `RETRIES` times, or a machine has another release or policy.
@@ -77,15 +77,15 @@ class RayWorkers:
             raise error.cause from None
         except RayError as error:
             raise SimulatorError(
-                "an episode's worker process died again and again",
+                "an episode's worker process died repeatedly",
                 expected=f"a process that lives through an episode, in {1 + RETRIES} tries",
                 found=str(error).splitlines()[0],
-                remedy="have the machines enough memory? `ray status`; then the same command with --resume",
+                remedy="check the machines' memory (`ray status`), then run the same command with --resume",
             ) from error
 
 
 def _connect(address: str) -> tuple[Any, bool]:
-    """The module `ray`, connected; and whether this call made the connection.  One that exists is used as it is."""
+    """The module `ray`, connected; and whether this call made the connection.  An existing one is reused."""
     try:
         import ray
     except ImportError as error:
@@ -111,8 +111,8 @@ def _connect(address: str) -> tuple[Any, bool]:
     return ray, True
 
 
-def _made_of(policy: str) -> dict[str, Any]:
-    """What must be equal on all machines for them to play the same episodes."""
+def _identity(policy: str) -> dict[str, Any]:
+    """What must be equal on all machines so that they play the same episodes."""
     import mujoco
 
     folder = Path(policy)
@@ -133,8 +133,8 @@ def _apply(
         if _player is not None:
             with suppress(Exception):  # the earlier run's renderer may be gone
                 _player[1].close()
-        settings, made_of = shared
-        _require_same(made_of, _made_of(settings.policy))
+        settings, identity = shared
+        _require_same(identity, _identity(settings.policy))
         _player = run, Player(settings)
     with one_thread():
         return function(_player[1], item)

@@ -1,4 +1,4 @@
-"""What workers are: functions applied to items, each in a process with a `Player`, one thread a process."""
+"""The protocol of workers: functions applied to items, in processes with a `Player` and one thread each."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Workers(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def map(self, function: Callable[[Player, Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        """Results as they come, in any order.
+        """Results in the order of completion.
 
         Raises:
-            SimulatorError: a worker process died, and its item could not be given to another.
+            SimulatorError: a worker process died, and its item could not be moved to another.
         """
 
 

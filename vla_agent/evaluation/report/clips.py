@@ -1,4 +1,4 @@
-"""Clips and film strips for the report's page: a bounded number of episodes, simulated again from their actions."""
+"""Clips and film strips for the report's page: a bounded number of episodes, replayed from their actions."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 
 from vla_agent.evaluation.play.player import Player
 from vla_agent.evaluation.play.worker_protocol import Workers
-from vla_agent.evaluation.report.video import film_strip, picture_bytes, video_bytes
+from vla_agent.evaluation.report.video import film_strip, image_bytes, video_bytes
 from vla_agent.evaluation.result_store import key_of
 
 CLIPS = 12
 SIZE = 192  # px
-BYTES = 8_000_000  # of all clips and strips together, as they stand in the page
+BYTES = 8_000_000  # of all clips and strips together, encoded in the page
 EVERY = 2  # control steps per frame
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One episode to look at; data as base64.  ``note``: what else is known of it, in words."""
+    """Video, film strip and poster of one episode, as base64.  ``note``: a remark for the caption."""
 
     episode: int
     row: Mapping[str, Any]
@@ -33,7 +33,7 @@ class Clip:
 
 
 def choose(episodes: Sequence[Mapping[str, Any]], count: int = CLIPS) -> list[int]:
-    """Indices of the policy's episodes to show: failures and successes, spread over families and failure classes."""
+    """Indices of the policy's episodes to show: failures and successes, spread over families and failure modes."""
     rows = [(i, e) for i, e in enumerate(episodes) if e["control"] == "policy"]
     failures = _spread([(i, f"{e['task']} {e['failure']}") for i, e in rows if not e["success"]])
     successes = _spread([(i, e["task"]) for i, e in rows if e["success"]])
@@ -44,11 +44,11 @@ def choose(episodes: Sequence[Mapping[str, Any]], count: int = CLIPS) -> list[in
 
 def _spread(items: Sequence[tuple[int, str]]) -> list[int]:
     """Indices with every group's first before any group's second."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     ranked = []
     for index, group in items:
-        seen[group] = seen.get(group, 0) + 1
-        ranked.append((seen[group], index))
+        counts[group] = counts.get(group, 0) + 1
+        ranked.append((counts[group], index))
     return [index for _, index in sorted(ranked)]
 
 
@@ -62,7 +62,7 @@ def film(
     workers: Workers,
     film_one: Callable[[Player, Item], Clip],
 ) -> list[Clip]:
-    """Simulate the chosen episodes again and encode their pictures, as far as the page's room goes."""
+    """Replay the chosen episodes and encode their video, up to `BYTES` in all."""
     clips = list(workers.map(film_one, [(i, episodes[i], actions[key_of(episodes[i])]) for i in chosen]))
     place = {i: k for k, i in enumerate(chosen)}
     clips.sort(key=lambda clip: place[clip.episode])
@@ -76,12 +76,12 @@ def film_one(player: Player, item: Item) -> Clip:
     return clip_of(index, row, player.replay(row, actions, (), SIZE, EVERY, ("front",)).frames)
 
 
-def clip_of(index: int, row: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray]]) -> Clip:
-    """The clip of an episode that was filmed at every `EVERY`-th control step."""
-    frames = [p["front"] for p in pictures]
+def clip_of(index: int, row: Mapping[str, Any], images: Sequence[Mapping[str, np.ndarray]]) -> Clip:
+    """The clip of an episode with a frame of every `EVERY`-th control step."""
+    frames = [views["front"] for views in images]
     parts = (
         video_bytes(frames, 20 / EVERY),
-        picture_bytes(film_strip(frames)),
-        picture_bytes(frames[len(frames) // 2]),
+        image_bytes(film_strip(frames)),
+        image_bytes(frames[len(frames) // 2]),
     )
     return Clip(index, row, *(base64.b64encode(part).decode() for part in parts))

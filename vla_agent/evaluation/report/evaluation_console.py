@@ -1,4 +1,4 @@
-"""What an evaluation shows on a terminal: progress with running success, and the table at the end."""
+"""An evaluation on the terminal: progress with running success, and the table at the end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import rich.progress
 from rich.console import Console
 from rich.table import Table
 
-from vla_agent.evaluation.play.player import Played
-from vla_agent.evaluation.report.evaluation_page import NAMES, verdict
+from vla_agent.evaluation.play.player import PlayedEpisode
+from vla_agent.evaluation.report.evaluation_page import NAMES, family_title, verdict
 from vla_agent.evaluation.report.template import interval, percent
 from vla_agent.evaluation.success_statistics import CONTROLS
+
+
+WIDE = 120  # columns from which counts and intervals fit on one line
 
 
 class Progress:
@@ -43,7 +46,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def update(self, played: Played, done: int, total: int) -> None:
+    def update(self, played: PlayedEpisode, done: int, total: int) -> None:
         """One more episode was played; ``done`` counts those of an earlier run too."""
         count = self._counts[played.job.control]
         count[0] += played.record["success"]
@@ -56,25 +59,27 @@ class Progress:
 
 
 def print_summary(report: Mapping[str, Any], out: Path) -> None:
-    """The table per family, the verdict, and where the report lies."""
+    """The table per family, the verdict, and the files of the report."""
     console = Console(soft_wrap=True)
     controls = report["summary"]["controls"]
     table = Table(box=None, pad_edge=False)
-    table.add_column("task family")
+    table.add_column("task family", overflow="fold")
+    gap = " " if console.width >= WIDE else "\n"
     for control in controls:
-        table.add_column(NAMES[control], justify="right", no_wrap=True)
+        table.add_column(NAMES[control], justify="right")
     for name in controls["policy"]["families"]:
-        table.add_row(name, *(_cell(controls[c]["families"].get(name)) for c in controls))
-    table.add_row("[b]all[/b]", *(f"[b]{_cell(controls[c])}[/b]" for c in controls))
-    console.print(table)
+        cells = (_cell(controls[c]["families"].get(name), gap) for c in controls)
+        table.add_row(family_title(report, name), *cells)
+    table.add_row("[b]all[/b]", *(f"[b]{_cell(controls[c], gap)}[/b]" for c in controls))
+    console.print(table, soft_wrap=False)
     console.print(f"\n{verdict(report)}", highlight=False)
     console.print(f"mean over families: {percent(controls['policy']['mean_over_families'])}", highlight=False)
     failures = controls["policy"]["failures"]
     if failures:
         text = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in failures.items())
-        console.print(f"failures: {text}", highlight=False)
+        console.print(f"failure modes: {text}", highlight=False)
     console.print(f"\n{out / 'report.html'}\n{out / 'report.json'}", highlight=False)
 
 
-def _cell(numbers: Mapping[str, Any] | None) -> str:
-    return "-" if numbers is None else f"{numbers['k']}/{numbers['n']} ({interval(numbers['interval'])})"
+def _cell(numbers: Mapping[str, Any] | None, gap: str) -> str:
+    return "-" if numbers is None else f"{numbers['k']}/{numbers['n']}{gap}({interval(numbers['interval'])})"

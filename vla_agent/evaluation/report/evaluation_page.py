@@ -18,23 +18,23 @@ NAMES = {
     "expert": "scripted expert",
 }
 MEANING = {
-    "policy": "told what is asked",
-    "shuffled": "told something else; counted against what was asked",
-    "random": "knows nothing",
+    "policy": "given the task's instruction",
+    "shuffled": "given another instruction; counted against the task's own",
+    "random": "sees neither images nor instruction",
     "expert": "reads the simulator's state",
 }
 HARDEST = 10
 
 
 def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
-    """The page's text.  ``out`` stands in the replay commands."""
+    """The page's text.  ``out``: the folder in the replay commands."""
     summary = report["summary"]
     return page_template(Path(__file__).with_name("evaluation_template.html")).render(
         report=report,
         summary=summary,
         controls=[_card(c, report) for c in summary["controls"]],
         verdict=verdict(report),
-        families=_families(summary),
+        families=_families(report),
         failures=[(name, summary["controls"]["policy"]["failures"].get(name, 0)) for name in FAILURES],
         failed=sum(summary["controls"]["policy"]["failures"].values()),
         hardest=hardest(report),
@@ -45,15 +45,15 @@ def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """One sentence that says what the numbers mean, and no more than they allow."""
+    """What the numbers show, in one to three sentences."""
     controls = report["summary"]["controls"]
     policy = controls["policy"]
     text = f"{report['policy']} succeeded in {policy['k']} of {policy['n']} episodes ({percent(policy['success'])})."
-    against = report["summary"]["differences"]
-    if "shuffled" in against:
-        low = against["shuffled"]["interval"][0]
-        text += " It listens to its instruction." if low > 0 else " It was not shown to listen to its instruction."
-    if "random" in against and against["random"]["interval"][0] <= 0:
+    differences = report["summary"]["differences"]
+    if "shuffled" in differences:
+        low = differences["shuffled"]["interval"][0]
+        text += " It follows its instruction." if low > 0 else " It was not shown to follow its instruction."
+    if "random" in differences and differences["random"]["interval"][0] <= 0:
         text += " It was not shown to be better than random actions."
     if "expert" in controls and controls["expert"]["success"] < 0.9:
         text += f" The scripted expert itself reached only {percent(controls['expert']['success'])}."
@@ -66,11 +66,17 @@ def _card(control: str, report: Mapping[str, Any]) -> dict[str, Any]:
     return {"key": control, "name": NAMES[control], "meaning": meaning} | numbers
 
 
-def _families(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def family_title(report: Mapping[str, Any], name: str) -> str:
+    """A family's name, and that it is of a file outside the suite where it is."""
+    file = report["summary"].get("settings", {}).get("tasks", {}).get(name)
+    return name.replace("_", " ") + (f" (own file, outside the suite {report['suite']})" if file else "")
+
+
+def _families(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per task family, the policy's numbers with those of every control."""
-    controls = summary["controls"]
+    controls = report["summary"]["controls"]
     return [
-        {"name": name, "cells": {c: controls[c]["families"].get(name) for c in controls}}
+        {"name": family_title(report, name), "cells": {c: controls[c]["families"].get(name) for c in controls}}
         for name in controls["policy"]["families"]
     ]
 

@@ -1,4 +1,4 @@
-"""The template engine of the report pages: nothing undefined passes, and numbers do not break over lines."""
+"""The template engine of the report pages: undefined names are errors, and numbers do not break over lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import jinja2
 def page_template(file: Path) -> jinja2.Template:
     """The template of a page, with the filters ``percent``, ``interval``, ``points`` and ``words``.
 
-    What it includes is looked for beside it, then here.
+    Included files are looked up beside it, then in this folder.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([file.parent, Path(__file__).parent]),
@@ -33,12 +33,12 @@ def page_template(file: Path) -> jinja2.Template:
 
 
 def _unbroken(function: Callable[[Any], str]) -> Callable[[Any], str]:
-    """The function with spaces that do not break a line."""
+    """The function with non-breaking spaces in its result."""
     return lambda value: function(value).replace(" ", "\u00a0")
 
 
 def percent(value: float | None) -> str:
-    """A share in per cent without decimals; 0 and 100 only where they are exact."""
+    """A fraction in per cent without decimals; 0 and 100 only where they are exact."""
     if value is None:
         return "-"
     shown = round(100 * value)

@@ -43,34 +43,34 @@ def video_bytes(frames: Sequence[np.ndarray], fps: float, crf: int = 30) -> byte
     return buffer.getvalue()
 
 
-def picture_bytes(image: np.ndarray, quality: int = 80) -> bytes:
-    """One picture (H, W, 3) uint8 as a JPEG file's bytes."""
+def image_bytes(image: np.ndarray, quality: int = 80) -> bytes:
+    """An image (H, W, 3) uint8 as the bytes of a JPEG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
     return buffer.getvalue()
 
 
 def film_strip(frames: Sequence[np.ndarray], rows: int = 2, columns: int = 3) -> np.ndarray:
-    """Frames (H, W, 3) evenly spaced in time, first and last among them, in reading order, one picture."""
+    """One image of frames (H, W, 3) evenly spaced in time, from first to last, in reading order."""
     picked = np.linspace(0, len(frames) - 1, rows * columns).round().astype(int)
     framed = [np.pad(frames[i][:-2, :-2], ((0, 2), (0, 2), (0, 0)), constant_values=255) for i in picked]
     lines = [np.concatenate(framed[r * columns : (r + 1) * columns], axis=1) for r in range(rows)]
     return np.concatenate(lines, axis=0)
 
 
-def inset(front: np.ndarray, wrist: np.ndarray, share: float = 0.3) -> np.ndarray:
-    """The front picture with the wrist picture in its upper right corner, in a thin white frame."""
+def inset(front: np.ndarray, wrist: np.ndarray, scale: float = 0.3) -> np.ndarray:
+    """The front image with the wrist image in its upper right corner, in a thin white frame."""
     height, width = front.shape[:2]
-    size = (round(width * share), round(height * share))
+    size = (round(width * scale), round(height * scale))
     small = np.asarray(Image.fromarray(wrist).resize(size, Image.Resampling.LANCZOS))
     framed = np.pad(small, ((2, 2), (2, 2), (0, 0)), constant_values=255)
-    picture = front.copy()
-    picture[6 : 6 + framed.shape[0], width - 6 - framed.shape[1] : width - 6] = framed
-    return picture
+    combined = front.copy()
+    combined[6 : 6 + framed.shape[0], width - 6 - framed.shape[1] : width - 6] = framed
+    return combined
 
 
 def caption(image: np.ndarray, text: str, mark: str = "") -> np.ndarray:
-    """The picture with a dark bar below that holds the text (wrapped) and, at its right end, ``mark``."""
+    """The image above a dark bar with the text (wrapped) and, at its right end, ``mark``."""
     height, width = image.shape[:2]
     size = max(11, width // 24)
     font = ImageFont.load_default(size=size)

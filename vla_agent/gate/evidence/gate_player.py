@@ -14,7 +14,7 @@ from sim.policies import ReplayPolicy
 from sim.rollout import EpisodeResult, EpisodeSettings, run_episode
 from sim.tasks.events import Events
 from vla_agent.evaluation.failure_modes import DRAWER, LIFT, PUSH
-from vla_agent.evaluation.play.player import SCRIPTED, Played, Player, record
+from vla_agent.evaluation.play.player import SCRIPTED, PlayedEpisode, Player, record
 from vla_agent.gate.decision.gate_file import ORACLE
 from vla_agent.gate.decision.plan import GateJob, delay_of, variation_of
 from vla_agent.gate.evidence.perception_oracle import OraclePolicy
@@ -23,7 +23,7 @@ REFRAIN = ("removed", "absent")
 NOT_DONE = ("blank", "blind", "frozen")
 
 
-def play(player: Player, job: GateJob) -> Played:
+def play(player: Player, job: GateJob) -> PlayedEpisode:
     """Play one episode, for `vla_agent.evaluation.play.workers.Workers.map`."""
     env = player.environment(job.task)
     policy = player.policy(player.settings.policy, env)
@@ -55,7 +55,7 @@ def play(player: Player, job: GateJob) -> Played:
                 result.events, set(varied.original.object_names) - set(varied.effect.task.object_names)
             )
     row.pop("shuffle")
-    return Played(job, row, result.actions, result.looks, result.seconds)
+    return PlayedEpisode(job, row, result.actions, result.looks, result.seconds)
 
 
 def refrained(events: Events) -> bool:

@@ -1,4 +1,4 @@
-"""What a gate shows on a terminal."""
+"""A gate on the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vla_agent.evaluation.play.player import Played
+from vla_agent.evaluation.play.player import PlayedEpisode
 from vla_agent.evaluation.report.template import interval
 from vla_agent.gate.report.wording import latency_refusal, strength_of_evidence, title_of, verdict_sentence
 
@@ -36,7 +36,7 @@ class Progress:
         """Where this attempt is counted."""
         self.console.print(f"this attempt is counted in {file}")
 
-    def update(self, played: Played, done: int, total: int) -> None:
+    def update(self, played: PlayedEpisode, done: int, total: int) -> None:
         """One more episode; ``total`` counts those of this round."""
         self._counts[played.job.control.partition(".")[0]] += 1
         if done % EVERY == 0 or done == total:
