@@ -78,9 +78,7 @@ def tune(
         training = json.loads((out / "policy" / "training.json").read_text())
         seconds, parameters = training["seconds"]["tune"], training["parameters"]
         size = sum(f.stat().st_size for f in (out / "adapter").rglob("*")) / 1e3
-        measured = Tuned(
-            str(out / "policy"), training["seconds"]["tune"], memory, **training["parameters"], adapter_kb=size
-        )
+        measured = Tuned(str(out / "policy"), seconds, memory, **parameters, adapter_kb=size)
         write_text(record, json.dumps(asdict(measured), indent=2) + "\n")
     return Tuned(**json.loads(record.read_text()))
 
