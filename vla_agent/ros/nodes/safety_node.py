@@ -30,7 +30,7 @@ from vla_agent.errors import ObservationError, VlaAgentError
 from vla_agent.gate.certificate.certificate import Certificate, require_current
 from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.gate.certificate.keys import keys_folder, revoked
-from vla_agent.policy.inference_timing import p99_ms_apart
+from vla_agent.policy.inference_timing import p99_ms_in_subprocess
 from vla_agent.robot.description import load_robot
 from vla_agent.robot.safety.supervisor import RUNNING, STOPPED, Command, Supervisor, Target
 from vla_agent.ros.messages import conversions
@@ -104,7 +104,7 @@ class SafetyNode(Node):
             assert certificate is not None  # it is None where nothing needs to be certified alone
             allowed = float(certificate.payload["latency"]["certified_ms"])
             if not self._latency_ms <= allowed:
-                self._latency_ms = p99_ms_apart(self._policy, allowed)
+                self._latency_ms = p99_ms_in_subprocess(self._policy, allowed)
             deployment = replace(deployment, latency_ms=self._latency_ms)
             self._certificate = require_certificate(self._policy, self._file, deployment)
         except VlaAgentError as error:
