@@ -86,7 +86,7 @@ class _SafetyProbe:
         self._reset = node.create_client(Trigger, "safety/reset")
         self.stream = _Stream(
             lambda now: joints.publish(conversions.joint_state_message(names, rows[0], now, spec.base_frame, efforts)),
-            lambda now: commands.publish(conversions.trajectory(names, rows, now, spec.period)),
+            lambda now: commands.publish(conversions.trajectory_message(names, rows, now, spec.period)),
             lambda: bool(self.status) and joints.get_subscription_count() > 0,
             spec.period,
         )
