@@ -28,7 +28,7 @@ def run() -> dict[str, Any]:
         for what, check in CHECKS.items():
             wrong = check(installed)
             rows.append({"what": what, "works": not wrong, "wrong": wrong[-300:]})
-    works = sum(row["works"] for row in rows)
+    works = sum(not row["wrong"] for row in rows)
     return {
         "value": works / len(rows),
         "n": len(rows),

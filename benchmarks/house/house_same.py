@@ -62,7 +62,7 @@ def evaluate(tree: Path, out: Path) -> list[Any]:
 
 
 def train(tree: Path, out: Path, work: Path) -> dict[str, list[Any]]:
-    """Stage -> its losses, and the weights (SHA-256), of training by the code of ``tree``, on data of the code before."""
+    """Stage -> its losses, and the weights' SHA-256, of a training by the code of ``tree``; data of the code before."""
     data, questions = work / "demonstrations", work / "questions"
     if not data.exists():
         _command(tree, "collect", "--episodes", str(DEMONSTRATIONS), "--workers", "2", "-o", str(data))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from pathlib import Path
@@ -144,7 +143,7 @@ def _serving(trained: Path, folder: Path, changes: dict[str, Any]) -> Path:
         return trained
     if not (folder / "policy.json").is_file():
         policy = load_policy(trained)
-        policy.head.config = dataclasses.replace(policy.head.config, **changes)
+        policy.head.config = policy.head.config.model_copy(update=changes)
         policy.save(folder)
     return folder
 

@@ -204,10 +204,10 @@ def build(source: Path, ours: Ours, observation: dict[str, Any], actions: np.nda
     from vla_agent.policy.speed.accelerate import accelerate
     from vla_agent.training.recipe import load_recipe
 
-    head = replace(load_recipe(RECIPE).head.config(), serve_steps=ours.steps)
+    head = load_recipe(RECIPE).head.resolved().model_copy(update={"serve_steps": ours.steps})
     if ours.head is not None:
         width, depth, heads, patch = ours.head
-        head = replace(head, width=width, depth=depth, heads=heads, patch=patch)
+        head = head.model_copy(update={"width": width, "depth": depth, "heads": heads, "patch": patch})
     torch.manual_seed(0)
     contract = replace(tabletop_contract((PIXELS, PIXELS)), chunk_length=ours.chunk)
     backbone = open_vlm(source, VLMOptions(layer=ours.layers, image_size=(ours.image, ours.image)))

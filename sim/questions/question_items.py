@@ -120,7 +120,7 @@ def _pair(o: Object) -> tuple[str, str]:
 
 
 def _choose(rng: np.random.Generator, options: Sequence[T]) -> T:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def _point(xyz: np.ndarray) -> np.ndarray:

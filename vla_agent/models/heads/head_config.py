@@ -22,16 +22,16 @@ class HeadConfig(Strict):
     width: PositiveInt = 256
     depth: PositiveInt = 4
     heads: PositiveInt = 4
-    patch: PositiveInt = Field(2, description="control steps a token")
+    patch: PositiveInt = Field(default=2, description="control steps a token")
     objective: Literal["flow", "ddpm"] = "flow"
-    train_steps: PositiveInt = Field(100, description="of the ddpm schedule")
-    serve_steps: PositiveInt = Field(6, description="denoising steps when serving")
+    train_steps: PositiveInt = Field(default=100, description="of the ddpm schedule")
+    serve_steps: PositiveInt = Field(default=6, description="denoising steps when serving")
     kind: Literal["diffusion", "tokens", "regression"] = "diffusion"
     size: Literal["", "S", "B", "L"] = ""
-    sampler: Literal["ddim", "dpmsolver++"] = Field("ddim", description="of a ddpm head")
-    condition_dropout: float = Field(0.0, ge=0, lt=1, description="fraction of samples with the learned null condition")
-    guidance: float = Field(1.0, ge=0, description="classifier-free guidance when serving; 1 for none (CogACT: 1.5)")
-    bins: int = Field(256, ge=2, description="of an action dimension, for kind tokens")
+    sampler: Literal["ddim", "dpmsolver++"] = Field(default="ddim", description="of a ddpm head")
+    condition_dropout: float = Field(default=0.0, ge=0, lt=1, description="fraction of samples without the condition")
+    guidance: float = Field(default=1.0, ge=0, description="classifier-free guidance when serving; 1: none")
+    bins: int = Field(default=256, ge=2, description="of an action dimension, for kind tokens")
 
     def resolved(self) -> HeadConfig:
         """The same head with a named size written out."""

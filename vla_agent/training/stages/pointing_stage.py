@@ -100,7 +100,7 @@ class PretrainBatches:
         losses = pointing_losses(out, points, located, model.config.image_size)
         if asked is not None and self.questions is not None:
             names = torch.from_numpy(self.questions.asked[asked.items]).long()
-            losses["asked"] = asked_loss(model, out.asked[from_demos:], names)
+            losses["asked"] = asked_loss(model, out.query_logits[from_demos:], names)
         if model.config.move_kernel:
             losses["move"] = move_loss(out, points, model.config.image_size)
         losses["locate"] = losses["locate"] + plane_loss(model, points, located)
