@@ -28,8 +28,8 @@ from benchmarks.policy.policy_vs_smolvla import (
     Theirs,
     an_observation,
     build,
-    forget_places,
     ratio,
+    zero_positions,
 )
 
 NAME = "finetune-train-rate"
@@ -59,7 +59,7 @@ def run(rounds: int = ROUNDS, batch: int = BATCH, sizes: dict[str, Any] | None =
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = save_random_vlm("smolvlm", sizes or SMOLVLM_256M, folder / "smolvlm", dtype="bfloat16")
-        forget_places(source / "model.safetensors")
+        zero_positions(source / "model.safetensors")
         observation, actions = an_observation()
         images = np.stack(list(observation["images"].values()))
         np.savez(folder / "observation.npz", images=images, state=observation["state"], actions=actions)
@@ -67,7 +67,7 @@ def run(rounds: int = ROUNDS, batch: int = BATCH, sizes: dict[str, Any] | None =
         child = LeRobotChild(
             "lerobot_training.py", [str(source), str(folder / "observation.npz"), str(layers), INSTRUCTION], folder
         )
-        said = child.said()
+        said = child.read()
         steps: dict[str, Step] = {}
         for title, (ours, way) in TERMS.items():
             policy = build(source, Ours(image=image, layers=ours.layers, head=ours.head), observation, actions)

@@ -1,1 +1,1 @@
-"""Benchmarks of lerobot."""
+"""Child processes in LeRobot's environment for the benchmarks that compare with LeRobot."""

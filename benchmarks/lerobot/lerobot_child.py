@@ -1,4 +1,4 @@
-"""A child process in LeRobot's own environment that does what it is told, a line of JSON at a time."""
+"""A child process in LeRobot's own environment that answers requests, one line of JSON each."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class LeRobotChild:
 
     Args:
         script: its name.
-        words: its arguments.
-        folder: where LeRobot may keep what it wants to keep.
+        arguments: of the script.
+        folder: for LeRobot's caches.
 
     Raises:
         OptionError: LeRobot is not installed.
     """
 
-    def __init__(self, script: str, words: list[str], folder: Path) -> None:
+    def __init__(self, script: str, arguments: list[str], folder: Path) -> None:
         python = Path(os.environ.get("VLA_AGENT_LEROBOT_PYTHON", PYTHON))
         if not python.exists():
             raise OptionError(
@@ -40,7 +40,7 @@ class LeRobotChild:
         settings |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         settings |= {"HF_HOME": str(folder / "hf")}
         self._process = subprocess.Popen(
-            [str(python), str(ROOT / "benchmarks" / script), *words],
+            [str(python), str(Path(__file__).with_name(script)), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -48,23 +48,23 @@ class LeRobotChild:
             cwd=ROOT,
         )
 
-    def ask(self, question: Any) -> dict[str, Any]:
-        """Its answer."""
+    def ask(self, request: Any) -> dict[str, Any]:
+        """Send a request and return its answer."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return self.said()
+        return self.read()
 
-    def said(self) -> dict[str, Any]:
-        """The next thing that it says."""
+    def read(self) -> dict[str, Any]:
+        """Its next answer."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.startswith("{"):  # LeRobot's own words may come between
+            if line.startswith("{"):  # LeRobot prints other lines as well
                 return json.loads(line)
         raise RuntimeError(f"the child in LeRobot's environment ended with {self._process.wait()}")
 
     def end(self) -> None:
-        """Let it end."""
+        """Let it exit."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(60)

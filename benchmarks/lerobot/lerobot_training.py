@@ -1,8 +1,8 @@
 """Times training steps of LeRobot's SmolVLA.  Runs in LeRobot's environment, as a child of `finetune_train_rate`.
 
-Each line that comes in is a JSON object: ``image`` (side that the vision tower sees), ``chunk``, ``batch``; the line
-that goes out says the processor's seconds of one step: forward, backward, clipping and AdamW, as LeRobot's own training
-loop goes, on a batch that its processors have made before.  What is frozen is what LeRobot freezes by default.
+Each input line is a JSON object: ``image`` (side of the vision tower's input), ``chunk``, ``batch``; each output line
+has the CPU seconds of one step: forward, backward, clipping and AdamW, as in LeRobot's own training loop, on a batch
+that its processors have prepared.  The frozen parts are LeRobot's defaults.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def main(source: Path, observation: Path, layers: int, instruction: str) -> None
     declare_operators()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    held = dict(np.load(observation))
-    built = build(source, held, layers, instruction)
+    data = dict(np.load(observation))
+    built = build(source, data, layers, instruction)
     policy, config = built.policy.train(), built.config
     trained = [p for p in policy.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=1e-4)
@@ -35,21 +35,21 @@ def main(source: Path, observation: Path, layers: int, instruction: str) -> None
     print(json.dumps(counts), flush=True)
     one = built.batch()
     for line in sys.stdin:
-        asked = json.loads(line)
-        config.resize_imgs_with_padding = (asked["image"], asked["image"])
-        config.chunk_size = config.n_action_steps = asked["chunk"]
+        request = json.loads(line)
+        config.resize_imgs_with_padding = (request["image"], request["image"])
+        config.chunk_size = config.n_action_steps = request["chunk"]
         rows: dict[str, Any] = {
-            k: v.repeat(asked["batch"], *[1] * (v.ndim - 1)) if isinstance(v, torch.Tensor) else v
+            k: v.repeat(request["batch"], *[1] * (v.ndim - 1)) if isinstance(v, torch.Tensor) else v
             for k, v in one.items()
         }
-        rows["action"] = torch.randn(asked["batch"], asked["chunk"], held["actions"].shape[1])
-        began = time.process_time()
+        rows["action"] = torch.randn(request["batch"], request["chunk"], data["actions"].shape[1])
+        start = time.process_time()
         loss, _ = policy.forward(rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, config.optimizer_grad_clip_norm)
         optimiser.step()
         optimiser.zero_grad()
-        print(json.dumps({"seconds": time.process_time() - began, "loss": float(loss.detach())}), flush=True)
+        print(json.dumps({"seconds": time.process_time() - start, "loss": float(loss.detach())}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Evaluations of the shipped policy for each way of execution and each delay, on the same seeds; kept and resumable."""
+"""Evaluations of the shipped policy for each execution mode and delay, on the same seeds; kept and resumable."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vla_agent.files.hashing import hash_file
 MODES = ("open_loop", "ensemble", "adaptive", "realtime")
 DELAYS_MS = (0, 50, 100, 200, 400)
 EPISODES = 3  # per family and cell: 30 in each of the 20 cells
-JUDGED = {("realtime", 0): 10, ("realtime", 200): 10}  # more in the cells that the targets are about
+JUDGED = {("realtime", 0): 10, ("realtime", 200): 10}  # more in the cells of the targets
 SEED = 500
 
 
 def cells() -> list[tuple[str, int]]:
-    """Every way of execution with every delay (ms)."""
+    """Every execution mode with every delay (ms)."""
     return list(product(MODES, DELAYS_MS))
 
 
@@ -28,7 +28,7 @@ def episodes(mode: str, delay_ms: int) -> int:
 
 
 def folder(mode: str, delay_ms: int) -> Path:
-    """Where the evaluation of a cell lies: a folder of its own for each checkpoint and simulator."""
+    """The folder of a cell's evaluation, one for each checkpoint and simulator."""
     from vla_agent.evaluation.provenance import hash_simulator
 
     digest = hash_file(POLICY / "policy.json")[:12]
@@ -37,7 +37,7 @@ def folder(mode: str, delay_ms: int) -> Path:
 
 
 def report(mode: str, delay_ms: int) -> dict[str, Any]:
-    """The report of one cell; episodes that were played before are not played again."""
+    """The report of one cell; episodes that are already in it are not repeated."""
     from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
     from vla_agent.policy.execution_settings import Execution
 
@@ -59,5 +59,6 @@ def report(mode: str, delay_ms: int) -> dict[str, Any]:
 
 
 def seeds() -> str:
+    """The seeds in words, for a result."""
     more = max(JUDGED.values())
     return f"{SEED} to {SEED + EPISODES - 1} of each family, the same in every cell; to {SEED + more - 1} where judged"

@@ -1,6 +1,6 @@
-"""Contracts that were altered at random in one to six places: each refused, with every difference listed and a fix.
+"""Contracts altered at random in one to six places: each is refused, with every difference listed and a fix.
 
-Each altered contract goes through three meetings: a policy before the simulator (as `vla-agent eval` loads it),
+Each altered contract is checked at three places: a policy before the simulator (as `vla-agent eval` loads it),
 `vla-agent inspect POLICY --against sim`, and `vla-agent inspect DATASET --against sim`.
 """
 
@@ -50,30 +50,30 @@ WHOLE: dict[str, Callable[[Any], Any]] = {
 
 
 def alter(contract: Any, rng: np.random.Generator) -> tuple[Any, set[str]]:
-    """An altered contract, and the keys under which its differences have to be listed."""
+    """An altered contract, and the keys of its differences."""
     changes, keys = {}, set()
     for part in rng.permutation(["cameras", "state", "action"])[: rng.integers(0, 4)]:
-        things = list(getattr(contract, part))
-        for index in rng.choice(len(things), rng.integers(0, len(things)), replace=False):
+        fields = list(getattr(contract, part))
+        for index in rng.choice(len(fields), rng.integers(0, len(fields)), replace=False):
             attribute = str(rng.choice(list(ATTRIBUTES[part])))
-            value = ATTRIBUTES[part][attribute](getattr(things[index], attribute))
-            keys.add(f"{part}.{things[index].name}.{attribute}")
-            things[index] = replace(things[index], **{attribute: value})
-        whole = [i for i, t in enumerate(things) if not any(k.startswith(f"{part}.{t.name}.") for k in keys)]
+            value = ATTRIBUTES[part][attribute](getattr(fields[index], attribute))
+            keys.add(f"{part}.{fields[index].name}.{attribute}")
+            fields[index] = replace(fields[index], **{attribute: value})
+        whole = [i for i, t in enumerate(fields) if not any(k.startswith(f"{part}.{t.name}.") for k in keys)]
         first = int(rng.choice(whole))
         match rng.integers(0, 5):
             case 0:
-                things[first] = replace(things[first], name=f"other_{things[first].name}")
-                keys.add(f"{part}.{things[first].name}")
-            case 1 if len(things) > 1:
-                keys.add(f"{part}.{things.pop(first).name}")
+                fields[first] = replace(fields[first], name=f"other_{fields[first].name}")
+                keys.add(f"{part}.{fields[first].name}")
+            case 1 if len(fields) > 1:
+                keys.add(f"{part}.{fields.pop(first).name}")
             case 2:
-                things.append(replace(things[first], name="additional"))
+                fields.append(replace(fields[first], name="additional"))
                 keys.add(f"{part}.additional")
             case 3:
-                things.reverse()
+                fields.reverse()
                 keys.add(f"{part}.order")
-        changes[str(part)] = tuple(things)
+        changes[str(part)] = tuple(fields)
     for key in rng.permutation(list(WHOLE))[: rng.integers(0 if keys else 1, 3)]:
         changes[str(key)] = WHOLE[key](getattr(contract, key))
         keys.add(str(key))
@@ -104,7 +104,7 @@ def run() -> dict[str, Any]:
 
 
 def judge(folder: Path, altered: Any, contract: Any, keys: set[str]) -> list[str]:
-    """What is wrong with the answers; empty where all three places refuse as they should."""
+    """Faults of the three checks; empty where all refuse correctly."""
     (folder / "policy").mkdir(parents=True)
     (folder / "data" / "meta").mkdir(parents=True)
     (folder / "policy" / "policy.json").write_text(json.dumps({"contract": altered.to_dict()}))
@@ -130,7 +130,7 @@ def _before_simulator(altered: Any, contract: Any, keys: set[str]) -> list[str]:
     except ContractError as error:
         listed = set((error.key or "").split("; "))
         wrong = [f"listed {sorted(listed)}"] if listed != keys else []
-        return wrong + _unsaid(str(error), altered, contract, keys)
+        return wrong + _missing(str(error), altered, contract, keys)
     return ["the simulator took it"]
 
 
@@ -141,11 +141,11 @@ def _inspected(folder: Path, altered: Any, contract: Any, keys: set[str]) -> lis
     with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(io.StringIO()):
         code = main(["inspect", str(folder), "--against", "sim"])
     faults = [] if code == 2 else [f"inspect left with {code}"]
-    return faults + _unsaid(shown.getvalue(), altered, contract, keys)
+    return faults + _missing(shown.getvalue(), altered, contract, keys)
 
 
-def _unsaid(message: str, altered: Any, contract: Any, keys: set[str]) -> list[str]:
-    """Differences that the message does not give with both values, or for which it gives no fix."""
+def _missing(message: str, altered: Any, contract: Any, keys: set[str]) -> list[str]:
+    """Differences that are missing in the message, or are there without both values or without a fix."""
     fixes = {d.key: d for d in altered.differences(contract)}
     faults = [f"does not say {key}" for key in keys if f"{key}: " not in message]
     faults += [f"no values of {key}" for key in keys & fixes.keys() if str(fixes[key]) not in message]

@@ -1,4 +1,4 @@
-"""Success of the shipped policy while the world does not wait for it, for each way of executing chunks."""
+"""Success of the shipped policy when the simulation is not paused during inference, for each execution mode."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run() -> dict[str, Any]:
         "seeds": delays.seeds(),
         "rows": rows,
         "notes": f"{len(pairs)} pairs of episodes; bootstrap interval over pairs ({DRAWS} draws); "
-        "delays are rounded up to control steps of 50 ms; ensembles look as often as the delay lets them",
+        "delays are rounded up to control steps of 50 ms; ensembles observe as often as the delay allows",
     }
 
 

@@ -29,7 +29,7 @@ TRAINED: dict[str, dict[str, Any]] = {
     "tokens": {"kind": "tokens", "bins": 256},
     "regression": {"kind": "regression"},
 }
-SERVED: dict[str, tuple[str, dict[str, Any]]] = {  # what is evaluated: whose weights, and what serving changes
+SERVED: dict[str, tuple[str, dict[str, Any]]] = {  # evaluated: name of the trained weights, changes for serving
     "flow, Euler 6": ("flow", {}),
     "ddpm, DDIM 10": ("ddpm", {}),
     "ddpm, DPM-Solver++ 5": ("ddpm", {"sampler": "dpmsolver++", "serve_steps": 5}),
@@ -51,7 +51,7 @@ def run() -> dict[str, Any]:
 def compare(
     folder: Path, backbone_of: str, demonstrations: list[str], samples: int, episodes: int, tasks: str | None = None
 ) -> dict[str, Any]:
-    """Train each head on the backbone of a policy, evaluate each way of serving; what is done is not done again."""
+    """Train each head on a policy's backbone and evaluate each serving setting; finished parts are not repeated."""
     from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
     from vla_agent.evaluation.success_statistics import paired_difference
 
@@ -110,7 +110,7 @@ def _folder() -> Path:
 
 
 def _train(folder: Path, name: str, backbone_of: str, demonstrations: list[str], samples: int) -> None:
-    """One head's training, gone on with where it was stopped; the features are computed for the first one alone."""
+    """One head's training, resumed where it was stopped; the features are computed for the first head only."""
     from vla_agent.training.recipe import Recipe
     from vla_agent.training.train import train
 
@@ -126,7 +126,7 @@ def _train(folder: Path, name: str, backbone_of: str, demonstrations: list[str],
             "name": name,
             "data": {"demonstrations": demonstrations},
             "start_from": backbone_of,
-            "fresh_head": True,  # also where it is of the same sizes as the policy's own
+            "fresh_head": True,  # also where it has the sizes of the policy's own
             "head": {**SIZES, **TRAINED[name]},
             "train_head": {"samples": samples, "batch": 64, "learning_rate": 8e-4, "warmup_steps": 200}
             | {"frame_stride": 2},
@@ -136,7 +136,7 @@ def _train(folder: Path, name: str, backbone_of: str, demonstrations: list[str],
 
 
 def _serving(trained: Path, folder: Path, changes: dict[str, Any]) -> Path:
-    """The trained policy with other settings of serving, saved beside it."""
+    """The trained policy with other serving settings, saved in its own folder."""
     from vla_agent.policy.loading import load_policy
 
     if not changes:
@@ -165,9 +165,9 @@ def _cost(path: Path) -> dict[str, Any]:
     policy.reset("put the red mug in the tray")
     milliseconds = []
     for _ in range(CHUNKS):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         policy.act(observation)
-        milliseconds.append(1000 * (time.perf_counter() - begun))
+        milliseconds.append(1000 * (time.perf_counter() - start))
     return {
         "latency_ms": float(np.median(milliseconds[CHUNKS // 10 :])),
         "parameters_m": policy.parameter_counts()["head"] / 1e6,

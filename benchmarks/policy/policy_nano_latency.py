@@ -1,4 +1,4 @@
-"""Latency of the shipped policy as it can be served: in OpenVINO, one observation to one chunk on one thread."""
+"""Latency of the shipped policy in OpenVINO: one observation to one chunk, on one thread."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def run() -> dict[str, Any]:
     policies = {name: load_policy(POLICY) for name in (PLAIN, COMPILED, OPENVINO)}
     rows = []
     for name, policy in policies.items():
-        parts, machine = profile(policy, compiled=name == COMPILED, openvino=name == OPENVINO)
-        rows += [{"path": name} | vars(part) for part in parts if part.ms]
+        sections, machine = profile(policy, compiled=name == COMPILED, openvino=name == OPENVINO)
+        rows += [{"path": name} | vars(section) for section in sections if section.ms]
     env = TabletopEnv(task="put_in_tray")
     observation, info = env.reset(seed=0)
     times = measure(policies, observation, info["instruction"], CHUNKS)
@@ -44,7 +44,7 @@ def run() -> dict[str, Any]:
     for name, policy in policies.items():  # the same noise: they differ by rounding
         policy.reset(info["instruction"])
         chunks[name] = policy.act(observation)
-    apart = {name: float(np.abs(chunks[PLAIN] - chunks[name]).max()) for name in (COMPILED, OPENVINO)}
+    off = {name: float(np.abs(chunks[PLAIN] - chunks[name]).max()) for name in (COMPILED, OPENVINO)}
     torchs = "torch.compile" if policies[COMPILED].compiled else "torch.compile (NOT possible on this machine)"
     ratios = {name: float(np.median(times[name] / times[PLAIN])) for name in (COMPILED, OPENVINO)}
     return {
@@ -55,14 +55,14 @@ def run() -> dict[str, Any]:
         "rows": rows,
         "notes": f"in turns: as it is {np.median(times[PLAIN]):.1f} ms, {torchs} {np.median(times[COMPILED]):.1f} ms; "
         f"ratios to as it is: OpenVINO {ratios[OPENVINO]:.2f}, compiled {ratios[COMPILED]:.2f}; p99 in OpenVINO "
-        f"{np.quantile(times[OPENVINO], 0.99):.1f} ms; chunks differ from those as it is by {apart[OPENVINO]:.1e} "
-        f"(OpenVINO) and {apart[COMPILED]:.1e} (compiled) at most; {policies[PLAIN].head.config.serve_steps} steps; "
+        f"{np.quantile(times[OPENVINO], 0.99):.1f} ms; chunks differ from those as it is by {off[OPENVINO]:.1e} "
+        f"(OpenVINO) and {off[COMPILED]:.1e} (compiled) at most; {policies[PLAIN].head.config.serve_steps} steps; "
         f"{machine.flops / 1e9:.1f} GFLOP/s in a matrix product, {machine.bandwidth / 1e9:.1f} GB/s in a copy",
     }
 
 
 def measure(policies: dict[str, Any], observation: Any, instruction: str, chunks: int) -> dict[str, np.ndarray]:
-    """Milliseconds a chunk (chunks,) of each policy; they take turns, so that a disturbance meets both."""
+    """Milliseconds a chunk (chunks,) of each policy; they take turns, so that other load affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in policies}
     for policy in policies.values():
         policy.reset(instruction)
@@ -70,7 +70,7 @@ def measure(policies: dict[str, Any], observation: Any, instruction: str, chunks
             policy.act(observation)
     for _ in range(chunks):
         for name, policy in policies.items():
-            begun = time.perf_counter()
+            start = time.perf_counter()
             policy.act(observation)
-            times[name].append(1000 * (time.perf_counter() - begun))
+            times[name].append(1000 * (time.perf_counter() - start))
     return {name: np.array(values) for name, values in times.items()}

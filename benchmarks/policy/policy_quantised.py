@@ -1,4 +1,4 @@
-"""What 8-bit weights, and 8-bit or bfloat16 products in OpenVINO, cost the shipped policy, on paired seeds."""
+"""Success of the shipped policy with 8-bit weights, and 8-bit or bfloat16 products in OpenVINO, on paired seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EPISODES = 20
 
 
 def run(episodes: int = EPISODES, kept: int = evaluations.EPISODES) -> dict[str, Any]:
-    """``kept``: episodes a family of the report with the weights as they were trained, which other benchmarks read."""
+    """``kept``: episodes a family of the report with the original weights, which other benchmarks read."""
     from vla_agent.policy.execution_settings import Execution
     from vla_agent.policy.speed.openvino import has_bf16
 
@@ -35,13 +35,13 @@ def run(episodes: int = EPISODES, kept: int = evaluations.EPISODES) -> dict[str,
         "interval": [worse["from"], worse["to"]],
         "seeds": seeds(episodes),
         "rows": rows,
-        "notes": "PyTorch: weights of linear layers by torchao, one scale a row; OpenVINO: also what they are "
-        "multiplied with, in groups, where the processor has such products; k: successes of n, so and as trained",
+        "notes": "PyTorch: weights of linear layers by torchao, one scale a row; OpenVINO: also the activations, "
+        "in groups, where the processor has such products; k: successes of n, so and as trained",
     }
 
 
 def row(name: str, whole: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What another way of computing loses on the seeds of both reports."""
+    """The successes that an acceleration loses on the seeds of both reports."""
     from vla_agent.evaluation.success_statistics import paired_difference
 
     before, after = (

@@ -1,6 +1,6 @@
 """Every recipe of ``policies/`` at its real size: it loads, trains one step, and serves a chunk through a server.
 
-No pretrained weights are at hand: the vision-language models are built from their families' own configuration in the
+Pretrained weights are not available: the vision-language models are built from their families' own configuration in the
 published sizes, with random weights, and go through the real commands: ``vla-agent train`` and `PolicyServer`.
 """
 
@@ -24,7 +24,7 @@ TARGET = 5
 UNIT = "recipes"
 BETTER = "higher"
 CHUNKS = 3
-PATIENCE = 600.0  # seconds for a chunk: three billion parameters on one thread
+TIMEOUT = 600.0  # seconds for a chunk: three billion parameters on one thread
 INSTRUCTION = "put the red mug in the tray"
 _QWEN = {"rope_type": "default", "rope_theta": 5_000_000.0, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
 SIZES: dict[str, tuple[str, dict[str, Any]]] = {  # recipe -> family and sizes as published
@@ -67,7 +67,7 @@ NANO = ("name_stem.samples=16", "pretrain.samples=24")
 
 
 def run(recipes: tuple[str, ...] = RECIPES, sizes: dict[str, tuple[str, dict[str, Any]]] | None = None) -> Any:
-    """``sizes`` of other models: to try the benchmark."""
+    """``sizes``: of other models, for a test of the benchmark."""
     rows = []
     with tempfile.TemporaryDirectory(dir=ROOT / "runs") as name:
         folder = Path(name)
@@ -94,28 +94,28 @@ def run(recipes: tuple[str, ...] = RECIPES, sizes: dict[str, tuple[str, dict[str
 
 
 def walk(recipe: str, settings: list[str], folder: Path, model: tuple[str, dict[str, Any]] | None) -> dict[str, Any]:
-    """One row: what a recipe took, and what went wrong."""
+    """One row: the cost of a recipe, and its error if any."""
     row: dict[str, Any] = {"recipe": recipe, "parameters": 0, "trained": 0, "train s": 0.0, "MiB": 0.0, "chunk ms": 0.0}
     try:
         if model is not None:
             from benchmarks.shared.random_vlms import save_random_vlm
 
             settings = [*settings, f"vlm.model={save_random_vlm(*model, folder / 'model', dtype='bfloat16')}"]
-        begun = time.monotonic()
+        start = time.monotonic()
         file = ROOT / "policies" / f"{recipe}.yaml"
         words = ["train", str(file), "-o", str(folder / "run"), *(w for s in settings for w in ("--set", s))]
         row["MiB"] = run_command(words)
-        row["train s"] = round(time.monotonic() - begun, 1)
+        row["train s"] = round(time.monotonic() - start, 1)
         counts = json.loads((folder / "run" / "policy" / "training.json").read_text())["parameters"]
         row |= {"parameters": counts["in_all"], "trained": counts["trained"]}
         row["chunk ms"] = _served(folder / "run" / "policy")
-    except Exception as error:  # what goes wrong is the result
+    except Exception as error:  # an error of any kind is the result
         return row | {"wrong": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
     return row | {"wrong": ""}
 
 
 def _served(policy: Path) -> float:
-    """Milliseconds of a chunk, median, asked of a server by its client."""
+    """Median milliseconds of a chunk, requested from a server by its client."""
     import numpy as np
     import torch
 
@@ -127,11 +127,11 @@ def _served(policy: Path) -> float:
 
     torch.set_num_threads(1)
     seconds = []
-    with PolicyServer(load_policy(policy), policy.name, port=0, limits=Limits(stalled_s=PATIENCE)) as server:
-        client = RemotePolicy(server.url, timeout=PATIENCE)
+    with PolicyServer(load_policy(policy), policy.name, port=0, limits=Limits(stalled_s=TIMEOUT)) as server:
+        client = RemotePolicy(server.url, timeout=TIMEOUT)
         client.reset(INSTRUCTION)
         for _ in range(CHUNKS):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             client.contract.check_chunk(client.act(blank_observation(client.contract)))
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start)
     return 1000 * float(np.median(seconds))

@@ -1,4 +1,4 @@
-"""Jerk where one chunk follows another, against jerk inside chunks, in what the arm was told to do."""
+"""Jerk of the commanded actions at the seams between chunks, relative to the jerk inside chunks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TARGET = 1.2
 UNIT = "ratio"
 BETTER = "lower"
 MODE, DELAY_MS = "realtime", 200
-LIMITS = np.array([0.025] * 3 + [0.15] * 3)  # m and rad a control period: what one unit is for each motion
+LIMITS = np.array([0.025] * 3 + [0.15] * 3)  # m and rad per control period: one unit of each motion
 DRAWS = 2000
 
 
@@ -58,12 +58,12 @@ def jerk_sums(actions: np.ndarray, looks: np.ndarray, delay: int) -> tuple[float
     """Sum and number across seams, sum and number inside chunks.
 
     Args:
-        actions: (N, A) as carried out.
-        looks: control steps of the observations; the chunk of a look begins to act ``delay`` steps later.
+        actions: (N, A) as executed.
+        looks: control steps of the observations; a chunk takes over ``delay`` steps after its observation.
     """
     motion = actions[:, : len(LIMITS)] / LIMITS
     begins = looks + delay
-    motion, begins = motion[begins[0] :], begins[1:] - begins[0]  # from the first chunk on: before it the arm holds
+    motion, begins = motion[begins[0] :], begins[1:] - begins[0]  # from the first chunk on; before it the arm holds
     if len(motion) < 4:
         return 0.0, 0, 0.0, 0
     squares = (np.diff(motion, 3, axis=0) ** 2).mean(axis=1)  # entry i spans actions i to i + 3
@@ -73,6 +73,6 @@ def jerk_sums(actions: np.ndarray, looks: np.ndarray, delay: int) -> tuple[float
 
 
 def roots(sums: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    """Root mean squares across seams and inside, and their ratio; None where there is nothing to average."""
+    """Root mean squares across seams and inside, and their ratio; None where there are no differences."""
     across, inside = (float(np.sqrt(s / n)) if n else None for s, n in (sums[:2], sums[2:]))
     return across, inside, across / inside if across is not None and inside else None

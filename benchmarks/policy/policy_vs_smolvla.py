@@ -1,11 +1,11 @@
-"""A chunk of LeRobot's SmolVLA against one of ours: same backbone, pictures, denoising steps; one CPU thread.
+"""A chunk of LeRobot's SmolVLA against one of ours: same backbone, images, denoising steps; one CPU thread.
 
-Both get the same observation (two pictures as bytes, a state, an instruction) and give a chunk in the robot's units,
-with their own processors around.  The backbone is one folder of random weights in SmolVLM-256M's shape; that their
+Both get the same observation (two images as bytes, a state, an instruction) and return a chunk in the robot's units,
+each with its own processors.  The backbone is one folder of random weights in SmolVLM-256M's shape; that their
 image tokens agree is checked, in float32, before the first time is taken.  Each round takes every setting of both, in
-turns; seconds are those of the processor.  The value is of each as its stack serves it fastest on this processor:
-LeRobot in float32 or in bfloat16, in which it loads the backbone; ours in OpenVINO, in int8, whose price in success
-`policy-quantised` measures.  `TERMS` are rows that say what is equal, precision too, and what is not.
+turns; seconds are CPU seconds.  The value compares the fastest setting of each stack on this processor: LeRobot in
+float32 or in bfloat16, in which it loads the backbone; ours in OpenVINO, in int8, whose cost in success
+`policy-quantised` measures.  The rows of `TERMS` state which settings are equal, precision included.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 NAME = "policy-vs-smolvla"
-TITLE = "chunk latency of LeRobot's SmolVLA over ours: same backbone, pictures, denoising steps; one CPU thread"
+TITLE = "chunk latency of LeRobot's SmolVLA over ours: same backbone, images, denoising steps; one CPU thread"
 TARGET = 2.0
 UNIT = "ratio"
 BETTER = "higher"
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "policies" / "smolvlm-256m.yaml"
 INSTRUCTION = "put the red mug in the tray"
-ROUNDS, PIXELS = 6, 256  # PIXELS: side of the cameras' pictures
+ROUNDS, PIXELS = 6, 256  # PIXELS: side of the cameras' images
 SMOLVLM_256M: dict[str, Any] = {
     "vision_config": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
     | {"num_hidden_layers": 12, "image_size": 512, "patch_size": 16},
@@ -40,7 +40,7 @@ SMOLVLM_256M: dict[str, Any] = {
 class Theirs(NamedTuple):
     """A setting of LeRobot's SmolVLA."""
 
-    image: int = 256  # side that the vision tower sees
+    image: int = 256  # side of the vision tower's input
     chunk: int = 16
     steps: int = 10
     weights: str = "float32"  # of the backbone; bfloat16 is what LeRobot loads
@@ -85,7 +85,7 @@ TERMS = (
 
 
 def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[Terms, ...] = ()) -> dict[str, Any]:
-    """``sizes`` of another backbone and other ``terms``: to try the benchmark."""
+    """``sizes`` of another backbone and other ``terms``: for a test of the benchmark."""
     import torch
 
     from benchmarks.lerobot.lerobot_child import LeRobotChild
@@ -97,16 +97,16 @@ def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = save_random_vlm("smolvlm", sizes or SMOLVLM_256M, folder / "smolvlm", dtype="bfloat16")
-        forget_places(source / "model.safetensors")
+        zero_positions(source / "model.safetensors")
         observation, actions = an_observation()
         images = np.stack(list(observation["images"].values()))
         np.savez(folder / "observation.npz", images=images, state=observation["state"], actions=actions)
-        words = [str(source), str(folder / "observation.npz"), str(terms[0].ours.layers), INSTRUCTION]
-        child = LeRobotChild("lerobot_smolvla.py", words, folder)
-        said = child.said()
+        arguments = [str(source), str(folder / "observation.npz"), str(terms[0].ours.layers), INSTRUCTION]
+        child = LeRobotChild("lerobot_smolvla.py", arguments, folder)
+        facts = child.read()
         policies = {t.ours: build(source, t.ours, observation, actions) for t in terms}
         plain = next(o for o in policies if not (o.quantise or o.compiled or o.openvino))
-        off = tokens_apart(child, policies[plain], Theirs(plain.image), observation, folder / "tokens.npy")
+        off = token_difference(child, policies[plain], Theirs(plain.image), observation, folder / "tokens.npy")
         seconds: dict[Theirs | Ours, list[float]] = {}
         for number in range(rounds + 1):  # the first warms up
             for one in terms:
@@ -120,7 +120,7 @@ def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[
                         seconds[setting].append(_ours(policies[setting], observation))
         child.end()
     taken = {setting: values[1:] for setting, values in seconds.items()}
-    rows = [row(t, taken[t.theirs], taken[t.ours], policies[t.ours], said) for t in terms]
+    rows = [row(t, taken[t.theirs], taken[t.ours], policies[t.ours], facts) for t in terms]
     rows = [fastest(terms, taken, rows), *rows]
     return {
         "value": rows[0]["ratio"],
@@ -128,7 +128,7 @@ def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[
         "interval": [rows[0]["low"], rows[0]["high"]],
         "seeds": "0",
         "rows": rows,
-        "notes": notes(said, off),
+        "notes": notes(facts, off),
     }
 
 
@@ -143,30 +143,34 @@ def fastest(terms: tuple[Terms, ...], taken: dict[Any, list[float]], rows: list[
     mean, low, high = ratio(theirs, ours)
     quicker = min(chosen, key=lambda t: np.median(taken[t.theirs])).theirs
     quickest = min(chosen, key=lambda t: np.median(taken[t.ours]))
-    said = {"terms": FASTEST, "LeRobot, ms": 1000 * float(np.median(theirs)), "ours, ms": 1000 * float(np.median(ours))}
-    said |= {
+    value = {
+        "terms": FASTEST,
+        "LeRobot, ms": 1000 * float(np.median(theirs)),
+        "ours, ms": 1000 * float(np.median(ours)),
+    }
+    value |= {
         "ratio": mean,
         "low": low,
         "high": high,
         "weights": f"{quicker.weights} against {precision(quickest.ours)}",
     }
-    return rows[terms.index(quickest)] | said
+    return rows[terms.index(quickest)] | value
 
 
 def precision(ours: Ours) -> str:
-    """What the products of our setting, or its weights, are in."""
+    """The dtype of the products of our setting, or of its weights."""
     return {"": "float32", "bf16": "bfloat16"}.get(ours.quantise, ours.quantise)
 
 
-def notes(said: dict[str, Any], off: float) -> str:
-    """What the rows do not say about equality.  ``off``: see `tokens_apart`."""
+def notes(facts: dict[str, Any], off: float) -> str:
+    """Conditions that the rows do not state.  ``off``: see `token_difference`."""
     return (
-        f"LeRobot 0.4.4: SmolVLA's layers and expert ({said['expert'] / 1e6:.1f}M) as it has them, against a head on "
-        f"the last layer's tokens; one folder of random weights (vision tower {said['vision'] / 1e6:.1f}M), loaded in "
+        f"LeRobot 0.4.4: SmolVLA's layers and expert ({facts['expert'] / 1e6:.1f}M) as it has them, against a head on "
+        f"the last layer's tokens; one folder of random weights (vision tower {facts['vision'] / 1e6:.1f}M), loaded in "
         f"bfloat16; positions zero; in float32 image tokens differ by {off:.1e} at most; theirs in bfloat16 has "
-        f"{' and '.join(said['dtypes'])} weights, as LeRobot makes it; two pictures of {PIXELS} px; "
-        f"{said['instruction tokens']} tokens of instruction in theirs (tokenised for each chunk), where ours "
-        "tokenises once and has SmolVLM's chat tokens around pictures and instruction, theirs one token for the state; "
+        f"{' and '.join(facts['dtypes'])} weights, as LeRobot makes it; two images of {PIXELS} px; "
+        f"{facts['instruction tokens']} tokens of instruction in theirs (tokenised for each chunk), where ours "
+        "tokenises once and has SmolVLM's chat tokens around images and instruction, theirs one token for the state; "
         "bytes in, robot's units out; one thread each; seconds of the processor, so that other load counts little; "
         "settings of both alternate in each round; ratios within a round, their mean; interval by bootstrap over rounds"
     )
@@ -183,7 +187,7 @@ def shipped() -> Terms:
 
 
 def an_observation() -> tuple[dict[str, Any], np.ndarray]:
-    """Noise in two pictures, a state, and actions (T, A) to take statistics of."""
+    """Two images of noise, a state, and actions (T, A) for the statistics."""
     from vla_agent.contract.blank_observation import blank_observation
     from vla_agent.contract.tabletop import tabletop_contract
 
@@ -220,10 +224,10 @@ def build(source: Path, ours: Ours, observation: dict[str, Any], actions: np.nda
     return policy
 
 
-def forget_places(file: Path) -> None:
+def zero_positions(file: Path) -> None:
     """Make the vision tower's position table zero.
 
-    LeRobot's transformers (4.57) looks most patches up one place too early in float32, which transformers 5 mended; the
+    LeRobot's transformers (4.57) takes most positions one row too early in float32, which transformers 5 fixed; the
     work is the same, and with this table the tokens are, too.
     """
     from safetensors.torch import load_file, save_file
@@ -233,7 +237,7 @@ def forget_places(file: Path) -> None:
     save_file(weights, file, metadata={"format": "pt"})
 
 
-def tokens_apart(child: Any, policy: Any, theirs: Theirs, observation: dict[str, Any], file: Path) -> float:
+def token_difference(child: Any, policy: Any, theirs: Theirs, observation: dict[str, Any], file: Path) -> float:
     """Largest difference of an image token's number between both.
 
     Raises:
@@ -252,19 +256,19 @@ def tokens_apart(child: Any, policy: Any, theirs: Theirs, observation: dict[str,
 
 
 def _theirs(child: Any, setting: Theirs) -> float:
-    said = child.ask({**setting._asdict(), "tokens": ""})
-    if said["shape"][-2] != setting.chunk:
-        raise RuntimeError(f"LeRobot's chunk is {said['shape']}")
-    return float(said["seconds"])
+    answer = child.ask({**setting._asdict(), "tokens": ""})
+    if answer["shape"][-2] != setting.chunk:
+        raise RuntimeError(f"LeRobot's chunk is {answer['shape']}")
+    return float(answer["seconds"])
 
 
 def _ours(policy: Any, observation: dict[str, Any]) -> float:
-    began = time.process_time()
+    start = time.process_time()
     policy.act(observation)
-    return time.process_time() - began
+    return time.process_time() - start
 
 
-def row(terms: Terms, theirs: list[float], ours: list[float], policy: Any, said: dict[str, Any]) -> dict[str, Any]:
+def row(terms: Terms, theirs: list[float], ours: list[float], policy: Any, facts: dict[str, Any]) -> dict[str, Any]:
     """One row of the table, with what is equal and what is not."""
     mean, low, high = ratio(theirs, ours)
     t, o = terms.theirs, terms.ours
@@ -274,9 +278,9 @@ def row(terms: Terms, theirs: list[float], ours: list[float], policy: Any, said:
         "vision px": (t.image, o.image),
         "chunk": (t.chunk, o.chunk),
         "steps": (t.steps, o.steps),
-        "language layers": (said["layers"], o.layers),
+        "language layers": (facts["layers"], o.layers),
         "image tokens": tuple(2 * (side // cell) ** 2 for side in (t.image, o.image)),
-        "expert or head, M": (round(said["expert"] / 1e6, 1), round(head / 1e6, 1)),
+        "expert or head, M": (round(facts["expert"] / 1e6, 1), round(head / 1e6, 1)),
         "weights": (t.weights, precision(o)),
         "computed by": ("PyTorch", "OpenVINO" if o.openvino else "torch.compile" if policy.compiled else "PyTorch"),
     }

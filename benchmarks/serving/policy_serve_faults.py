@@ -1,4 +1,4 @@
-"""Clients that misbehave, one after the other, while a good client asks all the time and must get every chunk right."""
+"""Misbehaving clients, one after the other, while a good client keeps sending requests and must get correct chunks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TARGET = 1.0
 UNIT = "share"
 BETTER = "higher"
 LEAST_CASES = 20
-AFTERWARDS = 3  # right answers that the good client must get after each case
+AFTERWARDS = 3  # correct chunks that the good client must get after each case
 
 
 def run() -> dict[str, Any]:
@@ -32,7 +32,7 @@ def run() -> dict[str, Any]:
             good.slowest = 0.0
             try:
                 wrong = client(server)
-            except Exception as error:  # whatever it is, this case failed
+            except Exception as error:  # of any kind: this case failed
                 wrong = f"{type(error).__name__}: {error}"
             wrong = "; ".join(part for part in (wrong, good.after(AFTERWARDS)) if part)
             rows.append({"case": name, "good client's slowest answer, s": good.slowest, "fault": wrong})
@@ -42,13 +42,13 @@ def run() -> dict[str, Any]:
     passed = sum(not row["fault"] for row in rows)
     notes = (
         "one server for all cases, the policy `random`; every chunk of the good client is compared with the "
-        "same policy's in this process, and each bad client must be told or cut off as documented"
+        "same policy's in this process, and each bad client must get an error or be disconnected as documented"
     )
     return case_result(rows, passed, LEAST_CASES, notes)
 
 
 def served() -> Any:
-    """The policy `random`, which can be told to fail or to think for a second."""
+    """The policy `random`, which fails or takes a second for some instructions."""
     from dataclasses import replace
 
     from sim.policies import RandomPolicy
@@ -59,12 +59,12 @@ def served() -> Any:
 
         def reset(self, instruction: str, seed: int = 0) -> None:
             super().reset(instruction, seed)
-            self.told = instruction
+            self.instruction = instruction
 
         def act(self, observation: Mapping[str, Any]) -> Any:
-            if self.told == "fail":
-                raise RuntimeError("as it was told")
-            if self.told == "think":
+            if self.instruction == "fail":
+                raise RuntimeError("as instructed")
+            if self.instruction == "think":
                 time.sleep(1.0)
             return super().act(observation)
 
@@ -72,7 +72,7 @@ def served() -> Any:
 
 
 class GoodClient:
-    """Asks twenty times a second in a thread, and compares each chunk with the local policy's."""
+    """Sends twenty requests a second in a thread, and compares each chunk with the local policy's."""
 
     def __init__(self, url: str, token: str) -> None:
         from vla_agent.serving.client import RemotePolicy
@@ -93,18 +93,18 @@ class GoodClient:
         observation = request(self._remote.contract, prompt=None)
         try:
             while not self._ending:
-                began = time.monotonic()
+                start = time.monotonic()
                 chunk = self._remote.act(observation)
-                self.slowest = max(self.slowest, time.monotonic() - began)
+                self.slowest = max(self.slowest, time.monotonic() - start)
                 if not np.array_equal(chunk, self._local.act(observation)):
-                    raise ValueError("another chunk than the policy's own")
+                    raise ValueError("the chunk differs from the policy's own")
                 self.answers += 1
                 time.sleep(0.05)
-        except Exception as error:  # whatever it is, the good client was not served
+        except Exception as error:  # of any kind: the good client was not served
             self.fault = f"the good client: {type(error).__name__}: {error}"
 
     def after(self, count: int) -> str:
-        """Wait for ``count`` more right answers; what went wrong, in words, or nothing."""
+        """Wait for ``count`` more correct chunks; returns the fault, or an empty text."""
         until = self.answers + count
         deadline = time.monotonic() + 60
         while self.answers < until and not self.fault:
@@ -114,7 +114,7 @@ class GoodClient:
         return self.fault
 
     def end(self) -> None:
-        """Stop asking."""
+        """Stop sending requests."""
         self._ending = True
         self._thread.join()
         self._remote.close()

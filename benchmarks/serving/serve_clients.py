@@ -1,7 +1,6 @@
-"""Clients that misbehave, for `policy-serve-faults`.
+"""Misbehaving clients, for `policy-serve-faults`.
 
-Each client is a function of a running server that returns what is wrong with how it was treated, in words; empty where
-nothing is.
+Each client is a function of a running server that returns the server's fault in words; empty where there is none.
 """
 
 from __future__ import annotations
@@ -22,31 +21,31 @@ from vla_agent.serving.tokens import headers
 from vla_agent.serving.wire import pack, unpack
 
 TOKEN = "a-token-of-the-benchmark"
-PATIENCE = 60.0
+TIMEOUT = 60.0
 Client = Callable[[PolicyServer], str]
 
 
 def request(contract: Any, **changed: Any) -> dict[str, Any]:
-    """A request that is right but for what is changed; None leaves a part out."""
+    """A valid request with some keys changed; None leaves a key out."""
     images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in contract.cameras}
     whole = {"images": images, "state": np.zeros(contract.state_dim, np.float32), "prompt": "open the drawer"}
     return {key: value for key, value in (whole | changed).items() if value is not None}
 
 
 def websocket(server: PolicyServer) -> ClientConnection:
-    """A connection that has been told the metadata."""
+    """A connection that has received the metadata."""
     made = connect(server.url, compression=None, max_size=None, additional_headers=headers(TOKEN))
-    made.recv(timeout=PATIENCE)
+    made.recv(timeout=TIMEOUT)
     return made
 
 
 def plain(server: PolicyServer) -> socket.socket:
-    """A connection that has said nothing yet."""
-    return socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+    """A connection that has sent nothing yet."""
+    return socket.create_connection(("127.0.0.1", server.port), TIMEOUT)
 
 
 def upgraded(server: PolicyServer) -> socket.socket:
-    """A websocket by hand, for what no library sends."""
+    """A websocket by hand, for data that no library sends."""
     made = plain(server)
     lines = ("GET / HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
     key = ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", f"Authorization: Api-Key {TOKEN}", "", "")
@@ -56,10 +55,10 @@ def upgraded(server: PolicyServer) -> socket.socket:
 
 
 def ended(connection: ClientConnection, code: int) -> str:
-    """Read until the server closes; what is wrong with the code."""
+    """Read until the server closes; the fault of its code."""
     try:
         while True:
-            connection.recv(timeout=PATIENCE)
+            connection.recv(timeout=TIMEOUT)
     except ConnectionClosed as error:
         found = error.rcvd.code if error.rcvd else None
         return "" if found == code else f"closed with {found}, not {code}"
@@ -68,44 +67,44 @@ def ended(connection: ClientConnection, code: int) -> str:
 
 
 def goes_on(server: PolicyServer, *messages: dict[str, Any] | bytes | str, word: str) -> str:
-    """Each message is answered by a text with ``word``, and a right request after them by a chunk."""
+    """Each message is answered by a text with ``word``, and a valid request after them by a chunk."""
     with websocket(server) as connection:
         for message in messages:
             connection.send(pack(message) if isinstance(message, dict) else message)
-            text = connection.recv(timeout=PATIENCE)
+            text = connection.recv(timeout=TIMEOUT)
             if not isinstance(text, str) or word not in text:
-                return f"was told {text[:80]!r}"
+                return f"got the answer {text[:80]!r}"
         connection.send(pack(request(server_contract(server))))
-        reply = connection.recv(timeout=PATIENCE)
+        reply = connection.recv(timeout=TIMEOUT)
         return "" if isinstance(reply, bytes) and "actions" in unpack(reply) else "was not served afterwards"
 
 
 def server_contract(server: PolicyServer) -> Any:
-    """What the server's policy sees and emits."""
+    """The contract of the server's policy."""
     from vla_agent.serving.client import RemotePolicy
 
-    policy = RemotePolicy(server.url, TOKEN, PATIENCE)
+    policy = RemotePolicy(server.url, TOKEN, TIMEOUT)
     policy.close()
     return policy.contract
 
 
 def refused(server: PolicyServer, status: int, **options: Any) -> str:
-    """No connection comes about."""
+    """The connection is refused."""
     try:
-        connect(server.url, compression=None, open_timeout=PATIENCE, **options).close()
+        connect(server.url, compression=None, open_timeout=TIMEOUT, **options).close()
     except InvalidHandshake as error:
         return "" if str(status) in str(error) else str(error)
     return "was let in"
 
 
 def malformed(message: bytes) -> Client:
-    """Sends one message that is none."""
+    """Sends one malformed message."""
 
     def client(server: PolicyServer) -> str:
         connection = websocket(server)
         connection.send(message)
-        text = connection.recv(timeout=PATIENCE)
-        return ended(connection, 1007) if isinstance(text, str) else "was not told what is wrong"
+        text = connection.recv(timeout=TIMEOUT)
+        return ended(connection, 1007) if isinstance(text, str) else "got no error"
 
     return client
 
@@ -124,7 +123,7 @@ def oversized_in_pieces(server: PolicyServer) -> str:
     return ended(connection, 1009)
 
 
-def announces_much(server: PolicyServer) -> str:
+def announces_a_huge_frame(server: PolicyServer) -> str:
     """A frame's head that announces 2^62 bytes."""
     made = upgraded(server)
     made.sendall(b"\x82" + b"\xff" + struct.pack("!Q", 2**62) + b"\x00" * 8)
@@ -146,7 +145,7 @@ def half_a_handshake(server: PolicyServer) -> str:
 
 
 def not_a_websocket(data: bytes) -> Client:
-    """Sends bytes that are no websocket's."""
+    """Sends bytes that are no websocket handshake."""
 
     def client(server: PolicyServer) -> str:
         made = plain(server)
@@ -158,7 +157,7 @@ def not_a_websocket(data: bytes) -> Client:
 
 def closes(made: socket.socket) -> str:
     """Read until the server closes."""
-    made.settimeout(PATIENCE)
+    made.settimeout(TIMEOUT)
     try:
         while made.recv(65536):
             pass
@@ -171,7 +170,7 @@ def closes(made: socket.socket) -> str:
 
 
 def never_reads(server: PolicyServer) -> str:
-    """Asks without pause and takes no reply; then goes."""
+    """Sends requests without pause and reads no reply; then disconnects."""
     made = upgraded(server)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     body = pack(request(server_contract(server)))
@@ -195,7 +194,7 @@ def floods(server: PolicyServer) -> str:
         answered: list[int] = []
         while not answered or answered[-1] != 99:
             try:
-                answered.append(unpack(connection.recv(timeout=PATIENCE, decode=False))["id"])
+                answered.append(unpack(connection.recv(timeout=TIMEOUT, decode=False))["id"])
             except TimeoutError:
                 return f"answered {answered}, and not the newest"
     return "" if answered == sorted(answered) else f"out of order: {answered}"
@@ -230,8 +229,8 @@ def leaves_within_a_frame(server: PolicyServer) -> str:
     return ""
 
 
-def leaves_with_a_question(server: PolicyServer) -> str:
-    """Goes while the policy thinks for it."""
+def leaves_during_inference(server: PolicyServer) -> str:
+    """Disconnects during its inference."""
     connection = websocket(server)
     connection.send(pack(request(server_contract(server), prompt="think")))
     connection.socket.close()
@@ -248,13 +247,13 @@ def resets(server: PolicyServer) -> str:
 
 
 def too_many(server: PolicyServer) -> str:
-    """Opens connections until one is sent away."""
+    """Opens connections until one is refused."""
     made: list[ClientConnection] = []
     try:
         for _ in range(100):
             connection = connect(server.url, compression=None, additional_headers=headers(TOKEN))
             made.append(connection)
-            connection.recv(timeout=PATIENCE)
+            connection.recv(timeout=TIMEOUT)
     except ConnectionClosed as error:
         return "" if error.rcvd and error.rcvd.code == 1013 else str(error)
     finally:
@@ -264,17 +263,17 @@ def too_many(server: PolicyServer) -> str:
 
 
 def knocks(status: int, **options: Any) -> Client:
-    """Tries to come in without the right to."""
+    """Tries to connect without authorisation."""
     return lambda server: refused(server, status, **options)
 
 
 def asks(word: str, **changed: Any) -> Client:
-    """Sends a request with parts changed; is told what is wrong, and served when it asks rightly."""
+    """Sends a request with keys changed; gets an error, and a chunk for a valid request after it."""
     return lambda server: goes_on(server, request(server_contract(server), **changed), word=word)
 
 
 def says_text(server: PolicyServer) -> str:
     connection = websocket(server)
     connection.send("open the drawer")
-    connection.recv(timeout=PATIENCE)
+    connection.recv(timeout=TIMEOUT)
     return ended(connection, 1007)

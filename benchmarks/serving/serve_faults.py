@@ -1,4 +1,4 @@
-"""Messages that are none and clients that misbehave, by name: cases of `policy-serve-faults` and of the tests."""
+"""Malformed messages and misbehaving clients, by name: cases of `policy-serve-faults` and of the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.serving.serve_clients import (
     TOKEN,
     Client,
-    announces_much,
+    announces_a_huge_frame,
     asks,
     breaks_the_policy,
     floods,
@@ -20,8 +20,8 @@ from benchmarks.serving.serve_clients import (
     idles,
     knocks,
     leaves_at_once,
+    leaves_during_inference,
     leaves_in_the_handshake,
-    leaves_with_a_question,
     leaves_within_a_frame,
     malformed,
     never_reads,
@@ -37,7 +37,7 @@ from vla_agent.serving.wire import pack
 
 
 def array(**changed: Any) -> bytes:
-    """An array on the wire, with parts that are not what they should be."""
+    """An encoded array with invalid fields."""
     fields = {"__ndarray__": True, "data": b"12345678", "dtype": "<f4", "shape": [2]} | changed
     return msgpack.packb({k.encode(): v for k, v in fields.items()})
 
@@ -80,7 +80,7 @@ CLIENTS: dict[str, Client] = {
     "request: rows decided that are none": asks("committed", committed={"actions": np.zeros(3)}),
     "oversized: one frame": oversized,
     "oversized: in pieces": oversized_in_pieces,
-    "oversized: announced": announces_much,
+    "oversized: announced": announces_a_huge_frame,
     "slow: half a frame": half_a_frame,
     "slow: half a handshake": half_a_handshake,
     "slow: takes no reply": never_reads,
@@ -90,7 +90,7 @@ CLIENTS: dict[str, Client] = {
     "leaves: in the handshake": leaves_in_the_handshake,
     "leaves: at once": leaves_at_once,
     "leaves: within a frame": leaves_within_a_frame,
-    "leaves: while the policy thinks": leaves_with_a_question,
+    "leaves: while the policy thinks": leaves_during_inference,
     "leaves: by a reset": resets,
     "unauthenticated: no token": knocks(401),
     "unauthenticated: wrong token": knocks(401, additional_headers={"Authorization": "Api-Key wrong"}),

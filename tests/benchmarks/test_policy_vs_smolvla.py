@@ -84,6 +84,6 @@ def test_it_refuses_to_compare_where_the_backbones_differ(tmp_path, off):
     arguments = child, SimpleNamespace(backbone=backbone), Theirs(), observation, tmp_path / "tokens.npy"
     if off:
         with pytest.raises(RuntimeError, match="are not ours"):
-            comparison.tokens_apart(*arguments)
+            comparison.token_difference(*arguments)
     else:
-        assert comparison.tokens_apart(*arguments) == 0
+        assert comparison.token_difference(*arguments) == 0

@@ -18,7 +18,7 @@ from vla_agent.errors import NodeError  # noqa: E402
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.bound_files import contract_parts, policy_contract, policy_parts  # noqa: E402
 from vla_agent.gate.certificate.certificate import FORMAT, PAYLOAD, sign, write_certificate  # noqa: E402
-from vla_agent.policy.inference_timing import p99_ms_apart  # noqa: E402
+from vla_agent.policy.inference_timing import p99_ms_in_subprocess  # noqa: E402
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_the_safety_node_times_the_policy_by_itself(certified, tmp_path):
 
 def test_a_policy_that_cannot_be_timed_says_why(tmp_path):
     with pytest.raises(NodeError, match="cannot be timed"):
-        p99_ms_apart(str(tmp_path / "none"), 10.0)
+        p99_ms_in_subprocess(str(tmp_path / "none"), 10.0)
 
 
 def test_the_policy_node_is_activated_as_it_was_certified_alone(certified, tmp_path):

@@ -1,4 +1,4 @@
-"""A policy that continues what is decided: frozen rows, then a chunk for the state that they lead to."""
+"""Real-time chunking of the shipped policy: frozen rows, then a chunk for the state after them."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from vla_agent.policy.execution.realtime import commit
 from vla_agent.policy.loading import load_policy
 
 
-def test_the_shipped_policy_continues_what_is_decided():
+def test_the_shipped_policy_continues_committed_actions():
     policy = load_policy("policies/tabletop-nano")
     contract = policy.contract
     images = {c.name: np.full((c.height, c.width, 3), 120, np.uint8) for c in contract.cameras}
@@ -21,5 +21,5 @@ def test_the_shipped_policy_continues_what_is_decided():
     assert plain.shape == continued["present"].shape == (contract.chunk_length, contract.action_dim)
     scale = policy.action_normaliser.scale.numpy()
     off = {name: np.abs((chunk - present)[:4] / scale).mean() for name, chunk in continued.items()}
-    assert off["present"] == 0 < off["none"]  # the frozen rows are what runs, whatever the head would have liked
-    assert np.abs((continued["present"] - plain)[4:] / scale).max() > 0  # the rows behind them begin elsewhere
+    assert off["present"] == 0 < off["none"]  # the frozen rows are kept
+    assert np.abs((continued["present"] - plain)[4:] / scale).max() > 0  # the rows after them start from another state

@@ -58,7 +58,7 @@ def test_an_open_loop_executor_without_delay_is_the_default_path_bit_for_bit(env
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_arm_holds_until_the_first_chunk_comes_and_any_delay_replays(env, mode):
+def test_the_arm_holds_until_the_first_chunk_arrives_and_any_delay_replays(env, mode):
     policy = Drifter()
     result = run_episode(env, policy, 3, EpisodeSettings(executor=ChunkExecutor(mode, 16, 8), delay=4))
     assert not result.actions[:4, :6].any() and result.actions[4, :6].any()
@@ -72,7 +72,7 @@ def test_the_arm_holds_until_the_first_chunk_comes_and_any_delay_replays(env, mo
     assert bits(again) == bits(result)
 
 
-def test_a_delay_longer_than_what_is_left_holds_in_between(env):
+def test_a_delay_longer_than_the_rest_of_the_chunk_holds_in_between(env):
     result = run_episode(env, Drifter(), 3, EpisodeSettings(executor=ChunkExecutor("open_loop", 16, 12), delay=8))
     assert result.looks[:2] == (0, 12)
     assert not result.actions[16:20, :6].any() and (result.actions[16:20, 6] == 0.5).all()
@@ -83,7 +83,7 @@ def test_a_delay_needs_an_executor(env):
         run_episode(env, Drifter(), 3, EpisodeSettings(delay=2))
 
 
-def test_settings_stand_in_the_report_and_decide_what_may_be_resumed(tmp_path):
+def test_settings_are_in_the_report_and_decide_what_can_be_resumed(tmp_path):
     options = {"tasks": ["press_button"], "controls": "none", "out": tmp_path / "r", "load": drifter}
     delayed = Execution("realtime", 120.0)
     report = evaluate(EvaluationSettings("drifter", episodes=1, execution=delayed, **options))
@@ -116,6 +116,6 @@ def test_a_report_without_execution_settings_is_one_of_the_default(tmp_path):
         ["policies/tabletop-nano", "--rename-camera", "side=front", "--episodes", "1", "--controls", "none"],
     ],
 )
-def test_senseless_options_are_refused(arguments, tmp_path, capsys):
+def test_invalid_options_are_refused(arguments, tmp_path, capsys):
     assert main(["eval", *arguments, "--workers", "1", "--out", str(tmp_path / "r")]) == 2
     assert "expected:" in capsys.readouterr().err and not (tmp_path / "r").exists()

@@ -26,7 +26,7 @@ def chunk(start: float) -> np.ndarray:
 
 
 def run(mode: str, delay: int, steps: int, execute: int = 3) -> tuple[list, list[int]]:
-    """Drive an executor with chunks whose row for control step t is 100 t + (step of the look)."""
+    """Drive an executor with chunks whose row for control step t is 100 t + (step of the observation)."""
     executor, pending, actions, looks = ChunkExecutor(mode, T, execute), None, [], []
     for step in range(steps):
         if pending and step >= pending[1] + delay:
@@ -45,7 +45,7 @@ def run(mode: str, delay: int, steps: int, execute: int = 3) -> tuple[list, list
     return actions, looks
 
 
-def test_open_loop_executes_its_share_of_each_chunk():
+def test_open_loop_executes_the_first_rows_of_each_chunk():
     actions, looks = run("open_loop", 0, 9)
     assert looks == [0, 3, 6]
     assert actions == [100 * t + 3 * (t // 3) for t in range(9)]
@@ -53,16 +53,16 @@ def test_open_loop_executes_its_share_of_each_chunk():
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("delay", [1, 2, 3])
-def test_late_rows_are_skipped_never_played_late(mode, delay):
+def test_late_rows_are_skipped_never_executed_late(mode, delay):
     actions, looks = run(mode, delay, 12)
     assert actions[:delay] == [None] * delay
     assert all(a is not None and a // 100 == t for t, a in enumerate(actions) if t >= delay)
     assert looks == list(range(0, 12, max(delay, 1 if mode in ("ensemble", "adaptive") else 3)))
 
 
-def test_a_chunk_that_has_run_out_leaves_nothing_to_do():
+def test_an_expired_chunk_gives_no_action():
     actions, looks = run("open_loop", 8, 10)
-    assert looks == [0, 8] and actions == [None] * 10  # each chunk is over before it comes
+    assert looks == [0, 8] and actions == [None] * 10  # each chunk has expired when it arrives
 
 
 def test_one_inference_at_a_time_and_reset_forgets():
@@ -84,7 +84,7 @@ def test_temporal_ensemble_weighs_the_oldest_most():
     np.testing.assert_allclose(executor.action(2), np.full(A, weights @ wishes / weights.sum()), rtol=1e-6)
 
 
-def test_adaptive_ensemble_weighs_by_likeness_to_the_newest():
+def test_adaptive_ensemble_weighs_by_similarity_to_the_newest():
     executor = ChunkExecutor("adaptive", T, 3)
     wishes = np.array([[-1.0, 0.0], [0.0, 2.0], [0.0, 0.0], [1.0, 0.0]])
     for step, wish in enumerate(wishes):
@@ -105,7 +105,7 @@ def test_realtime_commits_what_is_left_of_the_present_chunk():
     assert executor.action(5)[0] == 52
 
 
-def test_no_more_is_frozen_than_is_decided():
+def test_at_most_the_decided_rows_are_frozen():
     committed = commit(np.arange(5.0, dtype=np.float32)[:, None].repeat(A, 1), 8, 2)
     assert committed.frozen[:, 0].tolist() == [0, 1] and committed.left[:, 0].tolist() == [2, 3, 4]
     assert commit(np.zeros((2, A), np.float32), 8, 6).delay == 2
@@ -127,7 +127,7 @@ def test_a_new_chunk_fades_in_and_leads_to_the_same_place():
     assert (late[:3] == present[:3]).all() and (late[3:] == -1).all()
 
 
-def test_absolute_motions_fade_in_and_give_nothing_back():
+def test_absolute_motions_fade_in_and_return_nothing():
     contract = tabletop_contract(control="joint_position")
     a, t = contract.action_dim, contract.chunk_length
     chunk = fade_in(contract, commit(np.zeros((8, a), np.float32), t, 2), np.ones((t, a), np.float32))
@@ -135,7 +135,7 @@ def test_absolute_motions_fade_in_and_give_nothing_back():
     assert (chunk[4:, 0] == 1).all() and (chunk[2:, 7] == 1).all()
 
 
-def test_the_state_moves_on_as_the_simulator_moves():
+def test_the_future_state_is_that_of_the_simulator():
     """From rest to rest the rolled state is where the arm really gets; the gripper stays as it was measured."""
     env = TabletopEnv()
     env.reset(seed=4)
@@ -156,7 +156,7 @@ def test_the_state_moves_on_as_the_simulator_moves():
     np.testing.assert_allclose(both[0], expected, atol=1e-6)
 
 
-def test_what_the_contract_says_otherwise_is_not_rolled_on():
+def test_fields_of_other_conventions_are_not_advanced():
     """Another frame, another convention: left as seen.  Joint positions are those commanded last."""
     contract, actions = tabletop_contract(), np.full((3, 7), 0.1)
     state = np.arange(contract.state_dim, dtype=np.float32)
@@ -186,7 +186,7 @@ def test_wrong_modes_lengths_and_chunks_are_refused():
             ChunkExecutor("open_loop", T, 3).add(wrong, 0)
 
 
-def test_hold_moves_nothing():
+def test_hold_is_no_motion():
     state = np.arange(17, dtype=np.float32)
     delta, joint = tabletop_contract(), tabletop_contract(control="joint_position")
     np.testing.assert_array_equal(hold(delta, state, None), [0] * 6 + [9])
@@ -196,30 +196,35 @@ def test_hold_moves_nothing():
 
 
 class Gated:
-    """Answers when told to."""
+    """Returns a chunk each time that its gate is released."""
 
     def __init__(self) -> None:
-        self.gate, self.begun, self.told, self.seen = threading.Semaphore(0), threading.Semaphore(0), [], []
+        self.gate, self.started, self.instructions, self.observed = (
+            threading.Semaphore(0),
+            threading.Semaphore(0),
+            [],
+            [],
+        )
 
     def reset(self, instruction):
-        self.told.append(instruction)
+        self.instructions.append(instruction)
 
     def act(self, observation, committed=None):
-        self.seen.append(observation["n"])
-        self.begun.release()
+        self.observed.append(observation["n"])
+        self.started.release()
         assert self.gate.acquire(timeout=20)
         if observation["n"] == "bad":
             raise ValueError("no such picture")
         return chunk(float(observation["n"]))
 
 
-def answer_of(worker: InferenceWorker):
+def result_of(worker: InferenceWorker):
     for _ in range(2000):
-        answer = worker.poll()
-        if answer is not None:
-            return answer
+        result = worker.poll()
+        if result is not None:
+            return result
         time.sleep(0.005)
-    raise AssertionError("no answer")
+    raise AssertionError("no result")
 
 
 def test_worker_takes_the_newest_observation_and_never_blocks():
@@ -229,33 +234,33 @@ def test_worker_takes_the_newest_observation_and_never_blocks():
         for n in range(4):
             worker.submit({"n": n}, step=n)
             if n == 0:
-                assert policy.begun.acquire(timeout=20)
+                assert policy.started.acquire(timeout=20)
         assert worker.poll() is None and worker.dropped == 2
         policy.gate.release(2)
-        assert policy.begun.acquire(timeout=20)
-        answer = answer_of(worker)
-        while answer.step != 3:
-            answer = answer_of(worker)
-        assert policy.seen == [0, 3] and policy.told == ["go"] and answer.chunk[0, 0] == 3
+        assert policy.started.acquire(timeout=20)
+        result = result_of(worker)
+        while result.step != 3:
+            result = result_of(worker)
+        assert policy.observed == [0, 3] and policy.instructions == ["go"] and result.chunk[0, 0] == 3
     assert not worker._thread.is_alive()
 
 
-def test_worker_hands_over_exceptions_and_goes_on():
+def test_worker_raises_exceptions_in_poll_and_continues():
     policy = Gated()
     policy.gate.release(2)
     with InferenceWorker(policy, stalled_after=60) as worker:
         worker.submit({"n": "bad"}, 0)
         with pytest.raises(ValueError, match="no such picture"):
-            answer_of(worker)
+            result_of(worker)
         worker.submit({"n": 7}, 1)
-        assert answer_of(worker).step == 1
+        assert result_of(worker).step == 1
 
 
-def test_worker_tells_of_a_policy_that_hangs_and_forgets_the_episode_before():
+def test_worker_reports_a_policy_that_hangs_and_drops_the_episode_before():
     policy = Gated()
     with InferenceWorker(policy, stalled_after=0.05) as worker:
         worker.submit({"n": 1}, 0)
-        assert policy.begun.acquire(timeout=20)
+        assert policy.started.acquire(timeout=20)
         time.sleep(0.1)
         with pytest.raises(InferenceStalled, match="0.05 s"):
             worker.poll()
@@ -264,32 +269,32 @@ def test_worker_tells_of_a_policy_that_hangs_and_forgets_the_episode_before():
         assert worker.close(timeout=20)
     with InferenceWorker(policy, stalled_after=60) as worker:
         worker.submit({"n": 1}, 0)
-        assert policy.begun.acquire(timeout=20)
+        assert policy.started.acquire(timeout=20)
         worker.reset("another")  # while it thinks about the episode before
         worker.submit({"n": 2}, 0)
         policy.gate.release(2)
-        assert answer_of(worker).chunk[0, 0] == 2
+        assert result_of(worker).chunk[0, 0] == 2
 
 
-def test_runner_drives_without_waiting_for_the_policy():
+def test_runner_acts_without_waiting_for_the_policy():
     policy = Gated()
     with InferenceWorker(policy, stalled_after=60) as worker:
         runner = AsyncRunner(worker, ChunkExecutor("realtime", T, 3), control_hz=20)
         runner.reset("go")
-        looked = []
+        observed = []
 
-        def look():
-            looked.append(1)
-            return {"n": len(looked)}
+        def observe():
+            observed.append(1)
+            return {"n": len(observed)}
 
-        assert runner.step(0, look) is None and runner.step(1, look) is None and len(looked) == 1
+        assert runner.step(0, observe) is None and runner.step(1, observe) is None and len(observed) == 1
         policy.gate.release()
         for _ in range(2000):
-            action = runner.step(2, look)
+            action = runner.step(2, observe)
             if action is not None:
                 break
             time.sleep(0.005)
         assert action[0] == 1 + 2 and runner.expected_delay >= 1
         assert len(runner.seconds) == 1 and runner.late == 0
-        assert runner.step(3, look)[0] == 1 + 3 and len(looked) == 2  # the next look, while rows are left
+        assert runner.step(3, observe)[0] == 1 + 3 and len(observed) == 2  # the next observation, while rows are left
         policy.gate.release(2)

@@ -34,11 +34,11 @@ from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate  # noqa: 
 from vla_agent.policy.execution.realtime import Committed  # noqa: E402
 from vla_agent.policy.loading import load_policy  # noqa: E402
 from vla_agent.serving.client import RemotePolicy  # noqa: E402
-from vla_agent.serving.openpi import fit_whole, read_description  # noqa: E402
+from vla_agent.serving.openpi import read_description, resize_with_padding  # noqa: E402
 from vla_agent.serving.protocol_messages import Metadata, Request, read_request  # noqa: E402
 from vla_agent.serving.server import PolicyServer  # noqa: E402
 from vla_agent.serving.server_limits import Limits  # noqa: E402
-from vla_agent.serving.session import Waiting, share_weights  # noqa: E402
+from vla_agent.serving.session import PendingRequests, share_weights  # noqa: E402
 from vla_agent.serving.tokens import read_token  # noqa: E402
 from vla_agent.serving.wire import pack, unpack  # noqa: E402
 
@@ -48,7 +48,7 @@ TOKEN = "a-token-of-the-tests"
 
 
 class Wanderer:
-    """Looks, and moves at random from its own generator, which the instruction and the seed start."""
+    """Moves at random from its own generator, seeded by the instruction and the seed."""
 
     execute = 8
     contract = CONTRACT
@@ -169,19 +169,19 @@ def test_both_forms_of_an_observation_are_read_alike():
         ({"committed": {"actions": np.full((16, 7), np.inf), "decided": 3, "delay": 2}}, "committed"),
     ],
 )
-def test_a_request_that_is_none_is_refused(change, word):
+def test_an_invalid_request_is_refused(change, word):
     with pytest.raises((ServingError, ObservationError)) as caught:
         read_request(request() | change, CONTRACT)
     assert word in str(caught.value.key)
 
 
-def test_the_oldest_is_dropped_and_what_it_said_is_not_lost():
-    waiting = Waiting(2)
-    waiting.add(Request({"n": 0}, prompt="stack", seed=7, reset=True, id=0))
+def test_the_oldest_is_dropped_and_its_instruction_is_not_lost():
+    pending = PendingRequests(2)
+    pending.add(Request({"n": 0}, prompt="stack", seed=7, reset=True, id=0))
     for n in range(1, 5):
-        waiting.add(Request({"n": n}, id=n))
-    first, second = waiting.take(), waiting.take()
-    assert (first.id, second.id, len(waiting), waiting.dropped) == (3, 4, 0, 3)
+        pending.add(Request({"n": n}, id=n))
+    first, second = pending.take(), pending.take()
+    assert (first.id, second.id, len(pending), pending.dropped) == (3, 4, 0, 3)
     assert (first.prompt, first.seed, first.reset) == ("stack", 7, True) and not second.reset
 
 
@@ -343,7 +343,7 @@ def test_without_the_token_nobody_comes_in(token):
 
 
 def test_other_machines_need_a_token_and_a_token_file_is_private(tmp_path):
-    with pytest.raises(OptionError, match="no token"):
+    with pytest.raises(OptionError, match="without a token"):
         serving(host="0.0.0.0")
     file = tmp_path / "token"
     file.write_text(TOKEN)
@@ -414,11 +414,11 @@ def test_a_server_of_openpi_is_asked_in_its_own_keys(server, tmp_path):
     wrong.close()
 
 
-def test_a_picture_is_fitted_whole_with_black_borders():
-    picture = np.full((50, 100, 3), 200, np.uint8)
-    fitted = fit_whole(picture, (224, 224))
-    assert fitted.shape == (224, 224, 3)
-    assert (fitted[:56] == 0).all() and (fitted[56:168] == 200).all() and (fitted[168:] == 0).all()
+def test_an_image_is_resized_whole_with_black_padding():
+    image = np.full((50, 100, 3), 200, np.uint8)
+    padded = resize_with_padding(image, (224, 224))
+    assert padded.shape == (224, 224, 3)
+    assert (padded[:56] == 0).all() and (padded[56:168] == 200).all() and (padded[168:] == 0).all()
 
 
 # --- through the harness and with openpi's own client -----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Normalisation whose statistics are buffers of the model: inside the weights, neither lost nor mixed up."""
+"""Normalisation with its statistics as buffers of the model: saved with the weights, never lost or mixed up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vla_agent.errors import CheckpointError
 class Normaliser(nn.Module):
     """Affine map ``(x - shift) / scale`` a dimension, for a vector of ``size`` numbers.
 
-    Unfitted statistics are NaN, so that a forgotten fit can never pass as the identity.
+    Unfitted statistics are NaN, so that a forgotten fit is never the identity.
     """
 
     def __init__(self, size: int) -> None:
@@ -36,7 +36,7 @@ class Normaliser(nn.Module):
         self.scale.copy_(torch.as_tensor(scale, dtype=torch.float32))
 
     def require_fitted(self, file: str, key: str) -> None:
-        """Raise where statistics are missing or not usable.
+        """Check that the statistics are fitted and finite.
 
         Raises:
             CheckpointError: naming the file and the statistics.
@@ -48,11 +48,13 @@ class Normaliser(nn.Module):
                 key=key,
                 expected="finite shift and positive scale for each dimension",
                 found=f"shift {self.shift.tolist()}, scale {self.scale.tolist()}",
-                remedy="get the checkpoint again or train anew: without them the robot would move wrongly",
+                remedy="get the checkpoint again or retrain: without them the robot moves wrongly",
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise (..., size)."""
         return (x - self.shift) / self.scale
 
     def inverse(self, x: Tensor) -> Tensor:
+        """Undo `forward`."""
         return x * self.scale + self.shift

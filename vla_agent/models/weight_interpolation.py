@@ -1,6 +1,6 @@
-"""WiSE-FT: the straight line between base and tuned weights (Wortsman et al., CVPR 2022).
+"""WiSE-FT: linear interpolation between base and tuned weights (Wortsman et al., CVPR 2022).
 
-A share of the tuned weights below 1 keeps more of what the base could do; often both old and new tasks gain.
+A weight of the tuned model below 1 keeps more of the base's abilities; often both old and new tasks gain.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def interpolate(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """(1 - share) base + share tuned; at 0 and 1 the very bits of one of them.  What is no float is the tuned one's."""
+    """(1 - share) base + share tuned; at 0 and 1 bit-identical to one of them.  Integer tensors are the tuned ones."""
     if share == 1:
         return dict(tuned)
     return {

@@ -1,1 +1,1 @@
-"""Policies of LeRobot as peers.  What lies here runs in LeRobot's own environment; see docs/serving.md."""
+"""Policies of LeRobot as peers.  These modules run in LeRobot's own environment; see docs/serving.md."""

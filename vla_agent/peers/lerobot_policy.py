@@ -1,8 +1,8 @@
-"""A policy folder of LeRobot (0.4) as a policy of ours: `reset`, `act`, `contract`, `execute`.
+"""A policy folder of LeRobot (0.4) with this project's interface: `reset`, `act`, `contract`, `execute`.
 
-Its folder names features and their shapes, but neither units nor rate: those are the contract's, which is that of the
-dataset it was trained on.  Every camera and the state are mapped to LeRobot's keys in one place, `Keys`, and a key that
-does not fit is refused before anything moves.  Numbers are normalised by LeRobot's own processors alone.
+The folder names features and their shapes, but neither units nor rate: those come from the contract of the dataset that
+it was trained on.  `Keys` maps every camera and the state to LeRobot's keys; a key that does not fit is refused before
+anything moves.  Only LeRobot's own processors normalise.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from vla_agent.peers.torchvision_names import declare_operators
 
 @dataclass(frozen=True)
 class Keys:
-    """Under which of LeRobot's keys our parts go.  Cameras that ``images`` does not name: as `vla-agent collect` does.
+    """LeRobot's keys for cameras, state and action.  Cameras that are not in ``images``: as in `vla-agent collect`.
 
     Args:
-        images: our camera -> LeRobot's feature.
+        images: camera of the contract -> LeRobot's feature.
     """
 
     images: Mapping[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Keys:
     action: str = ACTION
 
     def of(self, camera: str) -> str:
-        """LeRobot's feature for one of our cameras."""
+        """LeRobot's feature for a camera of the contract."""
         return self.images.get(camera, image_key(camera))
 
 
@@ -42,17 +42,17 @@ class LeRobotPolicy:
     """See the module's head.
 
     A policy that needs one observation a chunk emits its chunks.  One that needs an observation in every control
-    period (a history of them, as Diffusion, or ACT with temporal ensembling) emits one row at a time, and LeRobot's
-    own queue decides when it thinks: both are what LeRobot's own evaluation does.
+    period (with a history of them, as Diffusion, or ACT with temporal ensembling) emits one row at a time, and
+    LeRobot's own queue schedules its inferences: both as in LeRobot's own evaluation.
 
     Args:
         folder: with config.json, model.safetensors and the processors, as `lerobot-train` writes (pretrained_model).
         contract: of the dataset that it was trained on.
-        device: that torch knows.
+        device: of torch.
 
     Raises:
         CheckpointError: LeRobot cannot load the folder.
-        ContractError: features and contract do not fit together; every difference is listed.
+        ContractError: features and contract do not match; lists every difference.
     """
 
     def __init__(self, folder: Path, contract: Contract, keys: Keys | None = None, device: str = "cpu") -> None:
@@ -84,7 +84,7 @@ class LeRobotPolicy:
 
         Raises:
             ObservationError: the observation does not fit the contract.
-            ContractError: the policy emits something that is no chunk.
+            ContractError: the policy's output is no chunk.
         """
         from lerobot.policies.utils import prepare_observation_for_inference
 
@@ -100,15 +100,16 @@ class LeRobotPolicy:
 
 
 def features_of(config: Any) -> dict[str, tuple[int, ...]]:
-    """LeRobot's features of a policy: key -> shape, pictures as (3, H, W)."""
-    return {key: tuple(f.shape) for part in (config.input_features, config.output_features) for key, f in part.items()}
+    """LeRobot's features of a policy: key -> shape, images as (3, H, W)."""
+    features = config.input_features | config.output_features
+    return {key: tuple(feature.shape) for key, feature in features.items()}
 
 
 def require_fit(features: Mapping[str, tuple[int, ...]], contract: Contract, keys: Keys, folder: str) -> None:
-    """Raise unless the contract gives every feature that the policy reads, and takes what it emits, shape by shape.
+    """Check that the contract has every feature that the policy reads and writes, with the same shapes.
 
     Raises:
-        ContractError: with every difference.
+        ContractError: lists every difference.
     """
     ours: dict[str, tuple[int, ...]] = {keys.of(c.name): (3, c.height, c.width) for c in contract.cameras}
     ours |= {keys.state: (contract.state_dim,), keys.action: (contract.action_dim,)}
@@ -122,7 +123,7 @@ def require_fit(features: Mapping[str, tuple[int, ...]], contract: Contract, key
             key="; ".join([*wrong, *(f"camera {name}" for name in unknown)]) or "two cameras under one key",
             expected="; ".join(f"{key} {theirs or 'is not read'}" for key, (theirs, _) in wrong.items())
             or f"each of the cameras {', '.join(contract.camera_names)} under a key of its own",
-            found="; ".join(f"{key} {mine or 'is not there'}" for key, (_, mine) in wrong.items())
+            found="; ".join(f"{key} {ours_shape or 'is missing'}" for key, (_, ours_shape) in wrong.items())
             or ", ".join(f"{name}={key}" for name, key in keys.images.items()),
             remedy="name the dataset that it was trained on, and map cameras with --camera NAME=KEY",
         )
@@ -140,14 +141,14 @@ def _load(folder: Path, device: str) -> tuple[Any, Any, Any]:
         if hasattr(config, "pretrained_backbone_weights"):
             config.pretrained_backbone_weights = None  # they are in the folder's weights
         policy = get_policy_class(config.type).from_pretrained(folder, config=config, local_files_only=True)
-        there = {"device_processor": {"device": device}}
-        before, after = make_pre_post_processors(config, str(folder), preprocessor_overrides=there)
-    except Exception as error:  # LeRobot raises whatever its parts do
+        overrides = {"device_processor": {"device": device}}
+        before, after = make_pre_post_processors(config, str(folder), preprocessor_overrides=overrides)
+    except Exception as error:  # LeRobot and its dependencies raise many types
         raise CheckpointError(
             "LeRobot cannot load this policy",
             file=folder,
             expected="a folder that lerobot-train wrote: checkpoints/last/pretrained_model",
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-            remedy="name that folder; it was written by LeRobot 0.4",
+            remedy="name such a folder, written by LeRobot 0.4",
         ) from error
     return policy.to(device).eval(), before, after

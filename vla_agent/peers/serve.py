@@ -1,4 +1,4 @@
-"""Puts a policy of LeRobot behind our server.  Runs in LeRobot's own environment, which `make lerobot-check` makes."""
+"""Serves a policy of LeRobot with our server.  Runs in LeRobot's environment, created by `make lerobot-check`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vla_agent.errors import OptionError, VlaAgentError
 
 DESCRIPTION = """\
 Serve a policy of LeRobot (ACT, Diffusion and others) in the protocol of `vla-agent serve`, so that `vla-agent eval`
-drives it as a peer.  This runs in LeRobot's environment; there is nothing of MuJoCo or ROS in it.
+evaluates it as a peer.  This runs in LeRobot's environment, without MuJoCo or ROS.
 
-FOLDER is what lerobot-train wrote: RUN/checkpoints/last/pretrained_model.  Units and rate do not stand in there: they
-are those of the contract of the dataset that it was trained on.
+FOLDER is the output of lerobot-train: RUN/checkpoints/last/pretrained_model.  It has no units and no rate: they come
+from the contract of the dataset that it was trained on.
 """
 EPILOG = """\
 examples, from the repository:
@@ -39,16 +39,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="LeRobot's pretrained_model")
     parser.add_argument(
-        "--contract", required=True, metavar="DIR", help="the dataset (or a policy of ours) whose contract it has"
+        "--contract",
+        required=True,
+        metavar="DIR",
+        help="dataset (or policy folder of this project) whose contract it has",
     )
     parser.add_argument(
         "--camera",
         action="append",
         default=[],
         metavar="NAME=KEY",
-        help="our camera under LeRobot's key (default: NAME=observation.images.NAME)",
+        help="camera of the contract = LeRobot's key (default: NAME=observation.images.NAME)",
     )
-    parser.add_argument("--device", default="cpu", help="that torch knows (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="device of torch (default: %(default)s)")
     add_options(parser)
     args = parser.parse_args(argv)
     try:
@@ -75,11 +78,11 @@ def _pair(text: str) -> tuple[str, str]:
     name, equals, key = text.partition("=")
     if not (name and equals and key):
         raise OptionError(
-            "a camera is not mapped",
+            "a camera mapping is invalid",
             key="--camera",
             expected="NAME=KEY, such as front=observation.images.top",
             found=text,
-            remedy="write our camera, an equals sign, LeRobot's key",
+            remedy="write the contract's camera, an equals sign, LeRobot's key",
         )
     return name, key
 

@@ -1,10 +1,10 @@
-"""Lets torchvision be imported beside a CPU build of torch that is not its own."""
+"""Makes torchvision importable with a CPU build of torch that it was not compiled for."""
 
 from __future__ import annotations
 
 import torch
 
-# Its compiled operators do not load there; importing it needs only their names.
+# Its compiled operators do not load with it; importing torchvision needs only their names.
 OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
@@ -27,4 +27,4 @@ def declare_operators() -> None:
     for schema in OPERATORS:
         if not hasattr(torch.ops.torchvision, schema.split("(")[0]):
             library.define(schema)
-    globals()["_library"] = library  # the declarations live as long as this object
+    globals()["_library"] = library  # the declarations exist as long as this object

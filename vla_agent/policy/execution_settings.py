@@ -1,4 +1,4 @@
-"""How chunks are executed in an evaluation, and how long the policy is taken to think."""
+"""Settings of an evaluation: execution mode, inference delay, and acceleration."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from vla_agent.policy.speed.accelerate import KINDS, accelerate
 
 @dataclass(frozen=True)
 class Execution:
-    """Part of a run's settings.  The default is open loop in a world that waits for the policy.
+    """Part of a run's settings.  The default is open loop, with the simulation paused during inference.
 
     Args:
         mode: one of `vla_agent.policy.execution.MODES`.
         delay_ms: inference delay in milliseconds, rounded up to whole control steps.
         renamed: pairs (the policy's name of a camera, the simulator's name of it).
-        compiled: the policy runs through ``torch.compile``.
+        compiled: run the policy through ``torch.compile``.
         quantise: its weights are ``int8`` or ``int4``; empty: as they were trained.
-        openvino: it runs through OpenVINO.
+        openvino: run it through OpenVINO.
 
     Raises:
-        OptionError: no such mode or weights, or a senseless delay.
+        OptionError: no such mode or weights, or an invalid delay.
     """
 
     mode: str = "open_loop"
@@ -46,7 +46,7 @@ class Execution:
             wrong = ("--quantise", ", ".join(KINDS), self.quantise)
         if wrong:
             raise OptionError(
-                "an option has a value that makes no sense",
+                "an option has an invalid value",
                 key=wrong[0],
                 expected=wrong[1],
                 found=wrong[2],
@@ -55,11 +55,11 @@ class Execution:
 
     @property
     def plain(self) -> bool:
-        """Is it the default, which needs no executor?"""
+        """Whether it is the default, which needs no executor."""
         return self.mode == "open_loop" and self.delay_ms == 0
 
     def settings(self) -> dict[str, Any]:
-        """For the report; empty for the default, so that reports of earlier releases say the same."""
+        """For the report; empty for the default, so that reports of earlier releases compare as equal."""
         named: dict[str, Any] = {"execution": self.mode, "delay_ms": self.delay_ms}
         settings: dict[str, Any] = {} if self.plain else named
         chosen = {"renamed_cameras": dict(self.renamed), "compiled": self.compiled, "weights": self.quantise}
@@ -68,7 +68,7 @@ class Execution:
 
     @staticmethod
     def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What the settings of a report say about its execution, with the defaults where they say nothing."""
+        """The execution settings in a report, with the defaults where they are missing."""
         default: dict[str, Any] = {"execution": "open_loop", "delay_ms": 0.0, "renamed_cameras": {}}
         default |= {"compiled": False, "weights": "", "openvino": False}
         return {key: settings.get(key, value) for key, value in default.items()}
@@ -76,23 +76,23 @@ class Execution:
     def executor(self, policy: Any, contract: Contract) -> tuple[ChunkExecutor, int]:
         """An executor for the policy, and the delay in control steps at the rate of ``contract``.
 
-        A policy without a contract of its own is taken to emit chunks as long as those of ``contract``.
+        For a policy without its own contract, chunks have the length of ``contract``.
         """
         length = getattr(policy, "contract", contract).chunk_length
         return ChunkExecutor(self.mode, length, policy.execute), delay_steps(self.delay_ms, contract.control_hz)
 
     def prepare(self, policy: Any) -> Any:
-        """The policy as it is to be computed, changed in place.
+        """The policy with these accelerations, changed in place.
 
         Raises:
-            OptionError: it is not computed here, this machine cannot do it, or cannot continue chunks.
+            OptionError: it runs on another machine, this machine does not support them, or it cannot continue chunks.
         """
         policy = accelerate(policy, self.compiled, self.quantise, self.openvino)
         self.require_continuing(policy)
         return policy
 
     def require_continuing(self, policy: Any) -> None:
-        """Raise where chunks are to continue those before and the policy takes nothing to continue.
+        """Check that the policy can continue chunks where the mode needs it.
 
         Raises:
             OptionError: ``act`` has no argument ``committed``.

@@ -1,4 +1,4 @@
-"""How long a chunk takes on this machine.
+"""The inference latency of a policy on this machine.
 
 ``python -m vla_agent.policy.inference_timing POLICY`` prints the 99th percentile in milliseconds, on one thread.
 """
@@ -22,42 +22,42 @@ from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import NodeError
 
 WARM_UP = 5
-TRIES = 3  # something else may be starting on the machine; a slow machine is slow each time
-PATIENCE = 120.0  # seconds for one trial in a process of its own, the import of torch included
+RUNS = 3  # another process may disturb a timing run; a slow machine is slow in each
+TIMEOUT = 120.0  # seconds for one timing run in its own process, the import of torch included
 
 
 def inference_times(policy: Any, observation: Mapping[str, Any], instruction: str, count: int = 60) -> list[float]:
-    """Milliseconds of each of ``count`` inferences from the same observation, after a few to warm up."""
+    """Milliseconds of each of ``count`` inferences from the same observation, after a warm-up."""
     policy.reset(instruction)
-    taken = []
+    times = []
     with _one_at_a_time():
         for _ in range(WARM_UP + count):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             policy.act(observation)
-            taken.append(1000 * (time.perf_counter() - begun))
-    return taken[WARM_UP:]
+            times.append(1000 * (time.perf_counter() - start))
+    return times[WARM_UP:]
 
 
 def p99_ms(policy: Any) -> float:
-    """The 99th percentile of an inference's milliseconds, from an observation of nothing."""
+    """The 99th percentile of the inference latency in milliseconds, on a blank observation."""
     return float(np.quantile(inference_times(policy, blank_observation(policy.contract), "nothing"), 0.99))
 
 
-def p99_ms_apart(policy: str, enough: float) -> float:
-    """`p99_ms` of a policy's folder, measured in a process of its own: by who does not trust who runs the policy.
+def p99_ms_in_subprocess(policy: str, enough: float) -> float:
+    """`p99_ms` of a policy's folder, measured in its own process: independent of the process that runs it.
 
     Args:
-        enough: milliseconds; the first of a few trials that keeps within them is taken, else the best of them.
+        enough: milliseconds; the first of `RUNS` timing runs within them is returned, else the best.
 
     Raises:
-        NodeError: the policy cannot be loaded and tried.
+        NodeError: the policy cannot be loaded and timed.
     """
     best = np.inf
-    for _ in range(TRIES):
+    for _ in range(RUNS):
         command = [sys.executable, "-m", "vla_agent.policy.inference_timing", policy]
         try:
-            said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
-            best = min(best, float(said.split()[-1]))
+            printed = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True).stdout
+            best = min(best, float(printed.split()[-1]))
         except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
             raise NodeError(
                 "the policy cannot be timed on this machine",
@@ -65,7 +65,7 @@ def p99_ms_apart(policy: str, enough: float) -> float:
                 key="latency",
                 expected="milliseconds from python -m vla_agent.policy.inference_timing",
                 found=(getattr(error, "stderr", "") or str(error))[-300:],
-                remedy="run that command, and mend what it says",
+                remedy="run that command and fix the error that it prints",
             ) from error
         if best <= enough:
             break
@@ -74,9 +74,9 @@ def p99_ms_apart(policy: str, enough: float) -> float:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Of all processes of this user: two that are timed beside each other are slower than each alone."""
+    """A lock among all processes of this user: two timing runs at once slow each other down."""
     with open(Path(tempfile.gettempdir()) / f"vla-agent-trial-{os.getuid()}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # freed when the file is closed, by a killed process, too
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also by a kill
         yield
 
 

@@ -1,11 +1,11 @@
-"""Loading a policy by its name, whatever the name stands for: one function.
+"""One function that loads a policy by its name: folder, adapter, hub id or server.
 
 ==========================  =======================================================
 name                        policy
 ==========================  =======================================================
-folder with policy.json     itself (`vla_agent.policy.checkpoint`)
+folder with policy.json     the policy in it (`vla_agent.policy.checkpoint`)
 folder with adapter.json    its base with the adapter merged in
-folder of a training        the policy inside it
+folder of a training run    the policy inside it
 owner/name                  of the Hugging Face hub, downloaded once
 ws://HOST:PORT              on another machine (`vla_agent.serving`)
 file.yaml                   behind a server of openpi, as the file describes
@@ -23,18 +23,18 @@ from vla_agent.policy.sources import contract_of, is_remote, is_server, require_
 
 
 def load_policy(name: str | PathLike[str], compiled: bool = False, quantise: str = "", openvino: bool = False) -> Any:
-    """The policy that ``name`` stands for.  A server's token is taken from the variable VLA_AGENT_TOKEN.
+    """The policy of this name.  A server's token is read from the variable VLA_AGENT_TOKEN.
 
     Args:
-        compiled: through ``torch.compile``: faster chunks after a minute of compilation (`vla_agent.policy.speed`).
+        compiled: with ``torch.compile``: faster chunks after a minute of compilation (`vla_agent.policy.speed`).
         quantise: ``int8`` or ``int4`` weights; empty: as they were trained.
-        openvino: through OpenVINO on a CPU.
+        openvino: with OpenVINO, on a CPU.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, damaged, or its statistics are unusable.
         ContractError: its contract cannot be read.
-        ServingError: nobody serves there.
-        OptionError: this machine cannot compute so.
+        ServingError: no server listens at the address.
+        OptionError: this machine does not support the acceleration.
     """
     policy = _remote(str(name)) if is_remote(str(name)) else _local(find_folder(name))
     if not (compiled or quantise or openvino):

@@ -1,4 +1,4 @@
-"""What a policy's name stands for (folder, hub id, server), and whose contract it is.  Imports no torch."""
+"""Resolving a policy's name (folder, hub id, server) and reading its contract.  Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_remote(name: str) -> bool:
 
 
 def kind_of(name: str) -> str:
-    """ "simulator", "server", "dataset" or "policy"; a name that is no folder here is taken for a policy's hub id."""
+    """ "simulator", "server", "dataset" or "policy"; a name without a local folder counts as a policy's hub id."""
     if name == SIMULATOR:
         return "simulator"
     if is_server(name):
@@ -39,12 +39,12 @@ def kind_of(name: str) -> str:
 
 
 def contract_of(name: str) -> Contract:
-    """The contract of a policy (folder, training's folder, hub id or server), of a dataset's folder, or of "sim".
+    """The contract of a policy (folder, training run, hub id or server), of a dataset's folder, or of "sim".
 
     Raises:
-        CheckpointError: there is no such folder, or nothing in it has a contract.
+        CheckpointError: there is no such folder, or it has no contract.
         ContractError: the contract cannot be read.
-        ServingError: nobody serves there.
+        ServingError: no server listens at the address.
     """
     kind = kind_of(name)
     if kind == "simulator":
@@ -57,7 +57,7 @@ def contract_of(name: str) -> Contract:
         return Contract.from_dict(data if kind == "dataset" else data["contract"], file=str(file))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            "no contract is to be found there",
+            "there is no contract",
             file=file,
             key="contract",
             expected=f"a policy ({POLICY}), a dataset ({DATASET}) or the word {SIMULATOR}",
@@ -67,13 +67,13 @@ def contract_of(name: str) -> Contract:
 
 
 def normalised_range(name: str, layout: str) -> dict[str, np.ndarray]:
-    """What the normalised values -1 and 1 stand for in a policy: ``low`` and ``high`` (size,), in the contract's units.
+    """The values that a policy normalises to -1 and 1: ``low`` and ``high`` (size,), in the contract's units.
 
     Args:
         layout: "state" or "action".
 
     Raises:
-        CheckpointError: the statistics are missing, or are no finite shift and positive scale.
+        CheckpointError: the statistics are missing, or not a finite shift and a positive scale.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -81,7 +81,7 @@ def normalised_range(name: str, layout: str) -> dict[str, np.ndarray]:
     key = f"{layout}_normaliser"
     try:
         with safe_open(file, framework="numpy") as stored:
-            shift, scale = (stored.get_tensor(f"{key}.{part}") for part in ("shift", "scale"))
+            shift, scale = (stored.get_tensor(f"{key}.{name}") for name in ("shift", "scale"))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             "the normaliser's statistics cannot be read",
@@ -89,7 +89,7 @@ def normalised_range(name: str, layout: str) -> dict[str, np.ndarray]:
             key=key,
             expected="shift and scale for each dimension",
             found=f"{type(error).__name__}: {error}",
-            remedy="get the checkpoint again or train anew: without them the robot would move wrongly",
+            remedy="get the checkpoint again or retrain: without them the robot moves wrongly",
         ) from error
     if not (np.isfinite(shift).all() and np.isfinite(scale).all() and (scale > 0).all()):
         raise CheckpointError(
@@ -98,16 +98,16 @@ def normalised_range(name: str, layout: str) -> dict[str, np.ndarray]:
             key=key,
             expected="finite shift and positive scale for each dimension",
             found=f"shift {shift.tolist()}, scale {scale.tolist()}",
-            remedy="get the checkpoint again or train anew: without them the robot would move wrongly",
+            remedy="get the checkpoint again or retrain: without them the robot moves wrongly",
         )
     return {"low": shift - scale, "high": shift + scale}
 
 
 def metadata_of(url: str) -> Metadata:
-    """What the server at ``url`` says of its policy.
+    """The metadata of the policy that the server at ``url`` serves.
 
     Raises:
-        ServingError: there is none, or it says no contract.
+        ServingError: there is no server, or it sends no contract.
     """
     require_packages()
     from vla_agent.serving.client import RemotePolicy
@@ -119,10 +119,10 @@ def metadata_of(url: str) -> Metadata:
 
 
 def files_of(name: str) -> dict[str, str]:
-    """Name -> SHA-256: what a server says of the policy's files, or the file that describes a server.
+    """Name -> SHA-256 of the policy's files as a server reports them, or of the file that describes a server.
 
     Raises:
-        VlaAgentError: there is none.
+        VlaAgentError: there is no server, or no such file.
     """
     if is_server(name):
         return dict(metadata_of(name).files)
@@ -130,10 +130,10 @@ def files_of(name: str) -> dict[str, str]:
 
 
 def require_packages() -> None:
-    """Raise where the packages that serving needs are missing.
+    """Check that the packages for serving are installed.
 
     Raises:
-        ServingError: with how to install them.
+        ServingError: one is missing; says how to install it.
     """
     try:
         import msgpack  # noqa: F401

@@ -1,1 +1,1 @@
-"""Policies elsewhere: a server that speaks the protocol of openpi's client, and a policy that asks such a server."""
+"""Remote policies: a server with the protocol of openpi's client, and a policy that is a client of such a server."""

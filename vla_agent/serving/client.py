@@ -1,4 +1,4 @@
-"""Remote policies: a server's, driven by the harness and by the robot's nodes as if it were here."""
+"""Remote policies: those of a server, with the interface of local ones."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ TIMEOUT = 30.0  # seconds; the first inference of a large policy compiles
 
 
 class RemotePolicy:
-    """A policy behind `vla-agent serve`; its contract and the steps to execute are what the server says.
+    """A policy behind `vla-agent serve`; contract and steps to execute come from the server.
 
-    A lost connection ends the episode: `act` raises, and the next `reset` connects again, to the same policy or not at
-    all.
+    A lost connection ends the episode: `act` raises, and the next `reset` connects again, only to the same policy.
 
     Args:
         url: ``ws://HOST:PORT``.
-        token: that the server asks for.
+        token: of the server, where it has one.
         timeout: seconds for the connection, and for each reply.
 
     Raises:
-        ServingError: nobody listens there, the server refuses, or it says no contract.
+        ServingError: no server listens there, it refuses the connection, or it sends no contract.
         ContractError: its contract cannot be read.
     """
 
@@ -40,10 +39,10 @@ class RemotePolicy:
         self._episode: dict[str, Any] = {}
 
     def reset(self, instruction: str, seed: int = 0) -> None:
-        """Begin an episode; the server hears of it with the first observation.
+        """Begin an episode; the server is notified with the first observation.
 
         Raises:
-            ServingError: the connection was lost, and there is no server any more, or another policy behind it.
+            ServingError: the connection was lost, and there is no server any more, or it has another policy.
         """
         if not self._connection.open:
             connection = self._connect()
@@ -55,7 +54,7 @@ class RemotePolicy:
                     file=connection.url,
                     expected=f"{self.metadata.policy}, contract {self.contract.hash[:12]}",
                     found=f"{found.policy}, contract {found.contract.hash[:12]}, files changed",
-                    remedy="begin the evaluation, or configure the robot, again",
+                    remedy="restart the evaluation, or configure the robot again",
                 )
             self._connection = connection
         self._episode = {"prompt": instruction, "seed": int(seed), "reset": True}
@@ -66,8 +65,8 @@ class RemotePolicy:
         Raises:
             ObservationError: the observation does not fit the contract.
             OptionError: ``committed`` for a policy that cannot continue chunks.
-            ServingError: no server, no answer in time, or none that can be meant.
-            ContractError: the answer is no chunk.
+            ServingError: no server, no reply in time, or an invalid one.
+            ContractError: the reply is no chunk.
         """
         self.contract.check_observation(observation)
         images = {name: np.ascontiguousarray(observation["images"][name]) for name in self.contract.camera_names}
@@ -85,13 +84,13 @@ class RemotePolicy:
             raise OptionError(
                 "this policy cannot be executed in real time",
                 key="--execution",
-                expected="a server whose metadata says realtime",
+                expected="a server with realtime in its metadata",
                 found=f"{self.metadata.policy} at {self._connection.url}",
                 remedy="use open_loop, ensemble or adaptive",
             )
 
     def close(self) -> None:
-        """Say goodbye to the server."""
+        """Close the connection."""
         self._connection.close()
 
 
@@ -111,6 +110,6 @@ def chunk_of(reply: Mapping[str, Any], contract: Contract, server: str) -> np.nd
             key="actions",
             expected=f"{shape} numbers",
             found=f"{getattr(actions, 'shape', type(actions).__name__)}; keys {sorted(map(str, reply))}",
-            remedy="does the contract say what this server's policy emits?",
+            remedy="check that the contract is that of the server's policy",
         )
     return contract.check_chunk(actions)

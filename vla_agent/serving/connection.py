@@ -1,4 +1,4 @@
-"""A client's connection to a policy server: one request, one reply, and typed errors for all that can go wrong."""
+"""A client's connection to a policy server: one request, one reply, and a typed error for every failure."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ MAX_BYTES = 16 * 2**20  # of a reply
 
 
 class Connection:
-    """Connects at once; ``metadata`` is what the server said first.
+    """Connects at once; ``metadata`` is the server's first message.
 
     Args:
         url: ``ws://HOST:PORT`` or ``wss://HOST:PORT``.
-        token: that the server asks for.
+        token: of the server, where it has one.
         timeout: seconds for the connection, and for each reply.
 
     Raises:
-        ServingError: nobody listens there, or the server refuses.
+        ServingError: no server listens there, or it refuses the connection.
     """
 
     def __init__(self, url: str, token: str | None, timeout: float) -> None:
@@ -41,9 +41,9 @@ class Connection:
             )
             self.metadata = unpack(self._receive())
         except InvalidStatus as error:
-            status, said = error.response.status_code, bytes(error.response.body or b"").decode("utf-8", "replace")
+            status, body = error.response.status_code, bytes(error.response.body or b"").decode("utf-8", "replace")
             remedy = "set VLA_AGENT_TOKEN to the server's token" if status == 401 else "is this a policy server?"
-            raise self._failed("the server refuses", f"status {status}: {said.strip()[:200]}", remedy) from error
+            raise self._failed("the server refuses", f"status {status}: {body.strip()[:200]}", remedy) from error
         except (OSError, InvalidURI, WebSocketException, TimeoutError) as error:
             found = f"{type(error).__name__}: {error}"
             raise self._failed("there is no policy server", found, "start one: vla-agent serve POLICY") from error
@@ -55,7 +55,7 @@ class Connection:
         """Send a request, wait for its reply.
 
         Raises:
-            ServingError: the server refuses it, does not answer in time, or is gone; after the last two it is closed.
+            ServingError: the server refuses it, does not reply in time, or is gone; the last two close the connection.
         """
         if self._socket is None:
             raise self._failed("the connection is closed", "an earlier error", "reset() connects again")
@@ -67,20 +67,20 @@ class Connection:
             self.close()
             raise self._failed("the server is gone", str(error), "reset() connects again") from error
         if not isinstance(reply, dict):
-            raise self._failed("the reply is none", type(reply).__name__, "is this a policy server?")
+            raise self._failed("the reply is not a map", type(reply).__name__, "is this a policy server?")
         return reply
 
     def _receive(self) -> bytes:
         assert self._socket is not None
-        began = time.monotonic()
+        start = time.monotonic()
         try:
             data = self._socket.recv(timeout=self._timeout)
         except TimeoutError as error:
-            self.close()  # its late reply must not be taken for that of the next request
-            found = f"nothing for {time.monotonic() - began:.1f} s"
+            self.close()  # a late reply must not be mistaken for that of the next request
+            found = f"nothing for {time.monotonic() - start:.1f} s"
             raise self._failed("the server does not answer", found, "is it overloaded? ask /healthz") from error
         if isinstance(data, str):
-            raise self._failed("the server refuses the request", data, "see what it says")
+            raise self._failed("the server refuses the request", data, "fix the error that it reports")
         return data
 
     @property
@@ -89,7 +89,7 @@ class Connection:
         return self._socket is not None
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Close it."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -1,12 +1,12 @@
-"""Policies behind a server of openpi, which says no contract: a YAML file says what it sees and emits.
+"""Policies behind a server of openpi, which sends no contract: a YAML file describes its inputs and outputs.
 
     url: ws://gpu:8000
     contract: sim               # or a policy's or dataset's folder, or a JSON file that holds a contract
     images: {front: observation/image, wrist: observation/wrist_image}     # our camera -> the server's key
     state: observation/state
-    chunk_length: 10            # rows of the server's actions; execute: how many of them run before the next look
+    chunk_length: 10            # rows of the server's actions; execute: rows that run before the next inference
     execute: 5
-    image_size: [224, 224]      # height, width that the server wants, borders black; left out: as in the contract
+    image_size: [224, 224]      # height, width of the server's input, padded with black; omitted: as in the contract
 
 Keys and sizes are translated, numbers are not: state and actions have to be in the contract's units and conventions.
 """
@@ -50,7 +50,7 @@ def read_description(file: Path) -> Description:
     """Read the description of a server.
 
     Raises:
-        OptionError: it cannot be read, or a key is missing, unknown or senseless; all of them at once.
+        OptionError: it cannot be read, or keys are missing, unknown or invalid; names all of them.
     """
     try:
         return Description.model_validate(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))
@@ -61,7 +61,7 @@ def read_description(file: Path) -> Description:
             file=file,
             expected=f"a YAML file with {', '.join(Description.model_fields)}",
             **(wrong_keys(error) if isinstance(error, ValidationError) else unread),
-            remedy="mend these keys; docs/serving.md has an example",
+            remedy="fix these keys; docs/serving.md has an example",
         ) from error
 
 
@@ -70,7 +70,7 @@ class OpenPiPolicy:
 
     Raises:
         OptionError: the description does not fit its contract.
-        ServingError: nobody listens there, or the server refuses.
+        ServingError: no server listens there, or it refuses the connection.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class OpenPiPolicy:
                 key="images" if wrong else "execute",
                 expected=f"cameras of {', '.join(contract.camera_names)}; execute at most chunk_length",
                 found=f"cameras {', '.join(description.images)}; {description.execute} of {description.chunk_length}",
-                remedy="mend the description",
+                remedy="fix the description",
             )
         cameras = tuple(c for c in contract.cameras if c.name in description.images)
         self.contract = replace(contract, cameras=cameras, chunk_length=description.chunk_length)
@@ -97,7 +97,7 @@ class OpenPiPolicy:
         return Connection(self._description.url, self._token, self._timeout)
 
     def reset(self, instruction: str, seed: int = 0) -> None:
-        """Begin an episode; a connection that was lost is made again.  ``seed`` cannot be told: openpi has none."""
+        """Begin an episode; a lost connection is opened again.  ``seed`` has no effect: openpi has none."""
         if not self._connection.open:
             self._connection = self._connect()
         self._prompt = instruction
@@ -111,36 +111,36 @@ class OpenPiPolicy:
             ContractError: NaN or infinity.
         """
         self.contract.check_observation(observation)
-        told = self._description
-        message: dict[str, Any] = {told.prompt: self._prompt}
-        for name, key in told.images.items():
-            put(message, key, fit_whole(observation["images"][name], told.image_size))
-        if told.state is not None:
-            put(message, told.state, np.asarray(observation["state"], np.float32))
+        description = self._description
+        message: dict[str, Any] = {description.prompt: self._prompt}
+        for name, key in description.images.items():
+            put(message, key, resize_with_padding(observation["images"][name], description.image_size))
+        if description.state is not None:
+            put(message, description.state, np.asarray(observation["state"], np.float32))
         reply = self._connection.ask(message)
-        return chunk_of({"actions": reply.get(told.actions)}, self.contract, told.url)
+        return chunk_of({"actions": reply.get(description.actions)}, self.contract, description.url)
 
     def close(self) -> None:
-        """Say goodbye to the server."""
+        """Close the connection."""
         self._connection.close()
 
 
 def put(message: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value under its key; a dot goes one map down, as in ``images.cam_high``."""
+    """Set the value of a key; a dot descends into a nested map, as in ``images.cam_high``."""
     *path, last = key.split(".")
-    for part in path:
-        message = message.setdefault(part, {})
+    for name in path:
+        message = message.setdefault(name, {})
     message[last] = value
 
 
-def fit_whole(picture: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """(H, W, 3) uint8 -> (height, width, 3), the whole picture as large as it goes, with black borders."""
-    if size is None or picture.shape[:2] == tuple(size):
-        return np.ascontiguousarray(picture)
-    scale = min(size[0] / picture.shape[0], size[1] / picture.shape[1])
-    height, width = (max(1, round(n * scale)) for n in picture.shape[:2])
+def resize_with_padding(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """(H, W, 3) uint8 -> (height, width, 3), the whole image with its aspect ratio kept, padded with black."""
+    if size is None or image.shape[:2] == tuple(size):
+        return np.ascontiguousarray(image)
+    scale = min(size[0] / image.shape[0], size[1] / image.shape[1])
+    height, width = (max(1, round(n * scale)) for n in image.shape[:2])
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     canvas = np.zeros((*size, 3), np.uint8)
-    resized = Image.fromarray(np.ascontiguousarray(picture)).resize((width, height), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.BILINEAR)
     canvas[top : top + height, left : left + width] = np.asarray(resized)
     return canvas

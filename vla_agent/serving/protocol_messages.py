@@ -1,16 +1,16 @@
-"""What a server says of itself, and what a client asks of it; see docs/serving.md.
+"""Messages of the protocol: the server's metadata, the client's requests; see docs/serving.md.
 
 metadata (the server's first message)::
 
     protocol 1, policy (name), contract (plain), contract_hash, execute, realtime, files (name -> SHA-256)
 
-request: an observation, in one of two forms, and what belongs to it::
+request: an observation in one of two forms, and its options::
 
     images {camera: (H, W, 3) uint8}, state (D,)     or     observation/CAMERA, observation/state
-    prompt: the instruction; seed: of the noise; reset: an episode begins; committed: rows that are decided (real-time
-    chunking); id: comes back
+    prompt: the instruction; seed: of the noise; reset: an episode begins; committed: decided actions (real-time
+    chunking); id: returned with the reply
 
-reply: ``actions`` (T, A) float32 and ``server_timing``; or a text, which says what was wrong with the request.
+reply: ``actions`` (T, A) float32 and ``server_timing``; or a text, the error of the request.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LONGEST_PROMPT = 2000  # characters
 
 @dataclass(frozen=True)
 class Request:
-    """One request.  ``prompt`` None: the one before goes on.  ``id`` comes back with the reply."""
+    """One request.  ``prompt`` None: the previous one stays.  ``id`` is returned with the reply."""
 
     observation: dict[str, Any]
     prompt: str | None = None
@@ -43,32 +43,34 @@ class Request:
 
 
 def read_request(message: Any, contract: Contract) -> Request:
-    """The request in a message that was unpacked; its observation fits the contract.
+    """The request in an unpacked message, with an observation that fits the contract.
 
     Raises:
-        ServingError: a part is missing or not what it should be.
+        ServingError: a key is missing or invalid.
         ObservationError: the observation does not fit the contract.
     """
     if not isinstance(message, dict):
-        raise _wrong("message", "a map", type(message).__name__)
+        raise _invalid_request("message", "a map", type(message).__name__)
     flat = {k.removeprefix(FLAT): v for k, v in message.items() if isinstance(k, str) and k.startswith(FLAT)}
     images = message.get("images", {k: v for k, v in flat.items() if k != "state"})
     if not isinstance(images, dict):
-        raise _wrong("images", "a map from camera to picture", type(images).__name__)
+        raise _invalid_request("images", "a map from camera to image", type(images).__name__)
     observation: dict[str, Any] = {"images": images}
     state = message.get("state", flat.get("state"))
     if state is not None:
         observation["state"] = _numbers("state", state)
-    prompt, seed, own = message.get("prompt"), message.get("seed"), message.get("id")
+    prompt, seed, number = message.get("prompt"), message.get("seed"), message.get("id")
     if prompt is not None and not (isinstance(prompt, str) and 0 < len(prompt) <= LONGEST_PROMPT):
-        raise _wrong("prompt", f"text of 1 to {LONGEST_PROMPT} characters", f"{type(prompt).__name__} {prompt!s:.40}")
+        raise _invalid_request(
+            "prompt", f"text of 1 to {LONGEST_PROMPT} characters", f"{type(prompt).__name__} {prompt!s:.40}"
+        )
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
-        raise _wrong("seed", "a whole number from 0 on", repr(seed)[:40])
-    if own is not None and not (type(own) is int or (isinstance(own, str) and len(own) <= 100)):
-        raise _wrong("id", "a whole number or a short text", type(own).__name__)
+        raise _invalid_request("seed", "a whole number from 0 on", repr(seed)[:40])
+    if number is not None and not (type(number) is int or (isinstance(number, str) and len(number) <= 100)):
+        raise _invalid_request("id", "a whole number or a short text", type(number).__name__)
     contract.check_observation(observation)
     observation["state"] = np.asarray(observation["state"], np.float32)
-    return Request(observation, prompt, seed, bool(message.get("reset")), _committed(message, contract), own)
+    return Request(observation, prompt, seed, bool(message.get("reset")), _committed(message, contract), number)
 
 
 def _committed(message: Mapping[str, Any], contract: Contract) -> Committed | None:
@@ -77,30 +79,32 @@ def _committed(message: Mapping[str, Any], contract: Contract) -> Committed | No
         return None
     expected = f"actions ({contract.chunk_length}, {contract.action_dim}), decided, delay (0 <= delay <= decided)"
     if not isinstance(given, dict) or not {"actions", "decided", "delay"} <= given.keys():
-        raise _wrong("committed", expected, sorted(map(str, given)) if isinstance(given, dict) else type(given))
+        raise _invalid_request(
+            "committed", expected, sorted(map(str, given)) if isinstance(given, dict) else type(given)
+        )
     actions = _numbers("committed", given["actions"]).astype(np.float32)
     decided, delay = given["decided"], given["delay"]
     counts = type(decided) is int and type(delay) is int and 0 <= delay <= decided <= contract.chunk_length
     if actions.shape != (contract.chunk_length, contract.action_dim) or not counts or not np.isfinite(actions).all():
-        raise _wrong("committed", expected, f"{actions.shape}, {decided!r}, {delay!r}")
+        raise _invalid_request("committed", expected, f"{actions.shape}, {decided!r}, {delay!r}")
     return Committed(actions, decided, delay)
 
 
 def _numbers(key: str, value: Any) -> np.ndarray:
     array = np.asarray(value) if isinstance(value, (list, np.ndarray)) else np.array(None)
     if array.dtype.kind not in "iuf":
-        raise _wrong(key, "an array of numbers", f"{type(value).__name__} {array.dtype}")
+        raise _invalid_request(key, "an array of numbers", f"{type(value).__name__} {array.dtype}")
     return array
 
 
-def _wrong(key: str, expected: object, found: object) -> ServingError:
+def _invalid_request(key: str, expected: object, found: object) -> ServingError:
     remedy = "see docs/serving.md, the protocol"
-    return ServingError("the request is not one", key=key, expected=expected, found=found, remedy=remedy)
+    return ServingError("the request is invalid", key=key, expected=expected, found=found, remedy=remedy)
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a server says of its policy."""
+    """A server's description of its policy."""
 
     policy: str
     contract: Contract
@@ -109,7 +113,7 @@ class Metadata:
     files: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """For the wire."""
+        """As it is sent."""
         return {
             "protocol": PROTOCOL,
             "policy": self.policy,
@@ -122,38 +126,38 @@ class Metadata:
 
     @classmethod
     def from_dict(cls, data: Any, server: str) -> Metadata:
-        """Read what ``server`` says of itself.
+        """Read the metadata that ``server`` sent.
 
         Raises:
-            ServingError: it is not a server of ours, or says something that cannot be meant.
+            ServingError: it is not sent by `vla-agent serve`, or is invalid.
             ContractError: its contract cannot be read.
         """
         if not isinstance(data, dict) or "contract" not in data:
             raise ServingError(
-                "the server says no contract",
+                "the server sends no contract",
                 file=server,
                 key="contract",
                 expected="the metadata that `vla-agent serve` sends",
                 found=sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__,
-                remedy="for a server of openpi, say in a YAML file what it sees and emits: docs/serving.md",
+                remedy="describe a server of openpi in a YAML file: docs/serving.md",
             )
         if data.get("protocol") != PROTOCOL:
-            raise _says(server, "protocol", PROTOCOL, data.get("protocol"))
+            raise _invalid_metadata(server, "protocol", PROTOCOL, data.get("protocol"))
         if not isinstance(data["contract"], dict):
-            raise _says(server, "contract", "a map", type(data["contract"]).__name__)
+            raise _invalid_metadata(server, "contract", "a map", type(data["contract"]).__name__)
         contract = Contract.from_dict(data["contract"], file=server)
         if data.get("contract_hash") != contract.hash:
-            raise _says(server, "contract_hash", contract.hash, data.get("contract_hash"))
+            raise _invalid_metadata(server, "contract_hash", contract.hash, data.get("contract_hash"))
         execute, files = data.get("execute"), data.get("files", {})
         if type(execute) is not int or not 1 <= execute <= contract.chunk_length:
-            raise _says(server, "execute", f"1 to {contract.chunk_length}", execute)
+            raise _invalid_metadata(server, "execute", f"1 to {contract.chunk_length}", execute)
         if not isinstance(files, dict):
-            raise _says(server, "files", "name -> SHA-256", type(files).__name__)
+            raise _invalid_metadata(server, "files", "name -> SHA-256", type(files).__name__)
         named = {str(name): str(digest) for name, digest in files.items()}
         return cls(str(data.get("policy", "")), contract, execute, bool(data.get("realtime")), named)
 
 
-def _says(server: str, key: str, expected: object, found: object) -> ServingError:
+def _invalid_metadata(server: str, key: str, expected: object, found: object) -> ServingError:
     remedy = "run the same release of vla-agent on both sides"
-    what = "the server says something that cannot be meant"
+    what = "the server's metadata is invalid"
     return ServingError(what, file=server, key=key, expected=expected, found=found, remedy=remedy)

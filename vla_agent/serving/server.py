@@ -1,6 +1,6 @@
 """The server: policies behind a websocket, in the protocol of openpi's client.  See docs/serving.md.
 
-One thread listens (asyncio), one computes.  Clients take turns: a client that asks without pause waits for the others.
+One thread runs the network (asyncio), one the inference.  Clients take turns, so that none can starve the others.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from websockets.http11 import Response
 from vla_agent.errors import OptionError, ServingError, VlaAgentError
 from vla_agent.serving.protocol_messages import Metadata, Request, read_request
 from vla_agent.serving.server_limits import Limits
-from vla_agent.serving.session import Session, Waiting, takes_committed
-from vla_agent.serving.tokens import MAKE, knows
+from vla_agent.serving.session import PendingRequests, Session, takes_committed
+from vla_agent.serving.tokens import CREATE_TOKEN, authorised
 from vla_agent.serving.wire import pack, unpack
 
 logger = logging.getLogger(__name__)
@@ -38,12 +38,12 @@ class PolicyServer:
 
     Args:
         policy: with ``contract``, ``execute``, ``reset`` and ``act``.
-        name: that clients are told.
+        name: of the policy, sent to clients.
         host: address to listen at.
-        port: 0: any that is free.
-        token: that clients must know; None: only for clients on this machine.
-        files: name -> SHA-256 of what the policy was loaded from.
-        prepare: called once in the thread that computes, such as to set the number of its threads.
+        port: 0: any free one.
+        token: that clients must send; None: only clients on this machine can connect.
+        files: name -> SHA-256 of the files that the policy was loaded from.
+        prepare: called once in the inference thread, for example to set torch's number of threads.
 
     Raises:
         OptionError: other machines could connect without a token.
@@ -62,19 +62,19 @@ class PolicyServer:
     ) -> None:
         if token is None and host not in LOOPBACK:
             raise OptionError(
-                "other machines could connect, and no token is asked of them",
+                "other machines could connect without a token",
                 key="--token-file",
                 expected=f"a file with a token, or --host {LOOPBACK[0]}",
                 found=f"--host {host} without a token",
-                remedy=MAKE,
+                remedy=CREATE_TOKEN,
             )
         self._policy, self._host, self.port, self._token = policy, host, port, token
         self._limits = limits or Limits()
         self._contract = policy.contract
         metadata = Metadata(name, self._contract, policy.execute, takes_committed(policy), files or {})
         self._hello = pack(metadata.to_dict())
-        self._thinking = ThreadPoolExecutor(1, "policy", prepare)
-        self._began: float | None = None  # of the inference under way
+        self._inference = ThreadPoolExecutor(1, "policy", prepare)
+        self._started: float | None = None  # start of the running inference
         self._clients = 0
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -83,44 +83,44 @@ class PolicyServer:
 
     @property
     def url(self) -> str:
-        """Where clients on this machine find it."""
+        """The address for clients on this machine."""
         host = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
         return f"ws://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def healthy(self) -> bool:
-        """Whether no inference is stuck."""
-        began = self._began
-        return began is None or time.monotonic() - began < self._limits.stalled_s
+        """Whether no inference hangs."""
+        started = self._started
+        return started is None or time.monotonic() - started < self._limits.stalled_s
 
-    # -- life ----------------------------------------------------------------------------------------------------
+    # -- start and stop -----------------------------------------------------------------------------------------
 
     def start(self) -> PolicyServer:
         """Listen; returns when clients can connect.
 
         Raises:
-            ServingError: the address cannot be listened at.
+            ServingError: the address cannot be used.
         """
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="server", daemon=True)
         self._thread.start()
         self._up.wait()
         if self._error is not None:
             raise ServingError(
-                "the server cannot listen there",
+                "the server cannot listen at this address",
                 key="--host, --port",
-                expected="an address of this machine, and a port that is free",
+                expected="an address of this machine and a free port",
                 found=f"{self._host}:{self.port}: {self._error}",
-                remedy="name another --port, or 0 for any that is free",
+                remedy="choose another --port, or 0 for any free one",
             ) from self._error
         return self
 
     def stop(self) -> None:
-        """Say goodbye to all clients and end; an inference that hangs is not waited for."""
+        """Disconnect all clients and stop; an inference that hangs is abandoned."""
         if self._loop is not None and self._thread is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ending.set)
             self._thread.join(2 * self._limits.send_s)
-        self._thinking.shutdown(wait=False, cancel_futures=True)
-        while self._began is not None and self.healthy:
+        self._inference.shutdown(wait=False, cancel_futures=True)
+        while self._started is not None and self.healthy:
             time.sleep(0.01)
 
     def __enter__(self) -> PolicyServer:
@@ -137,7 +137,7 @@ class PolicyServer:
                 self._host,
                 self.port,
                 process_request=self._admit,
-                origins=[None],  # programs send no Origin; a web page that a user happens to open does
+                origins=[None],  # programs send no Origin, web pages do
                 compression=None,
                 max_size=self._limits.message_bytes,
                 max_queue=2,
@@ -156,33 +156,33 @@ class PolicyServer:
     # -- clients -------------------------------------------------------------------------------------------------
 
     def _admit(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
-        """Before a connection becomes a websocket: health for anybody, the rest for those who know the token."""
+        """Before the websocket handshake: health is public, everything else needs the token."""
         if request.path == HEALTH:
             status = http.HTTPStatus.OK if self.healthy else http.HTTPStatus.SERVICE_UNAVAILABLE
             return connection.respond(status, "OK\n" if self.healthy else "the policy hangs\n")
         if request.path != "/":
             return connection.respond(http.HTTPStatus.NOT_FOUND, f"the policy is at /, its health at {HEALTH}\n")
-        if self._token is not None and not knows(self._token, request.headers.get_all("Authorization")):
+        if self._token is not None and not authorised(self._token, request.headers.get_all("Authorization")):
             logger.warning("refused %s: no token, or a wrong one", connection.remote_address)
             return connection.respond(http.HTTPStatus.UNAUTHORIZED, "the token is missing or wrong\n")
         return None
 
     async def _attend(self, connection: ServerConnection) -> None:
-        """One client, from its connection to its end; whatever it does stays with it."""
+        """Serve one client until it disconnects; its errors affect no other."""
         if self._clients >= self._limits.clients:
             await connection.close(CloseCode.TRY_AGAIN_LATER, f"{self._limits.clients} clients are connected")
             return
         self._clients += 1
-        waiting, news = Waiting(self._limits.waiting), asyncio.Event()
-        answering = asyncio.create_task(self._answer(connection, waiting, news))
+        pending, arrival = PendingRequests(self._limits.waiting), asyncio.Event()
+        answering = asyncio.create_task(self._answer(connection, pending, arrival))
         try:
             await self._send(connection, self._hello)
             while not answering.done():
                 data = await asyncio.wait_for(connection.recv(), self._limits.idle_s)
                 request = await self._read(connection, data)
                 if request is not None:
-                    waiting.add(request)
-                    news.set()
+                    pending.add(request)
+                    arrival.set()
         except ConnectionClosed:
             pass
         except (TimeoutError, asyncio.TimeoutError):
@@ -192,58 +192,58 @@ class PolicyServer:
             answering.cancel()
 
     async def _read(self, connection: ServerConnection, data: bytes | str) -> Request | None:
-        """The request in a message, or None where it is none, and its sender was told so."""
+        """The request in a message; None where it is invalid and the client has been sent the error."""
         try:
             if isinstance(data, str):
                 raise ServingError("a message is text", expected="msgpack in a binary message", found=data[:40])
             message = unpack(data)
-        except ServingError as error:  # this client speaks something else: no use to go on
+        except ServingError as error:  # this client uses another protocol
             await self._send(connection, str(error))
             await connection.close(CloseCode.INVALID_DATA, error.what)
             return None
         try:
             return read_request(message, self._contract)
-        except (VlaAgentError, ValueError, TypeError) as error:  # numpy's own, of lists that are no array
+        except (VlaAgentError, ValueError, TypeError) as error:  # numpy raises the last two for ragged lists
             await self._send(connection, str(error))
             return None
 
-    async def _answer(self, connection: ServerConnection, waiting: Waiting, news: asyncio.Event) -> None:
-        """Compute and send, one request after the other, as long as the client is there."""
+    async def _answer(self, connection: ServerConnection, pending: PendingRequests, arrival: asyncio.Event) -> None:
+        """Compute and send, one request after the other, until the client disconnects."""
         session, loop = Session(self._policy, self._contract), asyncio.get_running_loop()
         try:
             while True:
-                await news.wait()
+                await arrival.wait()
                 arrived = time.monotonic()
                 async with self._turn:
-                    request = waiting.take()
-                    if not waiting:
-                        news.clear()
-                    began = time.monotonic()
+                    request = pending.take()
+                    if not pending:
+                        arrival.clear()
+                    start = time.monotonic()
                     try:
-                        chunk = await loop.run_in_executor(self._thinking, self._think, session, request)
+                        chunk = await loop.run_in_executor(self._inference, self._infer, session, request)
                         refused = ""
                     except VlaAgentError as error:
                         refused = str(error)
-                if refused:  # sent after the turn has gone to the next: this client may be slow to take it
+                if refused:  # sent after the turn: this client may be slow to receive it
                     await self._send(connection, refused)
                     continue
-                timing = {"infer_ms": 1000 * (time.monotonic() - began), "queue_ms": 1000 * (began - arrived)}
-                reply = {"actions": chunk, "server_timing": timing, "dropped": waiting.dropped}
+                timing = {"infer_ms": 1000 * (time.monotonic() - start), "queue_ms": 1000 * (start - arrived)}
+                reply = {"actions": chunk, "server_timing": timing, "dropped": pending.dropped}
                 await self._send(connection, pack(reply if request.id is None else reply | {"id": request.id}))
         except (ConnectionClosed, TimeoutError, asyncio.TimeoutError):
             await connection.close(CloseCode.POLICY_VIOLATION, "too slow")
-        except Exception as error:  # of the policy: this client's episode cannot go on, the others' can
+        except Exception as error:  # of the policy: it ends this client's episode only
             logger.exception("the policy failed")
             with contextlib.suppress(ConnectionClosed, TimeoutError, asyncio.TimeoutError):
                 await self._send(connection, f"the policy failed: {type(error).__name__}; the server's log says more")
             await connection.close(CloseCode.INTERNAL_ERROR, "the policy failed")
 
-    def _think(self, session: Session, request: Request) -> Any:
-        self._began = time.monotonic()
+    def _infer(self, session: Session, request: Request) -> Any:
+        self._started = time.monotonic()
         try:
             return session.infer(request)
         finally:
-            self._began = None
+            self._started = None
 
     async def _send(self, connection: ServerConnection, data: bytes | str) -> None:
         await asyncio.wait_for(connection.send(data), self._limits.send_s)

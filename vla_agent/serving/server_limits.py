@@ -1,4 +1,4 @@
-"""What a client of the server may use."""
+"""Limits on what a client of the server may use."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may use.
+    """Limits for each client.
 
     Args:
-        message_bytes: of one message; a longer one is not read, and its sender is cut off.
-        clients: at the same time.
-        waiting: observations of one client that wait; the oldest are dropped.
-        idle_s: seconds without a message after which a client is cut off.
-        send_s: seconds within which a client has to take its reply.
-        stalled_s: seconds of one inference after which the server calls itself unhealthy.
+        message_bytes: of one message; a longer one is not read, and its sender is disconnected.
+        clients: connected at the same time.
+        waiting: pending observations of one client; the oldest are dropped.
+        idle_s: seconds without a message after which a client is disconnected.
+        send_s: seconds within which a client has to receive its reply.
+        stalled_s: seconds of one inference after which the server reports itself unhealthy.
     """
 
     message_bytes: int = 16 * 2**20

@@ -1,4 +1,4 @@
-"""One client's episode: its own instruction and noise, on weights that all clients share; and what waits to be seen."""
+"""One client's episode: its own instruction and noise on shared weights; and its queue of pending requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vla_agent.serving.protocol_messages import Request
 
 
 def share_weights(policy: Any) -> Any:
-    """A copy of the policy with the same parameters and buffers (not copied), and all else of its own."""
+    """A copy of the policy that shares parameters and buffers; everything else is copied."""
     memo: dict[int, Any] = {}
     if hasattr(policy, "parameters"):
         memo = {id(tensor): tensor for tensor in (*policy.parameters(), *policy.buffers())}
@@ -28,12 +28,12 @@ class Session:
 
     Args:
         policy: ``reset(instruction)`` or ``reset(instruction, seed=)``, ``act(observation) -> (T, A)``.
-        contract: what it sees and emits.
+        contract: of the policy.
     """
 
     def __init__(self, policy: Any, contract: Contract) -> None:
         self._shared, self._contract = policy, contract
-        self._policy: Any = None  # made in the thread that computes
+        self._policy: Any = None  # created in the inference thread
         self._seeds = "seed" in inspect.signature(policy.reset).parameters
         self._continues = takes_committed(policy)
         self._prompt: str | None = None
@@ -42,14 +42,14 @@ class Session:
         """The chunk (T, A) for one request; an episode begins with ``reset`` and with another instruction.
 
         Raises:
-            ServingError: there is no instruction, or something to continue for a policy that cannot.
-            Exception: whatever the policy raises.
+            ServingError: there is no instruction, or committed actions for a policy that cannot continue chunks.
+            Exception: any that the policy raises.
         """
         if request.committed is not None and not self._continues:
             raise ServingError(
                 "this policy cannot continue a chunk",
                 key="committed",
-                expected="no committed actions: the metadata says realtime false",
+                expected="no committed actions: the metadata has realtime false",
                 found="committed actions",
                 remedy="execute its chunks open loop or by an ensemble",
             )
@@ -72,17 +72,16 @@ class Session:
 
 
 def takes_committed(policy: Any) -> bool:
-    """Whether it can be executed in real time: ``act`` takes ``committed``."""
-    if (metadata := getattr(policy, "metadata", None)) is not None:  # of a server's
+    """Whether it supports the mode "realtime": ``act`` takes ``committed``."""
+    if (metadata := getattr(policy, "metadata", None)) is not None:  # of a remote policy
         return bool(metadata.realtime)
     return "committed" in inspect.signature(policy.act).parameters
 
 
-class Waiting:
-    """The newest ``size`` requests of a client; where one too many comes, the oldest is dropped, never the newest.
+class PendingRequests:
+    """The newest ``size`` requests of a client; when it is full, the oldest is dropped, never the newest.
 
-    What a dropped request said beside its observation (an episode begins, the instruction, the seed) is not lost: the
-    next one says it.
+    Only the observation of a dropped request is lost: the next request takes over its reset, instruction and seed.
     """
 
     def __init__(self, size: int) -> None:
@@ -94,13 +93,13 @@ class Waiting:
         return len(self._requests)
 
     def add(self, request: Request) -> None:
-        """Let the newest request wait."""
+        """Add the newest request."""
         self._requests.append(request)
         while len(self._requests) > self._size:
             self._drop()
 
     def take(self) -> Request:
-        """The oldest that still waits."""
+        """Remove and return the oldest."""
         return self._requests.popleft()
 
     def _drop(self) -> None:
@@ -112,5 +111,5 @@ class Waiting:
             prompt=old.prompt if following.prompt is None else following.prompt,
             seed=following.seed if own or following.seed is not None else old.seed,
             reset=following.reset or old.reset,
-            committed=None if old.reset else following.committed,  # rows of the episode before bind nobody
+            committed=None if old.reset else following.committed,  # committed actions of the episode before are void
         )

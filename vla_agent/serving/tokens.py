@@ -1,4 +1,4 @@
-"""The token that a server asks of its clients.  It travels as openpi sends it: ``Authorization: Api-Key TOKEN``."""
+"""The token that a server requires of its clients, sent as openpi does: ``Authorization: Api-Key TOKEN``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from vla_agent.errors import OptionError
 
 VARIABLE = "VLA_AGENT_TOKEN"
-SHORTEST = 16  # characters
-MAKE = 'umask 077; python -c "import secrets; print(secrets.token_urlsafe(32))" > token'
+MIN_LENGTH = 16  # characters
+CREATE_TOKEN = 'umask 077; python -c "import secrets; print(secrets.token_urlsafe(32))" > token'
 
 
 def read_token(file: Path | None) -> str | None:
-    """The token in a file that nobody else can read, or, without a file, in the environment; None where there is none.
+    """The token in a file that only its owner can read or, without a file, in the environment; None without either.
 
     Raises:
-        OptionError: the file cannot be read, can be read by others, or holds no token.
+        OptionError: the file cannot be read, is readable by others, or has no valid token.
     """
     source = f"the variable {VARIABLE}" if file is None else str(file)
     try:
@@ -32,7 +32,7 @@ def read_token(file: Path | None) -> str | None:
         return None
     if shared:
         raise _unusable(source, "a file that other users can read")
-    if len(token) < SHORTEST or not token.isprintable() or " " in token:
+    if len(token) < MIN_LENGTH or not token.isprintable() or " " in token:
         raise _unusable(source, f"{len(token)} characters" + (", with spaces" if " " in token else ""))
     return token
 
@@ -42,19 +42,19 @@ def _unusable(source: str, found: str) -> OptionError:
         "the token cannot be used",
         file=source,
         key="--token-file",
-        expected=f"at least {SHORTEST} characters without spaces, in a file that only you can read",
+        expected=f"at least {MIN_LENGTH} characters without spaces, in a file that only you can read",
         found=found,
-        remedy=MAKE,
+        remedy=CREATE_TOKEN,
     )
 
 
 def headers(token: str | None) -> dict[str, str]:
-    """What a client sends."""
+    """The headers that a client sends."""
     return {} if token is None else {"Authorization": f"Api-Key {token}"}
 
 
-def knows(token: str, sent: Sequence[str]) -> bool:
-    """Whether the Authorization headers that a client sent hold the token."""
+def authorised(token: str, sent: Sequence[str]) -> bool:
+    """Whether the Authorization headers that a client sent contain the token; compared in constant time."""
     scheme, _, given = sent[0].partition(" ") if len(sent) == 1 else ("", "", "")
     same = hmac.compare_digest(given.strip().encode(), token.encode())
     return same and scheme.lower() in ("api-key", "bearer")

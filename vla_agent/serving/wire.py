@@ -16,9 +16,9 @@ import numpy as np
 from vla_agent.errors import ServingError
 
 ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"
-KINDS = "buif"  # truth values, whole numbers, floating point
+KINDS = "buif"  # booleans, integers, floating point
 MAX_DIMENSIONS = 8
-# Of a message that comes in.  Pictures and vectors are arrays, so that long lists and maps are no honest message.
+# Of a received message.  Images and vectors are arrays, so that no valid message has long lists or maps.
 LIMITS = {"max_array_len": 4096, "max_map_len": 1024, "max_str_len": 1 << 16, "max_ext_len": 0}
 
 
@@ -26,7 +26,7 @@ def pack(message: Any) -> bytes:
     """Plain data and numpy arrays -> bytes.
 
     Raises:
-        ServingError: something that is neither.
+        ServingError: the message has other types.
     """
     try:
         return msgpack.packb(message, default=_pack)
@@ -38,7 +38,7 @@ def unpack(data: bytes) -> Any:
     """Bytes -> plain data and numpy arrays, which are read-only views of ``data``.
 
     Raises:
-        ServingError: no msgpack, longer lists than any message has, or an array whose bytes are not those of its shape.
+        ServingError: no msgpack, longer lists than in any message, or an array whose bytes do not match its shape.
     """
     try:
         return msgpack.unpackb(data, object_hook=_unpack, max_bin_len=len(data), **LIMITS)
@@ -81,7 +81,7 @@ def _unpack(value: dict[Any, Any]) -> Any:
 
 
 def _dtype(text: Any) -> np.dtype[Any]:
-    """The type that numpy writes as ``text``; nothing that numpy would parse from a longer description."""
+    """The dtype that numpy writes as ``text``; longer descriptions are refused."""
     if not isinstance(text, str) or len(text) > 4:
         raise ValueError(f"an array of {text!r}")
     dtype = np.dtype(text)

@@ -1,4 +1,4 @@
-"""``vla-agent inspect``: what a policy, a dataset or the simulator sees and emits, and whether two of them fit."""
+"""``vla-agent inspect``: the contract of a policy, a dataset or the simulator, and whether two of them match."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from vla_agent.contract import Contract, Field
 
 DESCRIPTION = """\
-Print the contract of a policy, a dataset or the simulator: cameras, state, action, rate, chunk, language, and what a
-policy's normalised values stand for.  With --against, list every difference and the nearest fix of each.
+Print the contract of a policy, a dataset or the simulator: cameras, state, action, rate, chunk, language, and the
+values that a policy normalises to -1 and 1.  With --against, list every difference and how to fix it.
 """
 EPILOG = """\
 examples:
@@ -21,10 +21,10 @@ examples:
   vla-agent inspect policies/tabletop-nano --against sim
   vla-agent inspect runs/mine/policy --against datasets/mine
   vla-agent inspect sim
-  vla-agent inspect ws://gpu:8000 --against sim        # what `vla-agent serve` serves there
+  vla-agent inspect ws://gpu:8000 --against sim        # of a policy behind `vla-agent serve`
 
-next: `vla-agent eval POLICY --rename-camera POLICY'S=HERE` where nothing but a camera's name differs.
-exit codes: 0 they fit, 2 they differ, or bad input
+next: `vla-agent eval POLICY --rename-camera POLICY'S=SIMULATOR'S` where only a camera's name differs.
+exit codes: 0 they match, 2 they differ, or bad input
 """
 
 
@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     """Print, and compare where asked.
 
     Raises:
-        ContractError: the two differ; every difference with its fix.
-        CheckpointError: nothing with a contract is there.
+        ContractError: the two differ; lists every difference with its fix.
+        CheckpointError: there is no contract.
     """
     from rich.console import Console
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     other = contract_of(args.against)
     names = [name if name == kind_of(name) else f"{kind_of(name)} {name}" for name in (args.what, args.against)]
     contract.require(other, *names)
-    console.print(f"{names[0]} and {names[1]} fit together: contract {contract.hash[:12]} on both sides")
+    console.print(f"{names[0]} and {names[1]} match: contract {contract.hash[:12]} on both sides")
     return 0
 
 
@@ -78,16 +78,16 @@ def _show(name: str, kind: str, contract: Contract, console: Any) -> None:
 
 
 def _fields(policy: str | None, title: str, layout: tuple[Field, ...], contract: Contract) -> Table:
-    """One row a field; for a policy with what its normalised -1 and 1 stand for."""
+    """One row a field; for a policy with the values that it normalises to -1 and 1."""
     from vla_agent.policy.sources import normalised_range
 
-    table = _table(title, "size", "unit", "frame", "range", "rotation", *(["-1 and 1 stand for"] if policy else []))
-    stands = normalised_range(policy, title) if policy else None
+    table = _table(title, "size", "unit", "frame", "range", "rotation", *(["normalised to -1 and 1"] if policy else []))
+    normalised = normalised_range(policy, title) if policy else None
     for name, place in contract.slices(layout).items():
         field = next(f for f in layout if f.name == name)
         row = [name, str(field.size), field.unit, field.frame, _range(field), field.rotation]
-        if stands is not None:
-            pairs = zip(stands["low"][place], stands["high"][place], strict=True)
+        if normalised is not None:
+            pairs = zip(normalised["low"][place], normalised["high"][place], strict=True)
             row.append("\n".join(f"{low:.3g} and {high:.3g}" for low, high in pairs))
         table.add_row(*row)
     return table

@@ -1,4 +1,4 @@
-"""``vla-agent profile``: where a policy's time goes, part by part, and how far each is from the machine's limits."""
+"""``vla-agent profile``: the time of each section of a policy, and its distance to the machine's limits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vla_agent.cli.judge.eval import add_speed
 from vla_agent.errors import OptionError
 
 DESCRIPTION = """\
-Let a policy make chunks, and print a row for each part: once an instruction, the text; for each chunk, copying, vision,
-language, the head's condition and its denoising steps.  Beside the time stand the work (floating-point operations) and
-the bytes that must come in (weights, inputs), and the least time that this machine could need for them, by the speed
-of a matrix product and of a copy measured in the same run.  100 % would be the machine's limit; bytes that stay in a
-cache from one chunk to the next can lead beyond it.
+Compute chunks and print a row for each section: once an instruction, the text; for each chunk, copying, vision,
+language, the head's condition and its denoising steps.  Each row has the time, the work (floating-point operations),
+the bytes that must be read (weights, inputs), and the minimal time of this machine for them, from the speed of a matrix
+product and of a copy measured in the same run.  100 % is the machine's limit; bytes that stay in a cache from one chunk
+to the next can exceed it.
 
 POLICY is a folder that `vla-agent train` wrote, with any backbone, or a hub id (owner/name).
 """
@@ -33,7 +33,7 @@ next: `vla-agent serve POLICY --openvino`, `vla-agent eval POLICY --openvino`
 def add_parser(subparsers: Any) -> None:
     """Add ``profile`` to the command line."""
     parser = subparsers.add_parser(
-        "profile", help="show where a policy's time goes", description=DESCRIPTION, epilog=EPILOG
+        "profile", help="show the time of each section of a policy", description=DESCRIPTION, epilog=EPILOG
     )
     parser.add_argument("policy", metavar="POLICY", help="policy folder or hub id")
     parser.add_argument("--chunks", type=int, default=50, metavar="N", help="chunks to time (default: %(default)s)")
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     for name in ("chunks", "threads"):
         if getattr(args, name) < 1:
-            raise _senseless(f"--{name}", "at least 1", getattr(args, name))
+            raise _invalid_option(f"--{name}", "at least 1", getattr(args, name))
     import torch
 
     from vla_agent.policy.loading import load_policy
@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.policy.speed.profile import profile
 
     if args.device != "cpu" and not (args.device == "cuda" and torch.cuda.is_available()):
-        raise _senseless("--device", "cpu, or cuda where torch finds a GPU", args.device)
+        raise _invalid_option("--device", "cpu, or cuda where torch finds a GPU", args.device)
     torch.set_num_threads(args.threads)
-    products = args.quantise if args.openvino else ""  # the others are counted as the weights that they are
+    products = args.quantise if args.openvino else ""  # weights of another dtype are counted as such
     policy = accelerate(load_policy(args.policy).to(args.device), quantise="" if products else args.quantise)
     rows, machine = profile(policy, args.chunks, args.compiled, args.openvino, products)
     _print(rows)
@@ -72,9 +72,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _senseless(key: str, expected: str, found: object) -> OptionError:
+def _invalid_option(key: str, expected: str, found: object) -> OptionError:
     return OptionError(
-        "an option has a value that makes no sense",
+        "an option has an invalid value",
         key=key,
         expected=expected,
         found=found,
@@ -87,11 +87,11 @@ def _print(rows: list[Any]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("part")
-    for column in ("runs", "ms", "of a chunk", "MFLOP", "MiB in", "least ms", "of the limit"):
+    table.add_column("section")
+    for column in ("runs", "ms", "of a chunk", "MFLOP", "MiB in", "min ms", "of the limit"):
         table.add_column(column, justify="right")
     for row in rows:
-        share = f"{row.fraction:.0%}" if row.fraction else "once"
+        fraction = f"{row.fraction:.0%}" if row.fraction else "once"
         numbers = (f"{row.mflop:.1f}", f"{row.mib:.2f}", f"{row.min_ms:.2f}", f"{row.efficiency:.0%}")
-        table.add_row(row.section, str(row.runs), f"{row.ms:.2f}", share, *(numbers if row.mib else ("",) * 4))
+        table.add_row(row.section, str(row.runs), f"{row.ms:.2f}", fraction, *(numbers if row.mib else ("",) * 4))
     Console(width=None if sys.stdout.isatty() else 120, highlight=False).print(table)

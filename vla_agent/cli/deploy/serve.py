@@ -18,22 +18,22 @@ from vla_agent.errors import OptionError
 Served = tuple[Any, str, dict[str, str], Callable[[], Any]]
 
 DESCRIPTION = """\
-Serve a policy over a websocket, in the protocol that openpi's client speaks: msgpack, never pickle.  The policy's
-contract is what a client is told first, and ours checks it.  Only this machine can connect until a token is asked for.
+Serve a policy over a websocket, in the protocol of openpi's client: msgpack, never pickle.  The server first sends the
+policy's contract, which our client checks.  Without a token only clients on this machine can connect.
 
 POLICY is a folder that `vla-agent train` wrote, a hub id (owner/name), or `random` (to try a connection).
 """
 EPILOG = """\
 examples:
   vla-agent serve policies/tabletop-nano
-  vla-agent eval ws://127.0.0.1:8000 --episodes 2               # elsewhere on this machine
+  vla-agent eval ws://127.0.0.1:8000 --episodes 2               # in another terminal
 
   vla-agent serve policies/tabletop-nano --openvino             # chunks in a third of the time on a CPU
   umask 077; python -c "import secrets; print(secrets.token_urlsafe(32))" > token
   vla-agent serve policies/tabletop-nano --host 0.0.0.0 --token-file token
   VLA_AGENT_TOKEN=$(cat token) vla-agent eval ws://gpu:8000     # from another machine that has the token
 
-http://HOST:PORT/healthz answers 200, or 503 where an inference hangs.  The token and the pictures are not
+http://HOST:PORT/healthz answers 200, or 503 where an inference hangs.  The token and the images are not
 encrypted: between machines, use a tunnel (ssh -L) or a proxy with TLS (then wss://HOST).
 exit codes: 0 ended by Ctrl-C or SIGTERM, 2 bad input, 3 ended while an inference hung
 
@@ -51,28 +51,34 @@ def add_parser(subparsers: Any) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a server of any policy can be told."""
+    """Add the options of a server of any policy."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0: any free one (default: %(default)s)")
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="token that clients must know (default: of VLA_AGENT_TOKEN)"
+        "--token-file", type=Path, metavar="FILE", help="token that clients must send (default: VLA_AGENT_TOKEN)"
     )
-    parser.add_argument("--clients", type=int, default=8, metavar="N", help="at the same time (default: %(default)s)")
+    parser.add_argument(
+        "--clients", type=int, default=8, metavar="N", help="clients at the same time (default: %(default)s)"
+    )
     parser.add_argument(
         "--waiting",
         type=int,
         default=1,
         metavar="N",
-        help="observations of a client that wait; then the oldest is dropped (default: %(default)s)",
+        help="pending observations of a client; then the oldest is dropped (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-mb", type=float, default=16.0, metavar="MB", help="longest message of a client (default: %(default)g)"
+        "--max-mb", type=float, default=16.0, metavar="MB", help="maximal size of a message (default: %(default)g)"
     )
     parser.add_argument(
-        "--idle", type=float, default=600.0, metavar="S", help="seconds until a silent client is cut off"
+        "--idle", type=float, default=600.0, metavar="S", help="seconds until a silent client is disconnected"
     )
     parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="torch's threads; 1 gives evaluation's bits (default: 1)"
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="torch's threads; 1 gives the same bits as evaluation (default: 1)",
     )
 
 
@@ -82,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def serve(args: argparse.Namespace, load: Callable[[], Served]) -> int:
-    """Serve what ``load`` gives, until Ctrl-C or SIGTERM; ``args`` are those of `add_options`."""
+    """Serve the policy of ``load`` until Ctrl-C or SIGTERM; ``args`` are those of `add_options`."""
     for name, least in (("port", 0), ("clients", 1), ("waiting", 1), ("max_mb", 0.001), ("idle", 1), ("threads", 1)):
         if not least <= getattr(args, name) <= 65535:
             raise OptionError(
-                "an option has a value that makes no sense",
+                "an option has an invalid value",
                 key=f"--{name.replace('_', '-')}",
                 expected=f"{least:g} to 65535",
                 found=getattr(args, name),
@@ -107,10 +113,10 @@ def serve(args: argparse.Namespace, load: Callable[[], Served]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
     server.start()
-    asked = "a token is asked for" if token else "without a token, for this machine only"
-    print(f"serving {name} at {server.url}, {asked}; Ctrl-C ends it", flush=True)
+    access = "a token is required" if token else "without a token, for this machine only"
+    print(f"serving {name} at {server.url}, {access}; Ctrl-C stops it", flush=True)
     end.wait()
-    print("ending", flush=True)
+    print("stopping", flush=True)
     server.stop()
     if not server.healthy:  # the thread that hangs would keep the process alive
         print("an inference hung", file=sys.stderr, flush=True)
@@ -136,10 +142,10 @@ def _load(name: str, args: argparse.Namespace) -> Served:
 
     folder = find_folder(name)
     files = policy_files(folder)
-    torch.set_num_threads(args.threads)  # also here: what is compiled is compiled for so many
+    torch.set_num_threads(args.threads)  # also here: compiled code is specialised to their number
     quantise = args.quantise
     policy = load_policy(folder, compiled=args.compiled, quantise=quantise, openvino=args.openvino)
-    if quantise:  # so that a report names it, and no certificate of the policy as it was trained covers it
+    if quantise:  # a report names it, and the certificate of the original weights does not cover it
         files["weights as"] = quantise
         name = f"{name}, weights as {quantise}"
     return policy, name, files, lambda: torch.set_num_threads(args.threads)

@@ -1,6 +1,6 @@
-"""Executing chunks: from chunks that a policy computes, late and overlapping, to one action a control step.
+"""Executing chunks: from chunks that arrive late and overlap in time to one action a control step.
 
-Imports numpy only: the simulator and the robot's node drive with the same code.
+Imports numpy and scipy only: the simulator and the robot's node use the same code.
 """
 
 from vla_agent.policy.execution.chunk_executor import MODES, ChunkExecutor

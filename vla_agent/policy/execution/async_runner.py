@@ -13,23 +13,23 @@ from vla_agent.policy.execution.inference_worker import InferenceWorker
 from vla_agent.policy.execution.seams import delay_steps
 
 MEASURED = 200  # inferences whose durations are kept
-REMEMBERED = 10  # of them, those whose longest duration is the expected delay, as in real-time chunking
+RECENT = 10  # the longest of these durations is the expected delay, as in real-time chunking
 
 
 class AsyncRunner:
-    """Drives a policy that thinks in its own thread.
+    """Runs a policy whose inference has its own thread.
 
     Args:
         worker: runs the policy.
-        executor: decides which action and when to look.
+        executor: chooses the action, and when to observe again.
         control_hz: rate at which `step` is called.
     """
 
     def __init__(self, worker: InferenceWorker, executor: ChunkExecutor, control_hz: float) -> None:
         self.worker, self.executor, self.control_hz = worker, executor, control_hz
-        self.seconds: deque[float] = deque(maxlen=MEASURED)  # that inferences took
-        self.late = 0  # chunks that came when all of their control steps were over
-        self._recent: deque[float] = deque(maxlen=REMEMBERED)
+        self.seconds: deque[float] = deque(maxlen=MEASURED)  # duration of each inference
+        self.late = 0  # chunks that arrived after the last of their control steps
+        self._recent: deque[float] = deque(maxlen=RECENT)
 
     def reset(self, instruction: str, **options: Any) -> None:
         """Begin an episode with control step 0."""
@@ -38,25 +38,25 @@ class AsyncRunner:
 
     @property
     def expected_delay(self) -> int:
-        """Control steps that the next inference may take: the longest of the last ones, 1 before the first."""
+        """Control steps of the next inference: the longest of the recent ones, 1 before the first."""
         return max(1, delay_steps(1000 * max(self._recent, default=0.0), self.control_hz))
 
-    def step(self, step: int, look: Callable[[], Mapping[str, Any]]) -> np.ndarray | None:
+    def step(self, step: int, observe: Callable[[], Mapping[str, Any]]) -> np.ndarray | None:
         """The action (A,) of control step ``step``, at once; None: hold.
 
         Args:
-            look: gives the observation; called only when an inference is to be started.
+            observe: returns the observation; called only when an inference starts.
 
         Raises:
             InferenceStalled: the policy hangs.
-            Exception: whatever the policy raised.
+            Exception: any that the policy raised.
         """
-        answer = self.worker.poll()
-        if answer is not None:
-            self.seconds.append(answer.seconds)
-            self._recent.append(answer.seconds)
-            self.late += step - answer.step >= len(answer.chunk)
-            self.executor.add(answer.chunk, answer.step)
+        result = self.worker.poll()
+        if result is not None:
+            self.seconds.append(result.seconds)
+            self._recent.append(result.seconds)
+            self.late += step - result.step >= len(result.chunk)
+            self.executor.add(result.chunk, result.step)
         if self.executor.due(step):
-            self.worker.submit(look(), step, self.executor.request(step, self.expected_delay))
+            self.worker.submit(observe(), step, self.executor.request(step, self.expected_delay))
         return self.executor.action(step)

@@ -1,4 +1,4 @@
-"""One `ChunkExecutor` for simulator and robot: which action now, and when to look again."""
+"""One `ChunkExecutor` for simulator and robot: which action now, and when to observe again."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ MODES = tuple(_BLEND)
 class ChunkExecutor:
     """Turns chunks (T, A), each computed from the observation of a known control step, into one action a control step.
 
-    Row i of a chunk belongs to control step (step of its observation) + i, whenever it comes: rows whose time has
-    passed are skipped, never played late.  One inference is under way at a time.  In every control step::
+    Row i of a chunk belongs to control step (step of its observation) + i, whenever it arrives: rows whose time has
+    passed are skipped, never executed late.  One inference runs at a time.  In every control step::
 
-        for chunk, its_step in what has been computed: executor.add(chunk, its_step)
+        for chunk, its_step in new_chunks: executor.add(chunk, its_step)
         if executor.due(step): start an inference with this observation and executor.request(step, delay)
         action = executor.action(step)
 
-    ==========  ==========================================  ==================================
-    mode        action                                      looks again
-    ==========  ==========================================  ==================================
-    open_loop   of the newest chunk                         ``execute`` steps after the last look
-    ensemble    mean of all chunks, the oldest first (ACT)  at every step
-    adaptive    mean by likeness to the newest (CogACT)     at every step
-    realtime    of the newest chunk, which continues the    ``execute`` steps after the last look
-                one before (real-time chunking)
-    ==========  ==========================================  ==================================
+    ==========  =============================================  ========================================
+    mode        action                                         observes again
+    ==========  =============================================  ========================================
+    open_loop   of the newest chunk                            ``execute`` steps after the last request
+    ensemble    mean of all chunks, the oldest first (ACT)     at every step
+    adaptive    mean by similarity to the newest (CogACT)      at every step
+    realtime    of the newest chunk, which continues the one   ``execute`` steps after the last request
+                before (real-time chunking)
+    ==========  =============================================  ========================================
 
     Args:
         mode: one of `MODES`.
         chunk_length: T.
-        execute: control steps from one look to the next, 1 to T; ensembles look at every step whatever it is.
+        execute: control steps between observations, 1 to T; ensembles observe at every step regardless.
 
     Raises:
         OptionError: no such mode, or ``execute`` is not within the chunk.
@@ -52,7 +52,7 @@ class ChunkExecutor:
     def __init__(self, mode: str, chunk_length: int, execute: int) -> None:
         if mode not in MODES:
             raise OptionError(
-                "there is no such way to execute chunks",
+                "there is no such execution mode",
                 key="mode",
                 expected=", ".join(MODES),
                 found=mode,
@@ -60,42 +60,42 @@ class ChunkExecutor:
             )
         if not 1 <= execute <= chunk_length:
             raise OptionError(
-                "more of a chunk cannot be executed than it has",
+                "execute is not within the chunk",
                 key="execute",
                 expected=f"1 to the chunk's length, {chunk_length}",
                 found=execute,
-                remedy="half of a chunk is a good beginning",
+                remedy="half of a chunk is a good start",
             )
         self.mode, self.chunk_length = mode, chunk_length
         self.every = 1 if mode in ("ensemble", "adaptive") else execute
         self.reset()
 
     def reset(self) -> None:
-        """Forget all chunks and requests: an episode begins."""
+        """Begin an episode: drop all chunks and requests."""
         self._chunks = Chunks()
-        self._asked: int | None = None  # control step of the last request
-        self._answered = True
+        self._requested: int | None = None  # control step of the last request
+        self._idle = True  # no request is pending
 
     def due(self, step: int) -> bool:
         """Should an inference be started with the observation of control step ``step``?"""
-        return self._answered and (self._asked is None or step - self._asked >= self.every)
+        return self._idle and (self._requested is None or step - self._requested >= self.every)
 
     def request(self, step: int, delay: int) -> Committed | None:
-        """An inference with the observation of ``step`` is being started; what its chunk has to continue.
+        """Register the start of an inference with the observation of ``step``.
 
         Args:
-            delay: control steps that will surely run before the chunk comes; rather too many than too few.
+            delay: control steps until the chunk arrives; an upper bound is safer than a lower one.
 
         Returns:
-            In mode "realtime" what is decided from ``step`` on; None in other modes, and where nothing is decided.
+            In mode "realtime" the committed actions from ``step`` on; None in other modes, and where there are none.
         """
-        self._asked, self._answered = step, False
+        self._requested, self._idle = step, False
         if self.mode != "realtime":
             return None
         return commit(self._chunks.ahead(step), self.chunk_length, delay)
 
     def add(self, chunk: np.ndarray, step: int) -> None:
-        """``chunk`` (T, A) has been computed from the observation of control step ``step``; it may be late.
+        """Add ``chunk`` (T, A), computed from the observation of control step ``step``; it may be late.
 
         Raises:
             ContractError: it is not T finite rows.
@@ -110,11 +110,11 @@ class ChunkExecutor:
                 remedy="make the executor with the chunk length of the policy's contract",
             )
         self._chunks.add(array, step)
-        if step == self._asked:
-            self._answered = True
+        if step == self._requested:
+            self._idle = True
 
     def action(self, step: int) -> np.ndarray | None:
-        """(A,) for control step ``step``; None when nothing is left (the caller holds, see `hold`)."""
+        """(A,) for control step ``step``; None when no row is left (the caller holds, see `hold`)."""
         self._chunks.forget(step)
         rows = self._chunks.rows(step)
         return _BLEND[self.mode](rows) if len(rows) else None

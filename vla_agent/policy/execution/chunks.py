@@ -1,4 +1,4 @@
-"""Chunks that overlap in time, as every mode keeps them."""
+"""Chunks that overlap in time, shared by all execution modes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Chunks:
         self._chunks = {s: c for s, c in self._chunks.items() if s + len(c) > before}
 
     def rows(self, step: int) -> np.ndarray:
-        """(K, A): what each of the K chunks that reach ``step`` wants there, oldest chunk first.  K may be 0."""
+        """(K, A): the rows for ``step`` of the K chunks that cover it, oldest chunk first.  K may be 0."""
         rows = [c[step - s] for s, c in self._chunks.items() if 0 <= step - s < len(c)]
         return np.array(rows, np.float32)
 
     def ahead(self, step: int) -> np.ndarray | None:
-        """(K, A): the newest chunk's rows for ``step`` and after; None where nothing is left of it."""
+        """(K, A): the newest chunk's rows for ``step`` and after; None where no row is left."""
         if not self._chunks:
             return None
         newest, chunk = list(self._chunks.items())[-1]

@@ -1,7 +1,7 @@
-"""The state that the next chunk begins in: the present one, moved on by the actions that run before the chunk comes.
+"""The state in which the next chunk starts: the present one, advanced by the actions that run before it arrives.
 
 After Tang et al. 2025, "VLASH: Real-Time VLAs via Future-State-Aware Asynchronous Inference".  A chunk that is computed
-for the arm as it was seen, and carried out by an arm that has moved on, aims beside what it aims at.
+for an outdated state of the arm misses its target by the motion since then.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ COLUMNS, VECTOR = ("1", "base", "matrix columns 1, 2"), ("rad per period", "base
 
 
 def future_state(contract: Contract, state: np.ndarray, actions: np.ndarray) -> np.ndarray:
-    """The state (..., D) after ``actions`` (..., K, A), as far as the contract's fields tell; the rest stays as it is.
+    """The state (..., D) after ``actions`` (..., K, A), for the fields below; the others stay as they are.
 
-    Translations and rotations per period are added up in the base frame; absolute joint positions become the last
-    commanded.  The gripper stays as measured: around an object it never reaches what it is told.
+    Translations and rotations per period are accumulated in the base frame; absolute joint positions become the last
+    commanded.  The gripper stays as measured: closed on an object it never reaches its command.
     """
     later = np.array(state, np.float32)
     periods = actions.shape[-2]
     if not periods:
         return later
-    there, told = contract.slices(contract.state), contract.slices(contract.action)
-    seen, moves = _kinds(contract.state), _kinds(contract.action)
-    if (seen.get("ee_position"), moves.get("ee_translation")) == (POSITION, TRANSLATION):
-        later[..., there["ee_position"]] += actions[..., told["ee_translation"]].sum(axis=-2)
-    if (seen.get("ee_rotation"), moves.get("ee_rotation")) == (COLUMNS, VECTOR):
-        columns = later[..., there["ee_rotation"]]
-        turned = columns.reshape(-1, 2, 3)
+    of_state, of_action = contract.slices(contract.state), contract.slices(contract.action)
+    states, moves = _kinds(contract.state), _kinds(contract.action)
+    if (states.get("ee_position"), moves.get("ee_translation")) == (POSITION, TRANSLATION):
+        later[..., of_state["ee_position"]] += actions[..., of_action["ee_translation"]].sum(axis=-2)
+    if (states.get("ee_rotation"), moves.get("ee_rotation")) == (COLUMNS, VECTOR):
+        columns = later[..., of_state["ee_rotation"]]
+        rotated = columns.reshape(-1, 2, 3)
         for k in range(periods):
-            vectors = actions[..., k, told["ee_rotation"]].reshape(-1, 3)
-            turned = turned @ Rotation.from_rotvec(vectors).as_matrix().swapaxes(-1, -2)
-        later[..., there["ee_rotation"]] = turned.reshape(columns.shape)
-    if "joint_position" in moves and seen.get("joint_position") == moves["joint_position"]:
-        later[..., there["joint_position"]] = actions[..., -1, told["joint_position"]]
+            vectors = actions[..., k, of_action["ee_rotation"]].reshape(-1, 3)
+            rotated = rotated @ Rotation.from_rotvec(vectors).as_matrix().swapaxes(-1, -2)
+        later[..., of_state["ee_rotation"]] = rotated.reshape(columns.shape)
+    if "joint_position" in moves and states.get("joint_position") == moves["joint_position"]:
+        later[..., of_state["joint_position"]] = actions[..., -1, of_action["joint_position"]]
     return later
 
 

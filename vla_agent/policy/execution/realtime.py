@@ -1,14 +1,14 @@
 """Real-time chunking: the next chunk is computed while the present one runs, and continues it.
 
 After Black, Galliker and Levine 2025, "Real-Time Execution of Action Chunking Flow Policies", and VLASH (Tang et al.
-2025).  The rows that run before the next chunk comes are frozen; it is computed for the state that they lead to
-(`future`), and fades in where it takes over (`seam`)::
+2025).  The rows that run before the next chunk arrives are frozen; the chunk is computed for the state after them
+(`future_state`), and fades in at the seam (`seams`)::
 
     row of the next chunk   0 ........ delay ........ decided ........ T
                               frozen         seam          free
 
-Guided sampling towards the rows that are decided, as in the first of the two, is not here: it doubled the latency, and
-showed no gain beside the two others (docs/execution.md).
+Guided sampling towards the decided rows, as in the first paper, is left out: it doubled the latency and showed no gain
+over this method (docs/execution.md).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Committed:
-    """What is already decided about the chunk that is about to be computed.
+    """Actions that are already decided when the next chunk is computed.
 
     Args:
         actions: (T, A) in the contract's units; rows from ``decided`` on repeat the last.
-        decided: rows that the present chunk still has.
-        delay: rows that will surely have run before the next chunk comes; at most ``decided``.
+        decided: rows that are left of the present chunk.
+        delay: rows that will have run before the next chunk arrives; at most ``decided``.
     """
 
     actions: np.ndarray
@@ -34,17 +34,17 @@ class Committed:
 
     @property
     def frozen(self) -> np.ndarray:
-        """(delay, A): the rows that run before the chunk comes."""
+        """(delay, A): the rows that run before the chunk arrives."""
         return self.actions[: self.delay]
 
     @property
     def left(self) -> np.ndarray:
-        """(decided - delay, A): what the present chunk would do behind them."""
+        """(decided - delay, A): the present chunk's rows after them."""
         return self.actions[self.delay : self.decided]
 
 
 def commit(ahead: np.ndarray | None, chunk_length: int, delay: int) -> Committed | None:
-    """The present chunk's rows ahead (K, A) as the next chunk's beginning; None where there are none."""
+    """The present chunk's remaining rows (K, A) as the start of the next chunk; None where there are none."""
     if ahead is None:
         return None
     decided = min(len(ahead), chunk_length)

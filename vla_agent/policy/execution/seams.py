@@ -1,15 +1,15 @@
-"""The seam where a new chunk takes over: its first motions fade in, and lead to the same place as before.
+"""The seam between two chunks: the first motions of the new one fade in, without a change of the final position.
 
-Positions do not jump where one chunk follows another, velocities do.  The first rows are drawn towards what the present
-chunk would have done there, and the way that this takes from them is given back by the rows behind::
+Between chunks positions are continuous, velocities are not.  The first rows are blended with the present chunk's rows,
+and the displacement that this removes is returned over the rows after them::
 
     row       0    1    2    3    4    5    6
     weight   2/3  1/3   0    0    0    0    0    of the present chunk
-    given              1/4  1/4  1/4  1/4        of the way that was taken
+    returned           1/4  1/4  1/4  1/4        of the displacement that was removed
 
-Without giving it back the arm is elsewhere than the rest of the chunk takes it to be, and grasps beside things.
+Otherwise the rest of the chunk starts from a wrong position, and the arm grasps beside objects.
 
-Also here: how long a delay is in control steps, and what is commanded while there is no action.
+Also here: a delay in control steps, and the command while there is no action.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import numpy as np
 from vla_agent.contract import Contract
 from vla_agent.policy.execution.realtime import Committed
 
-PER_PERIOD = "per period"  # how the unit of a relative action ends
-FADE, GIVE_BACK = 2, 4  # rows
-MOTIONS = ("m", "rad")  # units; what is not a motion, such as a gripper's closing, is left as it is
+PER_PERIOD = "per period"  # suffix of a relative action's unit
+FADE, RETURN = 2, 4  # rows
+MOTIONS = ("m", "rad")  # units of motions; other fields, such as the gripper's, are not blended
 
 
 def fade_in(contract: Contract, committed: Committed, rows: np.ndarray) -> np.ndarray:
-    """The whole chunk (T, A): what is frozen, and ``rows`` (T, A), computed for the state after it, faded in.
+    """The whole chunk (T, A): the frozen rows, then ``rows`` (T, A), computed for the state after them, faded in.
 
-    Where nothing of the present chunk is left behind the frozen rows, ``rows`` stay as they are.
+    Where the present chunk has no rows after the frozen ones, ``rows`` stay as they are.
     """
     old = committed.left[:FADE]
     left = len(old)
@@ -38,26 +38,26 @@ def fade_in(contract: Contract, committed: Committed, rows: np.ndarray) -> np.nd
     for field, place in zip(contract.action, contract.slices(contract.action).values(), strict=True):
         if field.unit.split()[0] not in MOTIONS:
             continue
-        taken = weight * (rows[:left, place] - old[:, place])
-        faded[:left, place] -= taken
+        removed = weight * (rows[:left, place] - old[:, place])
+        faded[:left, place] -= removed
         if field.unit.endswith(PER_PERIOD):
-            faded[left : left + GIVE_BACK, place] += taken.sum(axis=0) / GIVE_BACK
+            faded[left : left + RETURN, place] += removed.sum(axis=0) / RETURN
     return np.concatenate([committed.frozen, faded])[: len(rows)]
 
 
 def delay_steps(delay_ms: float, control_hz: float) -> int:
-    """Control steps that begin while the policy thinks: ``delay_ms`` rounded up to whole control periods.
+    """Control steps that start during an inference: ``delay_ms`` rounded up to whole control periods.
 
-    50 ms at 20 Hz are one step, 51 ms are two: a chunk that comes in the middle of a period is used from the next on.
+    50 ms at 20 Hz are one step, 51 ms are two: a chunk that arrives within a period is used from the next one on.
     """
     return math.ceil(delay_ms * control_hz / 1000 - 1e-9)
 
 
 def hold(contract: Contract, state: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
-    """The action (A,) that moves nothing.
+    """The action (A,) that holds the arm still.
 
-    A field whose unit is per period (a delta) is zero.  Any other is absolute: it keeps the value of the action before,
-    and takes the state's field of the same name where there was none.
+    A field whose unit is per period (a delta) is zero.  Any other is absolute: it keeps the previous action's value or,
+    without one, takes the state's field of the same name.
 
     Args:
         contract: the layout of state and action.

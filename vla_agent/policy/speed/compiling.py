@@ -1,7 +1,7 @@
 """Compiles the expensive steps of a policy with ``torch.compile``: C++ loops on a CPU, CUDA graphs on a GPU.
 
-Each module names its steps in ``compilable``; the compiled functions replace the methods on the instance, so that copies
-of the policy that share its weights share the code as well.  Outputs differ by rounding only.
+Each module names its steps in ``compilable``; the compiled functions replace the methods on the instance, so that
+copies of the policy that share its weights share the code as well.  Outputs differ by rounding only.
 
 On a CPU the weights are frozen into the code, in its own memory layout: train before, not after.
 """

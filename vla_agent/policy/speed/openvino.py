@@ -12,9 +12,9 @@ A pretrained vision-language model:
     hidden, state, mask, noise --denoise--> chunk
 
 Matrix products are in fp32, so that chunks differ from PyTorch's by rounding only; as an option in bf16, or in int8:
-weights with one scale a row, activations quantised dynamically with one scale for :data:`GROUP` numbers.  With int8, the
-rest of a pretrained model is in bf16; that of the small backbone and its head stays in fp32: they compute with explicit
-coordinates, of which bf16 keeps eight bits (`policy-quantised` measures the cost).
+weights with one scale a row, activations quantised dynamically with one scale for :data:`GROUP` numbers.  With int8,
+the rest of a pretrained model is in bf16; that of the small backbone and its head stays in fp32: they compute with
+explicit coordinates, of which bf16 keeps eight bits (`policy-quantised` measures the cost).
 """
 
 from __future__ import annotations
