@@ -21,7 +21,7 @@ ROBOT = "bench"
 
 @dataclass(frozen=True)
 class Case:
-    """Everything lies below ``root``: policy/, out/ (the evidence), keys/, ledger.jsonl."""
+    """Files below ``root``: policy/, out/ (the evidence), keys/, ledger.jsonl."""
 
     root: Path
 
@@ -48,8 +48,8 @@ class Case:
 
 def make(root: Path) -> Case:
     """The case below ``root``: the shipped policy's copy, with the smoke gate's evidence and certificate."""
-    made_of = digest([policy_files(POLICY), simulator_files(), hash_gate(GATE), FORMAT])
-    kept = ROOT / "runs" / "bench" / f"case-{made_of[:12]}"
+    identity = digest([policy_files(POLICY), simulator_files(), hash_gate(GATE), FORMAT])
+    kept = ROOT / "runs" / "bench" / f"case-{identity[:12]}"
     if not (kept / "out" / "certificate.json").exists():
         shutil.rmtree(kept, ignore_errors=True)
         case = Case(kept)

@@ -1,4 +1,4 @@
-"""The sequential tests that the shipped gate uses, and simulated policies to try them on."""
+"""The sequential tests that the shipped gate uses, and simulated policies to test them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Episodes: the sequential test beside the exact test of fixed size with the same error rates."""
+"""Episodes: the sequential test compared with the exact test of fixed size at the same error rates."""
 
 from __future__ import annotations
 

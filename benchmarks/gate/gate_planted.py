@@ -1,4 +1,4 @@
-"""Policies with a planted fault through a small gate, beside the rule "ten episodes, mean over 80 %"."""
+"""Policies with a planted fault through a small gate, compared with the rule "ten episodes, mean over 80 %"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TARGET = 5.0
 UNIT = "of 5"
 BETTER = "higher"
 NAIVE_EPISODES, NAIVE_MEAN = 10, 0.8
-REASONS = {  # fault -> checks of which one must fail, and outside of which none may
+REASONS = {  # fault -> checks of which at least one must fail, and others none
     "none": (),
     "deaf": ("probe.swap", "probe.blank", "probe.removed", "probe.absent"),
     "blind": ("probe.blind",),
@@ -75,5 +75,5 @@ def run() -> dict[str, Any]:
         "seeds": "those of gates/planted.yaml",
         "rows": rows,
         "notes": f"naive: the first {NAIVE_EPISODES} unperturbed episodes, mean over {NAIVE_MEAN:.0%}; it is wrong on "
-        f"{', '.join(wrong) or 'none'}. They act by the expert of sim/experts/planted_faults.py. n counts episodes",
+        f"{', '.join(wrong) or 'none'}. Policies follow sim/experts/planted_faults.py. n counts episodes",
     }

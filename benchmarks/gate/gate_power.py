@@ -1,4 +1,4 @@
-"""Power: policies better than the threshold by the margin that the gate file promises to see."""
+"""Power: policies better than the threshold by the margin that the gate file promises to detect."""
 
 from __future__ import annotations
 

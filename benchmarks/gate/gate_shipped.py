@@ -1,4 +1,4 @@
-"""The shipped policy through the whole default gate, with 2 workers: how long it takes, and every check's evidence."""
+"""The shipped policy through the whole default gate, with 2 workers: its time, and every check's evidence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 NAME = "gate-shipped"
-TITLE = "the shipped policy through the whole default gate, 2 workers; the verdict stands in the notes, good or bad"
+TITLE = "the shipped policy through the whole default gate, 2 workers; the verdict is in the notes, good or bad"
 TARGET = 30.0
 UNIT = "min"
 BETTER = "lower"
@@ -17,8 +17,8 @@ WORKERS = 2
 def run() -> dict[str, Any]:
     """Runs once per checkpoint, simulator and gate file; later calls read that run's report.
 
-    The ledger lies beside the evidence: the gate file fixes the seeds, so that an interrupted measurement which begins
-    anew plays the same episodes with the same outcomes and is no second chance.
+    The ledger is kept beside the evidence: the gate file fixes the seeds, so that an interrupted measurement which
+    restarts plays the same episodes with the same outcomes and is no second attempt.
     """
     from benchmarks.shared.evaluations import POLICY, ROOT
     from vla_agent.evaluation.result_store import read_report
@@ -30,8 +30,8 @@ def run() -> dict[str, Any]:
     from vla_agent.gate.run_gate import GateSettings, run_gate
 
     file = ROOT / "gates" / "tabletop.yaml"
-    made_of = digest([policy_files(POLICY), simulator_files(), hash_gate(file), FORMAT])
-    out = ROOT / "runs" / "bench" / f"gate-{made_of[:12]}"
+    identity = digest([policy_files(POLICY), simulator_files(), hash_gate(file), FORMAT])
+    out = ROOT / "runs" / "bench" / f"gate-{identity[:12]}"
     if not (out / "certificate.json").exists():
         shutil.rmtree(out, ignore_errors=True)
         own = ROOT / "runs" / "bench" / "keys"

@@ -41,7 +41,7 @@ def run() -> dict[str, Any]:
         shutil.copytree(SIMULATOR, simulator, ignore=shutil.ignore_patterns("__pycache__"))
         options: dict[str, Any] = {"keys": case.keys, "ledger": case.ledger, "simulator": simulator}
         untouched = verify(case.certificate, case.policy, **options)
-        for kind, name, file, content in _changes(case, simulator, random.Random(SEED)):
+        for kind, name, file, content in _tamperings(case, simulator, random.Random(SEED)):
             before = file.read_bytes() if file.exists() else None
             _write(file, content)
             found = verify(case.certificate, case.policy, **options)
@@ -64,13 +64,13 @@ def run() -> dict[str, Any]:
         "passed": not untouched and not afterwards and caught == total == TARGET,
         "notes": f"the untouched certificate holds before ({not untouched}) and after ({not afterwards}). Certificate: "
         "one value changed, one added, one byte added. Contract: one value in policy.json changed. Checkpoint, "
-        "evidence: one bit flipped, one file removed; a file added. All else: one bit of one byte flipped. Missed: "
+        "evidence: one bit flipped, one file removed; a file added. All others: one bit flipped. Missed: "
         f"{' | '.join(missed) or 'none'}",
     }
 
 
-def _changes(case: Case, simulator: Path, rng: random.Random) -> list[Tampering]:
-    """`TARGET` single changes; bits of the simulator's files make up what the others leave."""
+def _tamperings(case: Case, simulator: Path, rng: random.Random) -> list[Tampering]:
+    """`TARGET` single changes; bits of the simulator's files fill up the number."""
     changes = [*_checkpoint(case, rng), *_evidence(case, rng), *_contract(case, rng), *_certificate(case, rng)]
     scene = sorted(f for f in simulator.rglob("*") if f.is_file())
     rng.shuffle(scene)
@@ -81,7 +81,7 @@ def _changes(case: Case, simulator: Path, rng: random.Random) -> list[Tampering]
 
 
 def _flipped(file: Path, rng: random.Random) -> bytes:
-    """The file's content with one bit of one byte turned over."""
+    """The file's content with one flipped bit."""
     content = bytearray(file.read_bytes())
     content[rng.randrange(len(content))] ^= 1 << rng.randrange(7)
     return bytes(content)

@@ -1,4 +1,4 @@
-"""Two Ray nodes of this machine, and a SIGKILL for a worker process of theirs that plays an episode."""
+"""Two Ray nodes of this machine, and a SIGKILL for one of their worker processes that plays an episode."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vla_agent.evaluation.play.worker_protocol import environment_variables
 
 ROOT = Path(__file__).parents[2]
 STORE = 80 * 1024**2  # bytes of each node's object store: an episode's actions are some kilobytes
-PATIENCE = 600  # seconds; on a busy machine a node takes minutes to start, and must not be taken for dead meanwhile
+PATIENCE = 600  # seconds; on a busy machine a node takes minutes to start, and must not count as dead meanwhile
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_agent_register_timeout_ms": str(1000 * PATIENCE),
     "RAY_worker_register_timeout_seconds": str(PATIENCE),
     "RAY_health_check_initial_delay_ms": str(1000 * PATIENCE),
     "RAY_gcs_server_port_wait_time_s": str(PATIENCE),
-    "RAY_worker_niceness": "0",  # as nice as the one worker it is compared with, not 15 more
+    "RAY_worker_niceness": "0",  # the priority of the one worker that it is compared with, not 15 lower
 }
 
 

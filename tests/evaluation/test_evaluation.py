@@ -326,7 +326,7 @@ def test_an_expert_cut_off_half_way_is_seen_by_its_events():
 
 
 def play(env, actions):
-    """The events after these actions, whatever the time limit."""
+    """The events after these actions, without the time limit."""
     task = env.begin(0)
     watcher = EventTracker(env.world, task)
     for action in actions:

@@ -1,4 +1,4 @@
-"""Evaluation on a Ray cluster: the table of one worker, whatever dies meanwhile."""
+"""Evaluation on a Ray cluster: the results of one worker, even if a worker dies."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ from typing import Any
 from vla_agent.cli.judge.workers import add_workers, workers_of
 
 DESCRIPTION = """\
-Try a policy against a gate file: tasks, perturbations, language and latency, each with a threshold and error rates.
+Test a policy against a gate file: tasks, perturbations, language and latency, each with a threshold and error rates.
 Every check stops as soon as it is decided.  OUT receives report.html, report.json, actions.npz, gate.yaml and the
 signed certificate.json, without which the robot's nodes refuse the policy.
 
 Every start is counted in a ledger, and later attempts with the same checkpoint are held to stricter tests.  The ledger
-is ledger.jsonl in the folder of the keys, unless one lies beside the gate file, where older releases kept it.
+is ledger.jsonl in the folder of the keys; one beside the gate file, where older releases kept it, is still used.
 """
 EPILOG = """\
 examples:

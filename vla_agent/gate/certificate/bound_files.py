@@ -98,7 +98,7 @@ def simulator_files(root: Path = SIMULATOR) -> dict[str, str]:
     """Every file that decides a scene, a task, a perturbation or a rollout: name in the source tree -> SHA-256.
 
     Args:
-        root: the folder of `sim`; the rooms of `vla_agent` that it runs on (`PACKAGE_ROOMS`) lie beside it.
+        root: the folder of `sim`; the rooms of `vla_agent` that it runs on (`PACKAGE_ROOMS`) are beside it.
     """
     folders = [root, *(root.parent / "vla_agent" / room for room in PACKAGE_ROOMS)]
     files = sorted(f for folder in folders for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts)

@@ -183,8 +183,8 @@ def replay_sample(certificate_file: Path, policy: str, count: int, seed: int) ->
     rows = report["episodes"]
     chosen = np.random.default_rng(seed).choice(len(rows), min(count, len(rows)), replace=False)
     different = []
-    setting = PlayerSettings(policy, select(list(gate.tasks) or None, gate.suite), gate.split)
-    with closing(Player(setting)) as player:
+    settings = PlayerSettings(policy, select(list(gate.tasks) or None, gate.suite), gate.split)
+    with closing(Player(settings)) as player:
         for row in (rows[i] for i in sorted(chosen)):
             try:
                 with np.load(out / "actions.npz", allow_pickle=False) as stored:

@@ -135,7 +135,7 @@ def label(first: bool, swapped: bool, original: bool) -> str:
     Args:
         first: the first instruction's task was done.
         swapped: the other instruction's task was done.
-        original: given the other instruction, the first task was done, or its object alone was moved.
+        original: given the other instruction, the first task was done, or only its object was moved.
     """
     if first and swapped:
         return "follow"
@@ -148,7 +148,7 @@ def attribute_failures(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
     """Failures of perception and of control, from successes (with the true places, with the own images) on one seed.
 
     ``perception``: failures that succeed with the true places; ``control``: failures that remain; each as k of n
-    failures with an exact interval.  ``only_second``: what succeeds from the own images alone.
+    failures with an exact interval.  ``only_second``: successes from the own images only.
     """
     difference = paired_difference([oracle for oracle, _ in pairs], [own for _, own in pairs])
     failures = sum(not own for _, own in pairs)

@@ -1,4 +1,4 @@
-"""Which episodes a gate plays next, from those that it has: rounds that depend on outcomes alone, not on workers.
+"""Which episodes a gate plays next, given those played: rounds that depend on outcomes only, not on workers.
 
 A cell is a condition: ``control`` (nothing changed), ``axis.NAME.SEVERITY``, ``probe.NAME``, ``delay.MS`` (another
 latency) or ``oracle`` (given the true places of target and goal).  Its episodes are numbered; number i of the control,

@@ -2,7 +2,7 @@
 
 H0: p <= threshold, against p >= threshold + margin.  Wald's sequential probability ratio test (1945), cut off at a
 largest size.  Nothing is approximated: the probability of every way to stop is computed by recursion over (n, k), and
-the boundaries are chosen so that the exact error rates keep their promises, with the cut-off and the overshoot counted:
+the boundaries are chosen so that the exact error rates, with cut-off and overshoot, satisfy:
 
     P(pass) <= alpha at p = threshold (hence below it),     P(fail) <= beta at p = threshold + margin (hence above).
 """
@@ -23,7 +23,7 @@ SLACK = 1e-12
 
 @dataclass(frozen=True)
 class Decision:
-    """Where a test stopped.  ``verdict``: "pass", "fail", or None while it goes on; k successes in the n it used."""
+    """Where a test stopped.  ``verdict``: "pass", "fail", or None while it continues; k successes in the n used."""
 
     verdict: str | None
     k: int
@@ -50,7 +50,7 @@ class SequentialTest:
         return len(self.upper) - 1
 
     def decide(self, outcomes: Sequence[bool]) -> Decision:
-        """The decision after these outcomes, in their order; outcomes beyond the stop are not looked at."""
+        """The decision after these outcomes, in their order; outcomes after the stop are ignored."""
         k = n = 0
         for n, outcome in enumerate(outcomes, 1):
             k += bool(outcome)
@@ -61,7 +61,7 @@ class SequentialTest:
         return Decision(None, k, n)
 
     def stops(self, p: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Probability (size + 1,) to pass and to fail at each n, and to stand at each k (size + 1,) at the last n."""
+        """Probability (size + 1,) to pass and to fail at each n, and to be at each k (size + 1,) at the last n."""
         passing, failing = np.zeros(self.size + 1), np.zeros(self.size + 1)
         mass, last = np.zeros(self.size + 2), np.zeros(self.size + 1)
         mass[0] = 1.0
@@ -83,7 +83,7 @@ class SequentialTest:
     def interval(self, decision: Decision, level: float = 0.95) -> tuple[float, float]:
         """Exact interval of p after the stop, by the stage-wise order of outcomes (Jennison and Turnbull, 2000, 8.4).
 
-        A pass speaks for a higher p the earlier it comes, a fail for a lower one.  Before a stop: Clopper-Pearson.
+        An earlier pass is evidence for a higher p, an earlier fail for a lower one.  Before a stop: Clopper-Pearson.
         """
         if decision.verdict is None:
             from vla_agent.evaluation.exact_tests import clopper_pearson

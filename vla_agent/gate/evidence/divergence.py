@@ -45,7 +45,7 @@ def demonstrate(player: Player, row: Mapping[str, Any]) -> np.ndarray:
 
 
 def divergence_note(step: int | None, every: int, control_hz: float) -> str:
-    """The divergence in words; ``step`` counts points that lie ``every`` control steps apart."""
+    """The divergence in words; ``step`` counts points at intervals of ``every`` control steps."""
     if step is None:
         return "stays near the expert's path"
     return f"leaves the expert's path after {step * every / control_hz:.1f} s"

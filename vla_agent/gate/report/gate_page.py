@@ -82,9 +82,9 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     checks, language = judgement["checks"], judgement["language"]
 
     def card(name: str, check: Mapping[str, Any], of: str = "") -> dict[str, Any]:
-        counts = f"{check['k']} of {check['n']}, {interval(check['interval'])}"
-        return {"name": name, "verdict": check["verdict"], "big": percent(check["rate"]),
-                "small": (f"{of}: {counts}" if of else counts).replace(" %", "\u00a0%")}  # fmt: skip
+        parts = f"{check['k']} of {check['n']}", interval(check["interval"])
+        small = (f"{of}: " if of else "") + ", ".join(part.replace(" ", "\u00a0") for part in parts)
+        return {"name": name, "verdict": check["verdict"], "big": percent(check["rate"]), "small": small}
 
     cards = [card("success", checks["success"])]
     if for_trying_out(judgement):
@@ -103,7 +103,7 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _latency_card(report: Mapping[str, Any]) -> dict[str, Any]:
     measured, refused = report["latency"], bool(latency_refusal(report))
-    small = f"99 % of inferences under {measured['p99_ms']:g} ms here" if measured else "scripted policy: no inference"
+    small = f"99 % under {measured['p99_ms']:.1f} ms here" if measured else "scripted policy: no inference"
     return {
         "name": "allowed inference latency",
         "verdict": "fail" if refused else "reported",

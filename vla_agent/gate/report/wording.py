@@ -62,6 +62,6 @@ def latency_refusal(report: Mapping[str, Any]) -> str:
     if measured <= allowed:
         return ""
     return (
-        f"The certificate would refuse this machine: 99 % of its inferences take up to {measured:g} ms, "
+        f"The certificate would refuse this machine: 99 % of its inferences take up to {measured:.1f} ms, "
         f"and {allowed:g} ms are allowed."
     )
