@@ -1,9 +1,8 @@
 """Frames per second of our loading over LeRobot's, on one folder of MP4, frames in random order, two cameras.
 
-Ours is what a training does: all pictures are decoded once, in order, into a memory map, and batches are gathered from
-there.  Each round counts that decoding again, from an empty cache, and one epoch of batches; LeRobot decodes each frame
-where it is asked for, so that a sample of frames tells its rate.  Seconds are those of the processor; rounds
-interleave.
+Ours is the loading of a training: all images are decoded once, in order, into a memory map, and batches are gathered
+from it.  Each round counts that decoding again, from an empty cache, and one epoch of batches.  LeRobot decodes each
+frame on demand, so that a sample of frames gives its rate.  Seconds are processor seconds; rounds interleave.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def run() -> dict[str, Any]:
         root = Path(folder) / "data"
         collect(Recipe("tabletop", (TASK,), SEED, 1.0, 96, "video"), root, EPISODES, workers=1)
         theirs = LeRobotChild("lerobot_loading.py", [str(root), str(BATCH)], Path(folder))
-        frames: int = theirs.said()["frames"]
+        frames: int = theirs.read()["frames"]
         rows = []
         for number in range(ROUNDS + 1):  # the first warms up and is not counted
             order = rng.permutation(frames)
@@ -56,14 +55,14 @@ def run() -> dict[str, Any]:
         "seeds": [SEED],
         "rows": rows,
         "notes": f"{frames} frames of {EPISODES} episodes, two 96 px cameras, H.264, batches of {BATCH}; a "
-        "frame counts with both pictures; the value counts our decoding of the whole dataset into the memory map "
-        f"against one epoch; LeRobot 0.4.4 with PyAV (not torchcodec), {SAMPLE} frames a round, gives float pictures, "
+        "frame counts with both images; the value counts our decoding of the whole dataset into the memory map "
+        f"against one epoch; LeRobot 0.4.4 with PyAV (not torchcodec), {SAMPLE} frames a round, gives float images, "
         "ours are bytes as our trainings take them; one process each; interval by bootstrap over rounds",
     }
 
 
 def _ours(root: Path, order: Any, cache: Path) -> tuple[float, float]:
-    """Processor's seconds for decoding everything, and for one epoch of batches."""
+    """Processor seconds for decoding everything, and for one epoch of batches."""
     from vla_agent.data.lerobot.dataset_reader import load
 
     dataset = load(root)
@@ -73,6 +72,6 @@ def _ours(root: Path, order: Any, cache: Path) -> tuple[float, float]:
     columns = dataset.arrays()
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        [pictures[rows] for pictures in cameras]
+        [images[rows] for images in cameras]
         [columns[key][rows] for key in ("observation.state", "action", "task")]
     return decoded - began, time.process_time() - decoded
