@@ -1,4 +1,4 @@
-"""The simulated world: physics, determinism, snapshots, pictures and queries."""
+"""The simulated world: physics, determinism, snapshots, images and queries."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def random_actions(seed: int, steps: int) -> np.ndarray:
 
 
 def bits(world: World, steps: int = 25) -> str:
-    """Hash of a short episode: states and pictures."""
+    """Hash of a short episode: states and images."""
     digest = hashlib.sha256()
     world.reset(scene_of("mug", "ball", "star", "pear", drawer_open=0.4))
     for action in random_actions(3, steps):
@@ -246,8 +246,8 @@ def test_ball_does_not_roll_away(world: World) -> None:
 
 def test_projection_points_at_the_object(world: World) -> None:
     world.reset(scene_of("ball", colour="red", start=Start((0.34, 0.1, 0.25))))
-    picture = world.render()["front"].astype(int)
-    red = (picture[..., 0] > 120) & (picture[..., 1] < 90) & (picture[..., 2] < 90)
+    image = world.render()["front"].astype(int)
+    red = (image[..., 0] > 120) & (image[..., 1] < 90) & (image[..., 2] < 90)
     rows, columns = np.nonzero(red[:60])  # the red button is lower
     u, v, inside = world.project("front", world.object_position("object0")[None])[0]
     assert inside == 1.0
@@ -255,7 +255,7 @@ def test_projection_points_at_the_object(world: World) -> None:
     assert world.project("front", np.array([[0.5, 3.0, 0.0]]))[0, 2] == 0.0
 
 
-def test_right_in_the_front_picture_is_plus_y(world: World) -> None:
+def test_right_in_the_front_image_is_plus_y(world: World) -> None:
     world.reset(scene_of())
     left, right, near = world.project("front", np.array([[0.5, -0.1, 0.0], [0.5, 0.1, 0.0], [0.6, 0.0, 0.0]]))
     assert left[0] < right[0] and near[1] > left[1]
@@ -293,13 +293,13 @@ def test_move_arm_teleports(world: World) -> None:
 
 
 @pytest.mark.parametrize("options", [{"control": "torque"}, {"image_size": (0, 96)}, {"image_size": (96,)}])
-def test_senseless_options_are_refused(options: dict) -> None:
+def test_options_out_of_range_are_refused(options: dict) -> None:
     with pytest.raises(OptionError) as error:
         World(**options)
     assert error.value.key in options and error.value.remedy
 
 
-def test_pictures_need_no_setting_even_when_mujoco_comes_first() -> None:
+def test_rendering_needs_no_setting_even_when_mujoco_comes_first() -> None:
     code = (
         "import os; os.environ.pop('MUJOCO_GL', 0); import mujoco;"
         "from sim.world.world import World; from tests.sim import test_world;"
