@@ -1,1 +1,1 @@
-"""Benchmarks of finetune."""
+"""Benchmarks of fine-tuning."""

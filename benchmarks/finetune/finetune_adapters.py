@@ -1,4 +1,4 @@
-"""Every adapter on one family and objects that the shipped policy never saw, same demonstrations, samples and seeds."""
+"""Every adapter on a family and objects new to the shipped policy: same demonstrations, samples and seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TARGET = 1.0
 UNIT = "share of the methods"
 BETTER = "higher"
 TASK = "put_on_cabinet"
-DEMONSTRATIONS = 50  # a size of finetune-new-task: what that has trained is not trained again
+DEMONSTRATIONS = 50  # as in finetune-new-task, whose trainings are reused
 
 
 def run(base: Path = POLICY, methods: tuple[str, ...] = ()) -> dict[str, Any]:

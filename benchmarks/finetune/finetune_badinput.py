@@ -1,4 +1,4 @@
-"""Planted defects in datasets: found before any training, with episode, frame and remedy, and nobody else blamed."""
+"""Planted defects in datasets: found before any training, with episode, frame and remedy, and nothing else reported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run() -> dict[str, Any]:
 
 
 def judge(defect: Any, findings: list[Any]) -> list[str]:
-    """What is wrong with the findings on a spoiled dataset; nothing, if the defect was found where it is."""
+    """Errors in the findings on a dataset with a defect; none if the defect was found in its place."""
     mine = [f for f in findings if f.check == defect.check]
     exact = [f for f in mine if (f.episode, f.frame) == (defect.episode, defect.frame)]
     faults = []

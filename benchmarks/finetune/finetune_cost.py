@@ -1,4 +1,4 @@
-"""What a sample of fine-tuning costs, by model: processor time, and memory that a larger batch adds."""
+"""Cost of a sample in fine-tuning by model: processor time, and memory that a larger batch adds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNIT = "share off"
 BETTER = "lower"
 ROWS = (2, 8, 16)  # samples at a time
 STEPS = 3
-# SmolVLM's shape at a small width: 64 tokens a picture, 12 layers in the vision tower, 16 in the language model
+# SmolVLM's shape at a small width: 64 tokens per image, 12 layers in the vision tower, 16 in the language model
 SMOLVLM = {
     "vision_config": SMALL["smolvlm"]["vision_config"]
     | {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768, "num_hidden_layers": 12}
@@ -39,7 +39,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 
 
 def run(rows: tuple[int, ...] = ROWS, steps: int = STEPS, small: bool = False) -> dict[str, Any]:
-    """Each measurement in a process of its own, one thread; ``small``: tiny models, to try the benchmark."""
+    """Measure each model and method in a process of its own, on one thread; ``small``: tiny models, to try it out."""
     import torch
 
     from benchmarks.inputs.badinput.good import Good
@@ -85,7 +85,7 @@ def vlm_policy(good: Any, sizes: dict[str, Any]) -> Path:
 
 
 def _row(name: str, base: str, good: Any, method: str, rows: tuple[int, ...], steps: int) -> dict[str, Any]:
-    costs = {n: _apart(partial(cost, base, good.dataset, n, steps, SETTINGS[method])) for n in rows}
+    costs = {n: _in_own_process(partial(cost, base, good.dataset, n, steps, SETTINGS[method])) for n in rows}
     few, some, many = rows
     each = (costs[some]["mib"] - costs[few]["mib"]) / (some - few)
     fixed = costs[few]["mib"] - few * each
@@ -116,7 +116,7 @@ def cost(base: str, data: Path, rows: int, steps: int, settings: tuple[str, ...]
     from vla_agent.training.demonstrations import load_demonstrations
     from vla_agent.training.parallel.processes import Processes
 
-    before = _peak()
+    before = _peak_mib()
     recipe = make_finetune({"base": base, "data": {"demonstrations": [str(data)]}}, (f"train.batch={rows}", *settings))
     policy = load_policy(base)
     demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length)
@@ -136,15 +136,15 @@ def cost(base: str, data: Path, rows: int, steps: int, settings: tuple[str, ...]
         optimiser.step()
     seconds = (time.process_time() - begun) / (steps * rows)
     assert average
-    return {"seconds": seconds, "mib": _peak() - before, **attached.counts()}
+    return {"seconds": seconds, "mib": _peak_mib() - before, **attached.counts()}
 
 
-def _peak() -> float:
+def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _apart(work: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """What ``work`` gives in a process of its own."""
+def _in_own_process(work: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The result of ``work``, computed in a process of its own."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=lambda: theirs.send(work()))

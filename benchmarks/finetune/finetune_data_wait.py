@@ -19,7 +19,7 @@ SETTINGS = ("train.samples=3200",)
 
 
 def run(base: Path = POLICY, settings: tuple[str, ...] = SETTINGS, folder: Path = FOLDER) -> dict[str, Any]:
-    """Once with pictures as they are, once with every augmentation."""
+    """Once with colour augmentation only, once with all augmentations."""
     data = demonstrations("stack", DEMONSTRATIONS, folder)
     changed = ("robust.augment.shift=4", "robust.augment.crop=0.1", "robust.wordings=true")
     rows = []
@@ -34,5 +34,5 @@ def run(base: Path = POLICY, settings: tuple[str, ...] = SETTINGS, folder: Path 
         "interval": None,
         "seeds": [0],
         "rows": [row | {"share": share} for row, share in zip(rows, shares, strict=True)],
-        "notes": "decoded pictures lie in a memory map; the value is the worse of the two",
+        "notes": "decoded images lie in a memory map; the value is the worse of the two",
     }

@@ -1,4 +1,4 @@
-"""SIGKILL at random times: a resumed fine-tuning ends as the uninterrupted one, and nothing that loads is wrong."""
+"""SIGKILL at random times: a resumed fine-tuning ends as the uninterrupted one, and no file that loads is wrong."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _steps(out: Path) -> int:
 
 
 def _wrong_but_loadable(out: Path, whole: Path) -> list[str]:
-    """What a killed run has left: a policy or adapter that loads must be the finished one, and a checkpoint whole."""
+    """Faults in the files of a killed run: what loads must equal the finished run, and the checkpoint must be whole."""
     from safetensors.torch import load_file
 
     from vla_agent.errors import VlaAgentError

@@ -16,13 +16,13 @@ TARGET = 0.95
 UNIT = "of full's gain"
 BETTER = "higher"
 NEW = ("lift", "put_on_cabinet")
-SPLIT = "objects"  # every target is one of the (colour, shape) pairs that no training of the base showed
+SPLIT = "objects"  # every target is a (colour, shape) pair that is in no training of the base
 SIZES = (10, 25, 50, 100)
 METHODS = ("lora", "full", "head", "scratch")
-ALONE = "lora, no replay"  # every sample from the new family; at 50 demonstrations alone
+ALONE = "lora, no replay"  # every sample from the new family; only at 50 demonstrations
 SETTINGS = ("train.samples=10000",)
-# Instead of 0.001: full was tried with both on one family, where they were level; adalora learned nothing at 0.001; the
-# others train so few numbers that their papers take ten times as much.
+# Instead of 0.001: full had equal results with both on one family; adalora learned nothing at 0.001; the others train
+# so few parameters that their papers use ten times as much.
 RATES = {"full": 0.0003, "adalora": 0.01, "vera": 0.01, "ia3": 0.01, "nola": 0.01}
 EPISODES, EPISODES_OLD = 50, 20  # of the new family; of each old one
 MOST_TRAINED, MOST_FORGOTTEN, LEAST_AT_50, MOST_OF_BASE = 0.05, 0.03, 0.70, 0.20

@@ -1,12 +1,12 @@
-"""Training samples a second against LeRobot's SmolVLA: same backbone, pictures, batch; one CPU thread.
+"""Training samples per second against LeRobot's SmolVLA: same backbone, images, batch; one CPU thread.
 
-Both train on the same pictures, state and instruction from one folder of random weights in SmolVLM-256M's shape, cut at
-16 layers, in float32, with AdamW and what each freezes by default: the backbone.  A step is forward, backward, clipping
+Both train on the same images, state and instruction from one folder of random weights in SmolVLM-256M's shape, cut at
+16 layers, in float32, with AdamW and a frozen backbone, the default of both.  A step is forward, backward, clipping
 and update on a batch in memory; seconds are those of the processor; the settings alternate in each round.
 
 SmolVLA runs its backbone in each step, and differentiates through its language layers, since the state is one of their
-tokens.  Ours can do so, too (``each step``); while the backbone learns nothing `vla-agent train` computes its features
-once and keeps them, so that ``kept`` counts them once for `PASSES` passes over the data.
+tokens.  Ours can do this, too (``each step``).  Where the backbone is frozen, `vla-agent train` computes its features
+only once, so that ``kept`` counts them once for `PASSES` passes over the data.
 """
 
 from __future__ import annotations
@@ -87,16 +87,16 @@ def run(rounds: int = ROUNDS, batch: int = BATCH, sizes: dict[str, Any] | None =
         "seeds": "0",
         "rows": rows,
         "notes": f"LeRobot 0.4.4, {said['in_all'] / 1e6:.0f}M parameters with {said['layers']} language layers, of "
-        f"which it trains {said['trained'] / 1e6:.1f}M; batches of {batch}, two pictures of {image} px, chunks of "
+        f"which it trains {said['trained'] / 1e6:.1f}M; batches of {batch}, two images of {image} px, chunks of "
         f"{theirs.chunk}; kept: a pass of the backbone divided by {PASSES} passes over the data, impossible with "
-        "pictures that are augmented anew; one thread each, processor seconds of a step without the reading of data; "
+        "images that are augmented in each step; one thread each, processor seconds of a step without data loading; "
         "ratios within a round, their mean; interval by bootstrap over rounds",
     }
 
 
 @dataclass(frozen=True)
 class Step:
-    """A training step of ours, in processor seconds, and the parameters that it changes."""
+    """A training step of ours, in processor seconds, and the number of parameters that it trains."""
 
     seconds: Callable[[], float]
     trained: int
@@ -137,10 +137,10 @@ def step_of(policy: Any, observation: dict[str, Any], batch: int, way: str) -> S
     def seconds() -> float:
         began = time.process_time()
         parts = features()
-        looked = time.process_time() - began
+        computed = time.process_time() - began
         update(parts if way == "each step" else held)
         whole = time.process_time() - began
-        return whole if way == "each step" else whole - looked + looked / PASSES
+        return whole if way == "each step" else whole - computed + computed / PASSES
 
     return Step(seconds, sum(p.numel() for p in trained))
 
