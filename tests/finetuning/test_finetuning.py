@@ -155,6 +155,31 @@ def test_a_damaged_adapter_is_refused(base, good, tmp_path):
         load_policy(tmp_path / "adapter")
 
 
+def test_the_adapter_of_a_killed_writer_loads(base, good, tmp_path):
+    """Killed between two renames, or while a new one was being written: the old one is whole."""
+    attached = attach(copy.deepcopy(base), AdapterSettings())
+    disturb(attached)
+    folder = tmp_path / "adapter"
+    save_adapter(attached, str(good.policy), folder)
+    whole = load_adapted(folder)
+    folder.rename(tmp_path / ".adapter.old")
+    (tmp_path / ".adapter.new").mkdir()
+    (tmp_path / ".adapter.new/adapter.safetensors").write_bytes(b"half")
+    assert same_bits(load_adapted(folder), whole)
+    save_adapter(attached, str(good.policy), folder)
+    assert same_bits(load_adapted(folder), whole) and {f.name for f in tmp_path.iterdir()} == {"adapter"}
+
+
+def test_an_adapter_that_cannot_be_written_leaves_the_old_one(base, good, tmp_path):
+    attached = attach(copy.deepcopy(base), AdapterSettings())
+    save_adapter(attached, str(good.policy), tmp_path / "adapter")
+    whole = load_adapted(tmp_path / "adapter")
+    disturb(attached)
+    with pytest.raises(TypeError):
+        save_adapter(attached, str(good.policy), tmp_path / "adapter", more={"not": {"JSON"}})
+    assert same_bits(load_adapted(tmp_path / "adapter"), whole)
+
+
 def test_finetuning_trains_only_the_adapter_and_leaves_both_folders(base, good, tmp_path, capsys):
     policy = finetune(recipe(good, "robust.wordings=true", "robust.augment.shift=2"), tmp_path / "run")
     shown = " ".join(capsys.readouterr().out.split())
@@ -313,7 +338,14 @@ def test_mixed_precision_trains_and_keeps_fp32_weights(good, tmp_path):
     assert first[0]["denoise"] == pytest.approx(first[1]["denoise"], rel=0.05)
 
 
-def test_a_run_goes_on_with_its_number_of_pieces_alone(good, tmp_path):
+def test_a_comparison_may_be_added_to_a_finished_training(good, tmp_path):
+    finetune(recipe(good), tmp_path / "run")
+    finetune(recipe(good, "compare.episodes=5"), tmp_path / "run", resume=True)
+    with pytest.raises(RecipeError, match="another recipe"):
+        finetune(recipe(good, "seed=1"), tmp_path / "run", resume=True)
+
+
+def test_a_run_continues_with_its_number_of_pieces_only(good, tmp_path):
     finetune(recipe(good), tmp_path / "run")
     progress = tmp_path / "run/tune/progress.json"
     kept = json.loads(progress.read_text())

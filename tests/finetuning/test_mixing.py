@@ -84,7 +84,7 @@ def test_a_mixed_training_resumes_in_the_middle_with_the_same_bits(good, small, 
 
     class Once:
         def __enter__(self):
-            return lambda: next(count) >= 8  # asked twice a step: stops in the fifth
+            return lambda: next(count) >= 8  # asked once a step: stops in the ninth
 
         def __exit__(self, *_):
             return None
@@ -98,8 +98,8 @@ def test_a_mixed_training_resumes_in_the_middle_with_the_same_bits(good, small, 
     finetune(recipe(good, data), tmp_path / "parts", resume=True)
     name = "adapter/adapter.safetensors"
     assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    told = json.loads((tmp_path / "whole/policy/training.json").read_text())["data"]
-    assert told["share"] == [0.25, 0.75] and len(told["sha256"]) == 2
+    data = json.loads((tmp_path / "whole/policy/training.json").read_text())["data"]
+    assert data["share"] == [0.25, 0.75] and len(data["sha256"]) == 2
 
 
 def test_datasets_that_disagree_are_refused_before_training(good, tmp_path):

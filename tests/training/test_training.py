@@ -33,7 +33,7 @@ backbone: {{hidden_size: 32, stem_channels: [8, 16], film_blocks: 1, text_layers
 head: {{width: 32, depth: 1, heads: 2, serve_steps: 2}}
 name_stem: {{samples: 16, batch: 4}}
 pretrain: {{samples: 32, batch: 8, learning_rate: 0.001}}
-train_head: {{samples: 64, batch: 16, learning_rate: 0.001}}
+train_head: {{samples: 64, batch: 16, learning_rate: 0.001, picture_lag: 4, frame_stride: 4}}
 """
 YES = ("false", "true")
 PARTS_OF = ("vision_model", "text_model")
@@ -43,23 +43,31 @@ PARTS_OF = ("vision_model", "text_model")
 def recipe_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     demos, questions = folder / "demos", folder / "questions"
-    for command in (
+    commands = (
         ["-m", "vla_agent", "collect", "--tasks", "put_in_tray,open_drawer", "--episodes", "2", "--workers", "1"]
         + ["--noise", "4.0", "-o", str(demos)],
         ["-m", "sim.questions", "--scenes", "8", "--workers", "1", "-o", str(questions)],
-    ):
-        subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=300)
+    )
+    quiet = subprocess.DEVNULL
+    running = [subprocess.Popen([sys.executable, *command], stdout=quiet, stderr=quiet) for command in commands]
+    assert [process.wait(timeout=300) for process in running] == [0, 0]
     file = folder / "tiny.yaml"
     file.write_text(RECIPE.format(demos=demos, questions=questions))
     return file
 
 
-def test_training_gives_a_policy_that_acts(recipe_file, tmp_path):
-    folder = train(load_recipe(recipe_file, ("train_head.picture_lag=4",)), tmp_path / "run")
+@pytest.fixture(scope="module")
+def trained(recipe_file, tmp_path_factory):
+    """The policy's folder of an uninterrupted training."""
+    return train(load_recipe(recipe_file), tmp_path_factory.mktemp("trained") / "run")
+
+
+def test_training_gives_a_policy_that_acts(trained):
+    folder = trained
     policy = load_policy(folder)
     policy.reset("put the red mug in the tray")
-    said = json.loads((folder / "training.json").read_text())["parameters"]
-    assert said["trained"] == said["in_all"] == said["backbone"] + said["head"]
+    counts = json.loads((folder / "training.json").read_text())["parameters"]
+    assert counts["trained"] == counts["in_all"] == counts["backbone"] + counts["head"]
     images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in policy.contract.cameras}
     chunk = policy.act({"images": images, "state": np.zeros(policy.contract.state_dim, np.float32)})
     assert chunk.shape == (policy.contract.chunk_length, policy.contract.action_dim)
@@ -83,16 +91,15 @@ def test_a_pretrained_backbone_is_trained_on_from_its_recipe(recipe_file, tmp_pa
     assert same == {"vision_model": True, "text_model": "language" in freeze}
 
 
-def test_a_resumed_training_ends_with_the_same_bits(recipe_file, tmp_path, monkeypatch):
+def test_a_resumed_training_ends_with_the_same_bits(recipe_file, trained, tmp_path, monkeypatch):
     import vla_agent.training.loop.train_stage as loop
 
     recipe = load_recipe(recipe_file)
-    train(recipe, tmp_path / "whole")
     plain_flag, count = loop._stop_flag, iter(range(1000))
 
     class Once:
         def __enter__(self):
-            return lambda: next(count) >= 4  # asked twice a step: stops in the third
+            return lambda: next(count) >= 4  # asked once a step: stops in the first step of the second stage
 
         def __exit__(self, *_):
             return None
@@ -103,7 +110,7 @@ def test_a_resumed_training_ends_with_the_same_bits(recipe_file, tmp_path, monke
     monkeypatch.setattr(loop, "_stop_flag", plain_flag)
     train(recipe, tmp_path / "parts", resume=True)
     for name in ("head.safetensors", "backbone/model.safetensors"):
-        assert (tmp_path / "parts/policy" / name).read_bytes() == (tmp_path / "whole/policy" / name).read_bytes()
+        assert (tmp_path / "parts/policy" / name).read_bytes() == (trained / name).read_bytes()
 
 
 @pytest.mark.parametrize("where", ["loss", "gradients"])
@@ -147,8 +154,8 @@ def test_chunks_end_with_the_episode_and_before_a_disturbance(recipe_file):
     assert (valid.sum(axis=1) == 1).all()
 
 
-def test_the_picture_may_lag_behind_what_is_acted_from(recipe_file):
-    """The state is the picture's moved on by the actions since; the chunk begins there; never beyond what is clean."""
+def test_the_image_may_be_older_than_the_state(recipe_file):
+    """The state is the image's, moved by the actions since; the chunk starts there; frames are clean."""
     demos = load_demonstrations(load_recipe(recipe_file).data.demonstrations, 16)
     frames = np.flatnonzero(demos.clean)
     delays, index = ImageDelays(demos, frames, 6), np.arange(len(frames))
@@ -161,15 +168,15 @@ def test_the_picture_may_lag_behind_what_is_acted_from(recipe_file):
     np.testing.assert_array_equal(state[lag == 0], demos.state[frames[lag == 0]])
 
 
-def test_pictures_of_demonstrations_are_those_of_the_dataset(recipe_file):
+def test_images_of_demonstrations_are_those_of_the_dataset(recipe_file):
     from vla_agent.data.lerobot.dataset_reader import load
 
     folder = load_recipe(recipe_file).data.demonstrations[0]
     demos = load_demonstrations((folder, folder), 16)
     n = len(demos) // 2
-    pictures = demos.images_of(np.array([1, n + 1, n + 5]))
+    images = demos.images_of(np.array([1, n + 1, n + 5]))
     wrist = load(folder).frames("wrist", [1, 5])
-    np.testing.assert_array_equal(pictures[:, 1], wrist[[0, 0, 1]])
+    np.testing.assert_array_equal(images[:, 1], wrist[[0, 0, 1]])
 
 
 def test_pointing_losses_reward_the_right_place_and_skip_unknown_points():
