@@ -67,11 +67,11 @@ def run(rounds: int = ROUNDS, batch: int = BATCH, sizes: dict[str, Any] | None =
         child = LeRobotChild(
             "lerobot_training.py", [str(source), str(folder / "observation.npz"), str(layers), INSTRUCTION], folder
         )
-        said = child.read()
+        lerobot = child.read()
         steps: dict[str, Step] = {}
-        for title, (ours, way) in TERMS.items():
+        for title, (ours, features_from) in TERMS.items():
             policy = build(source, Ours(image=image, layers=ours.layers, head=ours.head), observation, actions)
-            steps[title] = step_of(policy, observation, batch, way)
+            steps[title] = step_of(policy, observation, batch, features_from)
         asked = {"image": theirs.image, "chunk": theirs.chunk, "batch": batch}
         taken: dict[str, list[float]] = {title: [] for title in ("LeRobot", *steps)}
         for number in range(rounds + 1):  # the first warms up
@@ -79,15 +79,15 @@ def run(rounds: int = ROUNDS, batch: int = BATCH, sizes: dict[str, Any] | None =
                 seconds = child.ask(asked)["seconds"] if title == "LeRobot" else steps[title].seconds()
                 taken[title] += [seconds] if number else []
         child.end()
-    rows = [row(title, taken["LeRobot"], taken[title], steps[title], batch, said) for title in steps]
+    rows = [row(title, taken["LeRobot"], taken[title], steps[title], batch, lerobot) for title in steps]
     return {
         "value": rows[0]["ratio"],
         "n": rounds,
         "interval": [rows[0]["low"], rows[0]["high"]],
         "seeds": "0",
         "rows": rows,
-        "notes": f"LeRobot 0.4.4, {said['in_all'] / 1e6:.0f}M parameters with {said['layers']} language layers, of "
-        f"which it trains {said['trained'] / 1e6:.1f}M; batches of {batch}, two images of {image} px, chunks of "
+        "notes": f"LeRobot 0.4.4, {lerobot['in_all'] / 1e6:.0f}M parameters with {lerobot['layers']} language layers, "
+        f"of which it trains {lerobot['trained'] / 1e6:.1f}M; batches of {batch}, two images of {image} px, chunks of "
         f"{theirs.chunk}; kept: a pass of the backbone divided by {PASSES} passes over the data, impossible with "
         "images that are augmented in each step; one thread each, processor seconds of a step without data loading; "
         "ratios within a round, their mean; interval by bootstrap over rounds",
@@ -102,8 +102,8 @@ class Step:
     trained: int
 
 
-def step_of(policy: Any, observation: dict[str, Any], batch: int, way: str) -> Step:
-    """The step on ``batch`` copies of an observation; ``way``: "kept" or "each step"."""
+def step_of(policy: Any, observation: dict[str, Any], batch: int, features_from: str) -> Step:
+    """The step on ``batch`` copies of an observation; ``features_from``: "kept" or "each step"."""
     import torch
 
     from vla_agent.models.heads.head_config import HeadInputs
@@ -138,15 +138,15 @@ def step_of(policy: Any, observation: dict[str, Any], batch: int, way: str) -> S
         began = time.process_time()
         parts = features()
         computed = time.process_time() - began
-        update(parts if way == "each step" else held)
+        update(parts if features_from == "each step" else held)
         whole = time.process_time() - began
-        return whole if way == "each step" else whole - computed + computed / PASSES
+        return whole if features_from == "each step" else whole - computed + computed / PASSES
 
     return Step(seconds, sum(p.numel() for p in trained))
 
 
 def row(
-    title: str, theirs: list[float], ours: list[float], step: Step, batch: int, said: dict[str, Any]
+    title: str, theirs: list[float], ours: list[float], step: Step, batch: int, lerobot: dict[str, Any]
 ) -> dict[str, Any]:
     """One row of the table."""
     mean, low, high = ratio(theirs, ours)
@@ -157,5 +157,5 @@ def row(
         "ratio": mean,
         "low": low,
         "high": high,
-        "trained, M": f"{said['trained'] / 1e6:.1f} against {step.trained / 1e6:.1f}",
+        "trained, M": f"{lerobot['trained'] / 1e6:.1f} against {step.trained / 1e6:.1f}",
     }
