@@ -26,10 +26,11 @@ from benchmarks.policy.policy_vs_smolvla import (
     SMOLVLM_256M,
     Ours,
     Theirs,
-    an_observation,
     build,
+    prepare,
     ratio,
-    zero_positions,
+    ratio_result,
+    start_child,
 )
 
 NAME = "finetune-train-rate"
@@ -51,22 +52,12 @@ def run(rounds: int = ROUNDS, batch: int = BATCH, sizes: dict[str, Any] | None =
     """``sizes`` of another backbone and another ``image``: to try the benchmark."""
     import torch
 
-    from benchmarks.lerobot.lerobot_child import LeRobotChild
-    from benchmarks.shared.random_vlms import save_random_vlm
-
     torch.set_num_threads(1)
     theirs = Theirs(image)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = save_random_vlm("smolvlm", sizes or SMOLVLM_256M, folder / "smolvlm", dtype="bfloat16")
-        zero_positions(source / "model.safetensors")
-        observation, actions = an_observation()
-        images = np.stack(list(observation["images"].values()))
-        np.savez(folder / "observation.npz", images=images, state=observation["state"], actions=actions)
-        layers = Ours().layers
-        child = LeRobotChild(
-            "lerobot_training.py", [str(source), str(folder / "observation.npz"), str(layers), INSTRUCTION], folder
-        )
+        source, observation, actions = prepare(folder, sizes or SMOLVLM_256M)
+        child = start_child("lerobot_training.py", folder, Ours().layers)
         lerobot = child.read()
         steps: dict[str, Step] = {}
         for title, (ours, features_from) in TERMS.items():
@@ -80,18 +71,14 @@ def run(rounds: int = ROUNDS, batch: int = BATCH, sizes: dict[str, Any] | None =
                 taken[title] += [seconds] if number else []
         child.end()
     rows = [row(title, taken["LeRobot"], taken[title], steps[title], batch, lerobot) for title in steps]
-    return {
-        "value": rows[0]["ratio"],
-        "n": rounds,
-        "interval": [rows[0]["low"], rows[0]["high"]],
-        "seeds": "0",
-        "rows": rows,
-        "notes": f"LeRobot 0.4.4, {lerobot['in_all'] / 1e6:.0f}M parameters with {lerobot['layers']} language layers, "
+    notes = (
+        f"LeRobot 0.4.4, {lerobot['in_all'] / 1e6:.0f}M parameters with {lerobot['layers']} language layers, "
         f"of which it trains {lerobot['trained'] / 1e6:.1f}M; batches of {batch}, two images of {image} px, chunks of "
         f"{theirs.chunk}; kept: a pass of the backbone divided by {PASSES} passes over the data, impossible with "
         "images that are augmented in each step; one thread each, processor seconds of a step without data loading; "
-        "ratios within a round, their mean; interval by bootstrap over rounds",
-    }
+        "ratios within a round, their mean; interval by bootstrap over rounds"
+    )
+    return ratio_result(rows, rounds, notes)
 
 
 @dataclass(frozen=True)

@@ -88,21 +88,14 @@ def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[
     """``sizes`` of another backbone and other ``terms``: for a test of the benchmark."""
     import torch
 
-    from benchmarks.lerobot.lerobot_child import LeRobotChild
-    from benchmarks.shared.random_vlms import save_random_vlm
     from vla_agent.policy.speed.openvino import has_bf16
 
     torch.set_num_threads(1)
     terms = tuple(t for t in terms or (*TERMS, shipped()) if t.ours.quantise != "bf16" or has_bf16())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = save_random_vlm("smolvlm", sizes or SMOLVLM_256M, folder / "smolvlm", dtype="bfloat16")
-        zero_positions(source / "model.safetensors")
-        observation, actions = an_observation()
-        images = np.stack(list(observation["images"].values()))
-        np.savez(folder / "observation.npz", images=images, state=observation["state"], actions=actions)
-        arguments = [str(source), str(folder / "observation.npz"), str(terms[0].ours.layers), INSTRUCTION]
-        child = LeRobotChild("lerobot_smolvla.py", arguments, folder)
+        source, observation, actions = prepare(folder, sizes or SMOLVLM_256M)
+        child = start_child("lerobot_smolvla.py", folder, terms[0].ours.layers)
         facts = child.read()
         policies = {t.ours: build(source, t.ours, observation, actions) for t in terms}
         plain = next(o for o in policies if not (o.quantise or o.compiled or o.openvino))
@@ -122,14 +115,33 @@ def run(rounds: int = ROUNDS, sizes: dict[str, Any] | None = None, terms: tuple[
     taken = {setting: values[1:] for setting, values in seconds.items()}
     rows = [row(t, taken[t.theirs], taken[t.ours], policies[t.ours], facts) for t in terms]
     rows = [fastest(terms, taken, rows), *rows]
-    return {
-        "value": rows[0]["ratio"],
-        "n": rounds,
-        "interval": [rows[0]["low"], rows[0]["high"]],
-        "seeds": "0",
-        "rows": rows,
-        "notes": notes(facts, off),
-    }
+    return ratio_result(rows, rounds, notes(facts, off))
+
+
+def prepare(folder: Path, sizes: dict[str, Any]) -> tuple[Path, dict[str, Any], np.ndarray]:
+    """The backbone's folder, an observation and actions; the files that a child of `start_child` reads are written."""
+    from benchmarks.shared.random_vlms import save_random_vlm
+
+    source = save_random_vlm("smolvlm", sizes, folder / "smolvlm", dtype="bfloat16")
+    zero_positions(source / "model.safetensors")
+    observation, actions = an_observation()
+    images = np.stack(list(observation["images"].values()))
+    np.savez(folder / "observation.npz", images=images, state=observation["state"], actions=actions)
+    return source, observation, actions
+
+
+def start_child(script: str, folder: Path, layers: int) -> Any:
+    """A script of ``benchmarks/lerobot`` on the files of `prepare`, with this many layers of the language model."""
+    from benchmarks.lerobot.lerobot_child import LeRobotChild
+
+    arguments = [str(folder / "smolvlm"), str(folder / "observation.npz"), str(layers), INSTRUCTION]
+    return LeRobotChild(script, arguments, folder)
+
+
+def ratio_result(rows: list[dict[str, Any]], rounds: int, notes: str) -> dict[str, Any]:
+    """A benchmark's result whose value is the ratio of the first row."""
+    interval = [rows[0]["low"], rows[0]["high"]]
+    return {"value": rows[0]["ratio"], "n": rounds, "interval": interval, "seeds": "0", "rows": rows, "notes": notes}
 
 
 def fastest(terms: tuple[Terms, ...], taken: dict[Any, list[float]], rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -70,13 +70,13 @@ class Slow(Wanderer):
     """Thinks until it is let go on; remembers what it saw."""
 
     def __init__(self) -> None:
-        self.go, self.seen = threading.Event(), []  # shared by all sessions, see __deepcopy__
+        self.go, self.observed = threading.Event(), []  # shared by all sessions, see __deepcopy__
 
     def __deepcopy__(self, memo: Any) -> Slow:
         return self
 
     def act(self, observation: Mapping[str, Any], committed: Committed | None = None) -> np.ndarray:
-        self.seen.append(float(observation["state"][0]))
+        self.observed.append(float(observation["state"][0]))
         self.go.wait(20)
         return super().act(observation)
 
@@ -270,7 +270,7 @@ def test_a_policy_that_fails_ends_one_episode_and_a_lost_connection_is_made_agai
     remote.close()
 
 
-def test_the_newest_observation_is_seen_and_older_ones_are_dropped():
+def test_the_newest_observation_is_served_and_older_ones_are_dropped():
     policy = Slow()
     with serving(policy) as server:
         client = raw(server)
@@ -279,12 +279,12 @@ def test_the_newest_observation_is_seen_and_older_ones_are_dropped():
             message["state"][0] = n
             client.send(pack(message))
             if n == 1:
-                wait(lambda: policy.seen == [1.0])
-        client.send(b"\x90")  # is answered at once, so that all before it was read
-        assert "not one" in client.recv(timeout=20)
+                wait(lambda: policy.observed == [1.0])
+        client.send(b"\x90")  # its error comes at once: all messages before it were read
+        assert "is invalid" in client.recv(timeout=20)
         policy.go.set()
         replies = [unpack(client.recv(timeout=20)) for _ in range(2)]
-        assert [r["id"] for r in replies] == [1, 6] and policy.seen == [1.0, 6.0] and replies[1]["dropped"] == 4
+        assert [r["id"] for r in replies] == [1, 6] and policy.observed == [1.0, 6.0] and replies[1]["dropped"] == 4
 
 
 def wait(until: Any, seconds: float = 20.0) -> None:
@@ -302,7 +302,7 @@ def health(server: PolicyServer) -> int:
         return error.code
 
 
-def test_health_tells_of_an_inference_that_hangs():
+def test_health_reports_an_inference_that_hangs():
     policy = Slow()
     with serving(policy, token=TOKEN, limits={"stalled_s": 0.2}) as server:
         assert health(server) == 200, "needs no token"
