@@ -1,1 +1,1 @@
-"""Benchmarks of ros."""
+"""Benchmarks of the ROS graph: success, latency, faults, signals, memory, packaging."""

@@ -1,4 +1,4 @@
-"""What colcon and pip make of the package: its kind, what they install, whether launch finds its nodes, its tests."""
+"""The package with colcon and pip: its type, installed files, whether launch finds its nodes, its tests."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ FIND = "from ament_index_python.packages import get_package_prefix as prefix; pr
 def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         rows = pip_checks(Path(folder) / "pip") + colcon_checks(Path(folder) / "workspace")
-    well = sum(not row["wrong"] for row in rows)
+    passed = sum(not row["wrong"] for row in rows)
     return {
-        "value": well / len(rows),
+        "value": passed / len(rows),
         "n": len(rows),
         "interval": None,
         "seeds": "none",
@@ -59,14 +59,14 @@ def colcon_checks(
         raise RuntimeError("colcon is not installed: make colcon-check")
     copy_package(workspace / "src" / "vla_agent")
     listed = _run([colcon, "list"], workspace)
-    rows = [_row("colcon list", "" if "(ros.ament_python)" in listed.stdout else _told(listed))]
+    rows = [_row("colcon list", "" if "(ros.ament_python)" in listed.stdout else _output(listed))]
     built = _run([colcon, "build"], workspace)
-    rows.append(_row("colcon build", "" if built.returncode == 0 else _told(built)))
+    rows.append(_row("colcon build", "" if built.returncode == 0 else _output(built)))
     rows += installed_checks("colcon", workspace / "install" / "vla_agent", executables)
     tested = _run([colcon, "test", "--return-code-on-test-failure", "--pytest-args", *tests], workspace)
     result = _run([colcon, "test-result", "--all"], workspace)
     ran = "Summary: 0 tests" not in result.stdout and "Summary:" in result.stdout
-    rows.append(_row("colcon test", "" if tested.returncode == 0 and ran else _told(tested) + result.stdout[-500:]))
+    rows.append(_row("colcon test", "" if tested.returncode == 0 and ran else _output(tested) + result.stdout[-500:]))
     return rows
 
 
@@ -77,7 +77,7 @@ def pip_checks(prefix: Path, executables: Sequence[str] = EXECUTABLES) -> list[d
     words = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--ignore-installed"]
     done = _run([*words, "--no-build-isolation", "--quiet", "--prefix", str(prefix), str(source)], source)
     return [
-        _row("pip install", "" if done.returncode == 0 else _told(done)),
+        _row("pip install", "" if done.returncode == 0 else _output(done)),
         *installed_checks("pip", prefix, executables),
     ]
 
@@ -100,11 +100,12 @@ def installed_checks(kind: str, prefix: Path, executables: Sequence[str]) -> lis
 
 
 def _starts(executable: Path, env: dict[str, str]) -> bool:
-    """Whether it is that node: with a robot that does not exist it says so, and it says so in our words."""
+    """Whether the executable starts its node: it refuses an unknown robot with our own error message."""
     if not os.access(executable, os.X_OK):
         return False
-    if executable.name == "instruction_node":  # has no robot, and would run on
-        return True
+    if executable.name == "instruction_node":  # it has no robot
+        done = _run([str(executable), "--help"], executable.parent, **env)
+        return done.returncode == 0 and done.stdout.startswith("usage: instruction_node")
     done = _run([str(executable), "--ros-args", "-p", "robot:=no_such_robot"], executable.parent, **env)
     return done.returncode == 2 and "no_such_robot" in done.stderr
 
@@ -127,5 +128,5 @@ def _row(check: str, wrong: str) -> dict[str, str]:
     return {"check": check, "wrong": wrong}
 
 
-def _told(done: subprocess.CompletedProcess[str]) -> str:
+def _output(done: subprocess.CompletedProcess[str]) -> str:
     return f"exit code {done.returncode}: {(done.stdout + done.stderr)[-500:]}"

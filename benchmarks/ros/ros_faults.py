@@ -1,6 +1,6 @@
-"""Faults in the running graph: each has to lead to a hold within two control periods, which lasts until the reset.
+"""Faults in the running graph: each must lead to a hold within two control periods that lasts until the reset.
 
-The policy is scripted (`ros_policy.Swing`): it keeps the arm moving, and goes wrong when told to.
+The policy is scripted (`ros_policy.Swing`): it keeps the arm moving, and fails on command.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def run() -> dict[str, Any]:
 
 
 def cases(policy: Swing) -> dict[str, Callable[[Graph], float]]:
-    """Fault -> injects it into a running graph and mends it: control periods to the hold, see `row`."""
+    """Fault -> injects it into a running graph and clears it: control periods to the hold, see `row`."""
     found: dict[str, Callable[[Graph], float]] = {fault: partial(_sensor, fault=fault) for fault in SENSORS}
     found |= {f"policy {fault}": partial(_policy, policy=policy, fault=fault) for fault in POLICY_FAULTS}
     found |= {"instruction flood": _flood, "e-stop": _estop}
@@ -91,7 +91,7 @@ def _sensor(graph: Graph, fault: str) -> float:
     graph.require_motion()
     period, jumped = graph.robot.period, graph.jumped_to
     graph.set("sim_robot_node", "fault", fault)
-    # a frozen camera shows its last picture once before it shows it again
+    # a frozen camera repeats its last image only after having sent it once
     began = (math.ceil(graph.time / period) + (fault == "camera_frozen")) * period
     if fault == "clock_jump":  # counted by the clock that jumps
         graph.wait(lambda: graph.jumped_to != jumped, 100 * period / PACE)
@@ -106,7 +106,7 @@ def _policy(graph: Graph, policy: Swing, fault: str) -> float:
     graph.require_motion()
     policy.fault = fault
     graph.wait(lambda: graph.stopped is True, 60 * graph.robot.period / PACE + 5)
-    policy.mend()
+    policy.clear_fault()
     if not graph.stopped:
         return math.inf
     usable = [k for k, acted in enumerate(graph.acted) if acted.action[:6].any()]

@@ -1,4 +1,4 @@
-"""A running graph of real nodes, seen from inside this process: for the ROS benchmarks and the tests."""
+"""A running graph of real nodes, observed and driven from this process: for the ROS benchmarks and the tests."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vla_agent.robot.description import load_robot
 from vla_agent.ros.process.graph_processes import Processes
 from vla_agent.ros.process.graph_table import Value, arguments_of
 
-# For machines that are busy with something else: seconds to wait for anything, and simulated seconds in one second.
+# For busy machines: longest waiting time in seconds, and simulated seconds in one second.
 PATIENCE = float(os.environ.get("VLA_AGENT_PATIENCE", "240"))
 PACE = float(os.environ.get("VLA_AGENT_PACE", "0.1"))
-# A ROS domain for this process alone; those over 101 share their ports with what Linux gives to anyone.
+# A ROS domain for this process; domains over 101 use ports that Linux also gives to other programs.
 DOMAIN = str(1 + os.getpid() % 101)
 
 
@@ -39,8 +39,8 @@ class Graph:
     """The graph ``sim`` in a ROS domain of its own, and a node that listens to it.
 
     ``targets``: (time, positions (J,)) that reached the robot; ``states``: (time, positions (J,)) measured; times in
-    seconds of the simulation.  ``stopped``: the supervisor's latched state and when it changed.  ``acted``: what the
-    policy node told.  ``arrivals`` and ``written``: of each target, seconds of `time.perf_counter` when it came and of
+    seconds of the simulation.  ``stopped``: the supervisor's latched state and when it changed.  ``acted``: the policy
+    node's actions.  ``arrivals`` and ``written``: of each target, seconds of `time.perf_counter` when it came and of
     `time.time` when the safety node wrote it.  ``diagnostics``: node -> the message and values of its newest status.
 
     Args:
@@ -74,17 +74,17 @@ class Graph:
 
     @property
     def actions(self) -> int:
-        """How many actions the policy node has told."""
+        """Number of actions that the policy node has published."""
         return len(self.acted)
 
     def __enter__(self) -> Graph:
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor  # that on events does not bear clients that come and go
+        from rclpy.executors import SingleThreadedExecutor  # the events executor fails when clients are destroyed
         from rclpy.signals import SignalHandlerOptions
 
         from vla_agent.ros.process.realtime import lock_memory
 
-        lock_memory()  # as the nodes do: what measures them must not wait for the disk either
+        lock_memory()  # as the nodes do: the measuring process must not wait for the disk either
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self.node: Any = rclpy.create_node("graph_listener")
         self._listen()
@@ -207,22 +207,22 @@ class Graph:
         return False
 
     def require_motion(self) -> None:
-        """As `set_in_motion`; what all nodes tell is in the error where nothing moves."""
+        """As `set_in_motion`; where nothing moves, the error has the diagnostics and logs of all nodes."""
         if not self.set_in_motion():
             logs = "\n".join(f"--- {name}\n{self.processes.tail(name)}" for name in self.processes.names)
             raise RuntimeError(f"nothing moves: {self.processes.ended()}; {self.diagnostics}\n{logs}")
 
     def rest(self) -> None:
-        """Have the policy stop, as someone does who publishes an empty instruction."""
+        """Stop the policy by an empty instruction."""
         from std_msgs.msg import String
 
         self.instruction.publish(String(data=""))
         self.pause(10)
 
     def episode(self, seed: int, task: str | None = None) -> str:
-        """Have the policy stop, reset the supervisor and lay out an episode; returns its instruction.
+        """Stop the policy, reset the supervisor and start an episode; returns its instruction.
 
-        The policy begins by itself, because the scene tells what it asks.
+        The policy starts by itself, because the scene publishes its instruction.
         """
         self.rest()
         if self.stopped:
@@ -240,12 +240,12 @@ class Graph:
         self.wait(lambda: self.time >= until)
 
     def rests(self, periods: int = 3) -> bool:
-        """Whether the last targets are all the same, so that the robot was told to hold."""
+        """Whether the last targets are all the same: the robot holds."""
         last = np.array([positions for _, positions in self.targets[-periods:]])
         return len(last) == periods and bool((last == last[-1]).all())
 
     def act(self, action: np.ndarray, stamp: float, ahead: int = 1) -> None:
-        """Publish an action (A,) for the control step at ``stamp`` (s), and that it goes on like this."""
+        """Publish an action (A,) for the control step at ``stamp`` (s), repeated for ``ahead`` steps."""
         from vla_agent.ros.messages import conversions
         from vla_agent.ros.nodes.controller_node import EE_DELTA
 
@@ -265,6 +265,6 @@ def stop_delay(graph: Graph, began: float, patience: int = 20) -> float:
 
 
 def stop_lasts(graph: Graph) -> bool:
-    """Whether the robot is told to hold, and the stop lasts."""
+    """Whether the robot holds, and the stop lasts."""
     graph.pause(10)
     return graph.stopped is True and graph.rests()

@@ -59,8 +59,9 @@ def run() -> dict[str, Any]:
         "interval": [100 * (mean - 1.96 * error), 100 * (mean + 1.96 * error)],
         "seeds": f"{seeds.start} to {seeds.stop - 1} of each family",
         "rows": rows,
-        "notes": f"paired differences, normal interval; in one process the world waits for the policy and chunks are "
-        f"executed open loop, in the graph it goes on at {PACE:g} of real time and they are executed in real time; "
+        "notes": "paired differences, normal interval; in one process the simulation is paused during inference and "
+        f"chunks are executed open loop, in the graph it runs on at {PACE:g} of real time and they are executed in real "
+        "time; "
         f"stopped by the supervisor: {'; '.join(f'{n} {s}: {why}' for (n, s), why in reasons.items()) or 'none'}",
     }
 
@@ -82,6 +83,6 @@ def _through_the_graph(
                 success, _steps = graph.call("sim/success")
             results[name, seed] = success
             if graph.stopped and not success:
-                graph.pause(20)  # the supervisor says why at once; its words come by another topic
-                reasons[name, seed] = graph.diagnostics["safety_node"].get("last stop", "not told")
+                graph.pause(20)  # the reason arrives on another topic
+                reasons[name, seed] = graph.diagnostics["safety_node"].get("last stop", "not reported")
     return results, reasons

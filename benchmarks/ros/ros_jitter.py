@@ -1,4 +1,4 @@
-"""How evenly commands reach the robot while the shipped policy thinks, and whether every missed period is told of."""
+"""Jitter of the commands during inference of the shipped policy; every missed period must be reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TARGET = 5.0
 UNIT = "ms"
 BETTER = "lower"
 MINUTES = float(os.environ.get("VLA_AGENT_JITTER_MINUTES", "10"))
-EPISODE = 12.0  # seconds of each scene: the policy is to have work to do
+EPISODE = 12.0  # seconds of each scene, so that the policy always has work
 WARM = 10  # commands of each scene
 MOST_STOPS = 20
 FIRST_SEED = 1000
@@ -39,18 +39,18 @@ def run() -> dict[str, Any]:
         while sum(len(part) for part in intervals) * period < 60 * MINUTES:
             graph.episode(FIRST_SEED + seed)
             seed += 1
-            told, first = _told(graph), graph.actions
+            before, first = _reported_missed(graph), graph.actions
             graph.wait(partial(_acted, graph, first + WARM))
             commands = len(graph.written)
             graph.pause(EPISODE / period)
             stops += bool(graph.stopped)
-            if not graph.stopped:  # a stop goes on in its own time
+            if not graph.stopped:  # the targets of a stop have their own timing
                 intervals.append(np.diff(graph.written[commands:]))
-            graph.rest()  # the policy node tells at once that it is idle, and its counts
+            graph.rest()  # the policy node reports at once that it is idle, with its counts
             missed += missing([a.stamp for a in graph.acted[first:]], period)
-            reported += _told(graph) - told
+            reported += _reported_missed(graph) - before
             if stops > MOST_STOPS:
-                raise RuntimeError(f"the supervisor stops again and again: {graph.diagnostics.get('safety_node')}")
+                raise RuntimeError(f"the supervisor stops repeatedly: {graph.diagnostics.get('safety_node')}")
     away = 1000 * np.abs(np.concatenate(intervals) - period)
     p99 = float(np.quantile(away, 0.99))
     unreported = max(0, missed - reported)
@@ -62,7 +62,7 @@ def run() -> dict[str, Any]:
         "rows": quantile_rows(away),
         "passed": p99 <= TARGET and not unreported,
         "notes": f"{MINUTES:g} minutes of control; intervals between the commands that are written to the robot; "
-        f"{missed} periods missed, {reported} told of on /diagnostics, {unreported} not; {stops} stops by the "
+        f"{missed} periods missed, {reported} reported on /diagnostics, {unreported} not; {stops} stops by the "
         f"supervisor in {seed} scenes",
     }
 
@@ -76,6 +76,6 @@ def _acted(graph: Any, count: int) -> bool:
     return graph.actions > count
 
 
-def _told(graph: Any) -> int:
+def _reported_missed(graph: Any) -> int:
     """Missed control steps so far, by the policy node's own count."""
     return int(graph.diagnostics.get("policy_node", {}).get("missed_steps", 0))

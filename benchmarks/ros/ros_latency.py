@@ -1,4 +1,4 @@
-"""From a camera's picture to the robot's command: the whole graph but inference, two cameras at 30 Hz."""
+"""Latency from a camera image to the robot's command: the whole graph without inference, two cameras at 30 Hz."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ TARGET = 15.0
 UNIT = "ms"
 BETTER = "lower"
 SECONDS = float(os.environ.get("VLA_AGENT_LATENCY_SECONDS", "60"))
-CAMERA_HZ, STATE_HZ, TICK_HZ = 30, 100, 300  # TICK_HZ: how often the robot looks what is due
+CAMERA_HZ, STATE_HZ, TICK_HZ = 30, 100, 300  # TICK_HZ: rate of the loop that publishes both
 WARM = 40  # commands
-SLACK = 0.005  # s, by which a command may seem to come before its action: one thread listens to both
+SLACK = 0.005  # s that a command may seem to precede its action: one thread receives both
 
 
 class Sensors:
-    """Cameras and joint states of a robot that is at once where it is told to be, by the clock of the machine.
+    """Cameras and joint states of a robot that reaches its targets at once, with stamps of the system clock.
 
-    ``shown``: of each pair of pictures, the stamp (s) and when it went out (s, `time.perf_counter`).
+    ``shown``: of each pair of images, the stamp (s) and the time of its publication (s, `time.perf_counter`).
     """
 
     def __init__(self, graph: Any) -> None:
@@ -41,7 +41,7 @@ class Sensors:
         self._joints = node.create_publisher(JointState, robot.joint_states, 10)
         self._cameras = [(node.create_publisher(Image, c.topic, SENSORS), c.frame) for c in robot.cameras]
         rng = np.random.default_rng(0)
-        self._pictures = rng.integers(0, 255, (8, 96, 96, 3), np.uint8)
+        self._images = rng.integers(0, 255, (8, 96, 96, 3), np.uint8)
         self.shown: list[tuple[float, float]] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -76,7 +76,7 @@ class Sensors:
 
         at = time.perf_counter()
         for publisher, frame in self._cameras:
-            pixels = self._pictures[len(self.shown) % len(self._pictures)]
+            pixels = self._images[len(self.shown) % len(self._images)]
             publisher.publish(conversions.image_message(pixels, stamp, frame))
         self.shown.append((stamp, at))
 
@@ -120,15 +120,15 @@ def latencies(
     shown: Sequence[tuple[float, float]],
     period: float,
 ) -> np.ndarray:
-    """Seconds from the picture of a control step to its command.
+    """Seconds from the image of a control step to its command.
 
-    The picture of a step is the first that is not older than a quarter of a period at the step's beginning, or the one
-    before where the action did not wait for it (`runtime.policy_loop`).
+    The image of a step is the first that is not older than a quarter of a period at the step's beginning, or the one
+    before where the action did not wait for it (`ros.runtime.policy_loop`).
 
     Args:
         actions: of each action the stamp of its control step and when it came.
         arrivals: when each command came, at least one for each action, in order.
-        shown: of each pair of pictures the stamp and when it went out.
+        shown: of each pair of images the stamp and the time of its publication.
         period: seconds of a control step.
     """
     stamps = np.array([stamp for stamp, _ in shown])

@@ -56,12 +56,12 @@ class Hosts:
         namespaces = f"/proc/{self._holder.pid}/ns"
         return ("nsenter", f"--net={namespaces}/net", f"--mount={namespaces}/mnt", f"--wd={os.getcwd()}")
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
         """Pull the cable."""
         _ip("link", "set", CABLE, "down")
 
-    def mend(self) -> None:
-        """Put it in again."""
+    def reconnect(self) -> None:
+        """Plug it in again."""
         _ip("link", "set", CABLE, "up")
 
 
@@ -88,12 +88,12 @@ def in_own_network(times: int) -> list[float]:
 
 
 def cut(graph: Graph, hosts: Hosts) -> float:
-    """Pull the cable between policy and robot; it is mended while the stop has to last."""
+    """Pull the cable between policy and robot; it is reconnected while the stop must last."""
     graph.require_motion()
     began = graph.time
-    hosts.cut()
+    hosts.disconnect()
     delay = stop_delay(graph, began)
-    hosts.mend()
+    hosts.reconnect()
     return delay if stop_lasts(graph) else math.inf
 
 

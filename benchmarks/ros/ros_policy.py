@@ -1,4 +1,4 @@
-"""Scripted policies behind a server of this process: what the ROS benchmarks have the policy node drive."""
+"""Scripted policies behind a server of this process: for the policy node in the ROS benchmarks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAULTS = ("nan", "out of range", "hung", "late", "raises")
 
 
 class Scripted:
-    """What both have in common: the simulator's contract, and one policy for all clients."""
+    """Base of the scripted policies: the simulator's contract, and one policy for all clients."""
 
     execute = 8
 
@@ -29,7 +29,7 @@ class Scripted:
         self._position = self.contract.slices(self.contract.state)["ee_position"]
 
     def __deepcopy__(self, memo: Any) -> Scripted:
-        return self  # the server would give each client a copy, out of reach of `Swing.fault`
+        return self  # the server would give each client a copy, without `Swing.fault`
 
     def served(self) -> PolicyServer:
         """A server on this machine, not started yet."""
@@ -37,7 +37,7 @@ class Scripted:
 
 
 class Swing(Scripted):
-    """Moves the hand from side to side without end, and goes wrong when told to.
+    """Moves the hand from side to side without end, and fails on command.
 
     ``fault``: one of :data:`FAULTS`, or empty.  ``late``: seconds of the wall that a late answer takes.
     """
@@ -48,8 +48,8 @@ class Swing(Scripted):
         self._side = 1.0
         self._go_on = threading.Event()
 
-    def mend(self) -> None:
-        """No fault from here on; an answer that hangs is given."""
+    def clear_fault(self) -> None:
+        """No fault from here on; a hanging answer is released."""
         self.fault = ""
         self._go_on.set()
 

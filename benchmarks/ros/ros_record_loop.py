@@ -43,10 +43,10 @@ def loop(folder: Path) -> list[dict[str, Any]]:
     for name, stage in STAGES.items():
         began = time.monotonic()
         try:
-            told, wrong = stage(folder), ""
+            result, wrong = stage(folder), ""
         except (RuntimeError, AssertionError) as error:
-            told, wrong = "", str(error)
-        rows.append({"stage": name, "seconds": time.monotonic() - began, "made": told, "wrong": wrong})
+            result, wrong = "", str(error)
+        rows.append({"stage": name, "seconds": time.monotonic() - began, "made": result, "wrong": wrong})
         if wrong:
             break
     return rows
@@ -122,6 +122,6 @@ def _command(*words: str) -> None:
     _require(done.returncode == 0, f"vla-agent {words[0]}: exit code {done.returncode}: {done.stderr[-500:]}")
 
 
-def _require(well: bool, otherwise: str) -> None:
-    if not well:
-        raise RuntimeError(otherwise)
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RuntimeError(message)

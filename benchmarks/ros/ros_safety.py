@@ -1,7 +1,6 @@
-"""What the safety node adds to every command: from the controller's publication to its own, over Fast DDS.
+"""Latency that the safety node adds to every command: from the controller's publication to its own, over Fast DDS.
 
-The robot's hop from there is one that a graph without it has as well.  Times are those that the middleware stamps on
-every message when it is written.
+The hop from there to the robot exists without a safety node, too.  Times are the middleware's stamps of writing.
 """
 
 from __future__ import annotations
@@ -65,11 +64,11 @@ def run() -> dict[str, Any]:
                     latencies.append(1e-6 * (back[expected - 1] - sent[k]))
                 k += 1
             stopped = graph.stopped
-            told = graph.diagnostics.get("safety_node", {}).get("message")
+            status = graph.diagnostics.get("safety_node", {}).get("message")
             listener.end()
     values = np.array(latencies[WARM:])
     if len(values) < 100:
-        raise RuntimeError(f"{len(values)} commands came through; the supervisor: {told}")
+        raise RuntimeError(f"{len(values)} commands came through; the supervisor: {status}")
     return {
         "value": float(np.quantile(values, 0.99)),
         "n": len(values),
@@ -79,12 +78,12 @@ def run() -> dict[str, Any]:
         "passed": float(np.quantile(values, 0.99)) <= TARGET and not stopped,
         "notes": f"one hop of Fast DDS, the checks, and the look-ahead of {robot.lookahead.seconds} s; bootstrap "
         f"interval; {SECONDS} s at {robot.control_hz:g} Hz beside the simulated robot; "
-        f"the supervisor at the end: {told}",
+        f"the supervisor at the end: {status}",
     }
 
 
 class _Listener:
-    """Notes when the commands on each topic were written, ns; the executor on events cannot tell."""
+    """Records when the commands on each topic were written, ns; the events executor does not give it."""
 
     def __init__(self, topics: dict[str, list[int]]) -> None:
         import rclpy

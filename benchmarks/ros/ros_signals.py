@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at random times: the robot has been told to hold, and the exit code is 0."""
+"""SIGINT and SIGTERM at random times: the robot must hold, and the exit code must be 0."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def run() -> dict[str, Any]:
                     name, _, starting = case.partition(" ")
                     end = _end_starting if starting else _end_moving
                     done[case, number.name].append(end(graph, name, number, rng))
-                    print(f"{case}, {number.name}: {done[case, number.name][-1] or 'well'}", flush=True)
+                    print(f"{case}, {number.name}: {done[case, number.name][-1] or 'ok'}", flush=True)
     wrong = sorted({word for words in done.values() for word in words if word})
     rows: list[dict[str, Any]] = [
         {"node": c, "signal": s, "n": len(w), "ended well": w.count("")} for (c, s), w in done.items()
     ]
-    n, well = sum(map(len, done.values())), sum(words.count("") for words in done.values())
+    n, passed = sum(map(len, done.values())), sum(words.count("") for words in done.values())
     return {
-        "value": well / n,
+        "value": passed / n,
         "n": n,
-        "interval": list(wilson(well, n)),
+        "interval": list(wilson(passed, n)),
         "seeds": str(SEED),
         "rows": rows,
         "notes": f"simulation at {PACE} of real time; the signal falls up to one second of control after motion began, "
@@ -61,7 +61,7 @@ def run() -> dict[str, Any]:
 
 
 def _end_moving(graph: Graph, name: str, number: signal.Signals, rng: np.random.Generator) -> str:
-    """What went wrong, empty where nothing did."""
+    """What went wrong; empty where nothing did."""
     graph.require_motion()
     graph.pause(20 * rng.random())
     targets = len(graph.targets)

@@ -19,12 +19,12 @@ TITLE = "growth of a node's memory over a simulated hour, beside 50 starts and s
 TARGET = 5.0
 UNIT = "%"
 BETTER = "lower"
-SHARE = float(os.environ.get("VLA_AGENT_SOAK", "1"))  # of the whole: 0.02 is one cycle and a minute
+SHARE = float(os.environ.get("VLA_AGENT_SOAK", "1"))  # fraction of the full measurement: 0.02 is one cycle and a minute
 CYCLES = max(1, round(50 * SHARE))
 SECONDS = 3600 * SHARE  # of simulation
 PACE = float(os.environ.get("VLA_AGENT_PACE", "1.0"))  # simulated seconds of that in one second
 SAMPLES = 120  # of each node's memory
-SETTLED = 0.25  # share of the samples that pass first; as many after that are compared with as many at the end
+SETTLED = 0.25  # fraction of the samples that are skipped; as many after them are compared with as many at the end
 SEGMENT = re.compile(r"/dev/shm/((?:fastdds|fastrtps)_(?!port)\w+)$", re.MULTILINE)
 
 
@@ -33,7 +33,7 @@ def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for k in range(CYCLES):
             wrong += _cycle(Path(folder) / str(k))
-            print(f"cycle {k + 1} of {CYCLES}: {wrong or 'well'}", flush=True)
+            print(f"cycle {k + 1} of {CYCLES}: {wrong or 'ok'}", flush=True)
         memory, actions, stops = _hour(Path(folder) / "hour", wrong)
     rows = [growth(name, np.array(samples)) for name, samples in memory.items()]
     return {

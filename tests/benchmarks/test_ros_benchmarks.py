@@ -75,7 +75,7 @@ def test_the_scripted_policy_turns_round_and_goes_wrong_when_told():
     policy.fault = "raises"
     with pytest.raises(ValueError):
         policy.act(at(0.0))
-    policy.mend()
+    policy.clear_fault()
     assert np.isfinite(policy.act(at(0.0))).all()
 
 

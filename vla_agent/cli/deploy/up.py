@@ -35,7 +35,7 @@ give instructions, stop and reset, from a second terminal, without the `ros2` co
   python -m vla_agent.ros.client call safety/reset
   python -m vla_agent.ros.client --help
 
-exit codes: 0 done, or ended by Ctrl-C, 1 a node ended by itself (its log says why), 2 bad input
+exit codes: 0 done, or ended by Ctrl-C, 1 a node ended by itself (see its log), 2 bad input
 
 next: docs/ros2.md has the topics, and how to use your own robot
 """

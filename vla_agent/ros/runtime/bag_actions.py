@@ -77,5 +77,5 @@ def _unusable(folder: Path, found: str) -> NodeError:
         key=ACTIONS,
         expected="an episode of recorder_node with actions of one policy, and joint states before them",
         found=found,
-        remedy="record with the graph running: vla-agent up sim, and recorder_node beside it",
+        remedy="record with the graph running: vla-agent up sim, and recorder_node at the same time",
     )

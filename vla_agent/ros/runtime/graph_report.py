@@ -27,7 +27,7 @@ class GraphEpisode:
 
 
 def summarise(episodes: Sequence[GraphEpisode], report: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Success; beside a report of `vla-agent eval` also the paired difference, graph less process."""
+    """Success rate; with a report of `vla-agent eval` also the paired difference, graph minus process."""
     summary: dict[str, Any] = {"graph": rate(e.success for e in episodes), "stopped": sum(e.stopped for e in episodes)}
     if report is None:
         return summary
