@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks import docs_files, layers_picture, record
+from benchmarks import docs_files, layers_picture, numbers_page, record
 from benchmarks.house import film, house_docs
 
 ROOT = record.ROOT
@@ -64,6 +64,26 @@ def test_made_pages_are_up_to_date():
     assert docs_files.check() == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "unit", "value", "interval", "words"),
+    [
+        ("a", "of episodes", 0.87, [0.838, 0.897], "**87 %** of episodes (83.8 to 89.7 %)"),
+        ("a", "share", 1.0, None, "**100 %** of the cases"),
+        ("a", "of 20", 20.0, None, "**20 of 20**"),
+        ("a", "of the loss", 3.1e-8, None, "**3.1e-08** of the loss"),
+        ("a", "ms", 8.96, [8.89, 9.03], "**8.96 ms** (8.89 to 9.03 ms)"),
+        ("spine-wordings", "share", 0.08, [0.046, 0.1], "**8.0 percentage points** (4.6 to 10.0 percentage points)"),
+        ("policy-vs-smolvla", "ratio", 2.593, None, "**2.59 times** our latency"),
+    ],
+)
+def test_a_result_has_unit_and_meaning(name, unit, value, interval, words):
+    assert numbers_page._result({"name": name, "unit": unit, "value": value, "interval": interval}) == words
+
+
+def test_the_meanings_are_of_benchmarks_that_exist():
+    assert {*numbers_page.NOUNS, *numbers_page.DIFFERENCES} <= set(record.names())
+
+
 def test_every_block_that_could_run_says_whether_it_does():
     unmarked = [b for d in house_docs.documents() for b in house_docs.blocks(d) if not b.marker]
     assert not unmarked, [f"{b.file}:{b.line}" for b in unmarked]
@@ -77,7 +97,7 @@ def test_the_readme_program_ends_with_a_result(tmp_path):
     assert rows and all(row["ok"] for row in rows), rows
 
 
-def test_a_failing_block_is_told_with_its_output(tmp_path):
+def test_a_failing_block_is_reported_with_its_output(tmp_path):
     failing = house_docs.Block("x.md", 1, "bash", "echo before\nfalse\necho after\n", "run", "")
     (tmp_path / ".home").mkdir()
     seconds, error = house_docs._run(failing, tmp_path)
