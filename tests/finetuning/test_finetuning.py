@@ -293,7 +293,7 @@ def test_a_pretrained_vision_language_model_is_finetuned_too_and_checkpointing_c
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in ("lora", "adalora", "full", "head")])
-def test_every_other_method_is_trained_from_pictures_to_a_policy(method, good, base, tmp_path):
+def test_every_other_method_is_trained_from_images_to_a_policy(method, good, base, tmp_path):
     tuned = load_policy(finetune(recipe(good, "train.samples=8", "train.ema=0", method=method), tmp_path / "run"))
     before, after = base.state_dict(), tuned.state_dict()
     changed = [k for k, v in after.items() if not torch.equal(v, before[k])]

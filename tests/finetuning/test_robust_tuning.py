@@ -1,4 +1,4 @@
-"""What the robust options are made of: pictures that move with their points, wordings, interpolation, verdicts."""
+"""The parts of the robust options: images that move with their points, wordings, interpolation, verdicts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def spot(u=0.4, v=0.6, size=48):
     return images, points, torch.zeros(1, 1, 3)
 
 
-def test_points_move_with_the_pictures_that_are_shifted_and_cropped():
+def test_points_move_with_images_that_are_shifted_and_cropped():
     images, points, located = spot()
     for seed in range(8):
         generator = torch.Generator().manual_seed(seed)
         moved, places, where = augment(images, points, located, Augment(shift=4, crop=0.2, colour=0), generator)
-        assert where.isnan().all(), "the map from picture to table no longer holds"
+        assert where.isnan().all(), "the map from image to table no longer holds"
         for view in range(2):
             bright = moved[0, view, ..., 0].numpy().astype(float)
             rows, columns = np.indices(bright.shape) + 0.5
@@ -42,7 +42,7 @@ def test_points_move_with_the_pictures_that_are_shifted_and_cropped():
             assert places[0, view, 0, 2] == 1
 
 
-def test_what_leaves_the_picture_is_no_longer_inside_and_the_unknown_stays_unknown():
+def test_points_that_leave_the_image_are_no_longer_inside_and_unknown_ones_stay_unknown():
     images, points, located = spot(u=0.02)
     points[0, 1] = torch.nan
     gone = 0
@@ -71,7 +71,7 @@ def test_other_words_keep_the_objects():
     assert all("in the open box" in v for v in rewordings("close the lid in the open box"))
 
 
-def test_a_task_is_said_in_the_wordings_of_its_file_but_never_in_held_out_ones():
+def test_a_task_is_given_in_the_wordings_of_its_file_but_never_in_held_out_ones():
     from sim.tasks.task import load_suite
 
     filled = {"target": "red mug", "reference": "blue cube", "direction": "left of", "colour": "green", "zone": "red"}
