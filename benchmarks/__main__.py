@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit codes: 0 measured and passed, or listed; 1 measured and not passed; 2 bad input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    runner = commands.add_parser("run", help="measure, and write benchmarks/results/NAME.json")
+    runner = commands.add_parser("run", help="measure, write benchmarks/results/NAME.json and docs/benchmarks.md")
     runner.add_argument("names", nargs="+", metavar="NAME", help="one of: " + ", ".join(record.names()))
     lister = commands.add_parser("list", help="all benchmarks with value, target, and what falls short")
     lister.add_argument("--strict", action="store_true", help="exit code 1 where one falls short or is not measured")
@@ -34,6 +34,7 @@ def _run(names: list[str]) -> int:
     for name in names:
         record.load(name)  # refuse a wrong name before the first measurement
     results = [record.measure(name) for name in names]
+    docs_files.write()
     for result in results:
         _print_rows(result.get("rows"))
         verdict = "passed" if result["passed"] else "NOT passed"
