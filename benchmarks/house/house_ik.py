@@ -44,7 +44,7 @@ Solver = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # joints, p
 
 @dataclass(frozen=True)
 class Motion:
-    """``goals`` (N, J) rad, whose poses are the targets; ``starts`` (N, J) rad of the calls, None: the last solution."""
+    """``goals`` (N, J) rad, whose poses are the targets; ``starts`` (N, J) rad, None: the last solution."""
 
     name: str
     goals: np.ndarray

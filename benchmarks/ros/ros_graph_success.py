@@ -60,8 +60,8 @@ def run() -> dict[str, Any]:
         "seeds": f"{seeds.start} to {seeds.stop - 1} of each family",
         "rows": rows,
         "notes": "paired differences, normal interval; in one process the simulation is paused during inference and "
-        f"chunks are executed open loop, in the graph it runs on at {PACE:g} of real time and they are executed in real "
-        "time; "
+        f"chunks are executed open loop, in the graph it runs on at {PACE:g} of real time and they are executed in "
+        "real time; "
         f"stopped by the supervisor: {'; '.join(f'{n} {s}: {why}' for (n, s), why in reasons.items()) or 'none'}",
     }
 

@@ -78,7 +78,7 @@ def test_ranges_are_those_of_the_controller():
         {"chunk_length": 0},
     ],
 )
-def test_senseless_contracts_are_refused(damage):
+def test_impossible_contracts_are_refused(damage):
     with pytest.raises(ContractError):
         Contract.from_dict(CONTRACT.to_dict() | damage)
 
@@ -215,6 +215,6 @@ def test_inspect_prints_and_compares(tmp_path, capsys):
     assert all(word in shown for word in ("front", "ee_translation", "rotation vector", "20 Hz", CONTRACT.hash[:12]))
     assert main(["inspect", str(tmp_path / "a"), "--against", "sim"]) == 0
     assert main(["inspect", str(tmp_path / "b"), "--against", "sim"]) == 2
-    said = capsys.readouterr().err
-    assert "control_hz: 5.0 against 20.0" in said and "chunk_length: 4 against 16" in said
+    printed = capsys.readouterr().err
+    assert "control_hz: 5.0 against 20.0" in printed and "chunk_length: 4 against 16" in printed
     assert main(["inspect", str(tmp_path)]) == 2 and main(["inspect", str(tmp_path / "none")]) == 2

@@ -1,4 +1,4 @@
-"""What becomes of a camera's pictures before the policy sees them: source, crop, calibration, transport, arrival."""
+"""Camera images on their way to the policy: source, crop, calibration, transport, arrival."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def spot(at: tuple[float, float], radius: float = 4.0) -> np.ndarray:
     return np.repeat(light[..., None], 3, axis=2).astype(np.uint8)
 
 
-def centre(picture: np.ndarray) -> tuple[float, float]:
+def centre(image: np.ndarray) -> tuple[float, float]:
     """(u, v) of the light's centre of mass."""
-    light = picture[..., 0].astype(np.float64)
+    light = image[..., 0].astype(np.float64)
     v, u = np.mgrid[: light.shape[0], : light.shape[1]]
     return float((light * u).sum() / light.sum()), float((light * v).sum() / light.sum())
 
 
 def seen_by_the_lens(point: np.ndarray) -> tuple[float, float]:
-    """Pixel of a point (3,) in the distorted picture, as the definition of plumb_bob says."""
+    """Pixel of a point (3,) in the distorted image, as the definition of plumb_bob."""
     x, y = point[:2] / point[2]
     k1, k2, p1, p2, k3 = D
     r2 = x**2 + y**2
@@ -85,30 +85,32 @@ POINT = np.array([0.16, -0.1, 1.0])
 
 @pytest.mark.parametrize("crop", [None, (40, 8, 100, 80)])
 @pytest.mark.parametrize("size", [(60, 60), (40, 100), (150, 150)])
-def test_the_told_calibration_is_that_of_the_cut_picture(tmp_path, crop, size):
+def test_the_published_calibration_is_that_of_the_cropped_image(tmp_path, crop, size):
     """A point is where K says, after crop and resize, up or down."""
     file = calibrated(tmp_path, distortion_coefficients={"data": [0.0] * 5})
     view = CameraView(camera(calibration=file, crop=crop), size)
-    picture = view(spot((K[0] * POINT[0] + K[2], K[4] * POINT[1] + K[5])))
-    assert picture.shape == (*size, 3) and (view.calibration.height, view.calibration.width) == size
+    image = view(spot((K[0] * POINT[0] + K[2], K[4] * POINT[1] + K[5])))
+    assert image.shape == (*size, 3) and (view.calibration.height, view.calibration.width) == size
     u, v, _ = view.calibration.camera @ POINT
-    assert np.allclose(centre(picture), (u, v), atol=0.3)
+    assert np.allclose(centre(image), (u, v), atol=0.3)
 
 
 @pytest.mark.parametrize("crop", [None, (40, 8, 100, 80)])
 @pytest.mark.parametrize("size", [(60, 60), (150, 150)])
-def test_a_rectified_picture_has_a_straight_lens(tmp_path, crop, size):
+def test_a_rectified_image_has_a_straight_lens(tmp_path, crop, size):
     """A point that the lens has moved is where P says."""
     view = CameraView(camera(calibration=calibrated(tmp_path), rectify=True, crop=crop), size)
-    told = view.calibration
-    u, v, _ = told.camera @ POINT
+    rectified = view.calibration
+    u, v, _ = rectified.camera @ POINT
     assert np.allclose(centre(view(spot(seen_by_the_lens(POINT)))), (u, v), atol=0.3)
-    assert not told.coefficients.any() and np.allclose(told.projection[:, :3], told.camera)
+    assert not rectified.coefficients.any() and np.allclose(rectified.projection[:, :3], rectified.camera)
     plain = CameraView(camera(calibration=calibrated(tmp_path), crop=crop), size)
-    assert plain.calibration.coefficients.tolist() == D and np.allclose(plain.calibration.projection, told.projection)
+    assert plain.calibration.coefficients.tolist() == D and np.allclose(
+        plain.calibration.projection, rectified.projection
+    )
 
 
-def test_a_straight_lens_is_rectified_to_the_same_picture(tmp_path):
+def test_a_straight_lens_is_rectified_to_the_same_image(tmp_path):
     flat = {"data": [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]}
     file = calibrated(tmp_path, distortion_coefficients={"data": [0.0] * 5}, projection_matrix=flat)
     pixels = np.random.default_rng(0).integers(0, 256, (HIGH, WIDE, 3), np.uint8)
@@ -148,7 +150,7 @@ def test_what_cannot_be_read_or_used_is_refused(tmp_path):
         CameraView(camera(calibration=calibrated(tmp_path), crop=(100, 0, 61, 60)), (60, 60))
 
 
-def test_a_picture_of_another_size_is_told(tmp_path):
+def test_an_image_of_another_size_is_refused(tmp_path):
     calibration = CameraView(camera(calibration=calibrated(tmp_path)), (60, 60))
     with pytest.raises(ObservationError, match="gives 80 x 60, its calibration is for 160 x 120"):
         calibration(np.zeros((60, 80, 3), np.uint8))
@@ -189,14 +191,14 @@ def jpeg(pixels: np.ndarray, kind: str = "JPEG") -> bytes:
     return file.getvalue()
 
 
-def test_compressed_pictures_are_read_and_damaged_ones_refused():
+def test_compressed_images_are_read_and_damaged_ones_refused():
     pixels = spot((80, 60))
     for kind in ("JPEG", "PNG"):
         seen = compressed_pixels(SimpleNamespace(format=kind.lower(), data=jpeg(pixels, kind)))
         assert seen.shape == pixels.shape and np.abs(seen.astype(int) - pixels).max() <= (8 if kind == "JPEG" else 0)
     grey = compressed_pixels(SimpleNamespace(format="jpeg", data=jpeg(pixels[..., 0])))
     assert grey.shape == pixels.shape
-    for data in (b"", b"no picture", jpeg(pixels)[:300], jpeg(pixels, "BMP")):
+    for data in (b"", b"no image", jpeg(pixels)[:300], jpeg(pixels, "BMP")):
         with pytest.raises(ObservationError, match="cannot be decoded"):
             compressed_pixels(SimpleNamespace(format="jpeg", data=data))
 
@@ -206,11 +208,11 @@ def test_a_folder_of_images_is_played_by_name_and_again(tmp_path):
     assert "has no images" in next(source)
     for name, grey in (("b.png", 20), ("a.jpg", 10), ("d.png", 40)):
         Image.fromarray(np.full((4, 6, 3), grey, np.uint8)).save(tmp_path / name)
-    (tmp_path / "c.png").write_bytes(b"no picture")
-    (tmp_path / "notes.txt").write_text("no picture either")
+    (tmp_path / "c.png").write_bytes(b"no image")
+    (tmp_path / "notes.txt").write_text("not an image either")
     shown = [next(source) for _ in range(5)]
     assert "cannot read c.png" in shown.pop(2)
-    assert [int(picture.mean()) for picture in shown] == [10, 20, 40, 10]
+    assert [int(image.mean()) for image in shown] == [10, 20, 40, 10]
     source.close()
 
 
@@ -228,9 +230,9 @@ def test_what_arrives_is_counted_and_what_does_not_is_explained():
     now[0] = 2.0
     monitor.update_rates()
     monitor.note_publishers("front", [])
-    told = monitor.values()
-    assert told["front Hz"] == "20.0" and told["joint_states Hz"] == "0.0"
-    assert [told[f"front {kind}"] for kind in ("late", "lost", "refused")] == [3, 2, 1]
+    values = monitor.values()
+    assert values["front Hz"] == "20.0" and values["joint_states Hz"] == "0.0"
+    assert [values[f"front {kind}"] for kind in ("late", "lost", "refused")] == [3, 2, 1]
     assert not monitor.is_slow("front") and monitor.is_slow("joint_states")
     assert not monitor.likely_cause("front"), "the rate is as it should be"
     now[0] = 4.0
@@ -269,7 +271,7 @@ class Listener:
         self.executor.add_node(self.node)
         self.logs, self.processes = logs, []
         self.heard: dict[str, list] = {}
-        self.told: dict[str, tuple[str, dict[str, str]]] = {}
+        self.statuses: dict[str, tuple[str, dict[str, str]]] = {}
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._status, 50)
 
     def __enter__(self) -> Listener:
@@ -292,7 +294,7 @@ class Listener:
 
     def _status(self, message) -> None:
         for status in message.status:
-            self.told[status.name] = status.message, {pair.key: pair.value for pair in status.values}
+            self.statuses[status.name] = status.message, {pair.key: pair.value for pair in status.values}
 
     def wait(self, until) -> bool:
         deadline = time.monotonic() + PATIENCE
@@ -302,7 +304,7 @@ class Listener:
 
     @property
     def state(self) -> str:
-        return f"{self.told} " + "".join(log.read_text()[-2000:] for log in self.logs.glob("*.log"))
+        return f"{self.statuses} " + "".join(log.read_text()[-2000:] for log in self.logs.glob("*.log"))
 
     def __exit__(self, *_) -> None:
         import rclpy
@@ -357,8 +359,8 @@ def test_the_simulated_robot_compresses_where_the_robot_file_says_so(tmp_path):
     assert compressed_pixels(graph.heard[topic][0]).std() > 5
 
 
-def test_a_policy_node_takes_compressed_pictures_and_tells_why_others_do_not_come(tmp_path):
-    """Publishers that are not reliable are told from pictures that are counted; large ones without the profile, too."""
+def test_a_policy_node_takes_compressed_images_and_reports_why_others_do_not_come(tmp_path):
+    """Incompatible QoS is reported, and large images without the profile; images that arrive are counted."""
     pytest.importorskip("rclpy")
     pytest.importorskip("websockets")
     from benchmarks.ros.ros_policy import Swing
@@ -368,17 +370,17 @@ def test_a_policy_node_takes_compressed_pictures_and_tells_why_others_do_not_com
     sources = f"front={tmp_path}/a.png,wrist={tmp_path}/a.png"
     with Swing().served() as server, Listener(tmp_path) as graph:
         graph.start("camera_node", profile=False, robot=str(robot), sources=sources, image_size=[480, 480])
-        assert graph.wait(lambda: "wrist may not arrive" in graph.told.get("camera_node", ("",))[0]), graph.state
+        assert graph.wait(lambda: "wrist may not arrive" in graph.statuses.get("camera_node", ("",))[0]), graph.state
         graph.start("policy_node", robot=str(robot), policy=server.url, image_reliability="reliable")
-        assert graph.wait(lambda: "RELIABILITY" in graph.told.get("policy_node", ("",))[0]), graph.state
-        message, _ = graph.told["policy_node"]
+        assert graph.wait(lambda: "RELIABILITY" in graph.statuses.get("policy_node", ("",))[0]), graph.state
+        message, _ = graph.statuses["policy_node"]
         assert "wrist" in message and "image_reliability:=best_effort" in message
     with Swing().served() as server, Listener(tmp_path) as graph:
         graph.start("camera_node", robot=str(robot), sources=sources)
         graph.start("policy_node", robot=str(robot), policy=server.url)
 
         def counted() -> bool:
-            values = graph.told.get("policy_node", ("", {}))[1]
+            values = graph.statuses.get("policy_node", ("", {}))[1]
             return float(values.get("front Hz", 0)) > 5 and values["front refused"] == "0"
 
         assert graph.wait(counted), graph.state

@@ -118,7 +118,7 @@ def test_limits_of_the_robot_file_are_kept_where_the_model_allows_more():
     for target in ([0.0, 0.5, 0.0], [0.0, -0.5, 0.0]):
         joints = kinematics.inverse(np.zeros(2), np.array(target), np.array([1.0, 0, 0, 0]), rounds=50)
         assert -0.1 <= joints[0] <= 0.1 and -0.5 <= joints[1] <= np.radians(150) + 1e-12
-    assert np.allclose(kinematics.high, np.radians([180, 150])), "the model's own ranges are still told apart"
+    assert np.allclose(kinematics.high, np.radians([180, 150])), "the model's own ranges stay available"
 
 
 def test_at_a_held_pose_the_spare_joint_goes_to_the_home_posture():

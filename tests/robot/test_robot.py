@@ -1,4 +1,4 @@
-"""The robot's description: what is refused, and that the policy's contract is checked against it."""
+"""The robot file: what is refused, and that the policy's contract is checked against it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_panda_is_the_simulated_one():
         ("joint_states: joint_states", "joint_states: joint_states\nspeed: 3", "speed"),
     ],
 )
-def test_what_is_missing_or_senseless_is_refused(tmp_path, old, new, key):
+def test_what_is_missing_or_impossible_is_refused(tmp_path, old, new, key):
     text = PANDA.read_text()
     assert old in text
     file = tmp_path / "mine.yaml"

@@ -32,7 +32,7 @@ class Line:
         return self.k * T
 
     def state(self, joints: np.ndarray | None = None, effort: float | None = 0.0) -> None:
-        self.supervisor.measured(self.joints if joints is None else joints, 0.0, self.now, self.now, effort)
+        self.supervisor.on_joint_state(self.joints if joints is None else joints, 0.0, self.now, self.now, effort)
 
     def command(self, joints: np.ndarray, gripper: float = 0.0, age: float = 0.0, plan: np.ndarray | None = None):
         rows = np.empty((0, 7)) if plan is None else plan
@@ -50,7 +50,7 @@ class Line:
             assert self.supervisor.tick(self.now + 0.1 * T, self.now + 0.1 * T) is None
 
     def holds(self) -> bool:
-        """Whether the robot is told to brake and then rests, whatever is commanded."""
+        """Whether the robot is commanded to brake and then rests, whatever the controller sends."""
         targets = []
         for _ in range(30):
             self.k += 1
@@ -121,7 +121,7 @@ def test_silence_stops_within_two_periods(line, silent):
     for tick in range(1, 17):  # eight times a period
         now = last + tick * T / 8
         if tick % 8 == 0 and silent == "commands":
-            line.supervisor.measured(line.joints, 0.0, now, now, 0.0)
+            line.supervisor.on_joint_state(line.joints, 0.0, now, now, 0.0)
         if tick == 8 and silent == "joint states":
             line.supervisor.command(Command(line.shaper.step(TARGET), 0.0, now, np.empty((0, 7))), 0.0, now)
         if line.supervisor.tick(now, now) is not None:
@@ -151,7 +151,7 @@ def test_motion_resumes_only_after_a_reset(line):
     assert not line.supervisor.reset(line.now)[0], "still braking"
     assert line.holds()
     assert line.supervisor.reset(line.now)[0] and line.supervisor.mode == IDLE
-    assert line.supervisor.last_stop == "e-stop: pressed", "it is told also after the reset"
+    assert line.supervisor.last_stop == "e-stop: pressed", "it is reported also after the reset"
     line.shaper.rest(line.joints)
     line.run(TARGET, 5)
 
@@ -172,16 +172,16 @@ def test_a_stream_that_ends_properly_is_no_fault(line):
 
 @pytest.mark.parametrize("often", [1, 2, 7])
 def test_joint_states_that_stay_wrong_neither_keep_the_stop_back_nor_hurry_it(line, often):
-    """However often they come in a period: the robot is told every target of the stop, one a period, from the first."""
+    """However often they come in a period: the robot gets every target of the stop, one a period, from the first."""
     line.run(HOME - 0.3, 6)  # in the middle of a motion
     supervisor, nan, began = line.supervisor, np.full(7, np.nan), line.now
-    told = []
+    answers = []
     for k in range(1, 12 * 8 * often):
         now = began + k * T / (8 * often)
         if k % 8 == 1:
-            told.append((now, supervisor.measured(nan, 0.0, now, now)))
-        told.append((now, supervisor.tick(now, now)))
-    sent = [(now, target.joints) for now, target in told if target is not None]
+            answers.append((now, supervisor.on_joint_state(nan, 0.0, now, now)))
+        answers.append((now, supervisor.tick(now, now)))
+    sent = [(now, target.joints) for now, target in answers if target is not None]
     assert sent[0][0] - began < 0.2 * T and len(sent) == 12
     assert np.diff([now for now, _ in sent]) == pytest.approx(T, rel=0.2)
     before, limit = line.joints, ROBOT.limits("acceleration")
@@ -198,9 +198,9 @@ def test_without_the_deadman_switch_nothing_moves_and_letting_go_stops():
     line.command(HOME)
     assert line.supervisor.mode == STOPPED and "deadman" in line.supervisor.reason
     line = Line(deadman=True)
-    line.supervisor.pressed(0.0)
+    line.supervisor.on_deadman_pressed(0.0)
     line.run(TARGET, 3)
-    assert line.supervisor.released(line.now) is not None
+    assert line.supervisor.on_deadman_released(line.now) is not None
     assert line.supervisor.mode == STOPPED
 
 
@@ -313,14 +313,16 @@ def test_a_gripper_that_presses_too_hard_is_held_where_it_is_until_it_presses_le
     line.state()
     assert line.command(line.shaper.step(TARGET), gripper=1.0).gripper == 1.0
     most = ROBOT.gripper.max_effort
-    assert line.supervisor.measured(line.joints, 0.4, line.now, line.now, most) is None, "the limit itself is allowed"
-    held = line.supervisor.measured(line.joints, 0.4, line.now, line.now, -most - 0.01)
+    assert line.supervisor.on_joint_state(line.joints, 0.4, line.now, line.now, most) is None, (
+        "the limit itself is allowed"
+    )
+    held = line.supervisor.on_joint_state(line.joints, 0.4, line.now, line.now, -most - 0.01)
     assert held.gripper == 0.4 and line.supervisor.reason == "gripper force: effort -3.01 over 3.00"
     for effort, word in ((most + 1, "effort 4.00 over"), (None, "no effort"), (np.nan, "no effort")):
         for _ in range(30):  # it has braked, and its joint states are fresh
             line.k += 1
             line.supervisor.tick(line.now, line.now)
-        line.supervisor.measured(line.joints, 0.4, line.now, line.now, effort)
+        line.supervisor.on_joint_state(line.joints, 0.4, line.now, line.now, effort)
         done, why = line.supervisor.reset(line.now)
         assert not done and word in why, why
     line.state()
@@ -334,7 +336,7 @@ def test_before_anything_moves_joint_states_without_effort_stop_and_where_no_lim
     free = ROBOT.model_copy(update={"gripper": ROBOT.gripper.model_copy(update={"max_effort": None})})
     for effort in (None, np.nan, 1e9):
         supervisor = Supervisor(free)
-        supervisor.measured(HOME, 0.0, 0.0, 0.0, effort)
+        supervisor.on_joint_state(HOME, 0.0, 0.0, 0.0, effort)
         assert supervisor.command(Command(HOME, 0.0, 0.0, np.empty((0, 7))), 0.0, 0.0) is not None
 
 
@@ -358,14 +360,14 @@ def test_every_target_says_where_the_arm_is_commanded_before_it(line):
     ended = other.supervisor.end()
     assert np.array_equal(ended.start, other.joints) and np.array_equal(ended.joints, other.joints)
     assert other.supervisor.end() is None and other.supervisor.mode == IDLE
-    assert np.array_equal(other.supervisor.final().joints, other.joints), "it has been told to rest there"
+    assert np.array_equal(other.supervisor.final().joints, other.joints), "it was commanded to rest there"
 
 
-def test_a_stop_before_the_first_joint_state_tells_the_robot_nothing_and_then_to_hold_where_it_is():
+def test_a_stop_before_the_first_joint_state_commands_nothing_and_then_to_hold_where_it_is():
     supervisor = Supervisor(ROBOT)
     assert supervisor.stop("e-stop", "a test", 0.0) is None
     assert supervisor.tick(0.1, 0.1) is None
     elsewhere = HOME + 0.2
-    supervisor.measured(elsewhere, 0.5, 0.2, 0.2, 0.0)
+    supervisor.on_joint_state(elsewhere, 0.5, 0.2, 0.2, 0.0)
     held = supervisor.tick(0.3, 0.3)
     assert np.allclose(held.joints, elsewhere) and held.gripper == 0.5

@@ -153,16 +153,16 @@ def test_the_supervisor_lets_five_joints_through_and_stops_at_each_fault_until_i
     for fault, word in FAULTS:
         for _ in range(3):
             k += 1
-            supervisor.measured(HOME, 0.0, k * T, k * T)
+            supervisor.on_joint_state(HOME, 0.0, k * T, k * T)
             sent = supervisor.command(Command(HOME, 0.0, k * T, np.empty((0, J))), 0.0, k * T)
             assert sent is not None and supervisor.mode == RUNNING, supervisor.reason
         k += 1
-        supervisor.measured(HOME, 0.0, k * T, k * T)
+        supervisor.on_joint_state(HOME, 0.0, k * T, k * T)
         wrong = fault(HOME)
         supervisor.command(Command(wrong, 0.0, k * T, np.empty((0, len(wrong)))), 0.0, k * T)
         assert supervisor.mode == STOPPED and word in supervisor.reason
         k += 1
-        supervisor.measured(HOME, 0.0, k * T, k * T)
+        supervisor.on_joint_state(HOME, 0.0, k * T, k * T)
         target = supervisor.tick(k * T, k * T)
         assert target is not None and np.allclose(target.joints, HOME)
         done, why = supervisor.reset(k * T)

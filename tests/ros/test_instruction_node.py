@@ -1,4 +1,4 @@
-"""The instruction node as a process over Fast DDS: what is typed, set and spoken is heard by who comes later, too."""
+"""The instruction node as a process over Fast DDS: typed, set and spoken instructions reach late subscribers, too."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_what_is_set_and_typed_is_latched_and_the_service_stops(listener):
         listener.hear()  # only now: it is latched
         assert listener.wait(lambda: listener.heard == ["put the red mug in the tray"])
         assert listener.set_text("put the red mug in the tray").successful
-        assert listener.wait(lambda: len(listener.heard) == 2), "the same may be said again"
+        assert listener.wait(lambda: len(listener.heard) == 2), "the same text is published again"
         for wrong, word in (("two\nlines", "control characters"), ("x" * 501, "at most"), (5, "type")):
             result = listener.set_text(wrong)
             assert not result.successful and word in result.reason
@@ -157,7 +157,7 @@ def test_without_an_input_the_node_runs_on_and_the_client_speaks_to_it(listener)
 
 
 def test_what_is_spoken_is_recognised(listener, tmp_path):
-    """By a random model: what it writes is told, or dropped where it holds no words."""
+    """By a random model: its transcript is published, or dropped where it has no words."""
     file = tmp_path / "said.wav"
     write_wav(file, np.concatenate([quiet(0.5), tone(0.6), quiet(1.2), tone(0.6)]), 16_000)
     listener.hear()
@@ -170,7 +170,7 @@ def test_what_is_spoken_is_recognised(listener, tmp_path):
         node.kill()
 
 
-def test_a_speech_model_that_is_missing_ends_the_node_in_words(tmp_path):
+def test_a_speech_model_that_is_missing_ends_the_node_with_an_error(tmp_path):
     words = [sys.executable, "-m", "vla_agent.ros.process.start", "instruction_node"]
     words += ["--ros-args", "-p", f"speech:={tmp_path / 'nothing'}"]
     env = dict(os.environ, ROS_DOMAIN_ID=DOMAIN)

@@ -29,12 +29,12 @@ def test_steps_are_acted_on_more_evenly_and_never_much_later_than_the_latest():
 
 
 def test_cameras_out_of_step_are_not_waited_for():
-    """30 pictures a second, 20 commands: every second step is ready a third of a period later."""
+    """30 images a second, 20 commands: every second step is ready a third of a period later."""
     readiness = np.tile([0.001, 0.0177], 100)
     np.testing.assert_allclose(acted(readiness), 7.0 + T * np.arange(200) + readiness)
 
 
-def test_one_very_late_picture_makes_one_late_command():
+def test_one_very_late_image_makes_one_late_command():
     readiness = np.full(200, 0.005)
     readiness[100] = 0.030
     late = acted(readiness) - 7.0 - T * np.arange(200)

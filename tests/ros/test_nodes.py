@@ -83,8 +83,8 @@ later = threading.Thread(target=note); later.start(); later.join()
 child = subprocess.check_output([sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"])
 print(allowed, kinds == [os.SCHED_FIFO, os.SCHED_FIFO, os.SCHED_OTHER], int(child) == os.SCHED_OTHER)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert said in (["True"] * 3, ["False", "False", "True"])
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert printed in (["True"] * 3, ["False", "False", "True"])
 
 
 def test_a_process_that_stays_in_memory_has_locked_what_it_touched():
@@ -97,8 +97,8 @@ touched = bytearray(50_000_000)
 locked = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmLck"))
 print(allowed, int(locked.split()[1]) > 50_000)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert said in (["True", "True"], ["False", "False"])
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert printed in (["True", "True"], ["False", "False"])
 
 
 def test_each_graph_has_its_launch_file():
@@ -150,7 +150,7 @@ def test_nodes_need_no_torch_but_the_policy_node():
     assert subprocess.run([sys.executable, "-c", f"{code}\nsys.exit('torch' in sys.modules)"], cwd=ROOT).returncode == 0
 
 
-def test_an_unknown_node_is_refused_in_words():
+def test_an_unknown_node_is_refused_with_the_valid_names():
     words = [sys.executable, "-m", "vla_agent.ros.process.start", "no_node"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "safety_node" in done.stderr
@@ -233,7 +233,7 @@ def test_a_recorded_episodes_actions_are_read_again(tmp_path):
             for k in (0.0, 0.5):
                 state = conversions.joint_state_message(["j2", "j1"], np.array([k, 1 + k]), 0.0, "base")
                 recorder.write("/joint_states", 1, bytes(serialize_message(state)))
-        for k, row in enumerate(rows):  # each tells what comes next, too
+        for k, row in enumerate(rows):  # each has the next action, too
             sent = conversions.trajectory_message(
                 ["a", "b"] if k else list(names), np.stack([row, row + 9]), 0.05 * k, 0.05
             )
@@ -292,7 +292,7 @@ def test_figures_are_rates_and_quantiles(monkeypatch):
     now[0] = 7.0
     assert rate(40) == "20.0"
     now[0] = 7.1
-    assert rate(41) == "20.0", "a status that comes soon after another tells the same rate"
+    assert rate(41) == "20.0", "a status that comes soon after another has the same rate"
     now[0] = 8.0
     assert rate(41) == "1.0"
     assert timing_statistics.quantiles("age", []) == {}
@@ -320,7 +320,7 @@ def test_a_video_is_played_and_played_again(tmp_path):
         container.mux(stream.encode())
     source = read_images(str(file), 30.0)
     shown = [next(source) for _ in range(5)]
-    assert all(picture.shape == (48, 64, 3) for picture in shown)
+    assert all(image.shape == (48, 64, 3) for image in shown)
     assert abs(int(shown[1].mean()) - 60) < 8 and abs(int(shown[3].mean()) - 0) < 8
     source.close()
 
@@ -331,7 +331,7 @@ def test_a_source_that_is_not_there_says_so():
     source.close()
 
 
-def test_pictures_are_cropped_to_the_centre_and_averaged():
+def test_images_are_cropped_to_the_centre_and_averaged():
     wide = np.zeros((8, 16, 3), np.uint8)
     wide[:, 4:12] = 200
     assert (center_crop(wide, (4, 4)) == 200).all()

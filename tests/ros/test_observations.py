@@ -1,4 +1,4 @@
-"""What the policy may see: parts of one moment, fresh, whole and moving; and what it does when it may not."""
+"""Observations: parts of one time, fresh, complete and changing; and the policy loop without them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOME = np.array(ROBOT.home)
 T = ROBOT.period
 
 
-def picture(seed: int) -> np.ndarray:
+def random_image(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (96, 96, 3), np.uint8)
 
 
@@ -36,7 +36,7 @@ def feed(buffer: ObservationBuffer, k: int, skip: str = "", joints: np.ndarray =
         buffer.add_state(joints, 0.0, k * T)
     for name in CONTRACT.camera_names:
         if skip != name:
-            buffer.add_image(name, picture(10 * k + len(name)), k * T)
+            buffer.add_image(name, random_image(10 * k + len(name)), k * T)
 
 
 def test_the_state_is_the_simulators_own():
@@ -52,7 +52,7 @@ def test_the_newest_complete_moment_is_seen(buffer):
     feed(buffer, 1)
     feed(buffer, 2, skip="wrist")
     seen = buffer.observe(2 * T)
-    assert seen.stamp == T and np.array_equal(seen.data["images"]["wrist"], picture(15))
+    assert seen.stamp == T and np.array_equal(seen.data["images"]["wrist"], random_image(15))
     CONTRACT.check_observation(seen.data)
 
 
@@ -68,7 +68,7 @@ def test_what_is_missing_or_stale_is_named(buffer, skip):
         buffer.observe(5 * T)
 
 
-def test_a_known_cause_is_told_with_what_is_missing_or_stale(buffer):
+def test_a_known_cause_is_reported_with_what_is_missing_or_stale(buffer):
     buffer.explain("front", "likely cause: a dark room")
     with pytest.raises(ObservationError, match="front: no message received yet; likely cause: a dark room"):
         buffer.observe(T)
@@ -78,17 +78,17 @@ def test_a_known_cause_is_told_with_what_is_missing_or_stale(buffer):
         buffer.observe(5 * T)
 
 
-def test_pictures_out_of_step_are_refused(buffer):
+def test_images_out_of_sync_are_refused(buffer):
     buffer.add_state(HOME, 0.0, T)
-    buffer.add_image("front", picture(0), T)
-    buffer.add_image("wrist", picture(1), 1.9 * T)
+    buffer.add_image("front", random_image(0), T)
+    buffer.add_image("wrist", random_image(1), 1.9 * T)
     with pytest.raises(ObservationError, match="out of sync"):
         buffer.observe(1.9 * T)
 
 
 def test_a_wrong_size_nan_and_time_going_back_are_refused(buffer):
     feed(buffer, 1)
-    buffer.add_image("front", picture(0)[::2, ::2], 2 * T)
+    buffer.add_image("front", random_image(0)[::2, ::2], 2 * T)
     with pytest.raises(ObservationError, match="front is 48 x 48"):
         buffer.observe(T)
     feed(buffer, 2)
@@ -96,27 +96,27 @@ def test_a_wrong_size_nan_and_time_going_back_are_refused(buffer):
     with pytest.raises(ObservationError, match="NaN"):
         buffer.observe(2 * T)
     feed(buffer, 3)
-    buffer.add_image("wrist", picture(0), T)
+    buffer.add_image("wrist", random_image(0), T)
     with pytest.raises(ObservationError, match="go back in time"):
         buffer.observe(3 * T)
 
 
-def test_a_frozen_picture_is_noticed_when_the_arm_moves(buffer):
+def test_a_frozen_image_is_noticed_when_the_arm_moves(buffer):
     for k in range(1, 8):
         buffer.add_state(HOME + 0.02 * k, 0.0, k * T)
-        buffer.add_image("front", picture(0), k * T)
-        buffer.add_image("wrist", picture(k), k * T)
+        buffer.add_image("front", random_image(0), k * T)
+        buffer.add_image("wrist", random_image(k), k * T)
     with pytest.raises(ObservationError, match="front shows the same image"):
         buffer.observe(7 * T)
 
 
-def test_a_picture_that_is_late_is_not_a_frozen_one(buffer):
+def test_an_image_that_is_late_is_not_a_frozen_one(buffer):
     """However fast the arm moves: what has not come yet is judged by its age."""
     for k in range(1, 8):
         buffer.add_state(HOME + 0.1 * k, 0.0, k * T)
         if k < 7:
-            buffer.add_image("front", picture(k), k * T)
-            buffer.add_image("wrist", picture(k), k * T)
+            buffer.add_image("front", random_image(k), k * T)
+            buffer.add_image("wrist", random_image(k), k * T)
     assert buffer.observe(7 * T).stamp == 6 * T
 
 
@@ -137,10 +137,10 @@ class Straight:
 
     def __init__(self) -> None:
         self.chunk = np.tile(np.array([0.01, 0, 0, 0, 0, 0, 1], np.float32), (16, 1))
-        self.told: list[str] = []
+        self.instructions: list[str] = []
 
     def reset(self, instruction: str, seed: int = 0) -> None:
-        self.told.append(instruction)
+        self.instructions.append(instruction)
 
     def act(self, observation):
         CONTRACT.check_observation(observation)
@@ -162,7 +162,7 @@ def drive(agent: PolicyLoop, buffer: ObservationBuffer, steps: range, skip: str 
         feed(buffer, k, skip=skip)
         decision = agent.tick(k * T)
         if decision is None:
-            time.sleep(0.05)  # the policy thinks in a thread of its own
+            time.sleep(0.05)  # inference runs in its own thread
             decision = agent.tick(k * T + 0.6 * T)
         decisions.append(decision)
     return decisions
@@ -177,11 +177,11 @@ def test_an_instruction_leads_to_one_action_a_control_step(made):
     policy, agent, buffer = made
     agent.instruct("put the red mug in the tray")
     decisions = [d for d in drive(agent, buffer, range(1, 20)) if d is not None]
-    assert policy.told == ["put the red mug in the tray"] and len(decisions) >= 12
+    assert policy.instructions == ["put the red mug in the tray"] and len(decisions) >= 12
     stamps = np.diff([d.stamp for d in decisions])
     assert np.allclose(stamps, T) and not any(d.stop for d in decisions)
     assert all(np.allclose(d.actions[0], policy.chunk[0]) for d in decisions if len(d.actions) > 1)
-    assert max(len(d.actions) for d in decisions) > 3, "what comes next is told, too"
+    assert max(len(d.actions) for d in decisions) > 3, "the next actions are published, too"
 
 
 def test_a_camera_that_stops_leads_to_a_stop_within_two_periods(made):
@@ -199,7 +199,7 @@ def test_a_camera_that_stops_leads_to_a_stop_within_two_periods(made):
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "chunk"), (5.0, "out of range")], ids=["NaN", "out of range"])
-def test_a_policy_that_talks_nonsense_leads_to_a_stop(made, value, word):
+def test_a_policy_with_invalid_actions_leads_to_a_stop(made, value, word):
     policy, agent, buffer = made
     policy.chunk = policy.chunk * value
     agent.instruct("open the drawer")

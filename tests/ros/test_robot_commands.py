@@ -1,4 +1,4 @@
-"""What the robot is told in its controller's own terms: twist, pose, trajectory goals; a node that publishes them."""
+"""Commands in the controller's own message types: twist, pose, trajectory goals; a node that publishes them."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_a_small_twist_is_what_the_jacobian_says():
     jacobian = np.array([[*(p - at), *rotation_between(turned, q)] for p, q in moved]).T / small
     speed = 0.01 * rng.uniform(-1, 1, 7)  # rad/s
     message = output.message(Target(home + speed * PANDA.period, 0.0, home), 0.0)
-    said = np.concatenate([xyz(message.twist.linear), xyz(message.twist.angular)])
-    assert np.allclose(said, jacobian @ speed, atol=2e-5) and np.abs(said).max() > 1e-3
+    sent_values = np.concatenate([xyz(message.twist.linear), xyz(message.twist.angular)])
+    assert np.allclose(sent_values, jacobian @ speed, atol=2e-5) and np.abs(sent_values).max() > 1e-3
 
 
 def test_a_twist_to_where_the_arm_is_commanded_is_exactly_zero():
@@ -97,11 +97,11 @@ def test_a_pose_is_the_targets_with_a_unit_quaternion(name):
         message = output.message(target, 12.5)
         position, quaternion = forward(target.joints)
         assert np.array_equal(xyz(message.pose.position), position) and message.header.frame_id == robot.base_frame
-        said = wxyz(message.pose.orientation)
-        assert abs(np.linalg.norm(said) - 1) < 1e-12 and np.allclose(said, quaternion)
+        sent_values = wxyz(message.pose.orientation)
+        assert abs(np.linalg.norm(sent_values) - 1) < 1e-12 and np.allclose(sent_values, quaternion)
 
 
-def test_joint_targets_are_told_as_before():
+def test_joint_targets_are_sent_in_both_formats():
     target = targets(PANDA)[0]
     message = robot_commands.JointTrajectoryFormat(PANDA).message(target, 2.0)
     assert list(message.joint_names) == list(PANDA.joint_names) and len(message.points) == 1
@@ -111,14 +111,14 @@ def test_joint_targets_are_told_as_before():
 
 
 def typed(kind: str) -> Robot:
-    controller = PANDA.controller.model_copy(update={"type": kind, "topic": "arm/told"})
+    controller = PANDA.controller.model_copy(update={"type": kind, "topic": "arm/commands"})
     return PANDA.model_copy(update={"controller": controller})
 
 
 @pytest.mark.skipif(find_spec("control_msgs") is not None, reason="control_msgs is installed")
 def test_without_control_msgs_its_action_is_refused_and_the_other_types_are_named():
     with pytest.raises(NodeError, match="control_msgs") as caught:
-        robot_commands.make_command_sender(None, typed("follow_joint_trajectory"), "arm/told")
+        robot_commands.make_command_sender(None, typed("follow_joint_trajectory"), "arm/commands")
     assert all(kind in str(caught.value) for kind in ("joint_trajectory", "forward_position", "twist", "pose"))
 
 
@@ -134,11 +134,11 @@ def test_each_target_is_a_goal_and_without_a_server_none_is_sent(monkeypatch):
     monkeypatch.setattr(robot_commands, "ActionClient", lambda _node, kind, name: client)
     logger = SimpleNamespace(warning=lambda text, throttle_duration_sec: warned.append(text))
     send = robot_commands.make_command_sender(
-        SimpleNamespace(get_logger=lambda: logger), typed("follow_joint_trajectory"), "arm/told"
+        SimpleNamespace(get_logger=lambda: logger), typed("follow_joint_trajectory"), "arm/commands"
     )
     first, second = targets(PANDA, 2)
     send(first, 1.0)
-    assert not sent and "arm/told" in warned[0]
+    assert not sent and "arm/commands" in warned[0]
     client.server_is_ready = lambda: True
     send(first, 2.0)
     send(second, 2.05)
@@ -156,7 +156,7 @@ def test_the_simulated_robot_says_what_it_does_not_take():
 class Neighbours:
     """Clock, controller and robot of a safety node, all in this process; the robot is where it was last sent."""
 
-    def __init__(self, graph: Graph, told: list[Any], kind: Any) -> None:
+    def __init__(self, graph: Graph, commands: list[Any], kind: Any) -> None:
         from rosgraph_msgs.msg import Clock
         from sensor_msgs.msg import JointState
         from trajectory_msgs.msg import JointTrajectory
@@ -167,12 +167,12 @@ class Neighbours:
         self._clock, self._message = node.create_publisher(Clock, "/clock", 10), Clock
         self._states = node.create_publisher(JointState, PANDA.joint_states, 10)
         self._commands = node.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
-        self._told = node.create_subscription(kind, "sim/arm/told", told.append, 50)
+        self._commands_sent = node.create_subscription(kind, "sim/arm/commands", commands.append, 50)
 
     @property
     def connected(self) -> bool:
         counts = [p.get_subscription_count() for p in (self._states, self._commands)]
-        return self._graph.stopped is False and min(*counts, self._told.get_publisher_count()) > 0
+        return self._graph.stopped is False and min(*counts, self._commands_sent.get_publisher_count()) > 0
 
     def period(self, rows: np.ndarray | None = None) -> None:
         """One control period, in which ``rows`` (N, 7) are commanded; N = 0 ends the stream."""
@@ -198,24 +198,24 @@ def numbers(message: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["twist", "pose"])
-def test_a_safety_node_tells_the_robot_in_its_own_terms(tmp_path, kind):
+def test_a_safety_node_commands_the_robot_in_its_own_message_type(tmp_path, kind):
     """A stream that ends, another one that is stopped, and the goodbye."""
     old = "{type: joint_trajectory, topic: robot/joint_trajectory,"
     text = FILE.read_text()
     assert old in text
     file = tmp_path / "mine.yaml"
-    file.write_text(text.replace(old, f"{{type: {kind}, topic: arm/told,"))
+    file.write_text(text.replace(old, f"{{type: {kind}, topic: arm/commands,"))
     names = [entry.executable for entry in GRAPHS["sim"]]
     values = {name: argument.default for name, argument in arguments_of("sim").items()}
     values |= {"robot": str(file), "real_time_factor": PACE}
     safety = Processes("sim", values, tmp_path, [name for name in names if name != "safety_node"], PATIENCE)
-    output, told, shaper = robot_commands.COMMAND_FORMATS[kind](PANDA), [], LimitShaper(PANDA)
+    output, commands, shaper = robot_commands.COMMAND_FORMATS[kind](PANDA), [], LimitShaper(PANDA)
     there = HOME + [0.3, 0.0, 0.0, 0.1, 0.0, 0.0, 0.2]
     stream = np.array([HOME, *(shaper.step(there) for _ in range(4))])
     shaper.rest(stream[-1])
     second = np.array([stream[-1], *(shaper.step(HOME) for _ in range(3))])
     with Graph(tmp_path, without=names) as graph:
-        around = Neighbours(graph, told, output.kind)
+        around = Neighbours(graph, commands, output.kind)
         safety.start()
         try:
             deadline = time.monotonic() + PATIENCE
@@ -225,17 +225,17 @@ def test_a_safety_node_tells_the_robot_in_its_own_terms(tmp_path, kind):
             for row in stream:
                 around.period(row[None])
             around.period(stream[:0])
-            ended = len(told)
+            ended = len(commands)
             for row in second:
                 around.period(row[None])
-            began = len(told)
+            began = len(commands)
             graph.call("safety/estop")
             for _ in range(8):
                 around.period()
-            stopped, node = len(told), safety.process("safety_node")
+            stopped, node = len(commands), safety.process("safety_node")
             node.send_signal(signal.SIGTERM)
             assert node.wait(PATIENCE) == 0
-            assert graph.wait(lambda: len(told) > stopped, 5.0)
+            assert graph.wait(lambda: len(commands) > stopped, 5.0)
             log = safety.tail("safety_node")
         finally:
             safety.stop()
@@ -246,11 +246,11 @@ def test_a_safety_node_tells_the_robot_in_its_own_terms(tmp_path, kind):
     for _ in range(stopped - began):
         rows.append(limits.decelerated())
         limits.accept(rows[-1])
-    said = np.array([numbers(message) for message in told])
+    sent_values = np.array([numbers(message) for message in commands])
     wanted = [numbers(output.message(Target(row, 0.0, before), 0.0)) for before, row in pairwise(rows)]
     assert (ended, began) == (len(stream) + 1, len(stream) + 1 + len(second)) and stopped - began >= 6, log
-    assert np.allclose(said[:stopped], wanted, atol=1e-9), log
-    assert (said[stopped - 2 :] == said[-1]).all(), "it holds, also when the node has gone"
+    assert np.allclose(sent_values[:stopped], wanted, atol=1e-9), log
+    assert (sent_values[stopped - 2 :] == sent_values[-1]).all(), "it holds, also when the node has gone"
     if kind == "twist":
-        assert not said[[0, ended - 1, ended, -1]].any(), "exactly zero where it rests"
-        assert said[[ended - 2, began - 1]].any(axis=1).all(), "in motion before that"
+        assert not sent_values[[0, ended - 1, ended, -1]].any(), "exactly zero where it rests"
+        assert sent_values[[ended - 2, began - 1]].any(axis=1).all(), "in motion before that"

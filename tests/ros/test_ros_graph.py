@@ -32,7 +32,7 @@ def test_the_shipped_policy_moves_the_arm_and_a_camera_that_stops_holds_it(tmp_p
         assert {"inference p99 ms", "late_chunks"} < graph.diagnostics["policy_node"].keys()
         graph.set("sim_robot_node", "fault", "camera_stop")
         assert graph.wait(lambda: graph.stopped is True)
-        assert graph.wait(graph.rests), "the robot was not told to hold"
+        assert graph.wait(graph.rests), "the robot was not commanded to hold"
         graph.set("sim_robot_node", "fault", "none")
         held = len(graph.states)
         assert graph.wait(lambda: len(graph.states) > held + 10) and graph.stopped, "it must stay stopped"
@@ -97,11 +97,11 @@ def test_the_emergency_stop_nan_and_silence_hold_and_sigterm_says_goodbye(tmp_pa
                 done = graph.wait(lambda: graph.call("safety/reset")[0])
                 assert done and graph.wait(lambda: graph.stopped is False)
                 assert graph.wait(lambda: graph.diagnostics["safety_node"]["message"] == "idle")
-                told = graph.diagnostics["safety_node"]
-                if word in told["last stop"]:
+                status = graph.diagnostics["safety_node"]
+                if word in status["last stop"]:
                     break
-            assert word in told["last stop"]
-            assert {"commands Hz", "camera to command p99 ms"} < told.keys()
+            assert word in status["last stop"]
+            assert {"commands Hz", "camera to command p99 ms"} < status.keys()
             assert "commands Hz" in graph.diagnostics["controller_node"]
         hand.start()
         targets = len(graph.targets)

@@ -27,7 +27,7 @@ def test_scene_and_instruction_are_shown_and_steps_count_from_the_first_action()
     assert len(lines) == 6
 
 
-def test_success_and_timeout_are_told_once():
+def test_success_and_timeout_are_reported_once():
     lines = printed(acting(100), acting(193, success=True), acting(260, success=True), acting(400, success=True))
     assert [line for line in lines if "success" in line] == [
         "success after about 93 control steps, 4.7 s of simulation"
@@ -46,7 +46,7 @@ def test_another_instruction_is_not_judged_by_the_scenes_goal():
     assert "success is not judged" in lines[-1]
 
 
-def test_a_new_scene_begins_anew_and_a_stop_says_how_to_go_on():
+def test_a_new_scene_restarts_the_count_and_a_stop_shows_how_to_go_on():
     lines = printed(acting(100), acting(190, success=True), acting(5, scene="stack, seed 1: red cube"), acting(60))
     assert "scene stack, seed 1: red cube" in lines
     lines = printed(acting(100), acting(120, safety="stopped: e-stop: pressed"), acting(130, safety="idle"))

@@ -31,13 +31,13 @@ def cut(sound: np.ndarray, block: int = 333) -> tuple[list[np.ndarray], Utteranc
 
 
 def test_speech_is_cut_at_its_pauses_and_keeps_its_beginning():
-    said = np.concatenate([quiet(1), tone(1.0), quiet(0.3), tone(0.5), quiet(1.5), tone(0.4), quiet(1)])
-    found, utterances = cut(said)
+    speech = np.concatenate([quiet(1), tone(1.0), quiet(0.3), tone(0.5), quiet(1.5), tone(0.4), quiet(1)])
+    found, utterances = cut(speech)
     lengths = [len(utterance) / RATE for utterance in found]
     pauses = CUTTING.before + CUTTING.pause
     assert lengths == pytest.approx([1.8 + pauses, 0.4 + pauses], abs=0.05), "a breath does not end an utterance"
     assert utterances.dropped == 0 and np.abs(found[0][: RATE // 5]).max() < 0.01
-    whole, _ = cut(said, block=len(said))
+    whole, _ = cut(speech, block=len(speech))
     assert all(np.array_equal(a, b) for a, b in zip(found, whole, strict=True)), "whatever the blocks"
 
 
@@ -51,7 +51,7 @@ def test_clicks_silence_and_lasting_noise_are_no_utterances():
     assert len(found[0]) < 2 * RATE
 
 
-def test_an_utterance_that_the_sounds_end_breaks_off_is_heard():
+def test_an_utterance_at_the_end_of_the_audio_is_kept():
     found, _ = cut(np.concatenate([quiet(0.5), tone(0.5)]))
     assert len(found) == 1
 

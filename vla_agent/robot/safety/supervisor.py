@@ -84,7 +84,7 @@ class Supervisor:
 
     # -- inputs --------------------------------------------------------------------------------------------------
 
-    def measured(
+    def on_joint_state(
         self, joints: np.ndarray, gripper: float, stamp: float, now: float, effort: float | None = None
     ) -> Target | None:
         """A joint state: positions (J,) rad, gripper (0 open to 1 closed), stamp in seconds.
@@ -116,11 +116,11 @@ class Supervisor:
             target = self.stop("gripper force", self._overload, now) or target
         return target
 
-    def pressed(self, now: float) -> None:
+    def on_deadman_pressed(self, now: float) -> None:
         """The deadman switch is pressed."""
         self._pressed_at = now
 
-    def released(self, now: float) -> Target | None:
+    def on_deadman_released(self, now: float) -> Target | None:
         """The deadman switch was released.  Returns a target where that stops the robot."""
         self._pressed_at = -np.inf
         if self.deadman and self.mode == RUNNING:

@@ -79,7 +79,7 @@ class SafetyNode(Node):
         self._arm = make_command_sender(self, self._robot, arm)
         self._gripper = self.create_publisher(Float64MultiArray, gripper, COMMANDS)
         self.create_subscription(JointTrajectory, "controller/joint_trajectory", self._command, COMMANDS)
-        self.create_subscription(JointState, self._robot.joint_states, self._measured, SENSORS)
+        self.create_subscription(JointState, self._robot.joint_states, self._receive_state, SENSORS)
         self.create_subscription(String, "safety/stop", self._stop_on_request, 10)
         self.create_subscription(Bool, "safety/deadman", self._deadman, SENSORS)
         self.create_service(Trigger, "safety/estop", self._estop)
@@ -144,7 +144,7 @@ class SafetyNode(Node):
         if self._supervisor.mode == RUNNING:
             self._ages.append(self._ros_time() - stamp)
 
-    def _measured(self, message: JointState) -> None:
+    def _receive_state(self, message: JointState) -> None:
         now = self._now()
         try:
             positions = conversions.joint_positions(message, self._names)
@@ -153,7 +153,7 @@ class SafetyNode(Node):
             return
         stamp = conversions.to_seconds(message.header.stamp)
         gripper, effort = self._fraction(positions[-1]), self._effort(message)
-        self._send(self._supervisor.measured(positions[:-1], gripper, stamp, now, effort))
+        self._send(self._supervisor.on_joint_state(positions[:-1], gripper, stamp, now, effort))
 
     def _effort(self, message: JointState) -> float | None:
         """Effort of the gripper's joint, where the supervisor needs it and the message has it."""
@@ -171,9 +171,9 @@ class SafetyNode(Node):
 
     def _deadman(self, message: Bool) -> None:
         if message.data:
-            self._supervisor.pressed(self._now())
+            self._supervisor.on_deadman_pressed(self._now())
         else:
-            self._send(self._supervisor.released(self._now()))
+            self._send(self._supervisor.on_deadman_released(self._now()))
 
     def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._send(self._supervisor.stop("e-stop", "the service safety/estop was called", self._now()))
