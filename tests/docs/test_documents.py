@@ -39,12 +39,16 @@ def paths_in(document: Path) -> list[str]:
     return found
 
 
+def exists(path: str) -> bool:
+    """A path counts from the root or from ``vla_agent/``; a bare ``name.py`` is the name of some file."""
+    return (ROOT / path).exists() or (ROOT / "vla_agent" / path).exists() if "/" in path else path in NAMES
+
+
 @pytest.mark.skipif(len(NAMES) < 10, reason="no git here, so the tree's files are not known")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_path_named_in_the_documents_exists(document):
-    """A path counts from the root; a bare ``name.py`` is the name of some file."""
-    missing = [p for p in paths_in(document) if not ((ROOT / p).exists() if "/" in p else p in NAMES)]
-    assert not missing, f"{document.name} names what does not exist: {sorted(set(missing))}"
+    missing = sorted({path for path in paths_in(document) if not exists(path)})
+    assert not missing, f"{document.name} names what does not exist: {missing}"
 
 
 def test_the_tables_of_the_architecture_name_every_room():
