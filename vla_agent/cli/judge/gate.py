@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--out", metavar="DIR", help="where the evidence goes (default: runs/gate-POLICY)")
     parser.add_argument("--key", default="default", metavar="NAME", help="key to sign with (default: default)")
     parser.add_argument(
-        "--robot", default="sim", metavar="NAME", help="robot that the certificate is for (default: sim)"
+        "--robot", default="sim", metavar="NAME", help="robot file's name, that the certificate is for (default: sim)"
     )
     parser.add_argument(
         "--ledger", metavar="FILE", help="ledger of attempts (default: ledger.jsonl in the folder of the keys)"
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.gate.certificate.keys import default_ledger, keys_folder, load_private
     from vla_agent.gate.report.gate_console import Progress, print_summary
     from vla_agent.gate.run_gate import GateSettings, run_gate
+    from vla_agent.robot.description import canonical_name
 
     private = load_private(args.key, keys_folder())
     suite = find_shipped(args.suite)
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         args.policy,
         suite,
         out,
-        robot=args.robot,
+        robot=canonical_name(args.robot),
         private=private,
         ledger_file=ledger_file,
         workers=workers,
