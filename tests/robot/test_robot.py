@@ -12,7 +12,7 @@ from sim.world.panda import MAX_JOINT_STEP, panda_kinematics
 from vla_agent.contract import Camera
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import RobotError
-from vla_agent.robot.description import load_robot
+from vla_agent.robot.description import canonical_name, load_robot
 from vla_agent.ros.runtime.sim_robot import SimRobot
 
 PANDA = Path(__file__).parents[2] / "config" / "robots" / "panda.yaml"
@@ -72,9 +72,15 @@ def test_the_simulated_gripper_presses_less_than_what_stops_the_robot_and_its_fa
     simulated.close()
 
 
-def test_an_unknown_robot_is_refused():
-    with pytest.raises(RobotError, match="config/robots"):
+def test_an_unknown_robot_is_refused_with_the_names_of_all():
+    with pytest.raises(RobotError, match=r"panda \(or franka.*so101"):
         load_robot("no_such_robot")
+
+
+def test_a_robot_has_one_name_and_known_aliases():
+    assert load_robot("franka") == load_robot("Franka_Panda") == load_robot("panda")
+    assert load_robot("franka").name == canonical_name("franka") == "panda"
+    assert canonical_name("mine") == "mine"
 
 
 def test_every_mismatch_with_a_policy_is_listed_at_once():

@@ -23,6 +23,7 @@ from vla_agent.errors import NodeError
 RATE = 16_000  # samples a second
 FRAME = RATE // 50  # samples whose level is measured together
 RETRY = 1.0  # seconds between two attempts to open a microphone
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 TOKENS = 64  # at most in a transcript
 SILENCE = -120.0  # dB, the least level that is reported
 ALSA = Path("/usr/share/alsa/alsa.conf")  # PyAV's copy of ALSA looks for it in its build path
@@ -146,6 +147,8 @@ class SpeechRecogniser:
     """
 
     def __init__(self, source: str) -> None:
+        if not Path(source).is_dir() and not HUB_ID.fullmatch(source):  # before torch and transformers are imported
+            raise _not_loadable(source, "neither a folder nor a hub id (owner/name)")
         import torch
         from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
@@ -160,7 +163,7 @@ class SpeechRecogniser:
             self._model: Any = model.eval()
             self(np.zeros(RATE, np.float32))  # now rather than at the first utterance
         except Exception as error:  # transformers raises many types of exceptions
-            raise _not_loadable(source, error) from error
+            raise _not_loadable(source, str(error).split("\n")[0]) from error
 
     def __call__(self, utterance: np.ndarray) -> str:
         """Transcript of the audio (N,), as the model writes it."""
@@ -172,12 +175,12 @@ class SpeechRecogniser:
         return str(self._processor.batch_decode(tokens, skip_special_tokens=True)[0])
 
 
-def _not_loadable(source: str, error: Exception) -> NodeError:
+def _not_loadable(source: str, found: str) -> NodeError:
     return NodeError(
         "the speech model cannot be loaded",
         key=source,
         expected="a model for speech recognition with its processor and safetensors weights",
-        found=str(error).split("\n")[0],
+        found=found,
         remedy="use a hub id such as openai/whisper-tiny.en, or a folder that has one; its first use needs a network",
     )
 
