@@ -39,7 +39,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--out", metavar="DIR", help="where the evidence goes (default: runs/gate-POLICY)")
     parser.add_argument("--key", default="default", metavar="NAME", help="key to sign with (default: default)")
     parser.add_argument(
-        "--robot", default="sim", metavar="NAME", help="robot file's name, that the certificate is for (default: sim)"
+        "--robot",
+        default="sim",
+        metavar="NAME",
+        help="name of the robot file that the certificate is for (default: sim)",
     )
     parser.add_argument(
         "--ledger", metavar="FILE", help="ledger of attempts (default: ledger.jsonl in the folder of the keys)"
