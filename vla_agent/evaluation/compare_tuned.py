@@ -1,4 +1,4 @@
-"""Base and tuned policy on the same seeds: is the tuned one better on the new families, and has it forgotten old ones?"""
+"""Compares base and tuned policy on the same seeds: better on the new families, worse on the old ones?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Outcomes = dict[tuple[str, int], bool]
 
 
 def compare(recipe: FineTune, tuned: str, out: Path, load: Callable[[str], Any] = load_learned) -> dict[str, Any]:
-    """Evaluate both policies; the result, which is also written to ``out/comparison.json``.  Finished episodes are kept.
+    """Evaluate both policies; the result is also written to ``out/comparison.json``.  Finished episodes are kept.
 
     Args:
         tuned: the tuned policy's folder.
