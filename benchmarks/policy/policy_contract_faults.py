@@ -99,7 +99,7 @@ def run() -> dict[str, Any]:
         "seeds": [0],
         "rows": rows,
         "passed": passed == CASES >= LEAST_CASES,
-        "notes": "every case is judged at three places; before the simulator alone, chunk_length may differ",
+        "notes": "every case is judged at three places; only before the simulator chunk_length may differ",
     }
 
 

@@ -55,7 +55,7 @@ def row(name: str, whole: dict[str, Any], other: dict[str, Any]) -> dict[str, An
         "k": sum(after[k] for k in keys),
         "k as trained": sum(before[k] for k in keys),
         "n": lost["n"],
-        "ended otherwise": sum(before[k] != after[k] for k in keys),
+        "ended differently": sum(before[k] != after[k] for k in keys),
         "lost": lost["difference"],
         "from": lost["interval"][0],
         "to": lost["interval"][1],

@@ -17,7 +17,7 @@ from vla_agent.policy.execution_settings import Execution
 
 
 class Drifter:
-    """Looks, and drifts in a direction that the picture and its generator decide; takes guidance, and notes it."""
+    """Drifts in a direction that the image and its generator decide; records the committed actions that it gets."""
 
     execute = 8
 

@@ -122,7 +122,7 @@ def test_a_new_chunk_fades_in_and_leads_to_the_same_place():
     np.testing.assert_allclose(chunk[3, :6], -1 + 2 / 3 * (present[3, 0] + 1), rtol=1e-5)
     np.testing.assert_allclose(chunk[4, :6], -1 + 1 / 3 * (present[4, 0] + 1), rtol=1e-5)
     np.testing.assert_allclose(chunk[3:, :6].sum(axis=0), 3 - t, rtol=1e-5)  # the same way
-    assert (chunk[9:] == -1).all() and (chunk[3:, 6] == -1).all()  # what comes behind, and the gripper, as they were
+    assert (chunk[9:] == -1).all() and (chunk[3:, 6] == -1).all()  # the rows after it and the gripper are unchanged
     late = fade_in(contract, commit(present[:3], t, 5), new)  # nothing is left to fade from
     assert (late[:3] == present[:3]).all() and (late[3:] == -1).all()
 
@@ -157,7 +157,7 @@ def test_the_future_state_is_that_of_the_simulator():
 
 
 def test_fields_of_other_conventions_are_not_advanced():
-    """Another frame, another convention: left as seen.  Joint positions are those commanded last."""
+    """Another frame, another convention: left unchanged.  Joint positions are those commanded last."""
     contract, actions = tabletop_contract(), np.full((3, 7), 0.1)
     state = np.arange(contract.state_dim, dtype=np.float32)
     elsewhere = tuple(replace(f, frame="tool") if f.frame else f for f in contract.action)
@@ -214,7 +214,7 @@ class Gated:
         self.started.release()
         assert self.gate.acquire(timeout=20)
         if observation["n"] == "bad":
-            raise ValueError("no such picture")
+            raise ValueError("no such image")
         return chunk(float(observation["n"]))
 
 
@@ -250,7 +250,7 @@ def test_worker_raises_exceptions_in_poll_and_continues():
     policy.gate.release(2)
     with InferenceWorker(policy, stalled_after=60) as worker:
         worker.submit({"n": "bad"}, 0)
-        with pytest.raises(ValueError, match="no such picture"):
+        with pytest.raises(ValueError, match="no such image"):
             result_of(worker)
         worker.submit({"n": 7}, 1)
         assert result_of(worker).step == 1
@@ -270,7 +270,7 @@ def test_worker_reports_a_policy_that_hangs_and_drops_the_episode_before():
     with InferenceWorker(policy, stalled_after=60) as worker:
         worker.submit({"n": 1}, 0)
         assert policy.started.acquire(timeout=20)
-        worker.reset("another")  # while it thinks about the episode before
+        worker.reset("another")  # during an inference of the episode before
         worker.submit({"n": 2}, 0)
         policy.gate.release(2)
         assert result_of(worker).chunk[0, 0] == 2

@@ -113,7 +113,7 @@ def raw(server: PolicyServer, **options: Any) -> Any:
 
 def test_what_is_packed_comes_back():
     message = {
-        "picture": np.arange(24, dtype=np.uint8).reshape(2, 4, 3),
+        "image": np.arange(24, dtype=np.uint8).reshape(2, 4, 3),
         "state": np.array([1.5, -2.0]),
         "nothing": np.zeros((0, 3), np.float32),
         "number": np.float32(0.5),
@@ -121,7 +121,7 @@ def test_what_is_packed_comes_back():
     }
     back = unpack(pack(message))
     assert back["plain"] == message["plain"] and back["number"] == 0.5
-    for key in ("picture", "state", "nothing"):
+    for key in ("image", "state", "nothing"):
         assert back[key].dtype == message[key].dtype and np.array_equal(back[key], message[key])
 
 
@@ -381,10 +381,10 @@ def test_a_served_contract_is_checked_before_anything_moves():
     "change", [{"contract_hash": "0"}, {"protocol": 2}, {"execute": 17}, {"contract": {"version": 2}}]
 )
 def test_metadata_that_cannot_be_meant_is_refused(change):
-    said = Metadata("x", CONTRACT, 8, True, {}).to_dict()
-    assert Metadata.from_dict(unpack(pack(said)), "here").contract == CONTRACT
+    sent = Metadata("x", CONTRACT, 8, True, {}).to_dict()
+    assert Metadata.from_dict(unpack(pack(sent)), "here").contract == CONTRACT
     with pytest.raises((ServingError, ContractError)):
-        Metadata.from_dict(said | change, "here")
+        Metadata.from_dict(sent | change, "here")
 
 
 def test_a_server_that_says_no_contract_needs_a_description(tmp_path):
@@ -455,10 +455,10 @@ def test_openpi_client_is_served():
         return json.loads(done.stdout)
 
     with serving(token=TOKEN) as server:
-        said = ask(server.url, TOKEN)
-        assert Metadata.from_dict(said["metadata"], "openpi").contract == CONTRACT
-        assert said["chunks"] == [{"shape": [16, 7], "dtype": "float32"}] * 3 and said["again"] == [16, 7]
-        assert "a camera is missing" in said["wrong"]
+        sent = ask(server.url, TOKEN)
+        assert Metadata.from_dict(sent["metadata"], "openpi").contract == CONTRACT
+        assert sent["chunks"] == [{"shape": [16, 7], "dtype": "float32"}] * 3 and sent["again"] == [16, 7]
+        assert "a camera is missing" in sent["wrong"]
         assert "401" in ask(server.url, "-")["refused"]
 
 

@@ -130,7 +130,7 @@ def require_fit(features: Mapping[str, tuple[int, ...]], contract: Contract, key
 
 
 def _load(folder: Path, device: str) -> tuple[Any, Any, Any]:
-    """The policy and its processors, from safetensors alone and without a download."""
+    """The policy and its processors, from safetensors only and without a download."""
     declare_operators()
     from lerobot.configs.policies import PreTrainedConfig
     from lerobot.policies.factory import get_policy_class, make_pre_post_processors

@@ -54,7 +54,7 @@ class InferenceWorker:
         self._result: InferenceResult | None = None
         self._error: BaseException | None = None
         self._episode = 0
-        self._began: float | None = None
+        self._started: float | None = None
         self._closed = False
         self.dropped = 0  # observations that a newer one replaced
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -103,8 +103,8 @@ class InferenceWorker:
     @property
     def age(self) -> float:
         """Seconds since the start of the running inference; 0 where the policy is idle."""
-        began = self._began
-        return 0.0 if began is None else time.monotonic() - began
+        started = self._started
+        return 0.0 if started is None else time.monotonic() - started
 
     def close(self, timeout: float = 1.0) -> bool:
         """End the thread after the running inference; False where it still hangs after ``timeout`` seconds."""
@@ -129,10 +129,10 @@ class InferenceWorker:
                 instruction, self._instruction = self._instruction, None
                 request, self._request = self._request, None
                 episode = self._episode
-                self._began = time.monotonic()
+                self._started = time.monotonic()
             result, error = self._infer(instruction, request)
             with self._wake:
-                self._began = None
+                self._started = None
                 if episode == self._episode:
                     self._result, self._error = result or self._result, error or self._error
 

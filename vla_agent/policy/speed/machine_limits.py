@@ -49,7 +49,7 @@ def now(device: torch.device) -> float:
 def _best(work: Callable[[], object], device: torch.device) -> float:
     seconds = []
     for _ in range(TRIES + 1):  # the first one warms up
-        begun = now(device)
+        start = now(device)
         work()
-        seconds.append(now(device) - begun)
+        seconds.append(now(device) - start)
     return min(seconds[1:])

@@ -293,7 +293,7 @@ def _compile(module: nn.Module, examples: Sequence[Sequence[Tensor]], precision:
         module = copy.deepcopy(module)  # tracing marks its module; the policy stays unmarked
         model = openvino.convert_model(module.eval(), example_input=tuple(x.clone() for x in examples[0]))
     for k, same in enumerate(zip(*examples, strict=True)):
-        sizes = [seen[0] if len(set(seen)) == 1 else -1 for seen in zip(*(x.shape for x in same), strict=True)]
+        sizes = [found[0] if len(set(found)) == 1 else -1 for found in zip(*(x.shape for x in same), strict=True)]
         model.inputs[k].get_node().set_partial_shape(openvino.PartialShape(sizes))
     model.validate_nodes_and_infer_types()
     if precision == "int8":
