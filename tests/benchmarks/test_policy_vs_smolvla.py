@@ -68,8 +68,8 @@ class Deaf:
     def __init__(self, tokens):
         self.tokens = tokens
 
-    def ask(self, question):
-        np.save(question["tokens"], self.tokens)
+    def ask(self, request):
+        np.save(request["tokens"], self.tokens)
         return {}
 
 
@@ -78,7 +78,7 @@ def test_it_refuses_to_compare_where_the_backbones_differ(tmp_path, off):
     import torch
 
     tokens = torch.randn(2, 4, 8)
-    backbone = SimpleNamespace(pixels=lambda images: images, see=lambda pixels: SimpleNamespace(tokens=tokens))
+    backbone = SimpleNamespace(pixels=lambda images: images, image_tokens=lambda pixels: SimpleNamespace(tokens=tokens))
     child = Deaf(tokens.numpy() + off)
     observation = {"images": {"front": np.zeros((2, 2, 3)), "wrist": np.zeros((2, 2, 3))}}
     arguments = child, SimpleNamespace(backbone=backbone), Theirs(), observation, tmp_path / "tokens.npy"
