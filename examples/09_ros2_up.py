@@ -46,7 +46,8 @@ if importlib.util.find_spec("rclpy") is None:
     sys.exit(0)
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)  # nobody else's graph
 logs = tempfile.mkdtemp(prefix="vla-example-")
-words = ["up", "sim", "--real_time_factor", PACE, "--logs", logs]
+words = ["up", "sim", "--real_time_factor", PACE, "--logs", logs, "--seconds", "300"]  # ends by itself, at the latest
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would the graph
 graph = subprocess.Popen([sys.executable, "-m", "vla_agent", *words])  # the same nodes as `vla-agent up sim`
 try:
     print(f"'{INSTRUCTION}': a joint has moved by {watch():.2f} rad")
