@@ -1,7 +1,4 @@
-"""Start the simulated ROS 2 graph, give it an instruction by topic, watch joint states and /diagnostics, stop it.
-
-Needs rclpy: ROS 2's own, or pip install 'vla_agent[ros-wheels]'.
-"""
+"""Start the simulated ROS 2 graph, give it an instruction, watch it move, stop it.  Needs rclpy (extra ros-wheels)."""
 
 import importlib.util
 import os
@@ -18,7 +15,7 @@ INSTRUCTION = "press the red button"
 
 
 def watch(seconds: float = 150.0) -> float:
-    """Give the instruction, and return how far some joint has moved, in radians."""
+    """Give the instruction, and return how far some joint has moved while it was followed, in radians."""
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray
     from sensor_msgs.msg import JointState
@@ -30,11 +27,17 @@ def watch(seconds: float = 150.0) -> float:
     node, joints, nodes = rclpy.create_node("example"), [], {}
     node.create_subscription(JointState, "joint_states", lambda m: joints.append(list(m.position)), SENSORS)
     node.create_subscription(DiagnosticArray, "/diagnostics", lambda m: nodes.update({s.name: s for s in m.status}), 10)
-    node.create_publisher(String, "instruction", LATCHED).publish(String(data=INSTRUCTION))
-    end, moved = time.monotonic() + seconds, 0.0
+    publisher = node.create_publisher(String, "instruction", LATCHED)
+    end, moved, given = time.monotonic() + seconds, 0.0, False
     while time.monotonic() < end and moved < 0.2:  # until a joint has moved by 0.2 rad
         rclpy.spin_once(node, timeout_sec=0.2)
-        moved = float(np.ptp(np.array(joints), axis=0).max()) if joints else 0.0
+        policy = nodes.get("policy_node")
+        if policy and policy.message == "acting" and not given:  # on the instruction that the scene gives
+            publisher.publish(String(data=INSTRUCTION))
+            given = True
+        if not policy or INSTRUCTION not in [value.value for value in policy.values]:
+            joints.clear()  # only motion that follows our instruction counts
+        moved = float(np.ptp(joints, axis=0).max()) if joints else 0.0
     for name, status in sorted(nodes.items()):
         print(f"{name}: {status.message}; " + ", ".join(f"{v.key} {v.value}" for v in status.values[:3]))
     rclpy.shutdown()
