@@ -33,11 +33,11 @@ def player():
 def test_the_expert_stays_with_itself_and_an_arm_that_rises_leaves_it(player, control):
     shown = run_episode(player.environment(TASK), ExpertPolicy(), SEED)
     row = {"control": control, "task": TASK, "seed": SEED, "instruction": shown.instruction}
-    assert film_one(player, (0, row, shown.actions)).note == "stays near the expert's way"
+    assert film_one(player, (0, row, shown.actions)).note == "stays near the expert's path"
     away = np.zeros((400, 7), np.float32)
     away[:, 2] = 0.02  # up, 2 cm a control step; the expert goes down
     note = film_one(player, (0, row, away)).note
-    assert note.startswith("leaves the expert's way after ") and 0 < float(note.split()[-2]) < 1.0
+    assert note.startswith("leaves the expert's path after ") and 0 < float(note.split()[-2]) < 1.0
 
 
 def test_an_episode_with_another_instruction_is_not_compared(player):
