@@ -19,7 +19,7 @@ from vla_agent.ros.process.graph_table import Value, arguments_of
 
 # For busy machines: longest waiting time in seconds, and simulated seconds in one second.
 PATIENCE = float(os.environ.get("VLA_AGENT_PATIENCE", "240"))
-PACE = float(os.environ.get("VLA_AGENT_PACE", "0.1"))
+PACE = float(os.environ.get("VLA_AGENT_PACE", "0.2"))
 # A ROS domain for this process; domains over 101 use ports that Linux also gives to other programs.
 DOMAIN = str(1 + os.getpid() % 101)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,9 @@ def start(*parameters: str, stdin: int = subprocess.PIPE) -> subprocess.Popen[st
     return subprocess.Popen(words, cwd=ROOT, text=True, stdin=stdin, stdout=subprocess.DEVNULL)
 
 
-def client(*words: str) -> str:
+def client(command_name: str, words: tuple[str, ...] = ()) -> str:
     """What the client prints; it exits with 0."""
-    command = [sys.executable, "-m", "vla_agent.ros.client", *words]
+    command = [sys.executable, "-m", "vla_agent.ros.client", command_name, *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -143,13 +144,16 @@ def test_without_an_input_the_node_runs_on_and_the_client_speaks_to_it(listener)
     node = start(stdin=subprocess.DEVNULL)
     try:
         assert listener.wait(lambda: listener.status.get("message") == "ready")
-        client("set", "instruction_node", "text", "open the drawer")
+        client("set", ("instruction_node", "text", "open the drawer"))
         assert listener.wait(lambda: listener.heard == ["open the drawer"])
-        assert client("call", "instruction/stop") == "done: no instruction\n"
+        assert client("call", ("instruction/stop",)) == "done: no instruction\n"
         assert listener.wait(lambda: listener.heard[1:] == [""])
-        assert "instruction_node: ready" in client("status")
-        assert "std_msgs/msg/String" in client("topics")
-        assert client("instruct", "close the drawer") == 'given: "close the drawer"\n'
+        with ThreadPoolExecutor() as clients:
+            status, topics, given = clients.map(
+                client, ("status", "topics", "instruct"), ((), (), ("close the drawer",))
+            )
+        assert "instruction_node: ready" in status and "std_msgs/msg/String" in topics
+        assert given == 'given: "close the drawer"\n'
         assert listener.wait(lambda: listener.heard[2:] == ["close the drawer"])
         assert node.poll() is None
     finally:

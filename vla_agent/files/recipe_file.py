@@ -102,7 +102,11 @@ def _apply(data: Any, override: str, yaml: YAML) -> None:
         data = data.setdefault(part, {})
         if not isinstance(data, dict):
             raise RecipeError(
-                "an override goes through a value that is not a mapping", key=key, expected="a mapping", found=part, remedy="check the key"
+                "an override goes through a value that is not a mapping",
+                key=key,
+                expected="a mapping",
+                found=part,
+                remedy="check the key",
             )
     data[last] = yaml.load(value)
 
