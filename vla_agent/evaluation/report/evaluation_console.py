@@ -16,7 +16,6 @@ from vla_agent.evaluation.report.evaluation_page import NAMES, family_title, ver
 from vla_agent.evaluation.report.template import interval, percent
 from vla_agent.evaluation.success_statistics import CONTROLS
 
-
 WIDE = 120  # columns from which counts and intervals fit on one line
 
 
