@@ -185,12 +185,14 @@ def test_pointing_losses_reward_the_right_place_and_skip_unknown_points():
         maps[..., cell] = 0.0
         points = torch.zeros(1, 1, 2, 2)
         return Pointing(
+            tokens=torch.zeros(1, 20, 4),
+            place=torch.zeros(1, 1, 2, 3),
             hidden=torch.zeros(1, 1, 4),
             maps=maps,
             seen=torch.zeros(1, 1, 2),
             points=points,
             located=torch.zeros(1, 2, 3),
-            asked=torch.zeros(1, 4, 17),
+            query_logits=torch.zeros(1, 4, 17),
             candidates=maps,
             mix=torch.zeros(1, 2, 7),
         )
@@ -284,7 +286,7 @@ def test_each_recipe_here_is_valid(file):
     assert load_recipe(file).name == file.stem
 
 
-def test_a_training_is_gone_on_with_after_settings_were_added(recipe_file, tmp_path):
+def test_a_training_continues_after_settings_were_added(recipe_file, tmp_path):
     """A recipe that was kept before a setting existed is not another recipe."""
     none = ("train_head.samples=0", "pretrain.samples=0", "name_stem.samples=0")
     recipe = load_recipe(recipe_file, none)
