@@ -58,8 +58,9 @@ This page is written by `python -m benchmarks docs` from the records in
 - **n**: number of samples behind it (episodes, calls, cases, ...; the record says which).
 - **Record**: the file with seeds, rows, notes, versions, hardware and the command that measures it again.
 
-Percentages of episodes are success rates in simulation. All was measured on two CPU cores of a virtual machine (AMD
-EPYC) without a GPU; records before 28 November 2026 are from a machine without AVX-512, about half as fast.
+Percentages of episodes are success rates in simulation. All was measured on two CPU cores of a virtual machine
+without a GPU; each record names its processor: an AMD EPYC (before 28 November 2026 one without AVX-512, about half as
+fast), or an Intel Xeon with AMX.
 
 <!-- not run: from the root of the repository; measuring takes minutes to hours -->
 ```bash

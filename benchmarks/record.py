@@ -150,15 +150,15 @@ def read(name: str) -> dict[str, Any] | None:
 
 def hardware() -> dict[str, Any]:
     """What the number was measured on: processor and its vector instructions, cores, memory, GPU."""
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():  # one block a core; they are alike
         lines = (line.partition(":") for line in reversed(cpuinfo.read_text().splitlines()))
-        told = {key.strip(): value.strip() for key, _, value in lines}
-    flags = told.get("flags", told.get("Features", "")).split()
+        fields = {key.strip(): value.strip() for key, _, value in lines}
+    flags = fields.get("flags", fields.get("Features", "")).split()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
-        "processor": told.get("model name") or platform.processor() or platform.machine(),
+        "processor": fields.get("model name") or platform.processor() or platform.machine(),
         "vectors": " ".join(flag for flag in VECTORS if flag in flags),
         "cores": os.cpu_count(),
         "memory_gib": round(memory, 1),
