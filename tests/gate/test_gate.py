@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -327,3 +329,11 @@ def test_the_command_says_what_it_needs(tmp_path, monkeypatch, capsys):
     assert main(["gate", "expert", "--suite", str(ROOT / "gates" / "smoke.yaml"), "-o", str(tmp_path / "o")]) == 2
     assert "vla-agent keys create default" in capsys.readouterr().err
     assert main(["verify", str(tmp_path / "none.json")]) == 2
+
+
+def test_hashing_a_policys_files_needs_neither_simulator_nor_mujoco():
+    """LeRobot's environment, which serves its policies by our server, has neither."""
+    code = "import sys; import vla_agent.gate.certificate.bound_files as b; print(len(b.simulator_files()) > 50)\n"
+    code += "print(any(name.split('.')[0] in ('sim', 'mujoco') for name in sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert shown.split() == ["True", "False"]

@@ -8,13 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import sim
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
 from vla_agent.files.canonical_json import digest
 from vla_agent.files.hashing import hash_file
 
-SIMULATOR = Path(sim.__file__).resolve().parent
+SIMULATOR = Path(__file__).resolve().parents[3] / "sim"  # not imported: a server of hashes needs no MuJoCo
 PACKAGE_ROOMS = ("robot/kinematics", "policy/execution", "contract")  # what `sim` imports of this package
 RECORD_FOLDERS = ("evaluation", "__pycache__")  # of a policy: reports, not the policy
 RECORD_SUFFIXES = (".md", ".png", ".html")
