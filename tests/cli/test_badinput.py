@@ -41,7 +41,7 @@ def test_the_judge_finds_what_is_wrong(tmp_path, good):
     faults = "; ".join(answer.faults)
     for fault in (
         "is a TaskError",
-        "does not say '--option'",
+        "lacks '--option'",
         "neither file nor key",
         "lacks 'expected:'",
         "lacks 'remedy:'",
@@ -51,6 +51,6 @@ def test_the_judge_finds_what_is_wrong(tmp_path, good):
     silent = judge(Case("silent", lambda p, g: lambda: None, OptionError, ()), tmp_path / "b", good, own_process=False)
     assert "nothing was raised" in silent.faults
     crash = judge(Case("crash", lambda p, g: [].pop, OptionError, ()), tmp_path / "c", good, own_process=False)
-    assert "IndexError is no typed error" in crash.faults
+    assert "IndexError is not a typed error" in crash.faults
     works = judge(Case("fine", lambda p, g: ["--version"], OptionError, ()), tmp_path / "d", good, own_process=False)
     assert "exit code 0, not 2" in works.faults
