@@ -18,7 +18,7 @@ LEAST = 25
 def run() -> dict[str, Any]:
     """Plant every defect once in a copy of the good dataset."""
     from benchmarks.inputs.baddata.defects import DEFECTS
-    from benchmarks.inputs.baddata.good import write_all
+    from benchmarks.inputs.baddata.good_datasets import write_all
     from vla_agent.contract.tabletop import tabletop_contract
     from vla_agent.data.validate.validate import validate
 

@@ -42,7 +42,7 @@ def run(rows: tuple[int, ...] = ROWS, steps: int = STEPS, small: bool = False) -
     """Measure each model and method in a process of its own, on one thread; ``small``: tiny models, to try it out."""
     import torch
 
-    from benchmarks.inputs.badinput.good import Good
+    from benchmarks.inputs.badinput.good_inputs import Good
 
     torch.set_num_threads(1)  # a pool of threads would not survive the fork
     with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ WEIGHTS = ("adapter/adapter.safetensors", "policy/head.safetensors", "policy/bac
 
 def run(kills: int = KILLS, settings: tuple[str, ...] = SETTINGS) -> dict[str, Any]:
     """A checkpoint is written after every step, so that many kills fall into the writing of one."""
-    from benchmarks.inputs.badinput.good import Good
+    from benchmarks.inputs.badinput.good_inputs import Good
 
     draw = random.Random(SEED)
     rows = []
@@ -72,7 +72,7 @@ def _start(good: Any, out: Path, settings: tuple[str, ...]) -> subprocess.Popen:
 
 
 def _steps(out: Path) -> int:
-    from vla_agent.training.loop.checkpoint import last_checkpoint
+    from vla_agent.training.loop.stage_checkpoint import last_checkpoint
 
     checkpoint = last_checkpoint(out, "tune")
     return json.loads((checkpoint / "progress.json").read_text())["step"] if checkpoint else 0
@@ -84,7 +84,7 @@ def _wrong_but_loadable(out: Path, whole: Path) -> list[str]:
 
     from vla_agent.errors import VlaAgentError
     from vla_agent.policy.loading import load_policy
-    from vla_agent.training.loop.checkpoint import last_checkpoint
+    from vla_agent.training.loop.stage_checkpoint import last_checkpoint
 
     faults = []
     for name in ("adapter", "policy"):

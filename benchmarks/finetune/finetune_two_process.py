@@ -26,7 +26,7 @@ CURVE = "tune.jsonl"
 
 def run(settings: tuple[str, ...] = SETTINGS, methods: tuple[str, ...] = METHODS) -> dict[str, Any]:
     """A small untrained policy on two random episodes: the arithmetic is compared, not the learning."""
-    from benchmarks.inputs.badinput.good import Good
+    from benchmarks.inputs.badinput.good_inputs import Good
 
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:

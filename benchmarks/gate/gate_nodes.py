@@ -16,7 +16,7 @@ from benchmarks.ros.ros_graph import DOMAIN, PATIENCE
 from vla_agent.robot.description import load_robot
 from vla_agent.ros.process.graph_processes import Processes
 from vla_agent.ros.process.graph_table import Value, arguments_of
-from vla_agent.ros.process.realtime import PRIORITY
+from vla_agent.ros.process.realtime_priority import PRIORITY
 
 ROBOT = "panda"
 REFUSED = 20  # commands that a safety node has to refuse before it counts as refusing

@@ -25,7 +25,7 @@ def run() -> dict[str, Any]:
 
     from sim.env import TabletopEnv
     from vla_agent.policy.loading import load_policy
-    from vla_agent.policy.speed.profile import profile
+    from vla_agent.policy.speed.latency_profile import profile
 
     torch.set_num_threads(1)
     policies = {name: load_policy(POLICY) for name in (PLAIN, COMPILED, OPENVINO)}

@@ -121,7 +121,7 @@ def _served(policy: Path) -> float:
 
     from vla_agent.contract.blank_observation import blank_observation
     from vla_agent.policy.loading import load_policy
-    from vla_agent.serving.client import RemotePolicy
+    from vla_agent.serving.remote_policy import RemotePolicy
     from vla_agent.serving.server import PolicyServer
     from vla_agent.serving.server_limits import Limits
 

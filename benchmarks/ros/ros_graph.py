@@ -82,7 +82,7 @@ class Graph:
         from rclpy.executors import SingleThreadedExecutor  # the events executor fails when clients are destroyed
         from rclpy.signals import SignalHandlerOptions
 
-        from vla_agent.ros.process.realtime import lock_memory
+        from vla_agent.ros.process.realtime_priority import lock_memory
 
         lock_memory()  # as the nodes do: the measuring process must not wait for the disk either
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

@@ -31,7 +31,7 @@ def run() -> dict[str, Any]:
     from benchmarks.ros.ros_graph import Graph
     from vla_agent.ros.messages import conversions
     from vla_agent.ros.process.node_base import COMMANDS
-    from vla_agent.ros.process.realtime import PRIORITY, set_realtime_priority
+    from vla_agent.ros.process.realtime_priority import PRIORITY, set_realtime_priority
 
     with tempfile.TemporaryDirectory() as folder:
         without = ("policy_node", "controller_node")

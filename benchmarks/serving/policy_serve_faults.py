@@ -75,7 +75,7 @@ class GoodClient:
     """Sends twenty requests a second in a thread, and compares each chunk with the local policy's."""
 
     def __init__(self, url: str, token: str) -> None:
-        from vla_agent.serving.client import RemotePolicy
+        from vla_agent.serving.remote_policy import RemotePolicy
 
         self._remote, self._local = RemotePolicy(url, token), served()
         for policy in (self._remote, self._local):

@@ -81,7 +81,7 @@ def goes_on(server: PolicyServer, *messages: dict[str, Any] | bytes | str, word:
 
 def server_contract(server: PolicyServer) -> Any:
     """The contract of the server's policy."""
-    from vla_agent.serving.client import RemotePolicy
+    from vla_agent.serving.remote_policy import RemotePolicy
 
     policy = RemotePolicy(server.url, TOKEN, TIMEOUT)
     policy.close()

@@ -23,7 +23,7 @@ def run() -> dict[str, Any]:
     """Run every case once."""
     from benchmarks.inputs.badinput.case import judge
     from benchmarks.inputs.badinput.cases import CASES
-    from benchmarks.inputs.badinput.good import Good
+    from benchmarks.inputs.badinput.good_inputs import Good
 
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from sim.tasks.layout import ALL_PAIRS, HELD_OUT_PAIRS
 from sim.tasks.predicates import CLOSED, DIRECTIONS, OPEN, Predicate, in_direction
+from sim.tasks.scene_layout import ALL_PAIRS, HELD_OUT_PAIRS
 from sim.tasks.task import TaskInstance, describe
 from sim.world.scene import COLOURS, Object
 from sim.world.world import World

@@ -2,7 +2,7 @@
 
 A suite is a set of families that comes with the package: `load_suite("tabletop")` gives the ten that the shipped policy
 was trained on, `load_suite("new")` two that it has not seen.  `load_family(path)` reads a task file outside the suites.
-docs/tasks.md describes the keys; ``sim/tasks/layout.py`` lays out the scenes.
+docs/tasks.md describes the keys; ``sim/tasks/scene_layout.py`` lays out the scenes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from zlib import crc32
 import numpy as np
 
 from sim.tasks import task_file
-from sim.tasks.layout import HELD_OUT_PAIRS, SPLITS, NoLayout, allows, lay_out
 from sim.tasks.predicates import Predicate, SceneView, ground, holds
+from sim.tasks.scene_layout import HELD_OUT_PAIRS, SPLITS, NoLayout, allows, lay_out
 from sim.tasks.suggestions import suggest
 from sim.world.scene import Object, Scene
 from vla_agent.errors import TaskError

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.inputs.badinput.case import Case, judge
 from benchmarks.inputs.badinput.cases import CASES
-from benchmarks.inputs.badinput.good import Good
+from benchmarks.inputs.badinput.good_inputs import Good
 from vla_agent.errors import OptionError, TaskError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from benchmarks.inputs.baddata.good import write_all
+from benchmarks.inputs.baddata.good_datasets import write_all
 from vla_agent.cli import main
 from vla_agent.data.convert.convert import convert
 from vla_agent.data.convert.mapping import load_mapping

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.finetune.finetune_badinput import judge
 from benchmarks.inputs.baddata.defects import DEFECTS
-from benchmarks.inputs.baddata.good import COLOURS, FRAMES, LAYOUTS, write_all
+from benchmarks.inputs.baddata.good_datasets import COLOURS, FRAMES, LAYOUTS, write_all
 from vla_agent import cli
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.data.lerobot.dataset_reader import load

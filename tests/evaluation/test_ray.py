@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sim.experts.planted_faults import load_planted
-from vla_agent.cli.judge.workers import cores, workers_of
+from vla_agent.cli.judge.worker_options import cores, workers_of
 from vla_agent.errors import OptionError, SimulatorError
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
 from vla_agent.evaluation.play.ray_workers import _require_same

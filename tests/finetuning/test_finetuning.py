@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.finetune.finetune_cost import vlm_policy as make_vlm_policy
-from benchmarks.inputs.badinput.good import Good
+from benchmarks.inputs.badinput.good_inputs import Good
 from benchmarks.shared.random_vlms import SMALL
 from vla_agent.adapters.adapter_folder import load_adapted, load_merge, save_adapter
 from vla_agent.adapters.adapter_settings import METHODS, AdapterSettings

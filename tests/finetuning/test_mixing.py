@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.inputs.badinput.good import Good, write_dataset
+from benchmarks.inputs.badinput.good_inputs import Good, write_dataset
 from vla_agent.adapters.adapter_settings import METHODS, AdapterSettings
 from vla_agent.adapters.adapter_targets import PARTS, part_of
 from vla_agent.adapters.attach import attach

@@ -24,7 +24,7 @@ from vla_agent.models.timing_sections import timed_section, watch_sections
 from vla_agent.policy.execution_settings import Execution
 from vla_agent.policy.loading import load_policy
 from vla_agent.policy.policy import VLAPolicy
-from vla_agent.policy.speed import profile as profiling
+from vla_agent.policy.speed import latency_profile as profiling
 from vla_agent.policy.speed.accelerate import accelerate
 from vla_agent.policy.speed.compiling import INSTRUCTIONS
 from vla_agent.policy.speed.machine_limits import Machine, measure

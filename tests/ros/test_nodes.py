@@ -74,7 +74,7 @@ def test_a_promoted_process_begins_ordinary_threads_and_children():
     """Where the system allows it at all; a process of its own, so that the tests' own stays as it is."""
     code = """
 import os, subprocess, sys, threading
-from vla_agent.ros.process.realtime import set_realtime_priority
+from vla_agent.ros.process.realtime_priority import set_realtime_priority
 kinds = []
 def note(): kinds.append(os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK)
 running = threading.Event(); earlier = threading.Thread(target=lambda: (running.wait(), note())); earlier.start()
@@ -91,7 +91,7 @@ def test_a_process_that_stays_in_memory_has_locked_what_it_touched():
     """Where the system allows it; a process of its own, so that the tests' own stays as it is."""
     code = """
 from pathlib import Path
-from vla_agent.ros.process.realtime import lock_memory
+from vla_agent.ros.process.realtime_priority import lock_memory
 allowed = lock_memory()
 touched = bytearray(50_000_000)
 locked = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmLck"))

@@ -33,9 +33,9 @@ from vla_agent.errors import ContractError, ObservationError, OptionError, Servi
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate  # noqa: E402
 from vla_agent.policy.execution.realtime import Committed  # noqa: E402
 from vla_agent.policy.loading import load_policy  # noqa: E402
-from vla_agent.serving.client import RemotePolicy  # noqa: E402
 from vla_agent.serving.openpi import read_description, resize_with_padding  # noqa: E402
 from vla_agent.serving.protocol_messages import Metadata, Request, read_request  # noqa: E402
+from vla_agent.serving.remote_policy import RemotePolicy  # noqa: E402
 from vla_agent.serving.server import PolicyServer  # noqa: E402
 from vla_agent.serving.server_limits import Limits  # noqa: E402
 from vla_agent.serving.session import PendingRequests, share_weights  # noqa: E402

@@ -12,8 +12,8 @@ from sim.questions import generate
 from sim.questions.annotated_images import VIEWS, sample_annotated_images
 from sim.questions.generate import write
 from sim.questions.question_items import NUMBERS, VisibleScene, position_words
-from sim.tasks.layout import HELD_OUT_PAIRS
 from sim.tasks.predicates import in_direction
+from sim.tasks.scene_layout import HELD_OUT_PAIRS
 from sim.tasks.task import load_suite
 from sim.world.scene import COLOURS, SHAPES, Button, Object, Scene, Start, Zone
 from sim.world.world import World

@@ -10,7 +10,6 @@ from math import hypot
 import numpy as np
 import pytest
 
-from sim.tasks.layout import LANE_WIDTH, REACH_MARGIN, _distance, _lane
 from sim.tasks.predicates import (
     BESIDE_SPOT,
     CLOSED,
@@ -24,6 +23,7 @@ from sim.tasks.predicates import (
     holds,
     parse,
 )
+from sim.tasks.scene_layout import LANE_WIDTH, REACH_MARGIN, _distance, _lane
 from sim.tasks.suggestions import SYNONYMS, suggest
 from sim.tasks.task import HELD_OUT_PAIRS, SUITES, load_family, load_suite, select
 from sim.tasks.task_file import SKILLS, FamilySpec, ObjectSpec, StartSpec, WordingSpec

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.finetune.finetune_two_process import curve, differences, start
-from benchmarks.inputs.badinput.good import Good
+from benchmarks.inputs.badinput.good_inputs import Good
 from vla_agent.errors import MemoryShortage, RecipeError
 from vla_agent.finetuning.finetune_recipe import make_finetune
 from vla_agent.finetuning.memory import memory_advice, require_space

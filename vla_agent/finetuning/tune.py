@@ -26,8 +26,8 @@ from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.policy.loading import load_policy
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.training.demonstrations import Demonstrations, load_demonstrations
-from vla_agent.training.loop.checkpoint import load_ema, stage_done
 from vla_agent.training.loop.optimisation import stage_steps
+from vla_agent.training.loop.stage_checkpoint import load_ema, stage_done
 from vla_agent.training.loop.stage_run import StageRun
 from vla_agent.training.loop.train_stage import train_stage
 from vla_agent.training.parallel.processes import Processes

@@ -1,4 +1,4 @@
-"""Named sections of an inference.  They cost nothing until a watcher is set: see `vla_agent.policy.speed.profile`."""
+"""Named sections of an inference.  They cost nothing until a watcher is set: see `latency_profile`."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def _remote(name: str) -> Any:
     from vla_agent.serving.tokens import read_token
 
     if is_server(name):
-        from vla_agent.serving.client import RemotePolicy
+        from vla_agent.serving.remote_policy import RemotePolicy
 
         return RemotePolicy(name, read_token(None))
     from vla_agent.serving.openpi import OpenPiPolicy, read_description

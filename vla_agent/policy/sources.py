@@ -110,7 +110,7 @@ def metadata_of(url: str) -> Metadata:
         ServingError: there is no server, or it sends no contract.
     """
     require_packages()
-    from vla_agent.serving.client import RemotePolicy
+    from vla_agent.serving.remote_policy import RemotePolicy
     from vla_agent.serving.tokens import read_token
 
     policy = RemotePolicy(url, read_token(None))

@@ -26,8 +26,8 @@ from ruamel.yaml.error import YAMLError
 
 from vla_agent.contract import Contract
 from vla_agent.errors import OptionError, wrong_keys
-from vla_agent.serving.client import TIMEOUT, chunk_of
 from vla_agent.serving.connection import Connection
+from vla_agent.serving.remote_policy import TIMEOUT, chunk_of
 
 
 class Description(BaseModel):

@@ -25,7 +25,7 @@ from vla_agent.policy.checkpoint import load_checkpoint
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.training.build_policy import build_policy
 from vla_agent.training.demonstrations import Demonstrations, load_demonstrations, load_questions
-from vla_agent.training.loop.checkpoint import load_ema, stage_done
+from vla_agent.training.loop.stage_checkpoint import load_ema, stage_done
 from vla_agent.training.loop.stage_run import StageRun
 from vla_agent.training.loop.train_stage import Losses, train_stage
 from vla_agent.training.loss_curve import draw_curve

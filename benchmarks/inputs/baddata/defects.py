@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.inputs.baddata.good import DATA, EARLIER_DATA, EARLIER_VIDEO, FRAMES, WRIST
+from benchmarks.inputs.baddata.good_datasets import DATA, EARLIER_DATA, EARLIER_VIDEO, FRAMES, WRIST
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.arrow_columns import task_list, tasks_table
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.inputs.badinput.good import Good
+from benchmarks.inputs.badinput.good_inputs import Good
 from vla_agent.errors import VlaAgentError
 
 TIMEOUT = 180  # seconds for one command

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.inputs.badinput import checkpoints, commands, datasets, observations, tasks, training
+from benchmarks.inputs.badinput import bad_observations, checkpoints, commands, datasets, tasks, training
 from benchmarks.inputs.badinput.case import Case
 
 CASES: tuple[Case, ...] = (
-    *observations.CASES,
+    *bad_observations.CASES,
     *tasks.CASES,
     *datasets.CASES,
     *checkpoints.CASES,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inputs.badinput.case import Case, Mistake
-from benchmarks.inputs.badinput.good import TASK, Good
+from benchmarks.inputs.badinput.good_inputs import TASK, Good
 from vla_agent.errors import CheckpointError, ContractError
 
 OPTIONS = ("--tasks", TASK, "--episodes", "1", "--workers", "1", "--controls", "none")

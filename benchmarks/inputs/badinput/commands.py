@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.inputs.badinput.case import Case, Mistake
-from benchmarks.inputs.badinput.good import TASK, Good
+from benchmarks.inputs.badinput.good_inputs import TASK, Good
 from vla_agent.errors import DatasetError, OptionError, ReportError, SimulatorError, TaskError, VlaAgentError
 
 QUICK = {"--tasks": TASK, "--episodes": "1", "--workers": "1", "--controls": "none"}

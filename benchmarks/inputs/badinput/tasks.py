@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.inputs.badinput.case import Case, Mistake
-from benchmarks.inputs.badinput.good import Good
+from benchmarks.inputs.badinput.good_inputs import Good
 from vla_agent.errors import TaskError
 
 

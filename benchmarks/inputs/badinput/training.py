@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.inputs.badinput.case import Case, Mistake
-from benchmarks.inputs.badinput.good import Good, write_dataset
+from benchmarks.inputs.badinput.good_inputs import Good, write_dataset
 from vla_agent.errors import ContractError, DatasetError, RecipeError
 
 RECIPE = """\

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     from vla_agent.policy.loading import load_policy
     from vla_agent.policy.speed.accelerate import accelerate
-    from vla_agent.policy.speed.profile import profile
+    from vla_agent.policy.speed.latency_profile import profile
 
     if args.device != "cpu" and not (args.device == "cuda" and torch.cuda.is_available()):
         raise _invalid_option("--device", "cpu, or cuda where torch finds a GPU", args.device)

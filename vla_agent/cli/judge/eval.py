@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vla_agent.cli.judge.workers import add_workers, workers_of
+from vla_agent.cli.judge.worker_options import add_workers, workers_of
 from vla_agent.errors import OptionError
 
 DESCRIPTION = """\

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vla_agent.cli.judge.workers import add_workers, workers_of
+from vla_agent.cli.judge.worker_options import add_workers, workers_of
 
 DESCRIPTION = """\
 Test a policy against a gate file: tasks, perturbations, language and latency, each with a threshold and error rates.

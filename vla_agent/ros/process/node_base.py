@@ -21,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from vla_agent.errors import VlaAgentError
 from vla_agent.ros.process.node_parameters import NODES
-from vla_agent.ros.process.realtime import PRIORITY, keep_cpus_awake, lock_memory, set_realtime_priority
+from vla_agent.ros.process.realtime_priority import PRIORITY, keep_cpus_awake, lock_memory, set_realtime_priority
 from vla_agent.ros.process.start import STOP
 
 try:
@@ -66,7 +66,7 @@ def checked_factor(values: Mapping[str, Any]) -> float:
 
 
 def request_realtime(node: Any, values: Mapping[str, Any], distance: int = 0) -> None:
-    """Ask the system for real-time scheduling of this process (`ros.process.realtime`), by parameter ``real_time``.
+    """Ask the system for real-time scheduling of this process (`realtime_priority`), by parameter ``real_time``.
 
     Call it when the node has just been created: threads that start later are ordinary ones.
 

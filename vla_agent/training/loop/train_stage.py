@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from vla_agent.errors import DivergenceError
-from vla_agent.training.loop.checkpoint import last_checkpoint, restore, save_checkpoint
 from vla_agent.training.loop.optimisation import Optimisation
+from vla_agent.training.loop.stage_checkpoint import last_checkpoint, restore, save_checkpoint
 from vla_agent.training.loop.stage_log import StageLog, Tracker
 from vla_agent.training.loop.stage_run import Progress, StageRun
 from vla_agent.training.parallel.processes import Processes, single_process

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.inputs.badinput.case import Case, Mistake
-from benchmarks.inputs.badinput.good import INSTRUCTION, TASK, Good
+from benchmarks.inputs.badinput.good_inputs import INSTRUCTION, TASK, Good
 from vla_agent.errors import ContractError, ObservationError
 
 
