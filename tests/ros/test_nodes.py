@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from vla_agent.cli import parse
+from vla_agent.cli import main, parse
 from vla_agent.errors import NodeError, ObservationError, OptionError, ReportError
 from vla_agent.robot.cameras.crop import center_crop
 from vla_agent.robot.cameras.image_source import read_images
@@ -344,3 +344,17 @@ def test_without_hardware_commands_go_where_no_motor_listens():
     assert spec.topics(hardware=False) == (f"sim/{spec.topic}", f"sim/{spec.gripper_topic}")
     absolute = spec.model_copy(update={"topic": "/arm/joint_trajectory"})
     assert absolute.topics(hardware=False)[0] == "/sim/arm/joint_trajectory"
+
+
+def test_an_argument_that_no_node_takes_is_refused():
+    command = [sys.executable, "-m", "vla_agent.ros.process.start", "safety_node", "--robot", "panda"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "--ros-args" in done.stderr and "--robot" in done.stderr
+
+
+def test_up_refuses_what_does_not_exist_before_any_node_starts(tmp_path, capsys):
+    for option, value in (("--task", "nope"), ("--robot", "nobody"), ("--policy", "policies/none")):
+        assert main(["up", "sim", option, value, "--logs", str(tmp_path / "logs")]) == 2
+        shown = capsys.readouterr()
+        assert value in shown.err and "started" not in shown.out
+    assert not (tmp_path / "logs").exists()

@@ -13,6 +13,7 @@ from vla_agent.ros.runtime.instructions import invalid_reason
 PROGRAM = "python -m vla_agent.ros.client"
 DISCOVERY = 1.5  # seconds in which the nodes of a graph find this one
 PATIENCE = 15.0  # seconds to wait for a node
+DESCRIPTION = "Give instructions to a running graph, call its services and see its status, without the ros2 command."
 EPILOG = f"""\
 examples:
   {PROGRAM} instruct "put the red mug in the tray"
@@ -31,7 +32,10 @@ exit codes: 0 done, 1 the node refused, 2 bad input, or nobody answers
 def main(argv: list[str] | None = None) -> int:
     """Run one command of the client."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=PROGRAM,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     instruct_parser = commands.add_parser("instruct", help="give the policy an instruction; an empty one stops it")

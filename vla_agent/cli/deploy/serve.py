@@ -28,7 +28,7 @@ examples:
   vla-agent serve policies/tabletop-nano
   vla-agent eval ws://127.0.0.1:8000 --episodes 2               # in another terminal
 
-  vla-agent serve policies/tabletop-nano --openvino             # chunks in a third of the time on a CPU
+  vla-agent serve policies/tabletop-nano --openvino             # about half the inference time on a CPU
   umask 077; python -c "import secrets; print(secrets.token_urlsafe(32))" > token
   vla-agent serve policies/tabletop-nano --host 0.0.0.0 --token-file token
   VLA_AGENT_TOKEN=$(cat token) vla-agent eval ws://gpu:8000     # from another machine that has the token

@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
     )
     graphs = parser.add_subparsers(dest="graph", metavar="GRAPH", required=True)
     for graph in GRAPHS:
-        one = graphs.add_parser(graph, help=SUMMARIES[graph], allow_abbrev=False)
+        one = graphs.add_parser(graph, help=SUMMARIES[graph], description=f"Start {SUMMARIES[graph]}.", epilog=EPILOG)
         for name, argument in arguments_of(graph).items():
             default = argument.default
             text = f"{argument.description} (default: {default!r})"
@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
             remedy="source your ROS 2 installation, or: pip install 'vla_agent[ros-wheels]'",
         )
     values = {name: getattr(args, name) for name in arguments_of(args.graph)}
+    _require_valid(values)
     without = [name for name in args.without.split(",") if name]
     processes = Processes(args.graph, values, args.logs, without)
     code = 0
@@ -101,6 +102,25 @@ def run(args: argparse.Namespace) -> int:
     if left and not code:
         print(f"ended with errors: {left}", file=sys.stderr)
     return 1 if left else code
+
+
+def _require_valid(values: dict[str, Any]) -> None:
+    """Raise here, before any node starts, where a robot, task or policy does not exist.
+
+    Raises:
+        VlaAgentError: naming what there is.
+    """
+    from sim.tasks.task import select
+    from vla_agent.files.policy_folder import find_folder
+    from vla_agent.policy.sources import is_remote
+    from vla_agent.robot.description import load_robot
+
+    load_robot(values["robot"])
+    names = [values.get("task", ""), *str(values.get("tasks", "")).split(",")]
+    if chosen := [name for name in names if name]:
+        select(chosen)
+    if values.get("policy") and not is_remote(values["policy"]):
+        find_folder(values["policy"])
 
 
 def _monitor(processes: Processes, seconds: float, report: Callable[[], None]) -> int:

@@ -19,8 +19,8 @@ is ledger.jsonl in the folder of the keys; one beside the gate file, where older
 EPILOG = """\
 examples:
   vla-agent keys create lab
-  vla-agent gate policies/tabletop-nano --suite gates/tabletop.yaml --key lab -o runs/gate
-  vla-agent gate policies/tabletop-nano --suite gates/tabletop.yaml --key lab -o runs/gate --resume
+  vla-agent gate policies/tabletop-nano --key lab --robot panda -o runs/gate
+  vla-agent gate policies/tabletop-nano --key lab --robot panda -o runs/gate --resume
   vla-agent gate runs/tuned/policy --key lab --base runs/gate -o runs/gate-tuned       # both on the same seeds
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
 
@@ -42,7 +42,8 @@ def add_parser(subparsers: Any) -> None:
         "--robot",
         default="sim",
         metavar="NAME",
-        help="name of the robot file that the certificate is for (default: sim)",
+        help="robot that the certificate is for, by the name of its robot file, such as panda; the default, sim, moves "
+        "no robot",
     )
     parser.add_argument(
         "--ledger", metavar="FILE", help="ledger of attempts (default: ledger.jsonl in the folder of the keys)"

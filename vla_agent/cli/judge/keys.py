@@ -1,4 +1,4 @@
-"""``vla-agent keys``: make, list and trust the keys that sign certificates, and revoke."""
+"""``vla-agent keys``: create, list and trust the keys that sign certificates, and revoke."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def add_parser(subparsers: Any) -> None:
     """Add ``keys`` to the command line."""
     parser = subparsers.add_parser("keys", help="keys for certificates", description=DESCRIPTION, epilog=EPILOG)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a key pair")
+    create = actions.add_parser("create", help="make a key pair", epilog=EPILOG)
     create.add_argument("name", metavar="NAME")
     actions.add_parser("list", help="the keys that are trusted on this machine, and what was revoked")
-    trust = actions.add_parser("trust", help="trust a public key")
+    trust = actions.add_parser("trust", help="trust a public key", epilog=EPILOG)
     trust.add_argument("file", metavar="FILE")
-    revoke = actions.add_parser("revoke", help="revoke a certificate, a key or a policy")
+    revoke = actions.add_parser("revoke", help="revoke a certificate, a key or a policy", epilog=EPILOG)
     revoke.add_argument("what", metavar="ID", help="certificate's id, key's fingerprint or policy's digest")
     revoke.add_argument("--reason", required=True, metavar="TEXT")
     parser.set_defaults(run=run)

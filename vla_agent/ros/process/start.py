@@ -9,6 +9,7 @@ import importlib
 import signal
 import sys
 import threading
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 
@@ -49,6 +50,10 @@ def main() -> None:
 
         print(help_text(name), end="")
         return
+    unknown = list(takewhile(lambda word: word != "--ros-args", sys.argv[1:]))
+    if unknown:
+        print(f"error: {name} takes --help or --ros-args, not '{unknown[0]}'", file=sys.stderr)
+        sys.exit(2)
     importlib.import_module(f"vla_agent.ros.nodes.{name}").main()
 
 
