@@ -1,5 +1,7 @@
 """The VLM, the head and the policy folder, on small sizes and random weights."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
@@ -256,3 +258,31 @@ def test_a_policy_acts_on_the_oracles_points(policy, contract):
     assert not np.array_equal(chunk(near), chunk(None))
     outside = OraclePoints(np.concatenate([points[..., :2], np.zeros((2, 2, 1))], -1), near.located)
     assert not np.array_equal(chunk(near), chunk(outside))
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(
+    ("file", "auto_map"),
+    [
+        ("config.json", {"AutoConfig": "evil.Evil", "AutoModelForImageTextToText": "evil.Evil"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["evil.Evil", None]}),
+        ("preprocessor_config.json", {"AutoImageProcessor": "evil.Evil"}),
+    ],
+)
+def test_loading_never_runs_code_of_the_folder_whatever_is_answered(
+    policy, tmp_path, monkeypatch, file, auto_map, known
+):
+    """``yes | vla-agent eval`` on a folder that brings a Python file and asks transformers to import it."""
+    folder, ran = tmp_path / "p", tmp_path / "ran"
+    policy.save(folder)
+    (folder / "backbone" / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Evil: pass\n")
+    path = folder / "backbone" / file
+    described = json.loads(path.read_text()) | {"auto_map": auto_map}
+    if not known:
+        kinds = ("model_type", "tokenizer_class", "image_processor_type", "processor_class")
+        described |= {key: "Unheard" for key in kinds if key in described}
+    path.write_text(json.dumps(described))
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n" * 20))
+    with contextlib.suppress(CheckpointError):
+        load_policy(folder)
+    assert not ran.exists()

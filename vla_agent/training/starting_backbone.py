@@ -24,12 +24,15 @@ def fitting_backbone(folder: Path, sizes: BackboneSizes) -> tuple[Backbone, list
         RecipeError: less than half of the parameters fit: the weights are of another architecture.
     """
     try:
-        config, weights = AutoConfig.from_pretrained(folder), load_file(folder / "model.safetensors")
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
+        weights = load_file(folder / "model.safetensors")
     except Exception as error:
         raise CheckpointError(
             "the weights to start from cannot be read",
             file=folder,
-            expected="complete config.json and model.safetensors",
+            expected="complete config.json, model.safetensors, tokenizer and image processor",
             found=f"{type(error).__name__}: {error}",
             remedy="get the checkpoint again, or leave start_from out",
         ) from error
@@ -48,6 +51,5 @@ def fitting_backbone(folder: Path, sizes: BackboneSizes) -> tuple[Backbone, list
             remedy="take the sizes of start_from, or leave start_from out",
         )
     model.load_state_dict({**wanted, **fitting})
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    backbone = Backbone(model, tokenizer, AutoImageProcessor.from_pretrained(folder, backend="pil"))
+    backbone = Backbone(model, tokenizer, processor)
     return backbone, sorted({n.rsplit(".", 1)[0] for n in new})

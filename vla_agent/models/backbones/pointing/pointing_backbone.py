@@ -162,10 +162,14 @@ class Backbone(nn.Module):
         disable_progress_bar()  # the weights are read in milliseconds, once in each worker
         try:
             model, loading = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
             )
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
         except Exception as error:
             raise CheckpointError(
                 "the backbone cannot be loaded",

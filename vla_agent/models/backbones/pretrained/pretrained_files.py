@@ -43,11 +43,12 @@ def open_vlm(source: str | PathLike[str], options: VLMOptions) -> VLMBackbone:
         CheckpointError: it cannot be loaded, is of another kind, or ``options`` do not fit it.
     """
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         _check(config, options, source)
         kept = _drop_layers(config, options.layer)
         whole, loading = AutoModelForImageTextToText.from_pretrained(
             source,
+            trust_remote_code=False,
             config=config,
             dtype=getattr(torch, options.dtype),
             use_safetensors=True,
@@ -71,7 +72,11 @@ def load_vlm(folder: str | PathLike[str]) -> VLMBackbone:
             fields[key] = tuple(fields[key])
         options = VLMOptions(**fields)
         model, loading = AutoModel.from_pretrained(
-            folder, dtype=getattr(torch, options.dtype), use_safetensors=True, output_loading_info=True
+            folder,
+            trust_remote_code=False,
+            dtype=getattr(torch, options.dtype),
+            use_safetensors=True,
+            output_loading_info=True,
         )
         _refuse(folder, {k: v for k, v in loading.items() if v})
         return _assemble(model, folder, options, Path(folder) / "fused")
@@ -93,13 +98,15 @@ def save_vlm(backbone: VLMBackbone, folder: Path) -> None:
 
 
 def _assemble(model: Any, source: str | PathLike[str], options: VLMOptions, saved: Path | None = None) -> VLMBackbone:
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    processor = AutoImageProcessor.from_pretrained(source, backend="pil")
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False, backend="pil")
     backbone = VLMBackbone(model, tokenizer, processor, options)
     if options.fused:
         fused_source = saved or options.fused
-        encoder = AutoModel.from_pretrained(fused_source, dtype=getattr(torch, options.dtype), use_safetensors=True)
-        fused_processor = AutoImageProcessor.from_pretrained(fused_source, backend="pil")
+        encoder = AutoModel.from_pretrained(
+            fused_source, trust_remote_code=False, dtype=getattr(torch, options.dtype), use_safetensors=True
+        )
+        fused_processor = AutoImageProcessor.from_pretrained(fused_source, trust_remote_code=False, backend="pil")
         height, width = backbone.size
         backbone.fused = FusedVision(encoder, fused_processor, backbone.feature_dim, height / width)
         if saved:
