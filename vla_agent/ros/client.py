@@ -99,9 +99,9 @@ def set_parameter(node: Any, spin: Any, args: argparse.Namespace) -> int:
 def status(node: Any, spin: Any, args: argparse.Namespace) -> int:
     """Print the newest status of every node."""
     listener = DiagnosticsListener(node)
-    spin(lambda: False, DISCOVERY + 1.0)  # every node reports once a second
-    if not listener.statuses:
-        raise _silent("a status on /diagnostics", DISCOVERY + 1.0)
+    if not spin(lambda: listener.statuses, PATIENCE):
+        raise _silent("a status on /diagnostics")
+    spin(lambda: False, DISCOVERY)  # every node reports once a second
     for name, newest in sorted(listener.statuses.items()):
         print(f"{name}: {newest.message}")
         for key, value in newest.values.items():
@@ -128,11 +128,11 @@ def _ask(node: Any, spin: Any, kind: Any, service: str, request: Any) -> Any:
     return future.result()
 
 
-def _silent(expected: str, seconds: float = PATIENCE) -> NodeError:
+def _silent(expected: str) -> NodeError:
     return NodeError(
         "no graph answers",
         expected=expected,
-        found=f"none within {seconds:g} s",
+        found=f"none within {PATIENCE:g} s",
         remedy="start one on this machine: vla-agent up sim; check ROS_DOMAIN_ID",
     )
 
