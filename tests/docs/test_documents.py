@@ -96,8 +96,8 @@ def test_every_block_that_could_run_says_whether_it_does():
 
 
 def test_the_readme_program_ends_with_a_result(tmp_path):
-    """Its only block prints an outcome and raises nothing, in an empty folder."""
-    rows = list(house_docs.run_document("README.md", tmp_path))
+    """Its only block that runs prints an outcome and raises nothing, in an empty folder."""
+    rows = [row for row in house_docs.run_document("README.md", tmp_path) if row["language"] == "python"]
     assert rows and all(row["ok"] for row in rows), rows
 
 
