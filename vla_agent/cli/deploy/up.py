@@ -110,7 +110,6 @@ def _require_valid(values: dict[str, Any]) -> None:
     Raises:
         VlaAgentError: naming what there is.
     """
-    from sim.tasks.task import select
     from vla_agent.files.policy_folder import find_folder
     from vla_agent.policy.sources import is_remote
     from vla_agent.robot.description import load_robot
@@ -118,6 +117,8 @@ def _require_valid(values: dict[str, Any]) -> None:
     load_robot(values["robot"])
     names = [values.get("task", ""), *str(values.get("tasks", "")).split(",")]
     if chosen := [name for name in names if name]:
+        from sim.tasks.task import select  # a real robot's graphs need no simulator
+
         select(chosen)
     if values.get("policy") and not is_remote(values["policy"]):
         find_folder(values["policy"])

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         f"the certificate is valid: verdict {payload['verdict']}, robot {payload['robot']}, until {payload['expires']}"
     )
     if args.replay > 0:
-        print(f"  {args.replay} episodes replayed, bit for bit the same")
+        print(f"  {min(args.replay, len(report['episodes']))} episodes replayed, bit for bit the same")
     if args.ledger:
         print(f"  the attempt is in the ledger {args.ledger}")
     for line in (f"success {strength_of_evidence(report['summary']['judgement'])}", latency_refusal(report)):
