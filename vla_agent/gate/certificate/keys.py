@@ -7,6 +7,7 @@ trusted/   public keys of others        revoked.jsonl    one line for each revok
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -54,6 +56,21 @@ def fingerprint(public: Ed25519PublicKey) -> str:
     """The first 32 hexadecimal digits of the SHA-256 of the raw public key."""
     raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return hashlib.sha256(raw).hexdigest()[:32]
+
+
+def sign_bytes(private: Ed25519PrivateKey, data: bytes) -> str:
+    """Signature over ``data``, in Base64.  Data of another kind must begin otherwise, or be of another form."""
+    return base64.b64encode(private.sign(data)).decode()
+
+
+def verify_bytes(public: Ed25519PublicKey, data: bytes, signature: str) -> bool:
+    """Whether ``signature`` is that of ``data``, in the one Base64 that `sign_bytes` writes."""
+    try:
+        value = base64.b64decode(signature, validate=True)
+        public.verify(value, data)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return base64.b64encode(value).decode() == signature
 
 
 def create(name: str, folder: Path) -> Key:
