@@ -11,8 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from vla_agent.files import write_aside
-from vla_agent.files.write_aside import file_aside, folder_aside, recover, write_bytes, write_text
+from vla_agent.errors import VlaAgentError
+from vla_agent.files import durable, write_aside
+from vla_agent.files.write_aside import (
+    copy_file,
+    file_aside,
+    folder_aside,
+    place_folder,
+    recover,
+    remove_folder,
+    write_bytes,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -39,7 +49,7 @@ def test_a_file_stays_as_it_was_where_writing_fails(tmp_path):
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_folder_is_replaced_as_a_whole(tmp_path, monkeypatch, exchanges, keep):
     if not exchanges:
-        monkeypatch.setattr(write_aside, "_exchange", lambda a, b: False)
+        monkeypatch.setattr(write_aside, "exchange", lambda a, b: False)
     for text in ("one", "two"):
         with folder_aside(tmp_path / "f", keep=keep) as aside:
             (aside / f"{text}.txt").write_text(text)
@@ -71,12 +81,157 @@ def test_a_next_write_that_fails_does_not_lose_the_copy_that_a_killed_one_left(t
     assert (tmp_path / "f" / "a").read_text() == "good"
 
 
+def old_copy(root: Path) -> Path:
+    (root / ".f.old").mkdir()
+    (root / ".f.old" / "a").write_text("good")
+    return root / ".f.old"
+
+
+def killed_writer(root: Path, *, second_rename: bool) -> None:
+    """What a writer leaves that was killed around the second of its two renames."""
+    old_copy(root)
+    (root / ".f.new").mkdir()
+    (root / ".f.new" / ".renames").touch()
+    place = root if second_rename else root / ".f.new"
+    (place / "f").mkdir()
+    (place / "f" / "a").write_text("new")
+
+
+def test_the_new_copy_stays_after_a_kill_behind_the_second_rename(tmp_path):
+    killed_writer(tmp_path, second_rename=True)
+    recover(tmp_path / "f")
+    assert (tmp_path / "f" / "a").read_text() == "new" and not (tmp_path / ".f.old").exists()
+
+
+@pytest.mark.parametrize("writes", [True, False])
+@pytest.mark.parametrize("leftover", ["claim", "nothing"])
+def test_the_last_whole_copy_is_never_deleted_for_a_folder_that_something_else_made(tmp_path, writes, leftover):
+    if leftover == "claim":
+        killed_writer(tmp_path, second_rename=False)
+    else:
+        old_copy(tmp_path)
+    write_text(tmp_path / "f" / "log.txt", "half a policy")
+    for _ in range(2):
+        with pytest.raises(VlaAgentError, match="last whole copy"):
+            if writes:
+                with folder_aside(tmp_path / "f"):
+                    pass
+            else:
+                recover(tmp_path / "f")
+    assert (tmp_path / ".f.old" / "a").read_text() == "good"
+    (tmp_path / "f").rename(tmp_path / "away")  # the remedy
+    recover(tmp_path / "f")
+    assert (tmp_path / "f" / "a").read_text() == "good"
+
+
+def test_a_second_rename_that_fails_puts_the_old_copy_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(write_aside, "exchange", lambda a, b: False)
+    with folder_aside(tmp_path / "f") as aside:
+        (aside / "a").write_text("good")
+    rename = Path.rename
+
+    def fails(source, target):
+        if source.parent.name == ".f.new":
+            raise OSError("the disk is gone")
+        return rename(source, target)
+
+    with pytest.raises(OSError, match="disk"), folder_aside(tmp_path / "f"):
+        monkeypatch.setattr(Path, "rename", fails)
+    assert (tmp_path / "f" / "a").read_text() == "good" and names(tmp_path) == ["f"]
+
+
+def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path):
+    with folder_aside(tmp_path / "f") as aside:
+        with pytest.raises(VlaAgentError, match="another process is writing"), folder_aside(tmp_path / "f"):
+            pass
+        (aside / "a").write_text("first")
+    assert (tmp_path / "f" / "a").read_text() == "first" and names(tmp_path) == ["f"]
+    with folder_aside(tmp_path / "f") as aside:  # and the next is not
+        (aside / "a").write_text("second")
+    assert (tmp_path / "f" / "a").read_text() == "second"
+
+
+def test_a_reader_waits_for_a_living_writer_between_its_renames(tmp_path, monkeypatch):
+    monkeypatch.setattr(write_aside, "PATIENCE", 0.05)
+    killed_writer(tmp_path, second_rename=False)
+    handle = durable.try_lock(tmp_path / ".f.new")
+    with pytest.raises(VlaAgentError, match="another process is writing"):
+        recover(tmp_path / "f")
+    assert not (tmp_path / "f").exists() and (tmp_path / ".f.old").exists()
+    durable.unlock(handle)
+    recover(tmp_path / "f")
+    assert (tmp_path / "f" / "a").read_text() == "good"
+
+
+def test_a_dead_writers_file_is_deleted_and_a_living_ones_is_not(tmp_path):
+    (tmp_path / ".a.txt.99-0.tmp").write_text("left by a kill")
+    with file_aside(tmp_path / "a.txt") as living:
+        living.write_text("first")
+        write_text(tmp_path / "a.txt", "second")
+        assert names(tmp_path) == [living.name, "a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "first" and names(tmp_path) == ["a.txt"]
+
+
+def test_data_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace, rename = os.fsync, os.replace, Path.rename
+    monkeypatch.setattr(os, "fsync", lambda h: calls.append(Path(os.readlink(f"/proc/self/fd/{h}")).name) or fsync(h))
+    monkeypatch.setattr(os, "replace", lambda a, b: calls.append("replace") or replace(a, b))
+    monkeypatch.setattr(Path, "rename", lambda a, b: calls.append("rename") or rename(a, b))
+    write_text(tmp_path / "a.txt", "data")
+    assert calls[0].startswith(".a.txt.") and calls[1:] == ["replace", tmp_path.name]
+    calls.clear()
+    with folder_aside(tmp_path / "f") as aside:
+        (aside / "sub").mkdir()
+        (aside / "sub" / "b").write_text("data")
+    assert set(calls[:3]) == {"f", "sub", "b"} and calls[3:5] == ["rename", tmp_path.name]
+
+
+def test_a_link_to_a_folder_is_followed_and_links_inside_stay_links(tmp_path):
+    with folder_aside(tmp_path / "f") as aside:
+        (aside / "out").symlink_to("/etc/hostname")
+    (tmp_path / "link").symlink_to(tmp_path / "f")
+    with folder_aside(tmp_path / "link", keep=True) as aside:
+        (aside / "a").write_text("new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "f" / "out").is_symlink()
+    assert (tmp_path / "f" / "a").read_text() == "new"
+
+
+def test_a_name_that_is_taken_is_not_given_to_another_folder(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    with pytest.raises(FileExistsError):
+        place_folder(tmp_path / "two", tmp_path / "one")
+    assert (tmp_path / "one" / "a").read_text() == "one" and (tmp_path / "two").is_dir()
+    place_folder(tmp_path / "two", tmp_path / "three")
+    assert names(tmp_path) == ["one", "three"]
+
+
+def test_a_folder_is_deleted_under_another_name(tmp_path, monkeypatch):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a").write_text("x")
+    monkeypatch.setattr(write_aside.shutil, "rmtree", lambda path, **_: None)  # killed before anything is deleted
+    remove_folder(tmp_path / "f")
+    assert not (tmp_path / "f").exists()
+    monkeypatch.undo()
+    with folder_aside(tmp_path / "f"):
+        pass
+    assert names(tmp_path) == ["f"]
+
+
+def test_a_file_is_copied_as_a_whole(tmp_path):
+    (tmp_path / "a").write_bytes(b"\0data")
+    copy_file(tmp_path / "a", tmp_path / "new" / "b")
+    assert (tmp_path / "new" / "b").read_bytes() == b"\0data"
+
+
 WRITER = """
 import sys
 from pathlib import Path
 from vla_agent.files import write_aside
 if sys.argv[2] == "renames":
-    write_aside._exchange = lambda a, b: False
+    write_aside.exchange = lambda a, b: False
 k = 0
 while True:
     k += 1

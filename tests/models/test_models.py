@@ -227,11 +227,11 @@ def test_saving_keeps_other_files(policy, tmp_path):
 def test_a_policy_loads_after_a_kill_between_the_renames_of_its_saving(policy, tmp_path, monkeypatch, inside_run):
     folder = tmp_path / "run" / "policy"
     policy.save(folder)
-    monkeypatch.setattr(write_aside, "_exchange", lambda *_: False)  # as on a system without an exchange of folders
+    monkeypatch.setattr(write_aside, "exchange", lambda *_: False)  # as on a system without an exchange of folders
     rename = Path.rename
 
     def killed_before_the_second(source, target):
-        if source.name.endswith(".new"):
+        if source.parent.name.endswith(".new"):
             raise KeyboardInterrupt
         return rename(source, target)
 

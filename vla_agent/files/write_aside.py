@@ -1,41 +1,57 @@
 """Atomic writing: beside the target first, then one rename.  A killed process leaves the old copy or the new one.
 
-Folders are exchanged in one step where the system can (Linux, ``RENAME_EXCHANGE``).  Elsewhere there are two renames; a
-process that is killed between them leaves the old copy as ``.NAME.old``, which `recover` and the next write put back.
+Beside ``NAME`` lie, while it is written and after a kill::
+
+    .NAME.PID-K.tmp    a file that is being written, or a folder that is being deleted
+    .NAME.new/NAME     a folder that is being written; after the exchange, the old copy
+    .NAME.new/.renames says that NAME becomes .NAME.old next, and .NAME.new/NAME then NAME
+    .NAME.old          the last whole copy of a folder, between these two renames
+
+A writer locks its ``.tmp`` or ``.new`` until it ends: where the lock is free, it is a dead writer's, and the next write
+deletes it.  Folders are exchanged in one step where the system can (Linux, ``RENAME_EXCHANGE``).  Elsewhere there are
+two renames; after a kill between them, `recover` and the next write put ``.NAME.old`` back.  Data is on the disk before
+a name points at it, so that a power cut, too, leaves one of the two copies.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
+import itertools
 import os
 import shutil
-import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
-_HERE = -100  # AT_FDCWD
+from vla_agent.errors import VlaAgentError
+from vla_agent.files.durable import exchange, sync, sync_tree, try_lock, unlock
+
+RENAMES = ".renames"
+PATIENCE = 10.0  # seconds that a reader waits for a writer between its two renames
+_numbers = itertools.count()
 
 
 @contextmanager
 def file_aside(file: Path) -> Iterator[Path]:
     """A path to write to; it becomes ``file`` at the end, and is deleted where an exception is raised inside."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    _delete_leftovers(file)
+    aside, handle = _claim_file(file)
     try:
         yield aside
+        sync(aside)
         os.replace(aside, file)
+        sync(file.parent)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+    finally:
+        unlock(handle)
 
 
 def write_text(file: Path, text: str) -> None:
     """Write a text file in UTF-8, atomically."""
-    with file_aside(file) as aside:
-        aside.write_text(text, encoding="utf-8")
+    write_bytes(file, text.encode("utf-8"))
 
 
 def write_bytes(file: Path, data: bytes) -> None:
@@ -44,66 +60,187 @@ def write_bytes(file: Path, data: bytes) -> None:
         aside.write_bytes(data)
 
 
+def copy_file(source: Path, file: Path) -> None:
+    """Copy a file's bytes, atomically."""
+    with file_aside(file) as aside:
+        shutil.copyfile(source, aside)
+
+
 @contextmanager
 def folder_aside(folder: Path, keep: bool = False) -> Iterator[Path]:
     """A folder to write into; it becomes ``folder`` at the end, and is deleted where an exception is raised inside.
 
     Args:
-        folder: what is written; what stands there stays until the new one is complete.
-        keep: begin with a copy of the files that stand there.
+        folder: what is written; what stands there stays until the new one is complete.  A link is followed.
+        keep: begin with a copy of the files that stand there; links among them stay links.
+
+    Raises:
+        VlaAgentError: another process is writing the folder, or two copies stand there (see `recover`).
     """
-    recover(folder)
-    aside = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _delete_leftovers(folder)
+    handle = _claim_folder(folder)
+    claim = _beside(folder, "new")
+    aside = claim / folder.name
     try:
+        _settle(folder)
+        for leftover in claim.iterdir():
+            _delete(leftover)
         if keep and folder.exists():
-            shutil.copytree(folder, aside)
+            shutil.copytree(folder, aside, symlinks=True)
         else:
             aside.mkdir()
         yield aside
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    replace_folder(aside, folder)
+        sync_tree(aside)
+        _replace(aside, folder)
+    finally:
+        if not _beside(folder, "old").exists():  # else ``.new`` tells `recover` that the second rename did not happen
+            remove_folder(claim)
+        unlock(handle)
 
 
-def replace_folder(new: Path, folder: Path) -> None:
-    """Put ``new`` in the place of ``folder``, which may not exist yet; both on one file system."""
-    if not folder.exists():
-        new.rename(folder)
-        return
-    if _exchange(new, folder):
-        shutil.rmtree(new)
-        return
-    old = _old(folder)
-    folder.rename(old)
+def place_folder(new: Path, folder: Path) -> None:
+    """Give a written folder its name; both on one file system.
+
+    Raises:
+        FileExistsError: something stands there; it stays as it is.
+    """
+    sync_tree(new)
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists")
     new.rename(folder)
-    shutil.rmtree(old)
+    sync(folder.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder; after a kill it is there as a whole or not at all under its name."""
+    gone = folder.with_name(f".{folder.name.removeprefix('.')}.{_unique()}.tmp")
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def recover(folder: Path) -> None:
-    """Restore the last complete copy of a folder whose writer was killed between two renames."""
-    old = _old(folder)
-    if old.exists() and not folder.exists():
-        old.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    """Restore the last whole copy of a folder whose writer was killed between two renames.
+
+    Raises:
+        VlaAgentError: something else was put in the folder's place since, or a living writer does not go on.
+    """
+    if not folder.name or folder.is_symlink():
+        folder = folder.resolve()
+    deadline = time.monotonic() + PATIENCE
+    while _beside(folder, "old").exists():
+        claim = _beside(folder, "new")
+        handle = try_lock(claim)
+        if handle is not None or not claim.exists():
+            try:
+                _settle(folder)
+            finally:
+                if handle is not None:
+                    unlock(handle)
+            return
+        if time.monotonic() > deadline:
+            raise _busy(folder)
+        time.sleep(0.01)
 
 
-def _old(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
+def _settle(folder: Path) -> None:
+    """End what a dead writer began with two renames: the old copy goes back, or away where the new one is in place."""
+    old, claim = _beside(folder, "old"), _beside(folder, "new")
+    if not old.exists():
+        return
+    if not folder.exists():
+        with suppress(FileNotFoundError):  # another reader did it
+            old.rename(folder)
+    elif (claim / RENAMES).exists() and not (claim / folder.name).exists():  # the second rename has happened
+        remove_folder(old)
+    else:
+        raise VlaAgentError(
+            "a folder stands where the last whole copy belongs, whose writer was killed",
+            file=folder,
+            expected=f"nothing, so that {old} can be put back",
+            found="a folder that something else has made since",
+            remedy=f"move it away and run the command again, which puts {old.name} back; or delete {old.name}",
+        )
 
 
-def _exchange(a: Path, b: Path) -> bool:
-    """Exchange two paths in one step; False where the system cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is None:
-        return False
-    if call(_HERE, os.fsencode(a), _HERE, os.fsencode(b), _EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-        return False
-    raise OSError(number, os.strerror(number), str(b))
+def _replace(new: Path, folder: Path) -> None:
+    """Put ``new``, which is on the disk, in the place of ``folder``, which may not exist yet."""
+    if not folder.exists():
+        new.rename(folder)
+    elif not exchange(new, folder):
+        old = _beside(folder, "old")
+        (new.parent / RENAMES).touch()
+        folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if not folder.exists():
+                old.rename(folder)
+            raise
+        sync(folder.parent)
+        remove_folder(old)
+    sync(folder.parent)
+
+
+def _claim_folder(folder: Path) -> int:
+    """Make ``.NAME.new``, or take the one of a dead writer; its lock."""
+    claim = _beside(folder, "new")
+    while True:
+        with suppress(FileExistsError):
+            claim.mkdir()
+        handle = try_lock(claim)
+        if handle is not None:
+            return handle
+        if claim.exists():
+            raise _busy(folder)
+
+
+def _claim_file(file: Path) -> tuple[Path, int]:
+    """A new file beside ``file`` and its lock."""
+    while True:
+        aside = file.with_name(f".{file.name}.{_unique()}.tmp")
+        try:
+            os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
+        except FileExistsError:  # a process of the same number, in another container
+            continue
+        handle = try_lock(aside)
+        if handle is not None:
+            return aside, handle
+
+
+def _delete_leftovers(file: Path) -> None:
+    """Delete what dead writers of a file have left beside it."""
+    with os.scandir(file.parent) as entries:
+        names = [e.name for e in entries if e.name.startswith(f".{file.name}.") and e.name.endswith(".tmp")]
+    for name in names:
+        leftover = file.with_name(name)
+        handle = try_lock(leftover)
+        if handle is not None:
+            _delete(leftover)
+            unlock(handle)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _busy(folder: Path) -> VlaAgentError:
+    return VlaAgentError(
+        "another process is writing this folder",
+        file=folder,
+        expected="one writer at a time",
+        found=f"{_beside(folder, 'new')}, locked by a living process",
+        remedy="wait until it has ended, or write to another folder",
+    )
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+def _unique() -> str:
+    return f"{os.getpid()}-{next(_numbers)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import NodeError
-from vla_agent.files.write_aside import replace_folder
+from vla_agent.files.write_aside import place_folder
 
 FREE = 2 * 2**30  # bytes that must stay free on the disk
 OUTCOMES = ("success", "failure")
@@ -100,6 +100,8 @@ class Recorder:
     def end(self, outcome: str) -> Path:
         """Finish the episode with its outcome, ``success`` or ``failure``; returns the bag's folder.
 
+        An episode that is there is never replaced: this one then gets the next free number.
+
         Raises:
             NodeError: nothing is being recorded.
         """
@@ -110,10 +112,14 @@ class Recorder:
         self._writer.set_custom_data("outcome", json.dumps(outcome))
         self._writer.close()
         self._writer = None
-        path = self._folder / self._name
-        replace_folder(self._aside, path)
-        self._number += 1
-        return path
+        while True:
+            path = self._folder / f"episode-{self._number:04d}"
+            self._number += 1
+            try:
+                place_folder(self._aside, path)
+                return path
+            except FileExistsError:  # another recorder's: its episode stays
+                continue
 
     def discard(self) -> None:
         """Discard the episode."""
