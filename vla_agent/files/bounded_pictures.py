@@ -1,0 +1,125 @@
+"""Pictures from elsewhere: format, size, depth and structure are read from the header before any pixel is allocated."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vla_agent.files.input_limits import PICTURE_BYTES, PICTURE_PIXELS, PICTURE_SCANS, SIDE
+
+FORMATS = ("PNG", "JPEG")
+PARTS = 16_384  # chunks of a PNG or segments before a JPEG's data; Pillow takes microseconds for each
+FILL = 64  # bytes of padding before a JPEG's marker
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+
+
+class PictureError(ValueError):
+    """A picture that cannot be used; ``expected``, ``found`` and ``remedy`` for a typed error."""
+
+    def __init__(self, what: str, expected: str, found: str, remedy: str = "check what made the picture") -> None:
+        super().__init__(f"{what}: {found}, expected {expected}")
+        self.what, self.expected, self.found, self.remedy = what, expected, found, remedy
+
+
+def picture_size(
+    data: bytes | memoryview, pixels: int = PICTURE_PIXELS, formats: Sequence[str] = FORMATS
+) -> tuple[int, int, int]:
+    """(H, W, channels) of an encoded picture, from its header.
+
+    Raises:
+        PictureError: as `decode_picture`; nothing is decoded.
+    """
+    picture = _open(data, pixels, formats)
+    return picture.height, picture.width, len(picture.getbands())
+
+
+def decode_picture(
+    data: bytes | memoryview, pixels: int = PICTURE_PIXELS, formats: Sequence[str] = FORMATS
+) -> np.ndarray:
+    """An encoded picture as (H, W, 3) uint8 RGB: grey is repeated, transparency dropped.
+
+    Args:
+        data: the file's bytes.
+        pixels: largest number of pixels.
+        formats: Pillow's names of the formats that are read.
+
+    Raises:
+        PictureError: another format, too many bytes, pixels or parts, 16 bits a channel, or damaged.
+    """
+    picture = _open(data, pixels, formats)
+    try:
+        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise many types for damaged data
+        raise _damaged(data, formats, error) from error
+
+
+def _open(data: bytes | memoryview, pixels: int, formats: Sequence[str]) -> Any:
+    """Pillow's picture with nothing decoded, after every bound has been checked."""
+    from PIL import Image
+
+    if len(data) > PICTURE_BYTES:
+        raise PictureError("a picture is too large", f"at most {PICTURE_BYTES:,} bytes", f"{len(data):,} bytes")
+    start = bytes(data[:29])
+    if start.startswith(PNG):
+        _check_png(data, start)
+    elif start.startswith(JPEG):
+        _check_jpeg(data)
+    try:
+        picture = Image.open(io.BytesIO(data), formats=formats)
+    except Image.DecompressionBombError as error:
+        raise PictureError("a picture is too large", f"at most {pixels:,} pixels", "more pixels") from error
+    except Exception as error:  # Pillow's plugins raise many types for damaged headers
+        raise _damaged(data, formats, error) from error
+    width, height = picture.size
+    if width * height > pixels or max(width, height) > SIDE:
+        expected = f"at most {pixels:,} pixels, {SIDE:,} along a side"
+        remedy = "use smaller pictures: a policy sees far fewer pixels"
+        raise PictureError("a picture is too large", expected, f"{width} x {height}", remedy)
+    if picture.mode.startswith(("I", "F")):
+        raise _deep(picture.mode)
+    if start.startswith(JPEG) and (scans := bytes(data).count(b"\xff\xda")) * width * height > PICTURE_SCANS:
+        raise PictureError("a picture is too large", f"at most {PICTURE_SCANS:,} pixels times scans", f"{scans} scans")
+    return picture
+
+
+def _check_png(data: bytes | memoryview, start: bytes) -> None:
+    """Bits a channel, and the number of chunks."""
+    if start[12:16] == b"IHDR" and start[24:25] == b"\x10":
+        raise _deep("PNG of 16 bits")
+    place = len(PNG)
+    for _ in range(PARTS):
+        if place + 8 > len(data):
+            return
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    raise PictureError("a picture has too many parts", f"at most {PARTS:,} chunks", "more")
+
+
+def _check_jpeg(data: bytes | memoryview) -> None:
+    """The number of segments, and of bytes between them, before the data; Pillow reads these one by one."""
+    place = 2
+    for _ in range(PARTS):
+        end = min(place + FILL, len(data))
+        while place < end and data[place] != 0xFF:  # no marker: Pillow gives up here
+            return
+        while place < end and data[place] == 0xFF:
+            place += 1
+        if place >= len(data) or data[place] in (0xDA, 0xD9):
+            return
+        if place == end:
+            raise PictureError("a picture has too many parts", f"at most {FILL} bytes of padding", "more")
+        alone = data[place] == 0 or 0xD0 <= data[place] <= 0xD8
+        place += 1 if alone else 1 + max(2, int.from_bytes(data[place + 1 : place + 3], "big"))
+    raise PictureError("a picture has too many parts", f"at most {PARTS:,} segments", "more")
+
+
+def _deep(found: str) -> PictureError:
+    remedy = "give its range in the mapping file (range: [low, high]), or convert it to 8 bits"
+    return PictureError("a picture has more than 8 bits a channel", "8 bits a channel", found, remedy)
+
+
+def _damaged(data: bytes | memoryview, formats: Sequence[str], error: Exception) -> PictureError:
+    found = f"{len(data)} bytes: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return PictureError("a picture cannot be decoded", " or ".join(formats), found)
