@@ -1,55 +1,66 @@
 """The certificate: what was evaluated, on what, with which result; signed with Ed25519.
 
-``certificate.json`` is ``{"payload": {...}, "signature": {"algorithm", "key", "value"}}``, written in one way only
-(`vla_agent.files.canonical_json.readable`).  The signature is over the canonical bytes of the payload.
+``certificate.json`` is a DSSE envelope (`envelope`) around an in-toto statement (`statement`) in canonical JSON, so
+that tools that know neither this project nor gates can verify it.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ValidationError
 
-from vla_agent.errors import CertificateError
-from vla_agent.files.canonical_json import canonical, readable
+from vla_agent.errors import CertificateError, wrong_keys
+from vla_agent.files.bounded_reading import read_bytes
+from vla_agent.files.canonical_json import canonical, changes, readable
 from vla_agent.files.write_aside import write_text
-from vla_agent.gate.certificate.keys import Key, fingerprint
-
-FORMAT = 2  # 2: with the execution mode
-ALGORITHM = "Ed25519"
-PARTS = ("payload", "signature")
-SIGNATURE = ("algorithm", "key", "value")
-PAYLOAD = (
-    *("format", "id", "issued", "expires", "robot", "policy", "contract", "simulator", "gate", "attempt"),
-    *("execution", "latency", "versions", "counts", "verdict", "evidence"),
+from vla_agent.gate.certificate.envelope import Envelope, Sort, damaged, open_envelope, parse, require_signature, seal
+from vla_agent.gate.certificate.key_files import Key
+from vla_agent.gate.certificate.statement import (
+    FORMAT,
+    PARTS,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    Predicate,
+    statement_of,
+    subjects,
 )
+
+MOST_BYTES = 4 * 2**20
+CERTIFICATE = Sort("certificate", "application/vnd.in-toto+json", "get the certificate again, or run the gate again")
+OLDER = {"payload", "signature"}  # parts of a certificate of the formats 1 and 2
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate as it was read."""
+    """A certificate as it was read; `require_signed` says whether its signature is valid.
+
+    Attributes:
+        payload: the statement's predicate, see `statement.Predicate`.
+    """
 
     file: Path
     payload: Mapping[str, Any]
-    signature: Mapping[str, Any]
+    envelope: Envelope
 
     @property
     def id(self) -> str:
         return str(self.payload["id"])
 
+    @property
+    def key(self) -> str:
+        """Fingerprint of the key that is said to have signed it."""
+        return self.envelope.keyid
+
 
 def sign(payload: Mapping[str, Any], private: Ed25519PrivateKey) -> dict[str, Any]:
-    """The certificate of a payload."""
-    value = base64.b64encode(private.sign(canonical(payload))).decode()
-    key = fingerprint(private.public_key())
-    return {"payload": payload, "signature": {"algorithm": ALGORITHM, "key": key, "value": value}}
+    """The certificate with this predicate."""
+    return seal(CERTIFICATE, canonical(statement_of(payload)), private)
 
 
 def write_certificate(file: Path, certificate: Mapping[str, Any]) -> None:
@@ -61,11 +72,10 @@ def read_certificate(file: Path) -> Certificate:
     """Read a certificate and check its form, not its signature.
 
     Raises:
-        CertificateError: missing, damaged, of another format, or with missing or unknown parts.
+        CertificateError: missing, damaged, of another format, or with missing, unknown or inconsistent parts.
     """
     try:
-        text = file.read_bytes().decode("utf-8")
-        data = json.loads(text)
+        content = read_bytes(file, CertificateError, MOST_BYTES)
     except FileNotFoundError as error:
         raise CertificateError(
             "there is no certificate",
@@ -74,75 +84,70 @@ def read_certificate(file: Path) -> Certificate:
             found="no such file",
             remedy="run vla-agent gate, and copy its output folder to this machine",
         ) from error
-    except (OSError, ValueError) as error:
-        raise _damaged(file, "certificate.json", "JSON", f"{type(error).__name__}: {error}") from error
-    for key, part, names in (("", data, PARTS), ("payload", _get(data, "payload"), PAYLOAD),
-                             ("signature", _get(data, "signature"), SIGNATURE)):  # fmt: skip
-        if not isinstance(part, dict) or set(part) != set(names):
-            found = ", ".join(sorted(part)) if isinstance(part, dict) else type(part).__name__
-            wrong = sorted(set(names) ^ set(part)) if isinstance(part, dict) else [key or "certificate.json"]
-            raise _damaged(file, ", ".join(f"{key}.{w}".strip(".") for w in wrong), ", ".join(names), found)
-    if data["payload"]["format"] != FORMAT:
-        raise _damaged(file, "payload.format", FORMAT, data["payload"]["format"])
-    if text != readable(data):
-        raise _damaged(file, "the file's bytes", "the bytes that `vla-agent gate` wrote", "other bytes, same data")
-    return Certificate(file, data["payload"], data["signature"])
+    except OSError as error:
+        raise damaged(CERTIFICATE, file, file.name, "a file", f"{type(error).__name__}: {error.strerror}") from error
+    data = parse(CERTIFICATE, file, content)
+    if isinstance(data, dict) and set(data) == OLDER:
+        raise _older(file, data)
+    envelope = open_envelope(CERTIFICATE, file, content, data)
+    return Certificate(file, _predicate(envelope), envelope)
 
 
-def _get(data: Any, key: str) -> Any:
-    return data.get(key) if isinstance(data, dict) else None
-
-
-def _damaged(file: Path, key: str, expected: object, found: object) -> CertificateError:
+def _older(file: Path, data: Mapping[str, Any]) -> CertificateError:
+    inside = data["payload"]
+    found = f"format {inside['format']}" if isinstance(inside, dict) and "format" in inside else "no DSSE envelope"
     return CertificateError(
-        "the certificate is damaged or was changed",
+        "the certificate is of an older format, which binds neither the robot file nor the ledger's line",
         file=file,
-        key=key,
-        expected=expected,
+        key="format",
+        expected=f"format {FORMAT}: an in-toto statement in a DSSE envelope",
         found=found,
-        remedy="get the certificate again, or run the gate again",
+        remedy="run the gate again with this release",
     )
 
 
+def _predicate(envelope: Envelope) -> dict[str, Any]:
+    file, statement = envelope.file, parse(CERTIFICATE, envelope.file, envelope.payload)
+    if not isinstance(statement, dict) or set(statement) != PARTS:
+        found = ", ".join(sorted(statement)) if isinstance(statement, dict) else type(statement).__name__
+        raise damaged(CERTIFICATE, file, "statement", ", ".join(sorted(PARTS)), found)
+    for key, expected in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
+        if statement[key] != expected:
+            raise damaged(CERTIFICATE, file, key, expected, statement[key])
+    predicate = statement["predicate"]
+    try:
+        Predicate.model_validate(predicate)
+    except ValidationError as error:
+        wrong = {name: text[:2000] for name, text in wrong_keys(error).items()}
+        raise damaged(CERTIFICATE, file, wrong["key"], f"a predicate of format {FORMAT}", wrong["found"]) from error
+    for key, expected, found in changes(subjects(predicate["policy"]), statement["subject"]):
+        raise damaged(CERTIFICATE, file, f"subject.{key}", expected, found)
+    if canonical(statement) != envelope.payload:
+        raise damaged(CERTIFICATE, file, "payload", "canonical JSON", "other bytes, same data")
+    return predicate
+
+
 def require_signed(certificate: Certificate, trusted: Mapping[str, Key]) -> Key:
-    """The trusted key whose signature over the payload is valid.
+    """The trusted key whose signature over the certificate is valid.
 
     Raises:
-        CertificateError: another algorithm, a key that is not trusted, or an invalid signature.
+        CertificateError: a key that is not trusted, or an invalid signature.
     """
-    signature, file = certificate.signature, certificate.file
-    if signature["algorithm"] != ALGORITHM:
-        raise _damaged(file, "signature.algorithm", ALGORITHM, signature["algorithm"])
-    key = trusted.get(str(signature["key"]))
-    if key is None:
-        raise CertificateError(
-            "the certificate was not signed by a trusted key",
-            file=file,
-            key="signature.key",
-            expected=", ".join(f"{k.name} {k.fingerprint}" for k in trusted.values())
-            or "a trusted key; none is trusted here",
-            found=signature["key"],
-            remedy="vla-agent keys trust FILE.pub, if you trust its owner",
-        )
-    try:
-        value = base64.b64decode(str(signature["value"]), validate=True)
-        if base64.b64encode(value).decode() != signature["value"]:
-            raise ValueError("not the canonical Base64 of its bytes")
-        key.public.verify(value, canonical(certificate.payload))
-    except (InvalidSignature, ValueError) as error:
-        expected = f"a signature of {key.name} over the payload"
-        raise _damaged(file, "signature.value", expected, "an invalid one") from error
-    return key
+    return require_signature(certificate.envelope, trusted)
 
 
 def require_current(certificate: Certificate, revoked: Mapping[str, str], now: datetime | None = None) -> None:
-    """Raise where the certificate has expired, is not valid yet, or was revoked (itself, its key or its policy).
+    """Raise where the certificate has expired, is not valid yet, or was revoked, or what it is about was.
+
+    Args:
+        revoked: identity -> reason, see `revocations.revoked`: of certificates, keys, policies, files, gate files.
+        now: with its offset from UTC (default: the clock).
 
     Raises:
         CertificateError: naming which.
     """
     payload, now = certificate.payload, now or datetime.now(timezone.utc)
-    issued, expires = (datetime.fromisoformat(str(payload[k])) for k in ("issued", "expires"))
+    issued, expires = (datetime.fromisoformat(payload[k]) for k in ("issued", "expires"))
     if not issued <= now < expires:
         late = now >= expires
         raise CertificateError(
@@ -153,8 +158,7 @@ def require_current(certificate: Certificate, revoked: Mapping[str, str], now: d
             found=now.isoformat(timespec="seconds"),
             remedy="run the gate again" if late else "set this machine's clock",
         )
-    names = {"id": payload["id"], "key": certificate.signature["key"], "policy": payload["policy"]["digest"]}
-    for what, name in names.items():
+    for what, name in _revocable(certificate):
         if name in revoked:
             raise CertificateError(
                 "the certificate was revoked",
@@ -164,3 +168,13 @@ def require_current(certificate: Certificate, revoked: Mapping[str, str], now: d
                 found=f"{name}: {revoked[name]}",
                 remedy="run the gate again with a policy and a key that are not revoked",
             )
+
+
+def _revocable(certificate: Certificate) -> Iterator[tuple[str, str]]:
+    payload = certificate.payload
+    yield "id", certificate.id
+    yield "key", certificate.key
+    yield "policy", payload["policy"]["digest"]
+    yield "gate", payload["gate"]["sha256"]
+    for name, sha256 in payload["policy"]["files"].items():
+        yield f"policy.files.{name}", sha256

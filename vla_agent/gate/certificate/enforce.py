@@ -12,18 +12,22 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from vla_agent.contract import Contract
 from vla_agent.errors import GateError
 from vla_agent.files.canonical_json import changes
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.gate.certificate.bound_files import adapter_files, contract_parts, policy_contract, policy_files
 from vla_agent.gate.certificate.certificate import Certificate, read_certificate, require_current, require_signed
+from vla_agent.gate.certificate.demands import read_demands, require_demanded
 from vla_agent.gate.certificate.keys import keys_folder, revoked, trusted
 from vla_agent.policy.sources import is_server, metadata_of
+
+NEEDED = ("robot_file", "cameras", "control_hz", "latency_ms", "execution")  # on hardware
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a policy is about to drive, and how.  None: not known yet, and not compared.
+    """What a policy is about to drive, and how.  None: not known.
 
     Attributes:
         robot: name, as in the robot's description.
@@ -33,6 +37,10 @@ class Deployment:
         control_hz: rate at which the robot takes actions.
         latency_ms: 99th percentile of an inference on this machine, milliseconds.
         execution: how chunks are executed, one of `vla_agent.policy.execution.MODES`.
+        robot_file: SHA-256 of the robot file that was read.
+        files: name -> SHA-256 of the policy's files that were loaded.  None: nothing is loaded yet, and those of the
+            folder or server are compared.
+        unknown: those of `NEEDED` that the caller cannot know, and which are then not compared on hardware, either.
     """
 
     robot: str
@@ -41,6 +49,9 @@ class Deployment:
     control_hz: float | None = None
     latency_ms: float | None = None
     execution: str | None = None
+    robot_file: str | None = None
+    files: Mapping[str, str] | None = None
+    unknown: Collection[str] = ()
 
 
 def require_certificate(
@@ -51,43 +62,76 @@ def require_certificate(
     keys: Path | None = None,
     now: datetime | None = None,
 ) -> Certificate | None:
-    """The certificate that covers exactly this policy in this deployment.
+    """The certificate that covers exactly this policy in this deployment, and is enough for this robot.
 
-    In simulation none is needed, and None is returned where none is given; one that is given must be valid there, too.
+    In simulation none is needed, and None is returned where none is given; one that is given must be valid there, too,
+    whatever the robot demands.
 
     Args:
         policy_folder: folder or hub id of what is loaded, or is about to be; or the address of a server, which is then
             trusted in what it states of its files and its contract.
         certificate_file: ``certificate.json``; None or empty where there is none.
-        keys: folder of the trusted keys and of the list of what was revoked (default: `keys_folder`).
-        now: the time to judge validity by (default: the clock).
+        keys: folder of the trusted keys, of the list of what was revoked, and of the robot's demands (default:
+            `keys_folder`).
+        now: the time to judge validity by, with its offset from UTC (default: the clock).
 
     Raises:
-        GateError: naming what differs, what was certified, what was found, and the remedy.
+        GateError: naming what differs, what was certified or demanded, what was found, and the remedy.
         CheckpointError: there is no such policy, or its contract cannot be read.
     """
     if not certificate_file:
         if not deployment.hardware:
             return None
         raise _refused("the policy has no certificate", None, "certificate", "a certificate.json", "none")
-    served = metadata_of(str(policy_folder)) if is_server(str(policy_folder)) else None
-    where = Path(policy_folder) if served else find_folder(policy_folder)
+    if deployment.hardware:
+        _require_known(deployment)
     certificate = read_certificate(Path(certificate_file))
     folder = keys or keys_folder()
-    require_signed(certificate, trusted(folder))
-    require_current(certificate, revoked(folder), now)
+    key = require_signed(certificate, trusted(folder))
+    require_current(certificate, revoked(folder, now), now)
     payload, file = certificate.payload, certificate.file
     if payload["verdict"] != "pass":
         raise _refused("the policy did not pass the gate", file, "verdict", "pass", payload["verdict"])
-    if payload["robot"] != deployment.robot:
-        raise _refused("the certificate is for another robot", file, "robot", payload["robot"], deployment.robot)
-    _require_policy(payload["policy"], served.files if served else policy_files(where), where)
-    own = contract_parts(served.contract if served else policy_contract(where))
-    for key, expected, found in changes(payload["contract"], own):
-        raise _refused("the policy's contract is not the certified one", where, key, expected, found)
+    if payload["robot"]["name"] != deployment.robot:
+        expected = payload["robot"]["name"]
+        raise _refused("the certificate is for another robot", file, "robot", expected, deployment.robot)
+    if deployment.hardware:
+        _require_demands(payload, key.fingerprint, deployment, file, folder)
+    where, files, contract = _policy(policy_folder, deployment)
+    _require_policy(payload["policy"], files, where)
+    for name, expected, found in changes(payload["contract"], contract_parts(contract)):
+        raise _refused("the policy's contract is not the certified one", where, name, expected, found)
     _require_cameras(payload["contract"]["cameras"], deployment, file)
     _require_timing(payload, deployment, file)
     return certificate
+
+
+def _require_known(deployment: Deployment) -> None:
+    """Raise where something that a motor depends on would not be compared."""
+    missing = [name for name in NEEDED if name not in deployment.unknown and getattr(deployment, name) is None]
+    if missing:
+        what = "it is not known what the policy is about to drive"
+        expected = f"{', '.join(NEEDED)} on hardware, or named in `unknown`"
+        raise _refused(what, None, ", ".join(missing), expected, "nothing", "this is a fault of the program that asks")
+
+
+def _require_demands(payload: Mapping[str, Any], key: str, deployment: Deployment, file: Path, keys: Path) -> None:
+    """Raise unless the certificate is enough for this robot, and the robot is the one that its owner described."""
+    demands = read_demands(deployment.robot, keys)
+    require_demanded(payload, key, demands, file)
+    if deployment.robot_file != demands.robot_file:
+        what = "the robot file that runs is not the one that the robot's owner demands"
+        remedy = "run that robot file, or as the robot's owner: vla-agent robot demands, and a new gate"
+        raise _refused(what, file, "robot_file", demands.robot_file, deployment.robot_file, remedy)
+
+
+def _policy(policy: str | PathLike[str], deployment: Deployment) -> tuple[Path, Mapping[str, str], Contract]:
+    """Where the policy is, its files as loaded or found, and its contract."""
+    if is_server(str(policy)):
+        served = metadata_of(str(policy))
+        return Path(policy), served.files if deployment.files is None else deployment.files, served.contract
+    where = find_folder(policy)
+    return where, policy_files(where) if deployment.files is None else deployment.files, policy_contract(where)
 
 
 def _require_cameras(certified: Mapping[str, Any], deployment: Deployment, file: Path) -> None:

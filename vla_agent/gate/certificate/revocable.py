@@ -1,0 +1,121 @@
+"""What a user gives to be revoked -> the whole identity that goes into the list, or a refusal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vla_agent.errors import CertificateError
+from vla_agent.files.policy_folder import find_folder
+from vla_agent.gate.certificate.bound_files import policy_parts
+from vla_agent.gate.certificate.certificate import read_certificate
+from vla_agent.gate.certificate.key_files import fingerprint, trusted
+from vla_agent.gate.certificate.keys import LEDGER, read_public
+
+FORMS = (
+    "a certificate.json, a KEY.pub, a policy folder, the name of a trusted key, "
+    "or the digits of a certificate's id (32), a key's fingerprint (32) or a policy's digest (64)"
+)
+LENGTHS = (32, 64)
+LEAST_PREFIX = 8
+TYPOS = 2  # digits by which a whole identity may differ from a known one and still be taken for a typing error
+
+
+@dataclass(frozen=True)
+class Revocable:
+    """A whole identity; ``what``: in words; ``known``: whether this machine has met it."""
+
+    identity: str
+    what: str
+    known: bool
+
+
+def resolve(given: str, folder: Path) -> Revocable:
+    """The identity that ``given`` means.
+
+    Args:
+        given: one of `FORMS`, or the first 8 or more digits of an identity that is known here.
+        folder: of the keys and the ledger.
+
+    Raises:
+        CertificateError: none of these, no single match of a prefix, or nearly a known identity.
+    """
+    text = given.strip()
+    digits = text.lower().removeprefix("sha256:")
+    if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", digits):
+        digits = digits.replace("-", "")
+    names = {key.name: key for key in trusted(folder).values()}
+    if text in names and Path(text).exists():
+        raise _refused(given, "the name of a key here, and a path", "./ before the path, or the key's fingerprint")
+    if text in names:
+        return Revocable(names[text].fingerprint, f"the key {text}", True)
+    if Path(text).exists():
+        return _of_path(Path(text), given)
+    if re.fullmatch(r"[0-9a-f]+", digits):
+        return _of_digits(digits, given, dict(_known(folder)))
+    raise _refused(given, "none of them", FORMS)
+
+
+def _of_path(path: Path, given: str) -> Revocable:
+    if path.is_dir() and ((path / "policy.json").is_file() or (path / "policy" / "policy.json").is_file()):
+        return Revocable(policy_parts(find_folder(path))["digest"], f"the policy {path}", True)
+    if path.suffix == ".pub":
+        return Revocable(fingerprint(read_public(path)), f"the key in {path}", True)
+    if path.suffix == ".json":
+        return Revocable(read_certificate(path).id, f"the certificate {path}", True)
+    raise _refused(given, "another file or folder", FORMS)
+
+
+def _of_digits(digits: str, given: str, known: dict[str, str]) -> Revocable:
+    if digits in known:
+        return Revocable(digits, known[digits], True)
+    if len(digits) in LENGTHS:
+        near = [k for k in known if len(k) == len(digits) and _differing(k, digits) <= TYPOS]
+        if near:
+            raise _refused(given, f"nearly {near[0]}, {known[near[0]]}", "the identity without a typing error")
+        return Revocable(digits, "unknown here", False)
+    if len(digits) < LEAST_PREFIX:
+        raise _refused(given, f"{len(digits)} digits", f"at least {LEAST_PREFIX} digits, or {FORMS}")
+    matches = sorted(k for k in known if k.startswith(digits))
+    if len(matches) != 1:
+        found = ", ".join(matches) or "the beginning of nothing that is known here"
+        raise _refused(given, found, f"the beginning of one known identity, or {FORMS}")
+    return Revocable(matches[0], known[matches[0]], True)
+
+
+def _differing(a: str, b: str) -> int:
+    return sum(x != y for x, y in zip(a, b, strict=True))
+
+
+def _known(folder: Path) -> Iterator[tuple[str, str]]:
+    """Identities that this machine has met: of its ledger and of the trusted keys.
+
+    The ledger only helps to find what is meant; its signatures are checked where attempts are counted.
+    """
+    try:
+        lines = (folder / LEDGER).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        for kind in ("certificate", "policy"):
+            if isinstance(entry, dict) and isinstance(entry.get(kind), str):
+                yield entry[kind], f"a {kind} of the ledger"
+    for key in trusted(folder).values():
+        yield key.fingerprint, f"the key {key.name}"
+
+
+def _refused(given: str, found: str, expected: str) -> CertificateError:
+    return CertificateError(
+        "it is not clear what is to be revoked; nothing was",
+        key="ID",
+        expected=expected,
+        found=f"{given!r}: {found}",
+        remedy="give the file itself: certificate.json, KEY.pub or the policy folder",
+    )
