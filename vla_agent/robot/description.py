@@ -6,6 +6,7 @@ error no node starts and nothing moves.
 
 from __future__ import annotations
 
+import hashlib
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -340,12 +341,22 @@ def load_robot(name: str | PathLike[str]) -> Robot:
     Raises:
         RobotError: no such file, or keys are missing, unknown or impossible; all of them at once.
     """
+    return read_robot(name)[0]
+
+
+def read_robot(name: str | PathLike[str]) -> tuple[Robot, str]:
+    """The same, and the SHA-256 of the robot file's bytes as they were read.
+
+    Raises:
+        RobotError: see `load_robot`.
+    """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         candidates = [folder / f"{canonical_name(str(name))}.yaml" for folder in robot_folders()]
         path = next((c for c in candidates if c.is_file()), candidates[0])
     try:
-        data: Any = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        data: Any = YAML(typ="safe", pure=True).load(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise RobotError(
             "the robot file cannot be read",
@@ -355,7 +366,7 @@ def load_robot(name: str | PathLike[str]) -> Robot:
             remedy="give the name of a robot in config/robots, or the path of a file",
         ) from error
     try:
-        return Robot.model_validate(data, context={"folder": path.parent})
+        return Robot.model_validate(data, context={"folder": path.parent}), hashlib.sha256(content).hexdigest()
     except ValidationError as error:
         raise RobotError(
             "the robot file is wrong; nothing will move",
