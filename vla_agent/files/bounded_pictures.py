@@ -68,7 +68,7 @@ def _open(data: bytes | memoryview, pixels: int, formats: Sequence[str]) -> Any:
     elif start.startswith(JPEG):
         _check_jpeg(data)
     try:
-        picture = Image.open(io.BytesIO(data), formats=formats)
+        picture = Image.open(io.BytesIO(data), formats=tuple(formats))
     except Image.DecompressionBombError as error:
         raise PictureError("a picture is too large", f"at most {pixels:,} pixels", "more pixels") from error
     except Exception as error:  # Pillow's plugins raise many types for damaged headers
