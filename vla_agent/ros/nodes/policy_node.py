@@ -30,7 +30,7 @@ from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.policy.inference_timing import p99_ms
 from vla_agent.policy.speed.accelerate import accelerate
 from vla_agent.robot.control.controller_factory import make_pose_controller
-from vla_agent.robot.description import load_robot
+from vla_agent.robot.description import read_robot
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.process.node_base import (
     COMMANDS,
@@ -61,7 +61,7 @@ class PolicyNode(LifecycleNode):
         super().__init__("policy_node")
         values = declare_parameters(self, "policy_node")
         request_realtime(self, values, distance=2)
-        self._robot = load_robot(values["robot"])
+        self._robot, self._robot_file = read_robot(values["robot"])
         self._factor = checked_factor(values)
         self._qos = image_qos(values)
         self.autostart = bool(values["autostart"])
@@ -177,7 +177,13 @@ class PolicyNode(LifecycleNode):
     def _require_certificate(self) -> None:
         robot, hardware = self._robot, bool(self._value("hardware"))
         deployment = Deployment(
-            robot.name, hardware, robot.camera_names, robot.control_hz, self._latency_ms, self._mode
+            robot.name,
+            hardware,
+            robot.camera_names,
+            robot.control_hz,
+            self._latency_ms,
+            self._mode,
+            robot_file=self._robot_file,
         )
         require_certificate(str(self._value("policy")), str(self._value("certificate")), deployment)
         if hardware and int(self._value("execute")) not in (0, self._execute):

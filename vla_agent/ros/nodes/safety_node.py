@@ -31,7 +31,7 @@ from vla_agent.gate.certificate.certificate import Certificate, require_current
 from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.gate.certificate.keys import keys_folder, revoked
 from vla_agent.policy.inference_timing import p99_ms_in_subprocess
-from vla_agent.robot.description import load_robot
+from vla_agent.robot.description import read_robot
 from vla_agent.robot.safety.supervisor import RUNNING, STOPPED, Command, Supervisor, Target
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.messages.robot_commands import make_command_sender
@@ -59,7 +59,7 @@ class SafetyNode(Node):
         super().__init__("safety_node")
         values = declare_parameters(self, "safety_node")
         request_realtime(self, values)
-        self._robot = load_robot(values["robot"])
+        self._robot, self._robot_file = read_robot(values["robot"])
         factor = checked_factor(values)
         self._now = ControlClock(factor)
         self._supervisor = Supervisor(self._robot, deadman=bool(values["deadman"]))
@@ -98,14 +98,21 @@ class SafetyNode(Node):
         if not self._hardware:
             return ""
         robot, self._certificate = self._robot, None
-        deployment = Deployment(robot.name, True, cameras=robot.camera_names, control_hz=robot.control_hz)
+        deployment = Deployment(
+            robot.name,
+            True,
+            cameras=robot.camera_names,
+            control_hz=robot.control_hz,
+            robot_file=self._robot_file,
+            unknown=("execution", "latency_ms"),  # the mode is the policy node's; the latency is measured below
+        )
         try:
             certificate = require_certificate(self._policy, self._file, deployment)
             assert certificate is not None  # it is None where nothing needs to be certified alone
             allowed = float(certificate.payload["latency"]["certified_ms"])
             if not self._latency_ms <= allowed:
                 self._latency_ms = p99_ms_in_subprocess(self._policy, allowed)
-            deployment = replace(deployment, latency_ms=self._latency_ms)
+            deployment = replace(deployment, latency_ms=self._latency_ms, unknown=("execution",))
             self._certificate = require_certificate(self._policy, self._file, deployment)
         except VlaAgentError as error:
             self.get_logger().error(str(error))
