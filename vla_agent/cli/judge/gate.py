@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.cli.judge.worker_options import add_workers, workers_of
+from vla_agent.errors import OptionError
+
+SIMULATED = "sim"  # the robot of certificates that move no hardware
 
 DESCRIPTION = """\
 Test a policy against a gate file: tasks, perturbations, language and latency, each with a threshold and error rates.
@@ -23,6 +26,7 @@ examples:
   vla-agent gate policies/tabletop-nano --key lab --robot panda -o runs/gate --resume
   vla-agent gate runs/tuned/policy --key lab --base runs/gate -o runs/gate-tuned       # both on the same seeds
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
+  vla-agent gate --explain runs/gate/certificate.json
 
 docs/gate.md says what is measured and how the verdict is made.  gates/smoke.yaml takes seconds: for trying out only.
 exit codes: 0 passed, 1 did not pass, 2 bad input
@@ -34,22 +38,27 @@ next: vla-agent verify CERTIFICATE --policy POLICY, then give the certificate to
 def add_parser(subparsers: Any) -> None:
     """Add ``gate`` to the command line."""
     parser = subparsers.add_parser("gate", help="certify a policy", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("policy", metavar="POLICY", help="policy folder, hub id, `expert` or `random`")
+    parser.add_argument("policy", metavar="POLICY", nargs="?", help="policy folder, hub id, `expert` or `random`")
     parser.add_argument("--suite", default="gates/tabletop.yaml", metavar="FILE", help="gate file (%(default)s)")
     parser.add_argument("-o", "--out", metavar="DIR", help="where the evidence goes (default: runs/gate-POLICY)")
     parser.add_argument("--key", default="default", metavar="NAME", help="key to sign with (default: default)")
     parser.add_argument(
         "--robot",
-        default="sim",
+        default=SIMULATED,
         metavar="NAME",
-        help="robot that the certificate is for, by the name of its robot file, such as panda; the default, sim, moves "
-        "no robot",
+        help="robot that the certificate is for: its robot file, or the name of one, such as panda; the default, sim, "
+        "moves no robot",
     )
     parser.add_argument(
         "--ledger", metavar="FILE", help="ledger of attempts (default: ledger.jsonl in the folder of the keys)"
     )
     parser.add_argument(
         "--base", metavar="REPORT", help="report (or its folder) of the policy that this one was tuned from"
+    )
+    parser.add_argument(
+        "--explain",
+        metavar="CERT",
+        help="say in ten lines what a certificate.json promises and what not; no gate is run",
     )
     add_workers(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished gate in DIR")
@@ -58,13 +67,23 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the gate; 0 where the policy passed, 1 where it did not."""
+    if args.explain:
+        return _explain(Path(args.explain))
+    if args.policy is None:
+        raise OptionError(
+            "it is not said which policy is to be tried",
+            key="POLICY",
+            expected="a policy folder, a hub id, expert or random",
+            found="none",
+            remedy="vla-agent gate POLICY --key NAME, or vla-agent gate --explain CERTIFICATE",
+        )
     workers = workers_of(args)
     from vla_agent.files.shipped import find_shipped
     from vla_agent.gate.certificate.keys import default_ledger, keys_folder, load_private
     from vla_agent.gate.report.gate_console import Progress, print_summary
     from vla_agent.gate.run_gate import GateSettings, run_gate
-    from vla_agent.robot.description import canonical_name
 
+    robot, robot_file = _robot(args.robot)
     private = load_private(args.key, keys_folder())
     suite = find_shipped(args.suite)
     out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}"
@@ -73,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
         args.policy,
         suite,
         out,
-        robot=canonical_name(args.robot),
+        robot=robot,
+        robot_file=robot_file,
         private=private,
         ledger_file=ledger_file,
         workers=workers,
@@ -86,3 +106,21 @@ def run(args: argparse.Namespace) -> int:
         report = run_gate(settings, progress.update)
     print_summary(report, out, ledger_file)
     return 0 if report["summary"]["judgement"]["verdict"] == "pass" else 1
+
+
+def _robot(given: str) -> tuple[str, str]:
+    """Name of the robot, and SHA-256 of its robot file; empty for the simulated one."""
+    from vla_agent.robot.description import read_robot
+
+    if given == SIMULATED:
+        return SIMULATED, ""
+    robot, robot_file = read_robot(given)
+    return robot.name, robot_file
+
+
+def _explain(file: Path) -> int:
+    from vla_agent.gate.certificate.explanation import explain
+    from vla_agent.gate.certificate.keys import keys_folder
+
+    print("\n".join(explain(file, keys_folder())))
+    return 0

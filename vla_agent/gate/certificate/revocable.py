@@ -12,8 +12,10 @@ from vla_agent.errors import CertificateError
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.gate.certificate.bound_files import policy_parts
 from vla_agent.gate.certificate.certificate import read_certificate
+from vla_agent.gate.certificate.guarded_files import read_guarded
 from vla_agent.gate.certificate.key_files import fingerprint, trusted
 from vla_agent.gate.certificate.keys import LEDGER, read_public
+from vla_agent.gate.certificate.revocations import OLDER, Entry, RevocationList, init_list, signer
 
 FORMS = (
     "a certificate.json, a KEY.pub, a policy folder, the name of a trusted key, "
@@ -21,6 +23,7 @@ FORMS = (
 )
 LENGTHS = (32, 64)
 LEAST_PREFIX = 8
+MOST_BYTES = 256 * 2**20  # of a ledger
 TYPOS = 2  # digits by which a whole identity may differ from a known one and still be taken for a typing error
 
 
@@ -86,6 +89,42 @@ def _of_digits(digits: str, given: str, known: dict[str, str]) -> Revocable:
     return Revocable(matches[0], known[matches[0]], True)
 
 
+def take_over(folder: Path, key: str | None = None) -> RevocationList:
+    """Make the signed list where there is none, from the unsigned one of older releases if there is one.
+
+    Args:
+        key: name of the private key to sign with (default: the only one here).
+
+    Raises:
+        CertificateError: there is a list, a line of the older one does not say what it means, or no key can sign.
+    """
+    older, entries = folder / OLDER, {}
+    for number, line in enumerate(_lines(older), 1):
+        try:
+            data = json.loads(line)
+            entry = Entry(reason=data["reason"], time=data["time"])
+            entries[resolve(data["revoked"], folder).identity] = entry
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, CertificateError) as error:
+            raise CertificateError(
+                "a line of the older revocation list does not say what it revokes",
+                file=f"{older}:{number}",
+                expected="a whole id, fingerprint or digest, with reason and time",
+                found=line[:200],
+                remedy="write the whole identity into this line, or remove it if it revoked nothing",
+            ) from error
+    made = init_list(folder, signer(folder, key, entries), entries)
+    if older.exists():
+        older.rename(older.with_suffix(".jsonl.old"))
+    return made
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line for line in read_guarded(file, MOST_BYTES).decode(errors="replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return []
+
+
 def _differing(a: str, b: str) -> int:
     return sum(x != y for x, y in zip(a, b, strict=True))
 
@@ -95,11 +134,7 @@ def _known(folder: Path) -> Iterator[tuple[str, str]]:
 
     The ledger only helps to find what is meant; its signatures are checked where attempts are counted.
     """
-    try:
-        lines = (folder / LEDGER).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
+    for line in _lines(folder / LEDGER):
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):

@@ -211,7 +211,7 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def init_list(folder: Path, private: Ed25519PrivateKey, entries: Mapping[str, Entry] | None = None) -> None:
+def init_list(folder: Path, private: Ed25519PrivateKey, entries: Mapping[str, Entry] | None = None) -> RevocationList:
     """Make the list where there is none, with what the newest one that was seen named, and ``entries``.
 
     Raises:
@@ -231,10 +231,11 @@ def init_list(folder: Path, private: Ed25519PrivateKey, entries: Mapping[str, En
         counter = seen.counter + 1 if seen else 1
         content = RevocationList(counter=counter, issued=_now(), revoked={**(entries or {}), **before})
         _publish(folder, content, private)
+    return content
 
 
-def revoke(name: str, reason: str, folder: Path, key: str | None = None) -> None:
-    """Add an identity to the list, and sign it again; nothing is ever taken out.
+def revoke(name: str, reason: str, folder: Path, key: str | None = None) -> int:
+    """Add an identity to the list, and sign it again; its new counter.  Nothing is ever taken out.
 
     Args:
         name: a whole identity: `revocable.resolve` makes one of what a user gives.
@@ -261,13 +262,22 @@ def revoke(name: str, reason: str, folder: Path, key: str | None = None) -> None
                 found=name,
                 remedy="vla-agent keys revoke resolves names, files and prefixes",
             ) from error
-        _publish(folder, content, _signer(folder, key, content, current.key))
+        _publish(folder, content, signer(folder, key, content.revoked, current.key))
+    return content.counter
 
 
-def _signer(folder: Path, name: str | None, content: RevocationList, before: str) -> Ed25519PrivateKey:
+def signer(folder: Path, name: str | None, revoked: Mapping[str, object], before: str = "") -> Ed25519PrivateKey:
+    """The private key that is to sign the list.
+
+    Args:
+        name: its name; None: the one with the fingerprint ``before``, else the only one that is not in ``revoked``.
+
+    Raises:
+        CertificateError: no such key, or not exactly one.
+    """
     if name:
         return load_private(name, folder)
-    able = {k.fingerprint: k for k in trusted(folder).values() if k.private and k.fingerprint not in content.revoked}
+    able = {k.fingerprint: k for k in trusted(folder).values() if k.private and k.fingerprint not in revoked}
     chosen = able.get(before) or (next(iter(able.values())) if len(able) == 1 else None)
     if chosen is not None:
         return load_private(chosen.name, folder)
