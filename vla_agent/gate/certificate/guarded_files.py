@@ -56,12 +56,15 @@ def read_guarded(file: Path, most: int, secret: bool = False) -> bytes:
     except OSError as error:
         kind = "a link" if file.is_symlink() else f"{type(error).__name__}: {error.strerror}"
         raise _unguarded(file, "kind", "a regular file that can be read", kind, "put the file itself there") from error
-    with os.fdopen(handle, "rb") as stream:
-        status = os.fstat(stream.fileno())
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise _unguarded(file, "kind", "a regular file", "none", "put the file itself there")
         _require_owned(file, status, READABLE if secret else WRITABLE)
-        content = stream.read(most + 1)
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            content = stream.read(most + 1)
+    finally:
+        os.close(handle)
     if len(content) > most:
         raise _unguarded(file, "size", f"at most {most} bytes", "more", "get the file again")
     return content

@@ -55,7 +55,7 @@ def resolve(given: str, folder: Path) -> Revocable:
         raise _refused(given, "the name of a key here, and a path", "./ before the path, or the key's fingerprint")
     if text in names:
         return Revocable(names[text].fingerprint, f"the key {text}", True)
-    if Path(text).exists():
+    if text and Path(text).exists():
         return _of_path(Path(text), given)
     if re.fullmatch(r"[0-9a-f]+", digits):
         return _of_digits(digits, given, dict(_known(folder)))
