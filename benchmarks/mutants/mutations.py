@@ -1,7 +1,8 @@
 """Finds and makes mutations: the operators of cosmic-ray, and two of ours that drop a guard or a call.
 
 A mutation is one change at one place.  Left out is what no test should hold: texts (f-strings, the arguments of a
-raised error or of a log line), type annotations, ``__repr__`` and ``__str__``.
+raised error or of a log line), type annotations, ``__repr__`` and ``__str__``, whether a dataclass is frozen (mypy
+holds that), whether ``zip`` checks lengths, and the stars of a signature.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from vla_agent.errors import OptionError
 
 TEXT_CALLS = {"print", "warn", "debug", "info", "warning", "error", "exception"}
+FLAGS = {"zip": "strict", "dataclass": "frozen"}  # function -> argument that is left alone
 TEXT_METHODS = {"__repr__", "__str__"}
 Position = tuple[int, int]  # line from 1, column from 0
 
@@ -54,6 +56,8 @@ def find_places(root: Path, module: str) -> list[list[Mutation]]:
     for name, operator in _operators().items():
         occurrence = -1
         for node in nodes:
+            if node.parent is not None and node.parent.type in ("parameters", "lambdef"):
+                continue  # a star among the parameters is no multiplication
             for start, _ in operator.mutation_positions(node):
                 occurrence += 1
                 if not any(low <= start < high for low, high in left_out):
@@ -140,7 +144,9 @@ def _dropping_operators() -> dict[str, Any]:
                 yield node.start_pos, node.end_pos
 
         def mutate(self, node, index):  # noqa: ANN001, ANN202
-            node.children = parso.parse(node.get_first_leaf().prefix + "None").children[:1]
+            nothing = parso.parse("None").children[0]
+            nothing.prefix = node.get_first_leaf().prefix
+            node.children = [nothing]
             return node
 
         @classmethod
@@ -178,6 +184,8 @@ def _texts(node: ast.AST) -> list[ast.AST]:
         return [node] if node.name in TEXT_METHODS else [node.returns] if node.returns else []
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
         return [*node.exc.args, *(keyword.value for keyword in node.exc.keywords)]
+    if isinstance(node, ast.Call) and _name(node.func) in FLAGS:
+        return [keyword.value for keyword in node.keywords if keyword.arg == FLAGS[_name(node.func)]]
     if isinstance(node, ast.Call) and _name(node.func) in TEXT_CALLS:
         return [*node.args, *(keyword.value for keyword in node.keywords)]
     return []

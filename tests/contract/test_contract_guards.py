@@ -122,6 +122,15 @@ def test_the_least_possible_values_are_taken():
     assert impossible_values(least) == {} and Contract.from_dict(least.to_dict()) == least
 
 
+def test_the_hash_is_the_same_on_every_machine_and_however_numbers_are_written():
+    assert SMALL.hash == "a01029fb7117efb32a518ece339af0389eb8011f543c062b0ead2989e04aa22f"
+    ranges = tuple(replace(f, low=None if f.low is None else int(2 * f.low)) for f in SMALL.state)
+    floats = tuple(replace(f, low=None if f.low is None else float(f.low)) for f in ranges)
+    assert replace(SMALL, state=ranges, control_hz=10).hash == replace(SMALL, state=floats).hash != SMALL.hash
+    shuffled = dict(reversed(PLAIN.items()))
+    assert Contract.from_dict(shuffled).hash == SMALL.hash
+
+
 # Sizes and places
 
 
@@ -241,8 +250,8 @@ def one(part: str, index: int, **values) -> Contract:
 
 
 FIXES = {
-    "height": (one("cameras", 0, height=9), "cameras.front.height", "height 9"),
-    "width": (one("cameras", 0, width=9), "cameras.front.width", "width 9"),
+    "height": (one("cameras", 0, height=9), "cameras.front.height", "resize the images of cameras.front to height 9"),
+    "width": (one("cameras", 0, width=9), "cameras.front.width", "resize the images of cameras.front to width 9"),
     "colour": (one("cameras", 0, color="bgr"), "cameras.front.color", "'rgb' to 'bgr'"),
     "images a second": (one("cameras", 1, hz=5.0), "cameras.wrist.hz", "at 5 Hz"),
     "an image a period": (one("cameras", 1, hz=None), "cameras.wrist.hz", "once a control period"),
@@ -250,7 +259,7 @@ FIXES = {
     "frame": (one("state", 0, frame="tool"), "state.pose.frame", "from frame 'base' to 'tool'"),
     "rotation": (one("state", 0, rotation="euler"), "state.pose.rotation", "to 'euler'"),
     "size": (one("state", 0, size=5), "state.pose.size", "give 5 numbers"),
-    "range": (one("action", 1, high=2.0), "action.gripper.high", "high 2.0"),
+    "range": (one("action", 1, high=2.0), "action.gripper.high", "limit or rescale action.gripper: high 2.0"),
     "rate": (changed(control_hz=30.0), "control_hz", "control at 30 Hz, or train on data recorded at 10 Hz"),
     "chunk": (changed(chunk_length=8), "chunk_length", "chunk_length: 4, or drive with chunks of 8"),
     "language": (changed(language="de"), "language", "in 'de'"),
