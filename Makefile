@@ -10,7 +10,8 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Modules are compiled when they are first imported: most of the packages' 20,000 never are.
+PIP := PIP_NO_COMPILE=1 $(BIN)/python -m pip --disable-pip-version-check
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -30,7 +31,7 @@ export LP_NUM_THREADS ?= 0
 export MUJOCO_GL ?= egl
 export PYTHONUTF8 := 1
 
-.PHONY: help demo test lint docs film format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
+.PHONY: help demo test check lint types layers style docs film format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -46,14 +47,23 @@ demo: install ## install, then evaluate the shipped policy: progress, report.htm
 print-demo: # what demo runs; the benchmark spine-demo times it
 	@echo $(DEMO)
 
-test: install-dev lint docs ## install, lint, type check, the documentation site, all tests
+test: check ## install, lint, type check, the documentation site, all tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: install-dev ## ruff, mypy, and the layers of docs/architecture.md
+check: install-dev # lint and docs at the same time: each keeps one core busy
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types style layers docs
+
+lint: style types layers ## ruff, mypy, and the layers of docs/architecture.md
+
+style: install-dev
 	@$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	PYTHONPATH=. $(BIN)/lint-imports --no-logo --no-cache
+
+types: install-dev
+	@$(BIN)/mypy
+
+layers: install-dev
+	@PYTHONPATH=. $(BIN)/lint-imports --no-logo --no-cache
 
 docs: install-dev ## build the documentation site into site/; its search needs `python -m http.server -d site`
 	@$(BIN)/python -m benchmarks docs --check

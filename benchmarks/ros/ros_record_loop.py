@@ -13,6 +13,8 @@ from typing import Any
 
 from benchmarks.shared.evaluations import POLICY, ROOT
 
+Command = Callable[..., None]
+
 NAME = "ros-record-loop"
 TITLE = "stages of the way from a recorded bag through dataset and one fine-tuning step to an evaluation that work"
 TARGET = 4
@@ -37,13 +39,17 @@ def run() -> dict[str, Any]:
     }
 
 
-def loop(folder: Path) -> list[dict[str, Any]]:
-    """The four stages, up to the first that fails."""
+def loop(folder: Path, command: Command | None = None) -> list[dict[str, Any]]:
+    """The four stages, up to the first that fails.
+
+    Args:
+        command: runs a command line; None: as a process of its own.
+    """
     rows: list[dict[str, Any]] = []
     for name, stage in STAGES.items():
         began = time.monotonic()
         try:
-            result, wrong = stage(folder), ""
+            result, wrong = stage(folder, command or as_process), ""
         except (RuntimeError, AssertionError) as error:
             result, wrong = "", str(error)
         rows.append({"stage": name, "seconds": time.monotonic() - began, "made": result, "wrong": wrong})
@@ -52,7 +58,7 @@ def loop(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def record(folder: Path) -> str:
+def record(folder: Path, _: Command) -> str:
     """One episode through the running graph into ``recordings``."""
     from benchmarks.ros.ros_graph import PACE, PATIENCE, Graph
     from benchmarks.ros.ros_policy import Demonstrated
@@ -82,34 +88,34 @@ def record(folder: Path) -> str:
     return f"episode-0000: {instruction}"
 
 
-def convert(folder: Path) -> str:
+def convert(folder: Path, command: Command) -> str:
     """The recordings to a dataset, which is then validated."""
     mapping = str(ROOT / "config" / "data" / "recorder.yaml")
-    _command("data", "convert", str(folder / "recordings"), "--mapping", mapping, "-o", str(folder / "dataset"))
-    _command("data", "validate", str(folder / "dataset"))
+    command("data", "convert", str(folder / "recordings"), "--mapping", mapping, "-o", str(folder / "dataset"))
+    command("data", "validate", str(folder / "dataset"))
     frames = json.loads((folder / "dataset" / "meta" / "info.json").read_text(encoding="utf-8"))["total_frames"]
     _require(frames >= FEWEST, f"{frames} frames")
     return f"{frames} frames"
 
 
-def finetune(folder: Path) -> str:
+def finetune(folder: Path, command: Command) -> str:
     """One step of LoRA on that dataset."""
     step = ("--set", "train.samples=8", "--set", "train.batch=8", "--set", "train.warmup_steps=0")
-    _command("finetune", str(POLICY), "--data", str(folder / "dataset"), "-o", str(folder / "tuned"), *step)
+    command("finetune", str(POLICY), "--data", str(folder / "dataset"), "-o", str(folder / "tuned"), *step)
     _require((folder / "tuned" / "policy" / "policy.json").is_file(), "no policy")
     return "policy"
 
 
-def evaluate(folder: Path) -> str:
+def evaluate(folder: Path, command: Command) -> str:
     """One episode of the tuned policy."""
     words = ("--tasks", TASK, "--episodes", "1", "--seed", str(SEED), "--workers", "1", "--controls", "none")
-    _command("eval", str(folder / "tuned" / "policy"), *words, "--out", str(folder / "report"))
+    command("eval", str(folder / "tuned" / "policy"), *words, "--out", str(folder / "report"))
     report = json.loads((folder / "report" / "report.json").read_text(encoding="utf-8"))
     _require(len(report["episodes"]) == 1, f"{len(report['episodes'])} episodes")
     return f"success: {report['episodes'][0]['success']}"
 
 
-STAGES: dict[str, Callable[[Path], str]] = {
+STAGES: dict[str, Callable[[Path, Command], str]] = {
     "record": record,
     "convert": convert,
     "finetune": finetune,
@@ -117,7 +123,12 @@ STAGES: dict[str, Callable[[Path], str]] = {
 }
 
 
-def _command(*words: str) -> None:
+def as_process(*words: str) -> None:
+    """Run ``vla-agent`` as by hand.
+
+    Raises:
+        RuntimeError: it fails.
+    """
     done = subprocess.run([sys.executable, "-m", "vla_agent", *words], cwd=ROOT, capture_output=True, text=True)
     _require(done.returncode == 0, f"vla-agent {words[0]}: exit code {done.returncode}: {done.stderr[-500:]}")
 

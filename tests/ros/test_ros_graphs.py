@@ -86,9 +86,13 @@ def record(folder: Path, start: np.ndarray, actions: np.ndarray) -> Path:
 
 
 def test_from_a_bag_through_a_dataset_and_a_step_of_tuning_to_an_evaluation(tmp_path):
-    """The walk-through of docs/ros2.md, command by command, on a clip of a second."""
+    """The walk-through of docs/ros2.md, command by command, on a clip of a second; here without a process for each."""
     pytest.importorskip("vla_agent.data.convert.convert", reason="there is no conversion of bags")
     from benchmarks.ros.ros_record_loop import STAGES, loop
+    from vla_agent.cli import main
 
-    rows = loop(tmp_path)
+    def command(*words: str) -> None:
+        assert main(words) == 0, words
+
+    rows = loop(tmp_path, command)
     assert [row["stage"] for row in rows if not row["wrong"]] == list(STAGES), rows
