@@ -94,27 +94,6 @@ def compare_reports(
     }
 
 
-def read_base(base: Path, out: Path, head: Mapping[str, Any], first: Key) -> dict[str, Any]:
-    """The report that a gate with this ``head``, written to ``out``, will be compared with; checked before it plays.
-
-    Args:
-        base: a report, or its folder.
-        first: the gate's first unperturbed episode, which the base must have played.
-
-    Raises:
-        ReportError: it cannot be read, or its episodes are not the gate's.
-    """
-    files = [out / "report.json", report_file(base)]
-    theirs = read_report(files[1])
-    require_same_scenes(files, head, theirs)
-    outcomes = outcomes_of(theirs)
-    if first not in outcomes:
-        remedy = "gate the base with the same gate file, or evaluate it with --seed of the gate file"
-        expected = f"{first[1]}, seed {first[2]}, and following"
-        raise _not_comparable(files, "episodes", expected, _span(outcomes), remedy)
-    return theirs
-
-
 def outcomes_of(report: Mapping[str, Any]) -> dict[Key, bool]:
     """(condition, task, seed) -> outcome; unperturbed episodes under one name."""
     rows = [r for r in report["episodes"] if r["control"] not in CONTROLS]

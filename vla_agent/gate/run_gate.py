@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
-import shutil
 import time
-import uuid
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +18,29 @@ from vla_agent.contract import Contract
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import GateError
 from vla_agent.evaluation import provenance
-from vla_agent.evaluation.compare_reports import UNPERTURBED, compare_reports, read_base, report_file
+from vla_agent.evaluation.compare_reports import compare_reports
 from vla_agent.evaluation.exact_tests import alpha_spent
 from vla_agent.evaluation.play.player import SCRIPTED, PlayedEpisode, PlayerSettings, load_learned
 from vla_agent.evaluation.play.workers import open_workers
 from vla_agent.evaluation.report.clips import CLIPS, film
-from vla_agent.evaluation.result_store import Store, identity_of
-from vla_agent.files.canonical_json import digest
+from vla_agent.evaluation.result_store import identity_of
+from vla_agent.files.canonical_json import changes, digest
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.gate.certificate.bound_files import contract_parts, policy_contract, policy_parts, simulator_files
-from vla_agent.gate.certificate.certificate import FORMAT, sign, write_certificate
-from vla_agent.gate.certificate.verify import GATE_COPY, counts_of
-from vla_agent.gate.decision.gate_file import ORACLE, Gate, hash_gate, load_gate
-from vla_agent.gate.decision.judge import judge
-from vla_agent.gate.decision.plan import Planner, sequential_tests
+from vla_agent.gate.certificate.keys import Key
+from vla_agent.gate.certificate.lab_key import LabKey
+from vla_agent.gate.certificate.statement import gate_predicate
+from vla_agent.gate.decision.gate_file import ORACLE, GateFile, hash_gate, read_gate
+from vla_agent.gate.decision.judge import judged
+from vla_agent.gate.decision.plan import CONTROL, Planner, sequential_tests
 from vla_agent.gate.evidence import inference_latency, ledger
-from vla_agent.gate.evidence.attempt import ATTEMPT, Attempt, start_attempt, unfinished_attempt
-from vla_agent.gate.evidence.gate_player import play
+from vla_agent.gate.evidence.attempt import Attempt, start_attempt, unfinished_attempt
+from vla_agent.gate.evidence.episode_log import EpisodeLog
+from vla_agent.gate.evidence.gate_player import job_of, play
 from vla_agent.gate.evidence.perception_oracle import accepts_oracle_points
 from vla_agent.gate.report.failure_clips import choose, film_one
 from vla_agent.gate.report.gate_page import page
+from vla_agent.gate.seal import finish_interrupted, require_free, seal
 from vla_agent.policy.execution_settings import Execution
 
 Progress = Callable[[PlayedEpisode, int, int], None]  # an episode, how many are done, how many after this round
@@ -49,18 +48,21 @@ Progress = Callable[[PlayedEpisode, int, int], None]  # an episode, how many are
 
 @dataclass(frozen=True)
 class GateSettings:
-    """Which policy is tried against which gate file.  The outcomes depend on the gate file's seed, not on ``workers``.
+    """Which policy is tried against which gate file.  The outcomes do not depend on ``workers``.
 
     Attributes:
-        policy: folder or hub id of a learned policy, "expert" or "random".
+        policy: folder or hub name of a learned policy, "expert" or "random".
         suite: the gate file.
-        out: folder for report.json, report.html, actions.npz, gate.yaml and certificate.json.
+        out: folder for report.json, report.html, actions.npz, gate.yaml, ledger.jsonl and certificate.json.
         robot: name of the robot that the certificate is for.
-        private: the key that signs it.
+        private: the key that signs certificate, ledger and scratch files.
         ledger_file: where attempts are counted.
+        robot_file: SHA-256 of the robot's file; empty: certified for no hardware.
+        trusted: fingerprint -> key, whose lines in the ledger count, beside those of ``private``.
         workers, ray, load: as in `vla_agent.evaluation.evaluate.EvaluationSettings`.
         resume: continue an unfinished run in ``out``, which is no new attempt.
-        base: report (or its folder) of the policy that this one was tuned from, shown beside it on the page.
+        base: the policy that this one was tuned from; its unperturbed episodes on the same seeds are played, too, and
+            shown beside it on the page.
         clips: the most failures that the page shows as videos.
     """
 
@@ -70,97 +72,132 @@ class GateSettings:
     robot: str
     private: Ed25519PrivateKey
     ledger_file: Path
+    robot_file: str = ""
+    trusted: Mapping[str, Key] = field(default_factory=dict)
     workers: int | None = 1
     ray: str | None = None
-    load: Callable[[str], Policy] = load_learned
+    load: Callable[..., Policy] = load_learned
     resume: bool = False
-    base: Path | None = None
+    base: str | None = None
     clips: int = CLIPS
+
+    @property
+    def signer(self) -> LabKey:
+        return LabKey(self.trusted, self.private)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The policy that is tried: its parts as the certificate names them, and its contract."""
+    """A policy as it was when the gate began: its parts as the certificate names them, and how it is loaded."""
 
+    name: str
     parts: dict[str, Any]
     contract: Contract
     learned: bool
+    load: Callable[[str], Policy]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What one run of a gate works with, all of it read once, at its start."""
+
+    settings: GateSettings
+    file: GateFile
+    candidate: Candidate
+    base: Candidate | None
+    simulator: dict[str, str]
+    head: dict[str, Any]
+    attempt: Attempt
+
+    @property
+    def execution(self) -> Execution:
+        return Execution(self.file.gate.execution, self.attempt.delay_ms)
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings that the report states."""
+        return {"run": self.attempt.run, "gate": self.attempt.gate} | self.execution.settings()
+
+    def player(self, candidate: Candidate) -> PlayerSettings:
+        gate = self.file.gate
+        families = select(list(gate.tasks) or None, gate.suite)
+        return PlayerSettings(candidate.name, families, gate.split, candidate.load, self.execution)
+
+    def log_event(self, event: str, **more: Any) -> ledger.Entry:
+        """Enter an event of this attempt in the ledger."""
+        says = {"event": event, "run": self.attempt.run, "policy": self.attempt.policy, "gate": self.attempt.gate}
+        return ledger.append(self.settings.ledger_file, says | more, self.settings.signer)
 
 
 def run_gate(settings: GateSettings, progress: Progress | None = None) -> dict[str, Any]:
     """Run the gate and write its evidence and certificate; the report.
 
     Raises:
-        VlaAgentError: a wrong gate file or policy, another run in ``out``, a broken ledger, a base of other scenes.
+        VlaAgentError: a wrong gate file or policy, another run in ``out``, a broken ledger or scratch file, or policy,
+            base, gate file or simulator were changed while the gate ran.
     """
     began, out = time.perf_counter(), settings.out
-    gate = load_gate(settings.suite)
-    _require_free(out)
-    candidate = _candidate(settings)
-    head = _head(settings, gate, candidate)
-    first = UNPERTURBED[0], gate.families()[0], gate.seed
-    base = read_base(settings.base, out, head, first) if settings.base else None
-    attempt = _attempt(settings, gate, candidate)
-    execution = Execution(gate.execution, attempt.delay_ms)
-    recorded = {"run": attempt.run, "gate": attempt.gate} | execution.settings()
-    planner = _planner(settings, gate, attempt)
-    store = Store(out, identity_of(head | {"summary": {"settings": recorded}}), resume=True)
-    player = PlayerSettings(settings.policy, planner.families, gate.split, settings.load, execution)
-    with closing(store), open_workers(player, settings.workers, settings.ray) as workers:
-        while jobs := planner.next_round(list(store.records.values())):
-            total = len(store.records) + len(jobs)
-            for played in workers.map(play, jobs):
-                store.add(played)
-                if progress:
-                    progress(played, len(store.records), total)
-        rows = sorted(store.records.values(), key=lambda r: (r["control"], r["index"]))
-        judgement = json.loads(json.dumps(judge(gate, rows, attempt.number)))
-        payload = _payload(settings, gate, candidate, attempt, head["versions"], judgement)
-        wall = round(time.perf_counter() - began, 2)
-        seconds = {"wall": wall, "episodes": round(store.seconds, 2), "workers": workers.count}
-        report = head | {
-            "gate": gate.model_dump(mode="json"),
-            "certified": payload,
-            "latency": attempt.measured,
-            "attempts": ledger.attempts(ledger.read_ledger(settings.ledger_file), attempt.policy),
-            "episodes": rows,
-            "summary": {"judgement": judgement, "seconds": seconds, "settings": recorded},
-        }
-        if settings.base and base:
-            report["base"] = compare_reports([out / "report.json", report_file(settings.base)], report, base)
-        shutil.copyfile(settings.suite, out / GATE_COPY)
-        chosen = choose(rows, judgement["checks"], settings.clips)
-        store.finish(report, page(report, film(rows, chosen, store.actions, workers, film_one)))
-    _certify(settings, attempt, payload)
+    if settings.resume and (out / "certificate.json").exists():
+        return finish_interrupted(out, settings.ledger_file, settings.signer, settings.private)
+    require_free(out)
+    run, resumed = _begin(settings)
+    origin = {"attempt": run.attempt.entry, "seed": run.attempt.seed, "policy": run.attempt.policy,
+              "gate": run.attempt.gate, "identity": identity_of(run.head | {"summary": {"settings": run.recorded}}),
+              "simulator": run.simulator}  # fmt: skip
+    entries = ledger.read_ledger(settings.ledger_file, settings.signer)
+    ends = [(e["episodes"], e["head"]) for e in ledger.of_run(entries, run.attempt.run, ledger.STOPPED, ledger.RESUMED)]
+    with closing(EpisodeLog(out, origin, settings.signer, ends)) as log:
+        if resumed:
+            run.log_event(ledger.RESUMED, **log.end)
+        with (
+            _interruptions(run, log),
+            open_workers(run.player(run.candidate), settings.workers, settings.ray) as workers,
+        ):
+            excluded = _excluded(run)
+            rows = _play_rounds(run, log, workers, excluded, progress)
+            judgement = judged(run.file.gate, rows, run.attempt.number)
+            report = _report(run, rows, judgement, excluded)
+            if run.base:
+                report["base"] = _compared(run, run.base, report)
+            clips = film(rows, choose(rows, judgement["checks"], settings.clips), log.actions, workers, film_one)
+            _require_unchanged(run)
+            seconds = {"wall": round(time.perf_counter() - began, 2), "episodes": round(log.seconds, 2)}
+            report["summary"]["seconds"] = seconds | {"workers": workers.count}
+        certificate = seal(out, report, page(report, clips), run.file.data, log, settings.private)
+        run.log_event(ledger.FINISH, verdict=judgement["verdict"], certificate=certificate)
+        finish_interrupted(out, settings.ledger_file, settings.signer, settings.private)
     return report
 
 
-def _require_free(out: Path) -> None:
-    """Raise where the output folder holds something that is not an unfinished gate."""
-    taken = [n for n in ("certificate.json", "report.json", ".partial") if (out / n).exists()]
-    if "certificate.json" in taken or (taken and not (out / ATTEMPT).exists()):
-        raise GateError(
-            f"the output folder holds {'a finished gate' if 'certificate.json' in taken else 'something else'}",
-            file=out,
-            key="--out",
-            expected="an empty folder, or an unfinished gate with --resume",
-            found=", ".join(taken),
-            remedy="vla-agent verify checks it; name another folder for a new attempt",
-        )
+def _begin(settings: GateSettings) -> tuple[_Run, bool]:
+    """Read all that is tried, then find or count the attempt; and whether it was there already."""
+    file = read_gate(settings.suite)
+    candidate = _candidate(settings, settings.policy)
+    base = _candidate(settings, settings.base) if settings.base else None
+    head = _head(settings, file, candidate)
+    places = settings.out, candidate.parts["digest"], file.sha256, settings.ledger_file
+    out, policy, gate, ledger_file = places
+    attempt = unfinished_attempt(out, settings.resume, policy, gate, ledger_file, settings.signer)
+    resumed = attempt is not None
+    if attempt is None:
+        latency = _latency(file, candidate)
+        attempt = start_attempt(out, policy, gate, ledger_file, latency, settings.signer)
+    return _Run(settings, file, candidate, base, simulator_files(), head, attempt), resumed
 
 
-def _candidate(settings: GateSettings) -> Candidate:
-    learned = settings.policy not in SCRIPTED and settings.load is load_learned
-    if not learned:
-        parts = {"name": settings.policy, "files": {}, "adapter": [], "normaliser": "",
-                 "digest": digest(settings.policy)}  # fmt: skip
-        return Candidate(parts, tabletop_contract(), learned)
-    folder = find_folder(settings.policy)
-    return Candidate({"name": folder.name} | policy_parts(folder), policy_contract(folder), learned)
+def _candidate(settings: GateSettings, name: str) -> Candidate:
+    if name in SCRIPTED or settings.load is not load_learned:
+        parts = {"name": name, "files": {}, "adapter": [], "normaliser": "", "digest": digest(name)}
+        return Candidate(name, parts, tabletop_contract(), False, settings.load)
+    folder = find_folder(name)
+    parts = {"name": folder.name} | policy_parts(folder)
+    load = partial(load_learned, expected=str(parts["digest"]))
+    return Candidate(name, parts, policy_contract(folder), True, load)
 
 
-def _head(settings: GateSettings, gate: Gate, candidate: Candidate) -> dict[str, Any]:
+def _head(settings: GateSettings, file: GateFile, candidate: Candidate) -> dict[str, Any]:
     """The head of the report: policy, suite, split, versions, hashes."""
+    gate = file.gate
     tasks = select(list(gate.tasks) or None, gate.suite)
     return {
         "policy": settings.policy,
@@ -176,67 +213,113 @@ def _head(settings: GateSettings, gate: Gate, candidate: Candidate) -> dict[str,
     }
 
 
-def _attempt(settings: GateSettings, gate: Gate, candidate: Candidate) -> Attempt:
-    """The unfinished attempt of the output folder; else a new one, whose latency is measured before it is counted."""
-    policy, gate_hash, file = candidate.parts["digest"], hash_gate(settings.suite), settings.ledger_file
-    unfinished = unfinished_attempt(settings.out, settings.resume, policy, gate_hash, file)
-    return unfinished or start_attempt(settings.out, policy, gate_hash, file, *_latency(settings, gate, candidate))
-
-
-def _latency(settings: GateSettings, gate: Gate, candidate: Candidate) -> tuple[float, dict[str, Any]]:
+def _latency(file: GateFile, candidate: Candidate) -> tuple[float, dict[str, Any]]:
     """The delay to simulate, milliseconds, and what was measured.  A scripted policy has no inference."""
-    if not candidate.learned:
-        return 0.0, {}
-    family = next(iter(Planner(gate, {}).families.values()))
-    measured = inference_latency.measure(settings.load(settings.policy), family)
-    period = 1000.0 / tabletop_contract().control_hz
-    return gate.delay_ms if gate.delay_ms is not None else period * math.ceil(measured["p99_ms"] / period), measured
+    family = next(iter(select(list(file.gate.tasks) or None, file.gate.suite).values()))
+    measured = inference_latency.measure(candidate.load(candidate.name), family) if candidate.learned else {}
+    return inference_latency.certified_delay(file.gate, measured, tabletop_contract().control_hz), measured
 
 
-def _planner(settings: GateSettings, gate: Gate, attempt: Attempt) -> Planner:
-    """The planner, without the checks that the policy does not admit."""
+def _excluded(run: _Run) -> tuple[str, ...]:
+    """The checks that the policy does not admit."""
+    gate = run.file.gate
+    if run.candidate.name in SCRIPTED:
+        return (*(delay.cell for delay in gate.checks.delays), ORACLE)
+    with_oracle = ORACLE in gate.checks_by_name() and accepts_oracle_points(run.candidate.load(run.candidate.name))
+    return () if with_oracle else (ORACLE,)
+
+
+@contextmanager
+def _interruptions(run: _Run, log: EpisodeLog) -> Iterator[None]:
+    """Enter in the ledger where an interrupted run stopped, and one whose policy or code was changed meanwhile."""
+    try:
+        yield
+    except _ChangedMeanwhile as error:
+        run.log_event(ledger.ABORTED, reason=error.key)
+        raise
+    except BaseException:
+        run.log_event(ledger.STOPPED, **log.end)
+        raise
+
+
+def _play_rounds(
+    run: _Run, log: EpisodeLog, workers: Any, excluded: tuple[str, ...], progress: Progress | None
+) -> list[dict[str, Any]]:
+    """Play what is missing of every round; all episodes of the plan, in the report's order."""
+    gate, attempt = run.file.gate, run.attempt
     tests = sequential_tests(gate, alpha_spent(gate.alpha, attempt.number))
-    if settings.policy in SCRIPTED:
-        return Planner(gate, tests, excluded=(*(delay.cell for delay in gate.checks.delays), ORACLE))
-    with_oracle = ORACLE in gate.checks_by_name() and accepts_oracle_points(settings.load(settings.policy))
-    return Planner(gate, tests, excluded=() if with_oracle else (ORACLE,))
+    planned: set[str] = set()
+    for jobs in Planner(gate, tests, attempt.seed, excluded).rounds(log.records):
+        planned |= {job.key for job in jobs}
+        missing = [job for job in jobs if job.key not in log.records]
+        total = len(log) + len(missing)
+        for played in workers.map(play, missing):
+            log.add(played)
+            if progress:
+                progress(played, len(log), total)
+    return sorted((log.records[key] for key in planned), key=lambda r: (r["control"], r["index"]))
 
 
-def _payload(
-    settings: GateSettings,
-    gate: Gate,
-    candidate: Candidate,
-    attempt: Attempt,
-    versions: dict[str, Any],
-    judgement: dict[str, Any],
+def _report(
+    run: _Run, rows: list[dict[str, Any]], judgement: dict[str, Any], excluded: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The certificate's payload without its evidence."""
-    now = datetime.now(timezone.utc).replace(microsecond=0)
-    alpha = alpha_spent(gate.alpha, attempt.number)
-    return {
-        "format": FORMAT,
-        "id": uuid.uuid4().hex,
-        "issued": now.isoformat(),
-        "expires": (now + timedelta(days=gate.validity_days)).isoformat(),
-        "robot": settings.robot,
-        "policy": candidate.parts,
-        "contract": contract_parts(candidate.contract),
-        "simulator": simulator_files(),
-        "gate": {"name": gate.name, "sha256": attempt.gate, "alpha": gate.alpha, "beta": gate.beta},
-        "attempt": {"number": attempt.number, "alpha": alpha, "run": attempt.run, "entry": attempt.entry},
-        "execution": gate.execution,
-        "latency": {"certified_ms": attempt.delay_ms, "measured_ms": attempt.measured.get("p99_ms", 0.0)},
-        "versions": versions,
-        "counts": counts_of(judgement),
-        "verdict": judgement["verdict"],
+    settings, candidate = run.settings, run.candidate
+    entries = ledger.read_ledger(settings.ledger_file, settings.signer)
+    predicate = gate_predicate(
+        robot={"name": settings.robot, "file": settings.robot_file},
+        policy=candidate.parts,
+        contract=contract_parts(candidate.contract),
+        simulator=run.simulator,
+        gate=run.file.gate,
+        attempt=run.attempt,
+        versions=run.head["versions"],
+        judgement=judgement,
+    )
+    return run.head | {
+        "gate": run.file.gate.model_dump(mode="json"),
+        "excluded": list(excluded),
+        "certified": predicate,
+        "latency": run.attempt.measured,
+        "attempts": ledger.attempts(entries, run.attempt.policy),
+        "ledger": entries[-1]["hash"],
+        "episodes": rows,
+        "summary": {"judgement": judgement, "settings": run.recorded},
     }
 
 
-def _certify(settings: GateSettings, attempt: Attempt, payload: dict[str, Any]) -> None:
-    """Sign the certificate over the evidence in the output folder, and write the end of the attempt to the ledger."""
-    evidence = {name: provenance.hash_file(settings.out / name) for name in ("report.json", "actions.npz")}
-    certificate = sign(payload | {"evidence": evidence}, settings.private)
-    write_certificate(settings.out / "certificate.json", certificate)
-    finish = {"event": "finish", "run": attempt.run, "policy": attempt.policy, "gate": attempt.gate}
-    end = {"verdict": payload["verdict"], "certificate": payload["id"]}
-    ledger.append(settings.ledger_file, finish | end)
+def _compared(run: _Run, base: Candidate, report: Mapping[str, Any]) -> dict[str, Any]:
+    """The comparison with the base, whose unperturbed episodes are played on the same seeds."""
+    settings = run.settings
+    jobs = [job_of(row) for row in report["episodes"] if row["control"] == CONTROL]
+    with open_workers(run.player(base), settings.workers, settings.ray) as workers:
+        rows = sorted((played.record for played in workers.map(play, jobs)), key=lambda r: int(r["index"]))
+    files = settings.out / "report.json", Path(base.name)
+    theirs = {key: value for key, value in report.items() if key != "gate"} | {"policy": base.name, "episodes": rows}
+    return compare_reports(files, report, theirs) | {"policy": base.parts, "episodes": rows}
+
+
+class _ChangedMeanwhile(GateError):
+    """Something that was read at the start has changed."""
+
+
+def _require_unchanged(run: _Run) -> None:
+    """Hash policy, base, gate file and simulator again.
+
+    Raises:
+        _ChangedMeanwhile: another hash than at the start.
+    """
+    now = {"gate file": hash_gate(run.settings.suite), "simulator": simulator_files()}
+    start = {"gate file": run.file.sha256, "simulator": run.simulator}
+    for what, candidate in (("policy", run.candidate), ("base", run.base)):
+        if candidate is not None and candidate.learned:
+            start[what] = candidate.parts["files"]
+            now[what] = policy_parts(find_folder(candidate.name))["files"]
+    for key, expected, found in changes(start, now):
+        raise _ChangedMeanwhile(
+            "what is tried was changed while the gate ran; nothing is certified",
+            file=run.settings.out,
+            key=key,
+            expected=expected,
+            found=found,
+            remedy="leave policy, gate file and code as they are while a gate runs; begin a new attempt",
+        )

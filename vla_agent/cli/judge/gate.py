@@ -13,18 +13,19 @@ SIMULATED = "sim"  # the robot of certificates that move no hardware
 
 DESCRIPTION = """\
 Test a policy against a gate file: tasks, perturbations, language and latency, each with a threshold and error rates.
-Every check stops as soon as it is decided.  OUT receives report.html, report.json, actions.npz, gate.yaml and the
-signed certificate.json, without which the robot's nodes refuse the policy.
+Every check stops as soon as it is decided.  OUT receives report.html, report.json, actions.npz, gate.yaml, ledger.jsonl
+and the signed certificate.json, without which the robot's nodes refuse the policy.
 
 Every start is counted in a ledger, and later attempts with the same checkpoint are held to stricter tests.  The ledger
-is ledger.jsonl in the folder of the keys; one beside the gate file, where older releases kept it, is still used.
+is ledger.jsonl in the folder of the keys; its lines are signed.  The seeds follow from policy, gate file and the line
+of the ledger, so that nobody knows them before the attempt is counted.
 """
 EPILOG = """\
 examples:
   vla-agent keys create lab
   vla-agent gate policies/tabletop-nano --key lab --robot panda -o runs/gate
   vla-agent gate policies/tabletop-nano --key lab --robot panda -o runs/gate --resume
-  vla-agent gate runs/tuned/policy --key lab --base runs/gate -o runs/gate-tuned       # both on the same seeds
+  vla-agent gate runs/tuned/policy --key lab --base runs/base/policy -o runs/gate-tuned
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
   vla-agent gate --explain runs/gate/certificate.json
 
@@ -53,7 +54,10 @@ def add_parser(subparsers: Any) -> None:
         "--ledger", metavar="FILE", help="ledger of attempts (default: ledger.jsonl in the folder of the keys)"
     )
     parser.add_argument(
-        "--base", metavar="REPORT", help="report (or its folder) of the policy that this one was tuned from"
+        "--base",
+        metavar="POLICY",
+        help="the policy that this one was tuned from: its unperturbed episodes are played on the same seeds, too, and "
+        "compared on the page",
     )
     parser.add_argument(
         "--explain",
@@ -79,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         )
     workers = workers_of(args)
     from vla_agent.files.shipped import find_shipped
-    from vla_agent.gate.certificate.keys import default_ledger, keys_folder, load_private
+    from vla_agent.gate.certificate.keys import default_ledger, keys_folder, load_private, trusted
     from vla_agent.gate.report.gate_console import Progress, print_summary
     from vla_agent.gate.run_gate import GateSettings, run_gate
 
@@ -87,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     private = load_private(args.key, keys_folder())
     suite = find_shipped(args.suite)
     out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}"
-    ledger_file = Path(args.ledger) if args.ledger else default_ledger(suite)
+    ledger_file = Path(args.ledger) if args.ledger else default_ledger()
     settings = GateSettings(
         args.policy,
         suite,
@@ -95,11 +99,12 @@ def run(args: argparse.Namespace) -> int:
         robot=robot,
         robot_file=robot_file,
         private=private,
+        trusted=trusted(keys_folder()),
         ledger_file=ledger_file,
         workers=workers,
         ray=args.ray,
         resume=args.resume,
-        base=Path(args.base) if args.base else None,
+        base=args.base,
     )
     with Progress() as progress:
         progress.announce_ledger(ledger_file)

@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """\
-Hash the policy, the simulator, the gate file and the evidence again, compute every count and the verdict again from the
-episodes, check signature, validity and revocation, and name each difference.
+Hash the policy, the simulator, the gate file and the evidence again; compute the attempt from the ledger, the plan of
+episodes from their outcomes, every count, interval and the verdict again; check signature, validity and revocation; and
+replay some episodes, while the policy says what it would have done itself.  Each difference is named.
 """
 EPILOG = """\
 examples:
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
-  vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano --replay 10
+  vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano --replay 20
   vla-agent verify runs/gate/certificate.json --policy DIR --ledger ~/.config/vla-agent/keys/ledger.jsonl
 
+A replay needs the same simulator, MuJoCo and renderer; --replay 0 leaves it out.
 exit codes: 0 valid, 1 not valid, 2 bad input
 
 next: `vla-agent up robot` with the certificate; docs/gate.md says what a certificate does not promise
 """
+REPLAYED = 3
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,42 +30,57 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("verify", help="check a certificate", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("certificate", metavar="CERT", help="certificate.json, with its evidence beside it")
     parser.add_argument("--policy", metavar="DIR", help="policy folder or hub id (none for a scripted policy)")
-    parser.add_argument("--ledger", metavar="FILE", help="ledger that must contain the attempt")
     parser.add_argument(
-        "--replay", type=int, default=0, metavar="N", help="replay N random episodes, bit for bit (default: 0)"
+        "--ledger",
+        metavar="FILE",
+        help="ledger that must contain the attempt (default: the copy beside the certificate, else that of this "
+        "machine's keys)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the choice of episodes (default: 0)")
+    parser.add_argument(
+        "--replay",
+        type=int,
+        default=REPLAYED,
+        metavar="N",
+        help="replay N random episodes, bit for bit, and ask the policy at each step (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="S", help="seed of the choice of episodes (default: another each time, printed)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Verify; 0 where the certificate is valid, 1 where something differs."""
+    import secrets
+
     from vla_agent.evaluation.result_store import read_report
     from vla_agent.files.policy_folder import find_folder
     from vla_agent.gate.certificate.certificate import read_certificate
-    from vla_agent.gate.certificate.verify import replay_sample, verify
-    from vla_agent.gate.report.wording import latency_refusal, strength_of_evidence
+    from vla_agent.gate.certificate.keys import keys_folder
+    from vla_agent.gate.certificate.verify import ledger_of, replay_sample, verify
+    from vla_agent.gate.report.wording import headline, latency_refusal, strength_of_evidence
 
-    file = Path(args.certificate)
+    file, count = Path(args.certificate), max(0, args.replay)
     folder = find_folder(args.policy) if args.policy else None
-    differences = verify(file, folder, ledger=Path(args.ledger) if args.ledger else None)
-    if args.replay > 0 and not differences:
+    ledger_file = Path(args.ledger) if args.ledger else ledger_of(file, keys_folder())
+    seed = secrets.randbelow(2**32) if args.seed is None else args.seed
+    differences = verify(file, folder, ledger=ledger_file)
+    if count and not differences:
         name = str(folder) if folder else str(read_certificate(file).payload["policy"]["name"])
-        differences = replay_sample(file, name, args.replay, args.seed)
+        differences = replay_sample(file, name, count, seed)
     for difference in differences:
         print(f"differs: {difference}")
     if differences:
         print(f"the certificate is not valid: {len(differences)} differences")
         return 1
     payload, report = read_certificate(file).payload, read_report(file.with_name("report.json"))
-    print(
-        f"the certificate is valid: verdict {payload['verdict']}, robot {payload['robot']}, until {payload['expires']}"
-    )
-    if args.replay > 0:
-        print(f"  {min(args.replay, len(report['episodes']))} episodes replayed, bit for bit the same")
-    if args.ledger:
-        print(f"  the attempt is in the ledger {args.ledger}")
-    for line in (f"success {strength_of_evidence(report['summary']['judgement'])}", latency_refusal(report)):
+    judgement, robot = report["summary"]["judgement"], payload["robot"]["name"]
+    print(f"the certificate is valid: verdict {payload['verdict']}, robot {robot}, until {payload['expires']}")
+    count = min(count, len(report["episodes"]))
+    replayed = f"{count} episodes replayed, bit for bit the same, as the policy itself acts (--seed {seed})"
+    print(f"  {replayed if count else 'no episode was replayed: add --replay N'}")
+    print(f"  the attempt is number {payload['attempt']['number']} of this policy in the ledger {ledger_file}")
+    for line in (headline(judgement), strength_of_evidence(judgement), latency_refusal(report)):
         if line:
             print(f"  {line}")
     return 0

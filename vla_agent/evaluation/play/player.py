@@ -37,11 +37,11 @@ class Job:
         return f"{self.control}/{self.task}/{self.seed}"
 
 
-def load_learned(name: str) -> Policy:
-    """The learned policy in a folder, of a hub id, or behind a server."""
+def load_learned(name: str, expected: str | None = None) -> Policy:
+    """The learned policy in a folder, of the hub, or behind a server; ``expected``: the digest that it must have."""
     from vla_agent.policy.loading import load_policy
 
-    return load_policy(name)
+    return load_policy(name, expected=expected)
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,9 @@ LEDGER = "ledger.jsonl"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-def default_ledger(gate_file: Path) -> Path:
-    """The ledger of attempts: beside the gate file where older releases left one there, else in `keys_folder`."""
-    earlier = gate_file.with_name(LEDGER)
-    return earlier if earlier.exists() else keys_folder() / LEDGER
+def default_ledger() -> Path:
+    """The ledger of attempts, in `keys_folder`."""
+    return keys_folder() / LEDGER
 
 
 def create(name: str, folder: Path) -> Key:

@@ -1,22 +1,19 @@
-"""Check a certificate against everything that it binds, compute its verdict again, and name each difference."""
+"""Check a certificate against everything that it binds, compute its numbers again, and name each difference."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from sim.policies import Policy
 from sim.tasks.task import select
 from vla_agent.errors import CertificateError, VlaAgentError
-from vla_agent.evaluation.play.player import Player, PlayerSettings
-from vla_agent.evaluation.result_store import key_of, read_report
-from vla_agent.files.canonical_json import changes
+from vla_agent.evaluation.play.player import SCRIPTED, PlayerSettings, load_learned
+from vla_agent.evaluation.result_store import read_report
 from vla_agent.files.hashing import hash_file
 from vla_agent.gate.certificate.bound_files import (
     SIMULATOR,
@@ -26,30 +23,40 @@ from vla_agent.gate.certificate.bound_files import (
     simulator_files,
 )
 from vla_agent.gate.certificate.certificate import Certificate, read_certificate, require_current, require_signed
-from vla_agent.gate.certificate.keys import keys_folder, revoked, trusted
-from vla_agent.gate.decision.gate_file import load_gate
-from vla_agent.gate.decision.judge import judge
-from vla_agent.gate.evidence.gate_player import replay_episode
-from vla_agent.gate.evidence.ledger import read_ledger
+from vla_agent.gate.certificate.keys import LEDGER, keys_folder, revoked, trusted
+from vla_agent.gate.certificate.lab_key import LabKey
+from vla_agent.gate.certificate.statement import gate_predicate
+from vla_agent.gate.decision.gate_file import read_gate
+from vla_agent.gate.evidence.attempt import Attempt
+from vla_agent.gate.evidence.ledger import Entry, attempts, read_ledger
+from vla_agent.gate.evidence.played_actions import ACTIONS
+from vla_agent.gate.recheck import recompute
+from vla_agent.gate.recheck.difference import Difference, differences
+from vla_agent.gate.recheck.retrace_sample import choose, retrace_rows
+from vla_agent.policy.execution_settings import Execution
 
 GATE_COPY = "gate.yaml"  # the gate file's bytes, beside the report
+DRAWN = ("id", "issued", "expires")  # parts of a certificate that nothing else gives
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Something that is not as it was certified."""
+class _Case:
+    """What is checked: the certificate, the folder of its evidence, and what it is checked with."""
 
-    what: str
-    expected: object
-    found: object
+    certificate: Certificate
+    policy: Path | None
+    keys: Path
+    ledger: Path
+    simulator: Path
+    now: datetime | None
 
-    def __str__(self) -> str:
-        return f"{self.what}: certified {_short(self.expected)}, found {_short(self.found)}"
+    @property
+    def out(self) -> Path:
+        return self.certificate.file.parent
 
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 70 else text[:67] + "..."
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        return self.certificate.payload
 
 
 def verify(
@@ -63,11 +70,11 @@ def verify(
 ) -> list[Difference]:
     """Everything that differs; [] where the certificate is valid.
 
-    The evidence (report.json, actions.npz, gate.yaml) is read from the certificate's folder.
+    The evidence (report.json, actions.npz, gate.yaml, ledger.jsonl) is read from the certificate's folder.
 
     Args:
         policy_folder: None for a scripted policy.
-        ledger: the ledger that must contain the attempt; None: not checked.
+        ledger: the ledger that must contain the attempt; None: `ledger_of`.
         simulator: folder of the package `sim`.
 
     Raises:
@@ -80,22 +87,23 @@ def verify(
             raise
         return [_difference(error)]
     folder = keys or keys_folder()
-    out = certificate_file.parent
-    checks = (
-        lambda: _signature(certificate, folder, now),
-        lambda: _policy(certificate, policy_folder),
-        lambda: _simulator(certificate, simulator),
-        lambda: _evidence(certificate, out),
-        lambda: _recomputed(certificate, out),
-        lambda: _ledger(certificate, ledger),
-    )
-    return list({str(found): found for check in checks for found in _with_errors(check())}.values())
+    case = _Case(certificate, policy_folder, folder, ledger or ledger_of(certificate_file, folder), simulator, now)
+    found = [
+        d for check in (_signature, _policy, _simulator, _evidence, _recomputed) for d in _with_errors(check(case))
+    ]
+    return list({str(difference): difference for difference in found}.values())
 
 
-def _with_errors(differences: Iterator[Difference]) -> Iterator[Difference]:
+def ledger_of(certificate_file: Path, keys: Path) -> Path:
+    """The copy of the ledger beside the evidence; where there is none, the ledger in the folder of the keys."""
+    copy = certificate_file.with_name(LEDGER)
+    return copy if copy.is_file() else keys / LEDGER
+
+
+def _with_errors(found: Iterator[Difference]) -> Iterator[Difference]:
     """The differences, and the error that ends the check, if any, as one of them."""
     try:
-        yield from differences
+        yield from found
     except VlaAgentError as error:
         yield _difference(error)
 
@@ -105,102 +113,110 @@ def _difference(error: VlaAgentError) -> Difference:
     return Difference(f"{error.key or 'file'}: {error.what}{where}", error.expected, error.found)
 
 
-def _signature(certificate: Certificate, folder: Path, now: datetime | None) -> Iterator[Difference]:
-    require_signed(certificate, trusted(folder))
-    require_current(certificate, revoked(folder), now)
+def _signature(case: _Case) -> Iterator[Difference]:
+    require_signed(case.certificate, trusted(case.keys))
+    require_current(case.certificate, revoked(case.keys), case.now)
     yield from ()
 
 
-def _policy(certificate: Certificate, folder: Path | None) -> Iterator[Difference]:
-    certified = certificate.payload["policy"]
-    if folder is None:
+def _policy(case: _Case) -> Iterator[Difference]:
+    certified = case.payload["policy"]
+    if case.policy is None:
         if certified["files"]:
             yield Difference("policy", f"{len(certified['files'])} files", "no policy folder")
         return
-    for key, expected, found in changes(certified, policy_parts(folder) | {"name": certified["name"]}):
-        yield Difference(f"policy.{key}", expected, found)
-    for key, expected, found in changes(certificate.payload["contract"], contract_parts(policy_contract(folder))):
-        yield Difference(f"contract.{key}", expected, found)
+    yield from differences("policy", certified, policy_parts(case.policy) | {"name": certified["name"]})
+    yield from differences("contract", case.payload["contract"], contract_parts(policy_contract(case.policy)))
 
 
-def _simulator(certificate: Certificate, root: Path) -> Iterator[Difference]:
-    for key, expected, found in changes(certificate.payload["simulator"], simulator_files(root)):
-        yield Difference(f"simulator.{key}", expected, found)
+def _simulator(case: _Case) -> Iterator[Difference]:
+    yield from differences("simulator", case.payload["simulator"], simulator_files(case.simulator))
 
 
-def _evidence(certificate: Certificate, out: Path) -> Iterator[Difference]:
-    evidence = certificate.payload["evidence"]
-    for name, expected in (*evidence.items(), (GATE_COPY, certificate.payload["gate"]["sha256"])):
-        file = out / name
+def _evidence(case: _Case) -> Iterator[Difference]:
+    evidence = case.payload["evidence"]
+    for name, expected in (*evidence.items(), (GATE_COPY, case.payload["gate"]["sha256"])):
+        file = case.out / name
         found = hash_file(file) if file.is_file() else "no such file"
         if found != expected:
             yield Difference(f"evidence.{name}", expected, found)
 
 
-def _recomputed(certificate: Certificate, out: Path) -> Iterator[Difference]:
-    """The certificate against the report's copy of it, and both against the result of its episodes."""
-    payload = certificate.payload
-    report = read_report(out / "report.json")
-    without_evidence = {k: v for k, v in payload.items() if k != "evidence"}
-    for key, expected, found in changes(report.get("certified"), without_evidence):
-        yield Difference(f"certificate.{key}", expected, found)
-    gate = load_gate(out / GATE_COPY)
-    try:
-        judgement = judge(gate, report["episodes"], int(payload["attempt"]["number"]))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        yield Difference("report.json: episodes", "episodes of a gate", f"{type(error).__name__}: {error}")
+def _recomputed(case: _Case) -> Iterator[Difference]:
+    """Every number of certificate and report, from gate file, ledger and episodes."""
+    payload, learned = case.payload, bool(case.payload["policy"]["files"])
+    report, gate = read_report(case.out / "report.json"), read_gate(case.out / GATE_COPY).gate
+    certified = {key: value for key, value in payload.items() if key != "evidence"}
+    yield from differences("certificate", report.get("certified"), certified)
+    entries = read_ledger(case.ledger, LabKey(trusted(case.keys)))
+    attempt = recompute.attempt_in(entries, payload["attempt"]["run"])
+    if attempt is None:
+        yield Difference(f"ledger ({case.ledger})", f"the start of run {payload['attempt']['run']}", "no such line")
         return
-    for key, expected, found in changes(json.loads(json.dumps(judgement)), report["summary"].get("judgement")):
-        yield Difference(f"report.json: summary.judgement.{key}", expected, found)
-    for key, expected, found in changes(counts_of(judgement), payload["counts"]):
-        yield Difference(f"certificate.counts.{key}", expected, found)
-    if judgement["verdict"] != payload["verdict"]:
-        yield Difference("certificate.verdict", judgement["verdict"], payload["verdict"])
-
-
-def counts_of(judgement: dict[str, Any]) -> dict[str, Any]:
-    """What a certificate records of the checks."""
-    return {name: {key: c[key] for key in ("k", "n", "verdict")} for name, c in judgement["checks"].items()}
-
-
-def _ledger(certificate: Certificate, file: Path | None) -> Iterator[Difference]:
-    if file is None:
+    yield from recompute.check_attempt(attempt, entries, gate, learned)
+    yield from recompute.check_end(entries, attempt.run, payload["verdict"], payload["id"])
+    wrong = list(recompute.check_rows(report["episodes"]))
+    yield from wrong
+    if wrong:
         return
-    attempt = certificate.payload["attempt"]
-    heads = {entry["hash"] for entry in read_ledger(file)}
-    if attempt["entry"] not in heads:
-        yield Difference("ledger", f"entry {attempt['entry'][:16]}", f"{len(heads)} other entries")
+    yield from recompute.check_plan(gate, attempt, report, learned)
+    judgement, found = recompute.check_judgement(gate, attempt, report)
+    yield from found
+    if judgement is not None:
+        yield from _certified_numbers(payload, gate, attempt, judgement)
+    stated = {
+        "attempts": attempts(_up_to(entries, report.get("ledger")), attempt.policy),
+        "latency": attempt.measured,
+        "gate": gate.model_dump(mode="json"),
+        "versions": payload["versions"],
+        "hashes.policy": payload["policy"]["files"],
+        "hashes.contract": payload["contract"]["sha256"],
+    }
+    told = report | {f"hashes.{key}": value for key, value in report["hashes"].items()}
+    yield from differences("report.json", stated, {key: told.get(key) for key in stated})
 
 
-def replay_sample(certificate_file: Path, policy: str, count: int, seed: int) -> list[Difference]:
-    """Replay ``count`` random episodes of the report from their actions; those whose bits differ.
+def _up_to(entries: Sequence[Entry], last: object) -> Sequence[Entry]:
+    """The ledger as the report saw it: up to the line with the hash ``last``."""
+    place = next((number for number, entry in enumerate(entries, 1) if entry["hash"] == last), 0)
+    return entries[:place]
 
-    Raises:
-        CertificateError: actions.npz cannot be read.
+
+def _certified_numbers(
+    payload: Mapping[str, Any], gate: Any, attempt: Attempt, judgement: Mapping[str, Any]
+) -> Iterator[Difference]:
+    """The certificate's parts, as the gate would write them from what was computed again."""
+    expected = gate_predicate(
+        robot=payload["robot"],
+        policy=payload["policy"] | {"digest": attempt.policy},
+        contract=payload["contract"],
+        simulator=payload["simulator"],
+        gate=gate,
+        attempt=attempt,
+        versions=payload["versions"],
+        judgement=judgement,
+    )
+    issued = datetime.fromisoformat(payload["issued"])
+    expires = (issued + timedelta(days=gate.validity_days)).isoformat()
+    drawn = {key: payload[key] for key in DRAWN} | {"expires": expires}
+    found = {key: value for key, value in payload.items() if key != "evidence"}
+    yield from differences("certificate", expected | drawn, found)
+
+
+def replay_sample(
+    certificate_file: Path, policy: str, count: int, seed: int, load: Callable[[str], Policy] = load_learned
+) -> list[Difference]:
+    """Replay ``count`` random episodes of the report, while the policy says what it would have done; what differs.
+
+    Args:
+        policy: folder or name of the policy, loaded by ``load``; other files than the certified ones are refused.
     """
-    out = certificate_file.parent
-    report, gate = read_report(out / "report.json"), load_gate(out / GATE_COPY)
-    rows = report["episodes"]
-    chosen = np.random.default_rng(seed).choice(len(rows), min(count, len(rows)), replace=False)
-    different = []
-    settings = PlayerSettings(policy, select(list(gate.tasks) or None, gate.suite), gate.split)
-    with closing(Player(settings)) as player:
-        for row in (rows[i] for i in sorted(chosen)):
-            try:
-                with np.load(out / "actions.npz", allow_pickle=False) as stored:
-                    actions = stored[f"{key_of(row)}/actions"]
-                    looks = tuple(int(i) for i in stored[f"{key_of(row)}/looks"])
-            except Exception as error:  # numpy and zipfile raise half a dozen kinds for damaged archives
-                raise CertificateError(
-                    "the episode's actions cannot be read",
-                    file=out / "actions.npz",
-                    key=key_of(row),
-                    expected="the actions.npz that `vla-agent gate` wrote",
-                    found=f"{type(error).__name__}: {error}",
-                    remedy="get the evidence again",
-                ) from error
-            result = replay_episode(player, row, actions, looks)
-            for name in ("state_hash", "image_hash"):
-                if getattr(result, name) != row[name]:
-                    different.append(Difference(f"replay {key_of(row)} {name}", row[name], getattr(result, name)))
-    return different
+    certificate, out = read_certificate(certificate_file), certificate_file.parent
+    report, gate = read_report(out / "report.json"), read_gate(out / GATE_COPY).gate
+    learned = load is load_learned and policy not in SCRIPTED
+    loader = partial(load_learned, expected=certificate.payload["policy"]["digest"]) if learned else load
+    execution = Execution(gate.execution, certificate.payload["latency"]["certified_ms"])
+    families = select(list(gate.tasks) or None, gate.suite)
+    settings = PlayerSettings(policy, families, gate.split, loader, execution)
+    rows = choose(report["episodes"], count, seed)
+    return list(_with_errors(retrace_rows(rows, out / ACTIONS, settings)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar, Literal
 
@@ -101,16 +103,18 @@ class Checks(_Strict):
 class Gate(_Strict):
     """A whole gate file."""
 
-    format: Literal[1] = 1
+    format: Literal[2]
     name: str
     suite: str = "tabletop"
     tasks: tuple[str, ...] = Field((), description="families of the suite; empty: all")
     split: Literal["seen", "objects"] = "seen"
-    seed: int = Field(500_000, ge=0)
     alpha: float = Field(0.05, gt=0, lt=0.5, description="false-pass rate over all attempts with one checkpoint")
     beta: float = Field(0.05, gt=0, lt=0.5, description="false-fail rate of each check at threshold + margin")
     block: PositiveInt = Field(20, description="episodes that an undecided check gets at a time")
     reported: PositiveInt = Field(20, description="episodes of a check without a threshold")
+    estimated: PositiveInt = Field(
+        20, description="unperturbed episodes of every family that are played in any case, for the estimate of success"
+    )
     validity_days: PositiveInt = 90
     delay_ms: float | None = Field(
         None, ge=0, description="latency that the policy is certified for; null: what is measured, rounded up"
@@ -132,7 +136,24 @@ class Gate(_Strict):
         return tuple(select(list(self.tasks) or None, self.suite))
 
 
+@dataclass(frozen=True)
+class GateFile:
+    """A gate file as it was read, once: its content and the bytes that it was read from."""
+
+    gate: Gate
+    data: bytes
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
 def load_gate(path: str | PathLike[str]) -> Gate:
+    """The content of a gate file; see `read_gate`."""
+    return read_gate(path).gate
+
+
+def read_gate(path: str | PathLike[str]) -> GateFile:
     """Read a gate file.
 
     Raises:
@@ -140,7 +161,8 @@ def load_gate(path: str | PathLike[str]) -> Gate:
     """
     file = find_shipped(path)
     try:
-        data = YAML().load(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
+        data = YAML().load(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise GateError(
             "there is no such gate file",
@@ -158,7 +180,7 @@ def load_gate(path: str | PathLike[str]) -> Gate:
             found=getattr(error, "problem", str(error)),
             remedy="fix the line",
         ) from error
-    return parse_gate(data, file)
+    return GateFile(parse_gate(data, file), content)
 
 
 def parse_gate(data: Any, file: str | PathLike[str]) -> Gate:
@@ -175,6 +197,7 @@ def parse_gate(data: Any, file: str | PathLike[str]) -> Gate:
             found=type(data).__name__,
             remedy="start from gates/tabletop.yaml",
         )
+    _require_format(data, file)
     try:
         gate = Gate.model_validate(data)
     except ValidationError as error:
@@ -201,6 +224,20 @@ def parse_gate(data: Any, file: str | PathLike[str]) -> Gate:
             remedy=error.remedy,
         ) from error  # fmt: skip
     return gate
+
+
+def _require_format(data: dict[str, Any], file: str | PathLike[str]) -> None:
+    """Refuse what earlier releases wrote, with the reason."""
+    for key, old in (("seed", "seed" in data), ("format", "format" not in data or data["format"] == 1)):
+        if old:
+            raise GateError(
+                "the gate file is of format 1, whose fixed seed let a policy be tried on the gate's scenes beforehand",
+                file=f"{file}{_line(data, (key,))}",
+                key=key,
+                expected="format: 2, and no seed",
+                found=data.get(key, "no format"),
+                remedy="write `format: 2` and remove `seed`: seeds are drawn when an attempt is entered in the ledger",
+            )
 
 
 def hash_gate(path: str | PathLike[str]) -> str:

@@ -7,12 +7,14 @@ any may err, and are corrected by Holm's method.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vla_agent.evaluation.exact_tests import alpha_spent, clopper_pearson, holm, mcnemar
 from vla_agent.evaluation.success_statistics import paired_difference
+from vla_agent.gate.decision.estimate import estimate, families_of
 from vla_agent.gate.decision.gate_file import ORACLE, Gate
 from vla_agent.gate.decision.plan import CONTROL, episodes_by_check, sequential_tests
 
@@ -30,8 +32,10 @@ CHECK_MEANING = {
 
 
 def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[str, Any]:
-    """The report's judgement: ``verdict``, ``reasons``, ``checks``, ``worst_family``, ``axes``, ``language``.
+    """The report's judgement: ``verdict``, ``reasons``, ``checks``, ``families``, ``estimate``, ``axes``, ``language``.
 
+    ``checks`` holds the numbers at which each test stopped, for the decision.  ``estimate`` is what to quote; it is
+    made of ``families``, all unperturbed episodes.
     ``apart`` (`attribute_failures`) where the gate file has the check ``oracle``.
     """
     alpha = alpha_spent(gate.alpha, attempt)
@@ -59,6 +63,7 @@ def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[s
             "beta": gate.beta,
             "largest": tests[name].size if name in tests else None,
         }
+    families = families_of(gate, rows)
     verdicts = {c["verdict"] for c in checks.values()}
     verdict = "fail" if "fail" in verdicts else "undecided" if "undecided" in verdicts else "pass"
     oracle = {} if gate.checks.oracle is None else {"apart": attribute_failures(_pairs(rows, ORACLE))}
@@ -66,11 +71,18 @@ def judge(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[s
         "verdict": verdict,
         "reasons": [reason(name, c) for name, c in checks.items() if c["verdict"] in ("fail", "undecided")],
         "checks": checks,
-        "worst_family": _worst(checks),
+        "families": families,
+        "estimate": estimate(families),
         "axes": _axes(gate, rows),
         "language": _language(rows),
         **oracle,
     }
+
+
+def judged(gate: Gate, rows: Sequence[Mapping[str, Any]], attempt: int) -> dict[str, Any]:
+    """The judgement as it stands in a report: plain JSON data, so that both can be compared."""
+    data: dict[str, Any] = json.loads(json.dumps(judge(gate, rows, attempt)))
+    return data
 
 
 def reason(name: str, check: Mapping[str, Any]) -> str:
@@ -81,14 +93,6 @@ def reason(name: str, check: Mapping[str, Any]) -> str:
     subject = CHECK_MEANING.get(name) or by_kind.get(kind) or f"succeeds under {words}"
     end = "undecided" if check["verdict"] == "undecided" else f"not shown to be above {100 * check['threshold']:g} %"
     return f"{name}: {subject}: {check['k']} of {check['n']}, {end}"
-
-
-def _worst(checks: Mapping[str, Any]) -> dict[str, Any] | None:
-    families = {n: c for n, c in checks.items() if n.startswith("family.") and c["n"]}
-    if not families:
-        return None
-    name = min(families, key=lambda n: (families[n]["k"] / families[n]["n"], n))
-    return {"name": name.removeprefix("family."), "k": families[name]["k"], "n": families[name]["n"]}
 
 
 def _control(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], bool]:

@@ -2,8 +2,8 @@
 
 A cell is a condition: ``control`` (nothing changed), ``axis.NAME.SEVERITY``, ``probe.NAME``, ``delay.MS`` (another
 latency) or ``oracle`` (given the true places of target and goal).  Its episodes are numbered; number i of the control,
-of a delay and of ``oracle`` is family i mod F at seed ``gate.seed`` + i div F.  Other cells leave out the episodes that
-do not admit their variation.
+of a delay and of ``oracle`` is family i mod F at the attempt's first seed + i div F.  Other cells leave out the
+episodes that do not admit their variation.
 """
 
 from __future__ import annotations
@@ -75,31 +75,49 @@ def _until_missing(rows: Mapping[int, Mapping[str, Any]], start: int, step: int)
 
 @dataclass
 class Planner:
-    """Plans the rounds of one gate; ``excluded``: checks that the policy does not admit, which are not played."""
+    """Plans the rounds of one attempt.
+
+    Attributes:
+        seed: the attempt's first.
+        excluded: checks that the policy does not admit, which are not played.
+    """
 
     gate: Gate
     tests: Mapping[str, SequentialTest]
+    seed: int
     excluded: tuple[str, ...] = ()
     _scenes: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.families: dict[str, TaskFamily] = select(list(self.gate.tasks) or None, self.gate.suite)
         self._order = list(self.families)
+        self._checks = self.gate.checks_by_name()
+
+    def rounds(self, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[list[GateJob]]:
+        """Every round's episodes, in order, without end until every check is decided.
+
+        Args:
+            rows: key -> episode.  Those of a round must be there when the next round is asked for, so that the plan
+                follows from the outcomes alone, wherever a run was interrupted.
+        """
+        played: list[Mapping[str, Any]] = []
+        while jobs := self.next_round(played):
+            yield jobs
+            played += [rows[job.key] for job in jobs]
 
     def next_round(self, rows: Sequence[Mapping[str, Any]]) -> list[GateJob]:
         """The next episodes: a block for every undecided check, and the controls of what is paired; [] at the end."""
         wanted: dict[tuple[str, int], None] = {}
         for name, played in episodes_by_check(rows, self.gate).items():
-            check = self.gate.checks_by_name()[name]
             if name in self.excluded:
                 continue
-            for index in self._block(name, check, played):
+            for index in self._block(name, self._checks[name], played):
                 cell = CONTROL if name == "success" or name.startswith("family.") else name
                 wanted[cell, index] = None
         paired = [self.scene(c, i) for c, i in wanted if c != CONTROL]
         paired += [(r["task"], r["seed"]) for r in rows if r["control"] != CONTROL]
         for task, seed in paired:
-            wanted[CONTROL, (seed - self.gate.seed) * len(self._order) + self._order.index(task)] = None
+            wanted[CONTROL, (seed - self.seed) * len(self._order) + self._order.index(task)] = None
         have = {(r["control"], r["index"]) for r in rows}
         return [GateJob(c, *self.scene(c, i), i) for c, i in wanted if (c, i) not in have]
 
@@ -108,6 +126,7 @@ class Planner:
         if name.startswith("family."):
             first = self._order.index(name.removeprefix("family."))
             wanted = self._episodes_wanted(name, check, played, max(4, self.gate.block // 4))
+            wanted = max(wanted, self.gate.estimated - n)
             return range(first + n * families, first + (n + wanted) * families, families)
         return range(n, n + self._episodes_wanted(name, check, played, self.gate.block))
 
@@ -128,14 +147,14 @@ class Planner:
         """
         count = len(self._order)
         if variation_of(cell) is None:
-            return self._order[index % count], self.gate.seed + index // count
+            return self._order[index % count], self.seed + index // count
         scenes = self._scenes.setdefault(cell, [])
         variation = variation_of(cell)
         assert variation is not None
         last = 0
         if scenes:
             task, seed = scenes[-1]
-            last = (seed - self.gate.seed) * count + self._order.index(task) + 1
+            last = (seed - self.seed) * count + self._order.index(task) + 1
         skipped = 0
         while len(scenes) <= index:
             task, seed = self.scene(CONTROL, last)

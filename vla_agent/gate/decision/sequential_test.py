@@ -17,6 +17,8 @@ from math import ceil, log
 import numpy as np
 from scipy.stats import binom
 
+from vla_agent.evaluation.exact_tests import clopper_pearson
+
 STRETCH = 1.6  # largest size over that of the test of fixed size
 SLACK = 1e-12
 
@@ -85,16 +87,9 @@ class SequentialTest:
 
         An earlier pass is evidence for a higher p, an earlier fail for a lower one.  Before a stop: Clopper-Pearson.
         """
-        if decision.verdict is None:
-            from vla_agent.evaluation.exact_tests import clopper_pearson
+        return _interval(self, decision, level)
 
-            return clopper_pearson(decision.k, decision.n, level)
-        tail = (1 - level) / 2
-        low = 0.0 if decision.k == 0 else _root(lambda p: self._tails(decision, p)[0] - tail)
-        high = 1.0 if decision.k == decision.n else _root(lambda p: tail - self._tails(decision, p)[1])
-        return low, high
-
-    def _tails(self, decision: Decision, p: float) -> tuple[float, float]:
+    def tails(self, decision: Decision, p: float) -> tuple[float, float]:
         """Probability of an outcome at least as high, and of one at least as low, as this one."""
         passing, failing, last = self.stops(p)
         n = decision.n
@@ -104,6 +99,16 @@ class SequentialTest:
         if decision.verdict == "pass":
             return passing[: n + 1].sum(), 1 - passing[:n].sum()
         return 1 - failing[:n].sum(), failing[: n + 1].sum()
+
+
+@lru_cache(maxsize=4096)
+def _interval(test: SequentialTest, decision: Decision, level: float) -> tuple[float, float]:
+    if decision.verdict is None:
+        return clopper_pearson(decision.k, decision.n, level)
+    tail = (1 - level) / 2
+    low = 0.0 if decision.k == 0 else _root(lambda p: test.tails(decision, p)[0] - tail)
+    high = 1.0 if decision.k == decision.n else _root(lambda p: tail - test.tails(decision, p)[1])
+    return low, high
 
 
 def _root(increasing) -> float:  # noqa: ANN001 - a function of p in [0, 1]

@@ -1,34 +1,62 @@
-"""The attempt that a gate is: counted in the ledger before its first episode, and kept in the output folder."""
+"""The attempt that a gate is: counted in the ledger before its first episode, and found there again by its line.
+
+The output folder keeps a copy of the start's line, ``attempt.json``.  It only says which line of the ledger is meant:
+number, policy, gate file, latency and seed all come from the ledger.
+"""
 
 from __future__ import annotations
 
-import json
 import uuid
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import GateError
+from vla_agent.files.canonical_json import canonical
 from vla_agent.files.write_aside import write_text
 from vla_agent.gate.evidence import ledger
+from vla_agent.gate.evidence.seeds import first_seed
+from vla_agent.gate.evidence.signed_lines import Signer
 
 ATTEMPT = "attempt.json"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A run of a gate, from its first start on."""
+    """A run of a gate, from its first start on.
+
+    Attributes:
+        number: how many starts with this policy the ledger holds up to this one.
+        entry: hash of the start's line in the ledger.
+        delay_ms: the latency that is simulated and certified, milliseconds.
+        measured: what `inference_latency.measure` found; {} for a scripted policy.
+        policy, gate: digest of the policy, SHA-256 of the gate file.
+        seed: the first seed, `first_seed`.
+    """
 
     run: str
     number: int
-    entry: str  # hash of its line in the ledger
+    entry: str
     delay_ms: float
     measured: dict[str, Any]
-    policy: str  # digest
-    gate: str  # SHA-256
+    policy: str
+    gate: str
+    seed: int
 
 
-def unfinished_attempt(out: Path, resume: bool, policy: str, gate: str, ledger_file: Path) -> Attempt | None:
+def attempt_of(entries: Sequence[ledger.Entry], start: ledger.Entry) -> Attempt:
+    """The attempt that a start's line in the ledger began."""
+    number = ledger.starts(entries, start["policy"]).index(start["run"]) + 1
+    seed = first_seed(start["policy"], start["gate"], start["hash"])
+    return Attempt(
+        start["run"], number, start["hash"], start["delay_ms"], start["measured"], start["policy"], start["gate"], seed
+    )
+
+
+def unfinished_attempt(
+    out: Path, resume: bool, policy: str, gate: str, ledger_file: Path, signer: Signer
+) -> Attempt | None:
     """The attempt that was interrupted in ``out``, or None.
 
     Args:
@@ -36,46 +64,61 @@ def unfinished_attempt(out: Path, resume: bool, policy: str, gate: str, ledger_f
         gate: SHA-256 of the gate file.
 
     Raises:
-        GateError: there is one and ``resume`` is False, or it is of another policy or gate file, or not in the ledger.
+        GateError: there is one and ``resume`` is False, or it is not in the ledger, has ended, or is of another policy,
+            gate file or key.
+        CertificateError: the ledger was changed.
     """
     file = out / ATTEMPT
     if not file.exists():
         return None
-    attempt = Attempt(**json.loads(file.read_text(encoding="utf-8")))
-    same = (attempt.policy, attempt.gate) == (policy, gate)
-    if not resume or not same:
-        raise GateError(
-            "the output folder holds an unfinished gate" + ("" if same else " of another policy or gate file"),
-            file=out,
-            key="--out",
-            expected="an empty folder" + (", or --resume" if same else ""),
-            found=f"attempt {attempt.number}, run {attempt.run}",
-            remedy="add --resume to continue it" if same else "name another folder",
-        )
-    if attempt.run not in ledger.starts(ledger.read_ledger(ledger_file), policy):
+    entries = ledger.read_ledger(ledger_file, signer)
+    kept = file.read_bytes()
+    start = next((e for e in entries if e["event"] == ledger.START and canonical(e) + b"\n" == kept), None)
+    if start is None:
         raise GateError(
             "the unfinished gate is not in the ledger",
-            file=ledger_file,
+            file=file,
             key="--ledger",
-            expected=f"run {attempt.run}",
-            found="no such start",
-            remedy="name the ledger that it was started with",
+            expected=f"a line of {ledger_file}",
+            found=kept[:80].decode(errors="replace"),
+            remedy="name the ledger that it was started with; a changed attempt.json cannot be continued",
+        )
+    attempt = attempt_of(entries, start)
+    for ended in ledger.of_run(entries, attempt.run, ledger.FINISH, ledger.ABORTED):
+        what = "has ended" if ended["event"] == ledger.FINISH else "was aborted"
+        raise _refused(out, f"the gate in the output folder {what}", "a new attempt", str(ended.get("reason", "")))
+    for key, mine, theirs in (
+        ("policy", policy, attempt.policy),
+        ("gate file", gate, attempt.gate),
+        ("--key", signer.fingerprint, start["key"]),
+    ):
+        if mine != theirs:
+            raise _refused(out, f"the output folder holds an unfinished gate of another {key.strip('-')}", mine, theirs)
+    if not resume:
+        raise GateError(
+            "the output folder holds an unfinished gate",
+            file=out,
+            key="--out",
+            expected="an empty folder, or --resume",
+            found=f"attempt {attempt.number}, run {attempt.run}",
+            remedy="add --resume to continue it",
         )
     return attempt
+
+
+def _refused(out: Path, what: str, expected: str, found: str) -> GateError:
+    return GateError(what, file=out, key="--out", expected=expected, found=found, remedy="name another folder")
 
 
 def start_attempt(
-    out: Path, policy: str, gate: str, ledger_file: Path, delay_ms: float, measured: dict[str, Any]
+    out: Path, policy: str, gate: str, ledger_file: Path, latency: tuple[float, dict[str, Any]], signer: Signer
 ) -> Attempt:
-    """Count a new attempt in the ledger, and keep it in ``out``.
+    """Count a new attempt in the ledger, and keep its line in ``out``.
 
     Args:
-        delay_ms: the latency that is simulated and certified, milliseconds.
-        measured: what `inference_latency.measure` found; {} for a scripted policy.
+        latency: the delay that is simulated and certified, milliseconds, and what was measured.
     """
-    run = uuid.uuid4().hex
-    entry = ledger.append(ledger_file, {"event": "start", "run": run, "policy": policy, "gate": gate})
-    number = ledger.starts(ledger.read_ledger(ledger_file), policy).index(run) + 1
-    attempt = Attempt(run, number, entry["hash"], delay_ms, measured, policy, gate)
-    write_text(out / ATTEMPT, json.dumps(asdict(attempt), indent=1) + "\n")
-    return attempt
+    says = {"event": ledger.START, "run": uuid.uuid4().hex, "policy": policy, "gate": gate}
+    start = ledger.append(ledger_file, says | {"delay_ms": latency[0], "measured": latency[1]}, signer)
+    write_text(out / ATTEMPT, canonical(start).decode() + "\n")
+    return attempt_of(ledger.read_ledger(ledger_file, signer), start)

@@ -15,7 +15,7 @@ from sim.policies import ExpertPolicy
 from sim.rollout import EpisodeSettings, run_episode
 from vla_agent.evaluation.play.player import Player
 from vla_agent.gate.decision.plan import CONTROL
-from vla_agent.gate.evidence.gate_player import environment_of
+from vla_agent.gate.evidence.gate_player import environment_of, job_of
 
 DIVERGED = 0.05  # metres from the nearest point of the demonstrated path: more than the spread around a grasp
 AXES = "axis."
@@ -38,7 +38,7 @@ def comparable(row: Mapping[str, Any]) -> bool:
 
 def demonstrate(player: Player, row: Mapping[str, Any]) -> np.ndarray:
     """(M, 3) m: the hand's path when the expert does the episode of a row."""
-    env, path = environment_of(player, row), []
+    env, path = environment_of(player, job_of(row)), []
     settings = EpisodeSettings(before_step=lambda world, _: path.append(world.state()[:3].copy()))
     run_episode(env, ExpertPolicy(), row["seed"], settings)
     return np.array(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from sim.policies import Policy
 from sim.tasks.task import TaskFamily
 from vla_agent.evaluation.play.worker_protocol import one_thread
 from vla_agent.evaluation.provenance import cpu_name
+from vla_agent.gate.decision.gate_file import Gate
 from vla_agent.policy.inference_timing import inference_times
 
 
@@ -29,3 +32,12 @@ def measure(policy: Policy, family: TaskFamily) -> dict[str, Any]:
         "n": len(times),
         "machine": cpu_name(),
     }
+
+
+def certified_delay(gate: Gate, measured: Mapping[str, Any], control_hz: float) -> float:
+    """The latency that a gate simulates and certifies, ms: that of the gate file, else the measured ``p99_ms``, rounded
+    up to control periods.  A scripted policy has no inference, measures nothing, and is certified for none."""
+    if not measured:
+        return 0.0
+    period = 1000.0 / control_hz
+    return gate.delay_ms if gate.delay_ms is not None else period * math.ceil(measured["p99_ms"] / period)

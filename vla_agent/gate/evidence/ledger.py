@@ -1,62 +1,78 @@
-"""The append-only ledger of attempts: JSON lines, each holding the hash of the one before.
+"""The append-only ledger of attempts: signed lines, each holding the hash of the one before.
 
 Every start of a gate is written before its first episode, so that interrupted attempts count, too.  The chain reveals
 changed, inserted and removed lines; lines cut off at the end are revealed by a certificate that names a later one.
+
+event      | beside run, policy (digest) and gate (SHA-256)
+start      | ``delay_ms``, the latency that is simulated; ``measured``, of `inference_latency.measure`
+stopped    | ``episodes`` and ``head`` (hash of the last line) of the scratch file of an interrupted run
+resumed    | the same, when it goes on
+finish     | ``verdict``, and the id of the ``certificate``
+aborted    | ``reason``: what changed while the gate ran; such a run never goes on
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import CertificateError
-from vla_agent.files.canonical_json import canonical, digest
+from vla_agent.files.canonical_json import canonical
+from vla_agent.gate.evidence.signed_lines import BrokenLine, Signer, next_line, read_line
 
 ORIGIN = "0" * 64
+KIND = "ledger"
+START, STOPPED, RESUMED, FINISH, ABORTED = "start", "stopped", "resumed", "finish", "aborted"
+SAYS = ("event", "run", "policy", "gate", "time")  # every entry does
+Entry = dict[str, Any]
 
 
-def read_ledger(file: Path) -> list[dict[str, Any]]:
-    """All entries, the chain checked; none where there is no file.
+def read_ledger(file: Path, signer: Signer) -> list[Entry]:
+    """All entries, chain and signatures checked; none where there is no file.
 
     Raises:
-        CertificateError: a line is damaged or the chain is broken, with the line's number.
+        CertificateError: a line is damaged, not signed by a trusted key, or the chain is broken, with its number.
     """
     try:
         *lines, rest = file.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     lines += [rest] if rest else []
-    entries: list[dict[str, Any]] = []
-    previous = ORIGIN
+    entries: list[Entry] = []
     for number, line in enumerate(lines, 1):
+        previous = entries[-1]["hash"] if entries else ORIGIN
         try:
-            entry = json.loads(line)
-            body = {k: v for k, v in entry.items() if k != "hash"}
-            good = entry["previous"] == previous and entry["hash"] == digest(body) and entry["number"] == number
-            good &= line == canonical(entry)
-        except (ValueError, KeyError, AttributeError):
-            good = False
-        if not good:
-            raise CertificateError(
-                "the ledger was changed",
-                file=f"{file}:{number}",
-                key="hash",
-                expected=f"an entry that follows {previous[:16]}",
-                found=line[:80].decode(errors="replace"),
-                remedy="restore the ledger from a copy; attempts cannot be counted with this one",
-            )
-        previous = entry["hash"]
+            entry = read_line(line, KIND, number, previous, signer)
+            missing = [name for name in SAYS if not isinstance(entry.get(name), str)]
+            if missing:
+                raise BrokenLine(f"an attempt's {', '.join(missing)}")
+        except BrokenLine as error:
+            raise _broken(f"{file}:{number}", line, error.expected) from error
         entries.append(entry)
     return entries
 
 
-def append(file: Path, event: Mapping[str, Any]) -> dict[str, Any]:
-    """Write one entry, with its number, time and the hash of the one before; it is on disk when this returns.
+def _broken(where: str, line: bytes, expected: str) -> CertificateError:
+    unsigned = line.startswith(b"{") and b'"signature"' not in line
+    remedy = "restore the ledger from a copy; attempts cannot be counted with this one"
+    if unsigned:
+        remedy = "keep a ledger of an earlier release under another name, as a record; a new one begins by itself"
+    return CertificateError(
+        "the ledger's lines are not signed" if unsigned else "the ledger was changed",
+        file=where,
+        key="hash",
+        expected=expected,
+        found=line[:80].decode(errors="replace"),
+        remedy=remedy,
+    )
+
+
+def append(file: Path, event: Mapping[str, Any], signer: Signer) -> Entry:
+    """Sign and write one entry, with its number, time and the hash of the one before; on disk when this returns.
 
     Raises:
         CertificateError: the ledger was changed.
@@ -64,29 +80,31 @@ def append(file: Path, event: Mapping[str, Any]) -> dict[str, Any]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        entries = read_ledger(file)
-        body = dict(event) | {
-            "number": len(entries) + 1,
-            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "previous": entries[-1]["hash"] if entries else ORIGIN,
-        }
-        entry = body | {"hash": digest(body)}
+        entries = read_ledger(file, signer)
+        timed = dict(event) | {"time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        previous = entries[-1]["hash"] if entries else ORIGIN
+        entry = next_line(timed, KIND, len(entries) + 1, previous, signer)
         stream.write(canonical(entry).decode() + "\n")
         stream.flush()
         os.fsync(stream.fileno())
     return entry
 
 
-def starts(entries: list[dict[str, Any]], policy: str) -> list[str]:
+def starts(entries: Sequence[Entry], policy: str) -> list[str]:
     """The runs that were started with this policy (its digest), in order, with any gate file."""
-    return list(dict.fromkeys(e["run"] for e in entries if e["event"] == "start" and e["policy"] == policy))
+    return list(dict.fromkeys(e["run"] for e in entries if e["event"] == START and e["policy"] == policy))
 
 
-def attempts(entries: list[dict[str, Any]], policy: str) -> list[dict[str, Any]]:
+def of_run(entries: Sequence[Entry], run: str, *events: str) -> Iterator[Entry]:
+    """The entries of one run with these events."""
+    return (e for e in entries if e["run"] == run and e["event"] in events)
+
+
+def attempts(entries: Sequence[Entry], policy: str) -> list[dict[str, Any]]:
     """Every attempt with this policy: ``number``, ``run``, ``time`` of its start, ``gate``, ``verdict`` or None."""
     runs: dict[str, dict[str, Any]] = {}
     for entry in (e for e in entries if e["policy"] == policy):
         new = {"number": len(runs) + 1, "run": entry["run"], "time": entry["time"], "gate": entry["gate"]}
         run = runs.setdefault(entry["run"], new | {"verdict": None})
-        run["verdict"] = entry.get("verdict", run["verdict"])
+        run["verdict"] = ABORTED if entry["event"] == ABORTED else entry.get("verdict", run["verdict"])
     return list(runs.values())

@@ -72,7 +72,7 @@ def film_one(player: Player, item: Item) -> Clip:
         path.append(env.world.state()[:3].copy())
         return take()
 
-    clip = clip_of(index, row, replay_episode(player, row, actions, (), EVERY, film).frames)
+    clip = clip_of(index, row, replay_episode(player, row, actions, EVERY, film).frames)
     if not comparable(row):
         return clip
     step = first_divergence(np.array(path), demonstrate(player, row))

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from vla_agent.evaluation.play.player import PlayedEpisode
 from vla_agent.evaluation.report.template import interval
-from vla_agent.gate.report.wording import latency_refusal, strength_of_evidence, title_of, verdict_sentence
+from vla_agent.gate.report.wording import headline, latency_refusal, strength_of_evidence, title_of, verdict_sentence
 
 EVERY = 25
 WIDTH = 140  # where there is no terminal
@@ -45,7 +45,7 @@ class Progress:
 
 
 def print_summary(report: Mapping[str, Any], out: Path, ledger_file: Path) -> None:
-    """Every check, the verdict with its reasons and its strength, and where evidence and ledger are."""
+    """Every check with its test's numbers, the verdict, reasons and estimate, and where evidence and ledger are."""
     judgement = report["summary"]["judgement"]
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     table = Table(box=None, pad_edge=False)
@@ -57,7 +57,7 @@ def print_summary(report: Mapping[str, Any], out: Path, ledger_file: Path) -> No
         table.add_row(title_of(name), c["verdict"], f"{c['k']}/{c['n']}", interval(c["interval"]), threshold)
     console.print(table, soft_wrap=False)
     console.print(f"\n{judgement['verdict'].upper()}: {verdict_sentence(report)}")
-    for line in (*judgement["reasons"], strength_of_evidence(judgement), latency_refusal(report)):
+    for line in (*judgement["reasons"], headline(judgement), strength_of_evidence(judgement), latency_refusal(report)):
         if line:
             console.print(f"  {line}")
     console.print(f"\n{out / 'report.html'}\n{out / 'certificate.json'}\nledger of attempts: {ledger_file}")

@@ -15,8 +15,11 @@ from vla_agent.gate.decision.plan import CONTROL, delay_of
 from vla_agent.gate.report.failure_clips import failure_text
 from vla_agent.gate.report.wording import (
     condition,
+    counted,
     for_trying_out,
+    headline,
     latency_refusal,
+    share,
     strength_of_evidence,
     title_of,
     verdict_sentence,
@@ -29,7 +32,12 @@ LABEL_MEANING = {
     "ignorant": "did neither of the two instructed tasks",
 }
 GROUPS = (
-    ("Success", "On scenes that training never used.", ("success", "family.")),
+    (
+        "Success",
+        "On scenes that nobody knew before the attempt was counted. Each test's own sample, up to where it stopped; "
+        "the numbers above count all unperturbed episodes.",
+        ("success", "family."),
+    ),
     ("Robustness to perturbations", "Compared with the same seeds unperturbed.", ("axis.",)),
     ("Use of instruction and images", "Counterfactual pairs on the same scene and seed.", ("probe.",)),
 )
@@ -45,6 +53,7 @@ def page(report: Mapping[str, Any], clips: Sequence[Clip] = ()) -> str:
         judgement=judgement,
         certified=report["certified"],
         verdict=verdict_sentence(report),
+        headline=headline(judgement),
         strength=strength_of_evidence(judgement),
         for_trying_out=for_trying_out(judgement),
         latency_refusal=latency_refusal(report),
@@ -86,19 +95,37 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         small = (f"{of}: " if of else "") + ", ".join(part.replace(" ", "\u00a0") for part in parts)
         return {"name": name, "verdict": check["verdict"], "big": percent(check["rate"]), "small": small}
 
-    cards = [card("success", checks["success"])]
-    if for_trying_out(judgement):
-        cards[0]["verdict"] = "reported"
-    for kind, name in (("family.", "worst family"), ("axis.", "worst perturbation")):
-        played = [n for n, c in checks.items() if n.startswith(kind) and c["n"]]
-        found = [n for n in played if checks[n]["threshold"] is not None] or played  # judged checks come first
-        if found:
-            worst = min(found, key=lambda n: (checks[n]["rate"], n))
-            cards.append(card(name, checks[worst], condition(worst)))
+    cards = _estimate_cards(judgement)
+    axes = {n: a for n, a in judgement["axes"].items() if a["n"]}
+    found = [n for n in axes if checks[n]["threshold"] is not None] or list(axes)  # judged checks come first
+    if found:
+        worst = min(found, key=lambda n: (axes[n]["k"] / axes[n]["n"], n))
+        k, n = axes[worst]["k"], axes[worst]["n"]
+        all_played = {"k": k, "n": n, "rate": k / n, "interval": clopper_pearson(k, n)}
+        cards.append(card("worst perturbation", checks[worst] | all_played, condition(worst)))
     pairs = language["follow"]
     rate = {"rate": pairs["k"] / pairs["n"] if pairs["n"] else None, "verdict": checks["probe.swap"]["verdict"]}
     cards.append(card("follows its instruction", pairs | rate, "pairs"))
     return [*cards, _latency_card(report)]
+
+
+def _estimate_cards(judgement: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Success, and the worst family, over all unperturbed episodes; with the verdicts of their checks."""
+    estimate, families, checks = judgement["estimate"], judgement["families"], judgement["checks"]
+    if estimate["rate"] is None:
+        return [{"name": "success", "verdict": "open", "big": "-", "small": "a family was not played"}]
+    k, n = (sum(f[key] for f in families.values()) for key in ("k", "n"))
+    worst = estimate["worst_family"]
+    verdict = "reported" if for_trying_out(judgement) else checks["success"]["verdict"]
+    parts = (
+        (f"success, mean of {counted(families)}", verdict, estimate["rate"], k, n, estimate["interval"], ""),
+        ("worst family", checks[f"family.{worst['name']}"]["verdict"], worst["k"] / worst["n"], worst["k"], worst["n"],
+         worst["interval"], f"{condition(worst['name'])}: "),
+    )  # fmt: skip
+    return [
+        {"name": name, "verdict": v, "big": share(rate), "small": of + f"{k} of {n}, {interval(pair)}"}
+        for name, v, rate, k, n, pair, of in parts
+    ]
 
 
 def _latency_card(report: Mapping[str, Any]) -> dict[str, Any]:

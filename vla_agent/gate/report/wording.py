@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from vla_agent.evaluation.report.template import interval
 from vla_agent.gate.decision.judge import CHECK_MEANING
 from vla_agent.gate.decision.plan import CONTROL
 
@@ -42,18 +43,39 @@ def verdict_sentence(report: Mapping[str, Any]) -> str:
     return f"{name} does not pass the gate {gate}: {count} of {len(judged)} checks were not shown."
 
 
+def headline(judgement: Mapping[str, Any]) -> str:
+    """What to quote: the estimate of success with its interval, and the worst family."""
+    estimate, families = judgement["estimate"], judgement["families"]
+    if estimate["rate"] is None:
+        return "success is not estimated: a family was not played"
+    k, n = (sum(f[key] for f in families.values()) for key in ("k", "n"))
+    text = f"success {share(estimate['rate'])} ({interval(estimate['interval'])}), mean over {counted(families)}"
+    worst = estimate["worst_family"]
+    text += f", {k} of {n} unperturbed episodes; worst family {condition(worst['name'])}"
+    return f"{text}: {worst['k']} of {worst['n']} ({interval(worst['interval'])})"
+
+
+def share(rate: float) -> str:
+    """A rate in per cent with one decimal."""
+    return f"{100 * rate:.1f} %"
+
+
+def counted(families: Mapping[str, Any]) -> str:
+    """How many families, in words."""
+    return "1 family" if len(families) == 1 else f"{len(families)} families"
+
+
 def for_trying_out(judgement: Mapping[str, Any]) -> bool:
     """Whether a gate was passed on too little evidence for hardware (`FOR_HARDWARE`)."""
-    return judgement["verdict"] == "pass" and judgement["checks"]["success"]["interval"][0] < FOR_HARDWARE
+    return judgement["verdict"] == "pass" and judgement["estimate"]["interval"][0] < FOR_HARDWARE
 
 
 def strength_of_evidence(judgement: Mapping[str, Any]) -> str:
-    """What the episodes show of the success rate: the lower end of its exact 95 % interval, rounded down."""
-    success = judgement["checks"]["success"]
-    least = math.floor(1000 * success["interval"][0]) / 10
+    """What the episodes show of success: the lower end of the estimate's 95 % interval, rounded down."""
+    least = math.floor(1000 * judgement["estimate"]["interval"][0]) / 10
     shown = f"at least {least:g} % success at 95 % confidence" if least else "no success rate above 0"
     limit = "; for trying out, not for hardware" if for_trying_out(judgement) else ""
-    return f"{success['k']} of {success['n']}: shows {shown}{limit}"
+    return f"this shows {shown}{limit}"
 
 
 def latency_refusal(report: Mapping[str, Any]) -> str:

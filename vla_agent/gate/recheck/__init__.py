@@ -1,0 +1,1 @@
+"""Computing again, from the evidence, every number that a certificate vouches for."""
