@@ -10,7 +10,7 @@ KIB, MIB = 2**10, 2**20
 
 # -- text ------------------------------------------------------------------------------------------------------------
 JSON_BYTES = 16 * MIB  # parsed, the worst JSON takes 25 times its size: 400 MiB; the largest report so far has 3 MiB
-LINES_BYTES = 128 * MIB  # JSON lines are parsed one by one; 100,000 episodes of LeRobotDataset v2.1 have 20 MiB
+LINES_BYTES = 32 * MIB  # of JSON lines; 100,000 episodes of LeRobotDataset v2.1 have 20 MiB
 LINE_BYTES = MIB  # one line of them
 DEPTH = 32  # nested maps and lists; our own files have at most 8, and recursive code after the parser needs a bound
 YAML_BYTES = 256 * KIB  # the largest file that comes with the project has 8 KiB
@@ -21,7 +21,11 @@ INTEGER_BITS = 64  # of a whole number; larger ones are no count, seed or size o
 # -- arrays and tables -----------------------------------------------------------------------------------------------
 ARRAYS_BYTES = 512 * MIB  # all arrays of one .npz: one episode with its encoded images, or one shard
 ARRAYS = 4096  # arrays in one .npz
-TABLE_BYTES = 512 * MIB  # of one parquet file's wanted columns, uncompressed; writers start a new file at 100 MB
+TABLE_BYTES = 256 * MIB  # of one parquet file's wanted columns, uncompressed; writers start a new file at 100 MB
+TEXT_TABLE_BYTES = 64 * MIB  # of a table of episodes or instructions, whose rows become Python objects
+COLUMNS_BYTES = 256 * MIB  # of all columns of numbers, and for larger datasets:
+COLUMNS_RATIO = 64  # times the bytes of the files that hold them; numbers of a robot shrink less
+EPISODES = 500_000  # of one dataset, or instructions; 20 times the largest that is published
 TABLE_ROWS = 20_000_000  # of one parquet file: 11 days at 20 Hz
 HDF5_BYTES = 512 * MIB  # of one dataset of numbers, uncompressed; images are read one frame at a time
 HDF5_CHUNK = 64 * MIB  # uncompressed; HDF5 holds whole chunks in memory

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _TYPES = {"float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_()}
 _INDEX = "__index_level_0__"  # what pandas calls an unnamed index in a parquet file
@@ -21,19 +22,27 @@ def vector_array(values: np.ndarray, feature: Mapping[str, Any]) -> pa.Array:
 
 
 def vector_values(column: pa.ChunkedArray) -> np.ndarray:
-    """A column as (n, d), or (n,) where it is plain: the inverse of `vector_array`.
+    """A column as (n, d), or (n,) where it is plain: the inverse of `vector_array`; lists of lists as (n, all values).
 
     Raises:
-        ValueError: lists of unequal length, or missing values.
+        ValueError: lists of unequal length, missing values, or no numbers.
     """
-    if column.null_count:
-        raise ValueError(f"{column.null_count} missing values")
     array = column.combine_chunks()
     rows = len(array)
-    if pa.types.is_fixed_size_list(array.type) or pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        flat = array.flatten()
-        return flat.to_numpy(zero_copy_only=False).reshape(rows, -1)
-    return array.to_numpy(zero_copy_only=False)
+    lists = False
+    while pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
+        if array.null_count:
+            raise ValueError(f"{array.null_count} missing values")
+        lists, lengths = True, array.value_lengths()
+        if len(lengths) and pc.min_max(lengths)["min"] != pc.min_max(lengths)["max"]:
+            raise ValueError("lists of unequal length")
+        array = array.flatten()
+    if array.null_count:
+        raise ValueError(f"{array.null_count} missing values")
+    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)):
+        raise ValueError(f"{array.type}, no numbers")
+    values = array.to_numpy(zero_copy_only=False)
+    return values.reshape(rows, -1) if lists else values
 
 
 def png_array(pngs: list[bytes]) -> pa.Array:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.claims.file_claims import check_manifest
+from vla_agent.data.lerobot.claims.info_claims import check_claims
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN, read_json
 from vla_agent.data.lerobot.dataset_tables import DatasetTables
 from vla_agent.data.lerobot.media import count_frames
@@ -15,10 +18,10 @@ from vla_agent.errors import DatasetError
 
 
 def check_info(root: Path) -> dict[str, Any]:
-    """Read ``meta/info.json`` and check its version and keys.
+    """Read ``meta/info.json`` and check its version, keys and claims.
 
     Raises:
-        DatasetError: another version, or a key is missing.
+        DatasetError: another version, a key is missing, or a number, name or path is not possible.
     """
     path = root / dataset_schema.INFO
     info = read_json(path)
@@ -34,7 +37,8 @@ def check_info(root: Path) -> dict[str, Any]:
         )
     keys = ("fps", "features", "total_episodes", "total_frames", "data_path")
     missing = [key for key in keys if key not in info]
-    missing += [name for name in dataset_schema.INDEX_FEATURES if name not in info.get("features", {})]
+    features = info.get("features")
+    missing += [n for n in dataset_schema.INDEX_FEATURES if not isinstance(features, dict) or n not in features]
     if missing:
         raise DatasetError(
             "the description of the dataset lacks keys",
@@ -44,6 +48,7 @@ def check_info(root: Path) -> dict[str, Any]:
             found=", ".join(info),
             remedy=GET_AGAIN,
         )
+    check_claims(info, path)
     return info
 
 
@@ -56,7 +61,7 @@ def check_sizes(root: Path) -> None:
     path = root / dataset_schema.MANIFEST
     if not path.exists():
         return
-    for name, entry in read_json(path).items():
+    for name, entry in check_manifest(root, dataset_schema.MANIFEST, read_json(path)).items():
         file = root / name
         size = file.stat().st_size if file.exists() else None
         if size != entry["bytes"]:
@@ -100,8 +105,8 @@ def _check_counts(dataset: DatasetTables) -> None:
 
 def _check_values(dataset: DatasetTables, name: str, values: np.ndarray) -> None:
     """A column has the shape of its feature, and finite numbers."""
-    shape = tuple(dataset.info["features"][name]["shape"])
-    expected = (len(dataset),) if shape == (1,) else (len(dataset), *shape)
+    size = math.prod(dataset.info["features"][name]["shape"])
+    expected = (len(dataset),) if size == 1 else (len(dataset), size)
     if values.shape != expected:
         raise DatasetError(
             "a column has another shape than the description states",
@@ -154,7 +159,7 @@ def _check_contract(dataset: DatasetTables) -> None:
     """Cameras, state and action of the contract are features with its shapes."""
     for name, feature in dataset_schema.features(dataset.contract, "video", annotations=False).items():
         found = dataset.info["features"].get(name)
-        if found is None or list(found["shape"]) != feature["shape"]:
+        if found is None or dataset_schema.stated_shape(found) != feature["shape"]:
             raise DatasetError(
                 "the dataset lacks a feature of its contract, or has it in another shape",
                 file=dataset.root / dataset_schema.INFO,
@@ -181,7 +186,7 @@ def check_videos(dataset: DatasetTables) -> None:
             path = dataset.video_path(camera, file)
             try:
                 found: object = count_frames(path)
-            except (OSError, IndexError) as error:  # av.FFmpegError is an OSError
+            except (OSError, IndexError, ValueError, DatasetError) as error:  # av.FFmpegError is an OSError
                 found = f"{type(error).__name__}: {error}"
             if not isinstance(found, int) or found < frames:
                 raise DatasetError(

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.claims.file_claims import hash_files, list_files
+from vla_agent.data.lerobot.claims.table_claims import open_table, read_batches
 from vla_agent.errors import DatasetError
-from vla_agent.files.hashing import hash_file
+from vla_agent.files import bounded_reading
+from vla_agent.files.input_limits import TABLE_BYTES
 from vla_agent.files.write_aside import write_text
 
 GET_AGAIN = "get the dataset again, or collect it again with vla-agent collect"
+UNHASHED = (dataset_schema.COLLECTION, dataset_schema.MANIFEST)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, finite: bool = True) -> Any:
     """JSON from a file.
 
+    Args:
+        path: the file.
+        finite: refuse NaN and infinity.
+
     Raises:
-        DatasetError: it is missing or not JSON.
+        DatasetError: it is missing, not JSON, or exceeds a bound of `files.bounded_reading`.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return bounded_reading.read_json(path, DatasetError, finite=finite)
     except FileNotFoundError as error:
         found = "no such folder" if not path.parent.parent.exists() else "no such file"
         raise DatasetError(
@@ -40,14 +49,35 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """A parquet file as a table; unknown ``columns`` are left out.
+def read_table(path: Path, columns: list[str] | None = None, most: int = TABLE_BYTES, without: str = "/") -> pa.Table:
+    """A parquet file as a table.
+
+    Args:
+        path: the file.
+        columns: names; unknown ones are left out.  None: all.
+        most: bytes of the table.
+        without: columns whose names begin so are left out.
 
     Raises:
-        DatasetError: it is missing, truncated or not parquet.
+        DatasetError: it is missing, truncated, not parquet, or larger than `claims.table_claims` allows.
+    """
+    with readable_table(path), open_table(path) as file:
+        known = [name for name in file.schema_arrow.names if not name.startswith(without)]
+        wanted = known if columns is None else [name for name in known if name in columns]
+        batches = list(read_batches(path, file, wanted, most=most))
+        schema = pa.schema([file.schema_arrow.field(name) for name in wanted])
+        return pa.Table.from_batches(batches, batches[0].schema if batches else schema)
+
+
+@contextmanager
+def readable_table(path: Path) -> Iterator[None]:
+    """Arrow's errors as a typed one.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
     """
     try:
-        return pq.read_table(path, columns=columns, partitioning=None)
+        yield
     except FileNotFoundError as error:
         raise DatasetError(
             "a table of the dataset is missing",
@@ -61,7 +91,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
             "a table of the dataset cannot be read",
             file=path,
             expected="a complete parquet file",
-            found=f"{path.stat().st_size} bytes: {str(error).splitlines()[0]}",
+            found=f"{path.stat().st_size} bytes: {(str(error).splitlines() or [type(error).__name__])[0][:300]}",
             remedy=f"the file is truncated or damaged: {GET_AGAIN}",
         ) from error
 
@@ -73,9 +103,4 @@ def write_json(path: Path, data: Any) -> None:
 
 def make_manifest(root: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file by path, in order; without ``meta/collection.json``, which is not hashed."""
-    files = {}
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
-        name = path.relative_to(root).as_posix()
-        if name not in (dataset_schema.COLLECTION, dataset_schema.MANIFEST):
-            files[name] = {"bytes": path.stat().st_size, "sha256": hash_file(path)}
-    return files
+    return hash_files(root, list_files(root), UNHASHED)

@@ -19,12 +19,14 @@ import numpy as np
 
 from vla_agent.data.lerobot import dataset_schema, lerobot_v21, lerobot_v30
 from vla_agent.data.lerobot.arrow_columns import vector_values
+from vla_agent.data.lerobot.claims.file_claims import list_files
 from vla_agent.data.lerobot.dataset_checks import check_columns, check_info, check_sizes, check_videos
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN, read_table
 from vla_agent.data.lerobot.dataset_tables import DatasetTables, EpisodeInfo, file_numbers
 from vla_agent.data.lerobot.frame_cache import cached_frames, default_cache
 from vla_agent.data.lerobot.frame_decoding import decode_frames
 from vla_agent.errors import DatasetError
+from vla_agent.files.input_limits import COLUMNS_BYTES, COLUMNS_RATIO
 
 
 class Dataset(DatasetTables):
@@ -86,29 +88,46 @@ def read(directory: str | PathLike[str]) -> Dataset:
         DatasetError: a file is missing or cannot be read at all.
     """
     root = Path(directory)
+    files = list_files(root)
     info = check_info(root)
     version = lerobot_v21 if info["codebase_version"] == dataset_schema.EARLIER_VERSION else lerobot_v30
     tasks, episodes = version.read_tasks(root), version.read_episodes(root, info)
-    return Dataset(root, info, episodes, tasks, _read_columns(root, info, episodes))
+    return Dataset(root, info, episodes, tasks, _read_columns(root, info, episodes), files)
 
 
 def _read_columns(root: Path, info: dict[str, Any], episodes: tuple[EpisodeInfo, ...]) -> dict[str, np.ndarray]:
     """Every column of numbers, over all data files: feature -> (N, d) or (N,)."""
     names = [n for n, f in info["features"].items() if f["dtype"] not in ("image", "video", "string")]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    taken = stored = 0
     for chunk, file in sorted({episode.data_file for episode in episodes}):
         path = root / info["data_path"].format(**file_numbers((chunk, file)))
         table = read_table(path, columns=names)
+        taken, stored = taken + table.nbytes, stored + path.stat().st_size
+        if taken > max(COLUMNS_BYTES, COLUMNS_RATIO * stored):
+            raise DatasetError(
+                "the columns of the dataset take more memory than their files can honestly hold",
+                file=path,
+                key="columns",
+                expected=f"at most {COLUMNS_BYTES:,} bytes, or {COLUMNS_RATIO} times the files",
+                found=f"{taken:,} bytes from files of {stored:,}",
+                remedy=GET_AGAIN,
+            )
         for name in names:
-            try:
-                parts[name].append(vector_values(table[name]))
-            except (KeyError, ValueError) as error:
-                raise DatasetError(
-                    "a column of the table is missing or ragged",
-                    file=path,
-                    key=name,
-                    expected=info["features"][name]["shape"],
-                    found=f"{error}",
-                    remedy=GET_AGAIN,
-                ) from error
+            parts[name].append(_column(path, table, name, info["features"][name]["shape"]))
     return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _column(path: Path, table: Any, name: str, shape: list[int]) -> np.ndarray:
+    """One column of one file: (n, d), or (n,) where it has one component."""
+    try:
+        return vector_values(table[name])
+    except (KeyError, ValueError) as error:
+        raise DatasetError(
+            "a column of the table is missing or ragged",
+            file=path,
+            key=name,
+            expected=shape,
+            found=f"{error}",
+            remedy=GET_AGAIN,
+        ) from error

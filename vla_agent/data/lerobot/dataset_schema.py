@@ -10,6 +10,7 @@ A frame is one control period: the observation *before* the action, and the acti
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vla_agent.contract import Contract, Field
@@ -37,6 +38,22 @@ INDEX_FEATURES: dict[str, dict[str, Any]] = {
     "index": {"dtype": "int64", "shape": [1], "names": None},
     "task_index": {"dtype": "int64", "shape": [1], "names": None},
 }
+
+
+def image_shape(feature: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(H, W, channels) of an image feature: its ``names`` say which side is which, and else the side of length 3.
+
+    LeRobot writes (H, W, 3) or (3, H, W); the pictures themselves are the same.
+    """
+    shape, names = feature["shape"], feature.get("names")
+    named = isinstance(names, (list, tuple)) and len(names) == 3
+    first = str(names[0]).lower().startswith("c") if named and names else shape[0] == 3 and shape[2] != 3
+    return (shape[1], shape[2], shape[0]) if first else (shape[0], shape[1], shape[2])
+
+
+def stated_shape(feature: Mapping[str, Any]) -> list[int]:
+    """A feature's shape in the order of the contract: images as (H, W, 3)."""
+    return list(image_shape(feature) if feature["dtype"] in ("image", "video") else feature["shape"])
 
 
 def image_key(camera: str) -> str:

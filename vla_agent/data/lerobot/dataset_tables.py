@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +11,15 @@ import numpy as np
 
 from vla_agent.contract import Contract
 from vla_agent.data.lerobot import dataset_schema
-from vla_agent.data.lerobot.dataset_files import make_manifest, read_json
+from vla_agent.data.lerobot.claims.file_claims import (
+    Status,
+    check_manifest,
+    compare_with_manifest,
+    hash_files,
+    identity,
+    require_unchanged,
+)
+from vla_agent.data.lerobot.dataset_files import UNHASHED, read_json
 from vla_agent.errors import DatasetError
 
 
@@ -46,6 +52,7 @@ class DatasetTables:
         episodes: in order.
         tasks: the instructions by ``task_index``.
         columns: every feature of numbers -> (N, d) or (N,), as `arrays` gives them.
+        files: every file of the folder as it was before the first one was read.
     """
 
     root: Path
@@ -53,6 +60,7 @@ class DatasetTables:
     episodes: tuple[EpisodeInfo, ...]
     tasks: tuple[str, ...]
     columns: dict[str, np.ndarray]
+    files: dict[str, Status]
 
     def __len__(self) -> int:
         return int(self.info["total_frames"])
@@ -73,7 +81,7 @@ class DatasetTables:
         """``meta/stats.json``: feature -> min, max, mean, std, count, q01 ... q99; empty where there is none (v2.1)."""
         if not (self.root / dataset_schema.STATS).exists():
             return {}
-        data = read_json(self.root / dataset_schema.STATS)
+        data = read_json(self.root / dataset_schema.STATS, finite=False)
         return {name: {k: np.asarray(v) for k, v in stats.items()} for name, stats in data.items()}
 
     @property
@@ -104,10 +112,25 @@ class DatasetTables:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over the names, sizes and hashes of the dataset's files."""
-        path = self.root / dataset_schema.MANIFEST
-        files = read_json(path) if path.exists() else make_manifest(self.root)
-        return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+        """SHA-256 over the names, sizes and digests of the dataset's files, computed from their bytes.
+
+        Raises:
+            DatasetError: a file has changed since the dataset was opened, or is not the one that the manifest states.
+        """
+        found = hash_files(self.root, self.files, UNHASHED)
+        if dataset_schema.MANIFEST in self.files:
+            claimed = read_json(self.root / dataset_schema.MANIFEST)
+            claimed = check_manifest(self.root, dataset_schema.MANIFEST, claimed)
+            compare_with_manifest(self.root, dataset_schema.MANIFEST, claimed, found)
+        return identity(found)
+
+    def require_unchanged(self) -> None:
+        """Raise where a file of the dataset was written, added or removed since it was opened.
+
+        Raises:
+            DatasetError: names the file.
+        """
+        require_unchanged(self.root, self.files)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every column but the images: feature -> (N, d) float32 or (N,) int64, and ``task`` (N,) strings."""
@@ -135,6 +158,10 @@ class DatasetTables:
         features = self.info["features"]
         key = dataset_schema.image_key(camera) if dataset_schema.image_key(camera) in features else camera
         return key, features[key]
+
+    def image_shape(self, camera: str) -> tuple[int, int, int]:
+        """(H, W, 3) of a camera's images, in whichever order its feature states them."""
+        return dataset_schema.image_shape(self.feature(camera)[1])
 
     def data_path(self, file: tuple[int, int]) -> Path:
         """The parquet file with this chunk and file number."""

@@ -14,6 +14,8 @@ import numpy as np
 from vla_agent.data.lerobot.dataset_stats import image_histogram
 from vla_agent.data.lerobot.media import STORAGES, encode_png, encode_video
 from vla_agent.errors import DatasetError
+from vla_agent.files.bounded_arrays import read_arrays
+from vla_agent.files.bounded_reading import parse_json
 from vla_agent.files.write_aside import file_aside
 
 PNG_STORAGE = "images"
@@ -92,12 +94,11 @@ def load_part(path: str | PathLike[str]) -> EncodedEpisode:
     """Read what `save_part` wrote.
 
     Raises:
-        DatasetError: the file is damaged.
+        DatasetError: the file is damaged, or holds more than any episode does.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        head = json.loads(arrays["head"].tobytes())
+        arrays = read_arrays(path, DatasetError)
+        head = parse_json(arrays["head"].tobytes(), path, DatasetError)
         groups = _grouped(arrays)
         pngs = {c: _split(data.tobytes(), groups["sizes"][c]) for c, data in groups.get("png", {}).items()}
         return EncodedEpisode(
@@ -108,6 +109,8 @@ def load_part(path: str | PathLike[str]) -> EncodedEpisode:
             histograms=groups["histogram"],
             origin=head["origin"],
         )
+    except DatasetError:
+        raise
     except Exception as error:  # zipfile, zlib, numpy and json each raise their own
         raise DatasetError(
             "an episode's part file cannot be read",

@@ -6,6 +6,7 @@ each read is then a copy of bytes.  The file may be deleted at any time; it is m
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -44,9 +45,19 @@ def cached_frames(dataset: DatasetTables, camera: str, folder: Path, workers: in
         DatasetError: a damaged file, or too little space on the disk.
     """
     path = folder / f"frames-{dataset.hash[:20]}-{camera}.npy"
-    if not path.exists():
+    shape = (len(dataset), *dataset.image_shape(camera))
+    if not _is_whole(path, shape):
         _fill(dataset, camera, workers, path)
     return np.load(path, mmap_mode="r")
+
+
+def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether a file of the cache holds images of this shape (N, H, W, 3)."""
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return False
+    return stored.shape == shape and stored.dtype == np.uint8
 
 
 def cache_size(folder: Path) -> int:
@@ -90,7 +101,7 @@ def _fill(dataset: DatasetTables, camera: str, workers: int, path: Path) -> None
         )
     _announce(dataset, folder)
     with file_aside(path) as aside:
-        shape = (len(dataset), *dataset.feature(camera)[1]["shape"])
+        shape = (len(dataset), *dataset.image_shape(camera))
         out = open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
 
         def decode(episodes: list[EpisodeInfo]) -> None:
@@ -103,6 +114,7 @@ def _fill(dataset: DatasetTables, camera: str, workers: int, path: Path) -> None
             for _ in pool.map(decode, _batches(dataset, camera)):
                 pass
         out.flush()
+        dataset.require_unchanged()  # else the images are not those of the hash
 
 
 def _announce(dataset: DatasetTables, folder: Path) -> None:
@@ -122,7 +134,7 @@ def _announce(dataset: DatasetTables, folder: Path) -> None:
 
 def _image_bytes(dataset: DatasetTables, camera: str) -> int:
     """Bytes of all decoded images of a camera."""
-    return int(np.prod((len(dataset), *dataset.feature(camera)[1]["shape"])))
+    return math.prod((len(dataset), *dataset.image_shape(camera)))
 
 
 def _batches(dataset: DatasetTables, camera: str) -> Iterator[list[EpisodeInfo]]:

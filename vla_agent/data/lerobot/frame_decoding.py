@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from vla_agent.data.lerobot.claims.table_claims import FILE_BYTES, open_table, read_batches
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN
 from vla_agent.data.lerobot.dataset_tables import DatasetTables, EpisodeInfo
 from vla_agent.data.lerobot.media import decode_png, decode_video
@@ -24,7 +25,7 @@ def decode_frames(dataset: DatasetTables, camera: str, indices: np.ndarray) -> n
     Raises:
         DatasetError: a file is damaged, or ends too early.
     """
-    out = np.empty((len(indices), *dataset.feature(camera)[1]["shape"]), dtype=np.uint8)
+    out = np.empty((len(indices), *dataset.image_shape(camera)), dtype=np.uint8)
     stops = np.array([episode.stop for episode in dataset.episodes])
     order = np.argsort(indices, kind="stable")
     owner = np.searchsorted(stops, indices[order], side="right")
@@ -33,7 +34,7 @@ def decode_frames(dataset: DatasetTables, camera: str, indices: np.ndarray) -> n
         episode = dataset.episodes[number]
         wanted = indices[positions] - episode.start
         first, last = int(wanted.min()), int(wanted.max())
-        kept = dict.fromkeys(wanted.tolist())
+        kept: dict[int, Any] = dict.fromkeys(wanted.tolist())
         for k, frame in enumerate(decode_range(dataset, camera, episode, first, last + 1), start=first):
             if k in kept:
                 kept[k] = frame
@@ -54,21 +55,23 @@ def decode_range(
         DatasetError: the file is damaged, or ends too early.
     """
     key, feature = dataset.feature(camera)
-    video = feature["dtype"] == "video"
+    video, shape = feature["dtype"] == "video", dataset.image_shape(camera)
     file = image_file(camera, first)
     path = dataset.video_path(camera, file) if video else dataset.data_path(file)
     count = 0
     try:
         if video:
             offset = first.video_starts[camera]
-            for frame in decode_video(path, offset + start, offset + stop, dataset.fps):
-                count += 1
-                yield frame
+            frames = decode_video(path, offset + start, offset + stop, dataset.fps)
         else:
-            for data in _read_pngs(path, key, first.data_start + start, first.data_start + stop):
-                yield decode_png(data)
-                count += 1
-    except (OSError, pa.ArrowException) as error:  # av.FFmpegError and PIL.UnidentifiedImageError are OSErrors
+            pngs = _read_pngs(path, key, first.data_start + start, first.data_start + stop)
+            frames = (decode_png(data) for data in pngs)
+        for frame in frames:
+            if frame.shape != shape:
+                raise ValueError(f"an image of {frame.shape}, not {shape}")
+            yield frame
+            count += 1
+    except (OSError, ValueError, IndexError, pa.ArrowException) as error:  # av.FFmpegError is an OSError
         raise DatasetError(
             "an image cannot be decoded",
             file=path,
@@ -93,12 +96,20 @@ def image_file(camera: str, episode: EpisodeInfo) -> tuple[int, int]:
     return episode.video_files.get(camera, episode.data_file)
 
 
-def _read_pngs(path: Path, key: str, start: int, stop: int) -> list[bytes]:
-    """The encoded images of some rows; only the row groups that hold them are read."""
-    with pq.ParquetFile(path) as file:
+def _read_pngs(path: Path, key: str, start: int, stop: int) -> Iterator[bytes]:
+    """The encoded images of some rows, a few at a time; only the row groups that hold them are read."""
+    with open_table(path) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         ends = np.cumsum(sizes)
         groups = [i for i, end in enumerate(ends) if end > start and end - sizes[i] < stop]
-        column = file.read_row_groups(groups, columns=[key])[key]
-    skip = start - int(ends[groups[0]] - sizes[groups[0]])
-    return column.slice(skip, stop - start).combine_chunks().field("bytes").to_pylist()
+        if not groups:
+            return
+        place = int(ends[groups[0]] - sizes[groups[0]])
+        for batch in read_batches(path, file, [key], groups, most=FILE_BYTES):
+            for data in (
+                batch[key].field("bytes").slice(max(start - place, 0), max(stop - place, 0) - max(start - place, 0))
+            ):
+                if not data.is_valid:
+                    raise ValueError("a row without the bytes of its image")
+                yield data.as_py()
+            place += len(batch)

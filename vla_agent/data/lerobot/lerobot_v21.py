@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.claims.info_claims import check_counts
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN
 from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
 from vla_agent.errors import DatasetError
+from vla_agent.files.bounded_reading import read_lines
+from vla_agent.files.input_limits import EPISODES as MOST_ROWS
 
 TASKS, EPISODES = "meta/tasks.jsonl", "meta/episodes.jsonl"
 
@@ -37,6 +40,11 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
     cameras = [key.removeprefix(dataset_schema.IMAGE_PREFIX) for key, f in features if f["dtype"] == "video"]
     rows = _read_lines(root / EPISODES, ("episode_index", "tasks", "length"))
     episodes, start = [], 0
+    try:
+        for row in rows:
+            check_counts({key: row[key] for key in ("episode_index", "length")})
+    except ValueError as error:
+        raise _unreadable(root / EPISODES, "whole numbers", error) from error
     for row in sorted(rows, key=lambda row: row["episode_index"]):
         file = (row["episode_index"] // info.get("chunks_size", dataset_schema.CHUNKS_SIZE), row["episode_index"])
         episodes.append(
@@ -58,16 +66,22 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
 def _read_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """The rows of a JSON lines file, each with these keys."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = list(islice((row for _, row in read_lines(path, DatasetError)), MOST_ROWS + 1))
+        if len(rows) > MOST_ROWS:
+            raise ValueError(f"more than {MOST_ROWS:,} lines")
         missing = sorted({key for row in rows for key in keys if key not in row})
         if missing or not rows:
             raise ValueError(f"lines without {', '.join(missing)}" if missing else "no lines")
     except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(
-            "a table of the dataset cannot be read",
-            file=path,
-            expected=f"JSON lines with {', '.join(keys)}",
-            found=f"{type(error).__name__}: {error}",
-            remedy=GET_AGAIN,
-        ) from error
+        raise _unreadable(path, f"JSON lines with {', '.join(keys)}", error) from error
     return rows
+
+
+def _unreadable(path: Path, expected: str, error: Exception) -> DatasetError:
+    return DatasetError(
+        "a table of the dataset cannot be read",
+        file=path,
+        expected=expected,
+        found=f"{type(error).__name__}: {error}",
+        remedy=GET_AGAIN,
+    )

@@ -7,9 +7,13 @@ from typing import Any
 
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.arrow_columns import task_list
+from vla_agent.data.lerobot.claims.info_claims import check_counts
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN, read_table
 from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
 from vla_agent.errors import DatasetError
+from vla_agent.files.input_limits import EPISODES, TEXT_TABLE_BYTES
+
+MOST_COLUMNS = 256
 
 
 def read_tasks(root: Path) -> tuple[str, ...]:
@@ -19,10 +23,12 @@ def read_tasks(root: Path) -> tuple[str, ...]:
         DatasetError: the table is missing, damaged or lacks a column.
     """
     path = root / dataset_schema.TASKS
-    table = read_table(path)
+    table = read_table(path, most=TEXT_TABLE_BYTES)
     try:
+        if len(table) > EPISODES:
+            raise KeyError(f"{len(table):,} rows, at most {EPISODES:,}")
         return tuple(task_list(table))
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise DatasetError(
             "the table of instructions lacks a column",
             file=path,
@@ -47,14 +53,22 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
     episodes: list[EpisodeInfo] = []
     file_starts: dict[tuple[int, int], int] = {}  # data file -> number of its first frame
     for path in paths:
-        table = read_table(path)
-        names = [name for name in table.column_names if not name.startswith("stats/")]
-        for row in table.select(names).to_pylist():
+        table = read_table(path, most=TEXT_TABLE_BYTES, without="stats/")
+        if len(table) + len(episodes) > EPISODES or table.num_columns > MOST_COLUMNS:
+            raise DatasetError(
+                "the table of episodes is larger than any that is expected",
+                file=path,
+                key="rows, columns",
+                expected=f"at most {EPISODES:,} episodes, and {MOST_COLUMNS} columns but the statistics",
+                found=f"{len(table) + len(episodes):,} episodes, {table.num_columns} columns",
+                remedy=GET_AGAIN,
+            )
+        for row in (row for batch in table.to_batches() for row in batch.to_pylist()):
             try:
                 episodes.append(_episode(row, info, file_starts))
-            except KeyError as error:
+            except (KeyError, TypeError, ValueError) as error:
                 raise DatasetError(
-                    "the table of episodes lacks a column",
+                    "the table of episodes lacks a column, or holds what is no number",
                     file=path,
                     key=str(error).strip("'"),
                     expected="the columns of LeRobotDataset v3.0",
@@ -69,6 +83,12 @@ def _episode(row: dict[str, Any], info: dict[str, Any], file_starts: dict[tuple[
     videos = [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
     cameras = {key.removeprefix(dataset_schema.IMAGE_PREFIX): f"videos/{key}" for key in videos}
     file, start = (row["data/chunk_index"], row["data/file_index"]), row["dataset_from_index"]
+    counts = {k: row[k] for k in ("episode_index", "dataset_to_index")} | {
+        "from": start,
+        "chunk": file[0],
+        "file": file[1],
+    }
+    check_counts(counts)
     return EpisodeInfo(
         index=row["episode_index"],
         task=(row["tasks"] or [""])[0],

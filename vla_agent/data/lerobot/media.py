@@ -11,12 +11,17 @@ import logging
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image
+
+from vla_agent.data.lerobot.claims.video_claims import check_video
+from vla_agent.files.bounded_pictures import decode_picture
+from vla_agent.files.input_limits import PICTURE_PIXELS
 
 logging.getLogger("libav").setLevel(logging.ERROR)
 
@@ -55,8 +60,12 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    """PNG (or JPEG) bytes as (H, W, 3) uint8."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    """PNG (or JPEG) bytes as (H, W, 3) uint8.
+
+    Raises:
+        PictureError: another format, 16 bits a channel, too large, or damaged.
+    """
+    return decode_picture(data)
 
 
 def encode_video(images: np.ndarray, fps: int, storage: VideoStorage) -> bytes:
@@ -108,19 +117,37 @@ class VideoJoiner:
         self._container.close()
 
 
+@contextmanager
+def open_video(path: str | PathLike[str]) -> Iterator[av.container.InputContainer]:
+    """An MP4 whose claims have been checked.  No other format is tried, and no frame over the limit is decoded.
+
+    Raises:
+        OSError, av.FFmpegError: it is missing or damaged, or its index is missing.
+        DatasetError: no MP4, or it claims more than it can hold.
+    """
+    check_video(Path(path))
+    options = {"max_pixels": str(PICTURE_PIXELS)}
+    with av.open(str(path), format="mp4", options=options) as container:
+        for stream in container.streams.video:
+            if stream.width * stream.height > PICTURE_PIXELS:
+                raise ValueError(f"{stream.width} x {stream.height}, at most {PICTURE_PIXELS:,} pixels")
+            stream.codec_context.options = options
+        yield container
+
+
 def count_frames(path: str | PathLike[str]) -> int:
     """Number of frames in the file, from its packets; nothing is decoded.
 
     Raises:
-        av.FFmpegError: the file is not a video, or its index is missing.
+        OSError, IndexError, ValueError, DatasetError: as `open_video`, or it has no video.
     """
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
 def video_info(path: str | PathLike[str], fps: int) -> dict[str, object]:
     """The ``info`` entry of a video feature, as LeRobot writes it."""
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
         return {
             "video.height": stream.height,
@@ -135,13 +162,19 @@ def video_info(path: str | PathLike[str], fps: int) -> dict[str, object]:
 
 
 def decode_video(path: str | PathLike[str], start: int, stop: int, fps: float) -> Iterator[np.ndarray]:
-    """Frames ``start`` to ``stop`` - 1 of a file, in order, as (H, W, 3) uint8."""
-    with av.open(str(path)) as container:
+    """Frames ``start`` to ``stop`` - 1 of a file, in order, as (H, W, 3) uint8.
+
+    Raises:
+        OSError, IndexError, ValueError, DatasetError: as `open_video`; no video, or a frame without a time.
+    """
+    with open_video(path) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
         if start:
             container.seek(round(start / fps / stream.time_base), stream=stream, backward=True)
         for frame in container.decode(stream):
+            if frame.pts is None:
+                raise ValueError("a frame without a time")
             number = round(float(frame.pts * stream.time_base) * fps)
             if number >= stop:
                 return

@@ -33,7 +33,7 @@ def video_findings(dataset: Dataset) -> Iterator[Finding]:
             try:
                 frames = count_frames(path)
                 found = f"{frames} frames in {path.name}"
-            except (av.FFmpegError, OSError, IndexError) as error:
+            except (av.FFmpegError, OSError, IndexError, ValueError, DatasetError) as error:
                 frames, found = 0, f"{path.relative_to(dataset.root)}: {type(error).__name__}"
             for start, episode in episodes:
                 if start + episode.length > frames:

@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_files import read_table
 from vla_agent.data.lerobot.dataset_reader import Dataset, read
 from vla_agent.data.validate.check_frames import count_findings, frame_findings, instruction_findings
 from vla_agent.data.validate.check_images import Thumbnails, image_findings, swapped_findings, video_findings
@@ -22,6 +22,7 @@ from vla_agent.data.validate.check_values import (
 )
 from vla_agent.data.validate.findings import Finding
 from vla_agent.errors import ContractError, DatasetError
+from vla_agent.files.input_limits import TEXT_TABLE_BYTES
 
 
 def validate(
@@ -79,7 +80,7 @@ def contract_findings(dataset: Dataset) -> list[Finding]:
         findings.append(Finding("rate", what, None, None, "fps", found, remedy))
     for name, feature in dataset_schema.features(contract, "video", annotations=False).items():
         stored = dataset.info["features"].get(name)
-        if stored is None or list(stored["shape"]) != feature["shape"]:
+        if stored is None or dataset_schema.stated_shape(stored) != feature["shape"]:
             what = "a feature is missing or has another size than in the contract"
             found = f"{'absent' if stored is None else stored['shape']}, contract {feature['shape']}"
             findings.append(Finding("contract", what, None, None, name, found, remedy))
@@ -132,7 +133,7 @@ def _first_episode_in(root: Path, file: Path) -> int | None:
     location = (int(file.parent.name.removeprefix("chunk-")), int(file.stem.removeprefix("file-")))
     for table in sorted((root / "meta" / "episodes").glob("*/*.parquet")):
         columns = ["episode_index", "data/chunk_index", "data/file_index"]
-        for row in pq.read_table(table, columns=columns, partitioning=None).to_pylist():
+        for row in read_table(table, columns, most=TEXT_TABLE_BYTES).to_pylist():
             if (row[columns[1]], row[columns[2]]) == location:
                 return int(row["episode_index"])
     return None
