@@ -25,7 +25,6 @@ from benchmarks.mutants.guarded_modules import (
     read_groups,
 )
 from benchmarks.mutants.mutant_runner import Job, MutantRunner, Outcome
-from benchmarks.mutants.mutations import difference
 from vla_agent.errors import OptionError, VlaAgentError
 
 NAME = "guards-mutants"
@@ -52,7 +51,7 @@ def run() -> dict[str, Any]:
     rows, wrongly, survivors = [], [], []
     killed, total, met = 0, 0, True
     for name, outcomes in results.items():
-        counted = [o for o in outcomes if key_of(ROOT, o.job) not in equivalent]
+        counted = [o for o in outcomes if key_of(o.job) not in equivalent]
         wrongly += [_where(o) for o in outcomes if o not in counted and o.result != "survived"]
         survivors += [_where(o) for o in counted if o.result == "survived"]
         dead = sum(o.result != "survived" for o in counted)
@@ -95,8 +94,8 @@ def try_mutants(
 
 
 def _where(outcome: Outcome) -> str:
-    before, after = difference((ROOT / outcome.job.mutation.module).read_text(encoding="utf-8"), outcome.job.changed)
-    return f"{outcome.job.mutation.module}:{outcome.job.mutation.line} `{before}` -> `{after}`"
+    module, before, after = key_of(outcome.job)
+    return f"{module}:{outcome.job.mutation.line} `{before}` -> `{after}`"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,7 +123,7 @@ def _try(options: argparse.Namespace) -> int:
     tally: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
 
     def report(outcome: Outcome) -> None:
-        equivalent = key_of(ROOT, outcome.job) in known
+        equivalent = key_of(outcome.job) in known
         tally[outcome.job.mutation.module]["equivalent" if equivalent else outcome.result] += 1
         if outcome.result == "survived" and not equivalent:
             print(f"survived: {_where(outcome)}", flush=True)

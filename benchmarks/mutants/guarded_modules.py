@@ -63,10 +63,9 @@ def read_equivalents() -> dict[tuple[str, str, str], Equivalent]:
     return {equivalent.key: equivalent for equivalent in found}
 
 
-def key_of(root: Path, job: Job) -> tuple[str, str, str]:
+def key_of(job: Job) -> tuple[str, str, str]:
     """What a mutant is recognised by: module, lines before, lines after."""
-    source = (root / job.mutation.module).read_text(encoding="utf-8")
-    return job.mutation.module, *difference(source, job.changed)
+    return job.mutation.module, *difference(job.source, job.changed)
 
 
 def guarded_modules(root: Path, group: Group, only: Sequence[str] = ("",)) -> dict[str, tuple[str, ...]]:
@@ -130,5 +129,5 @@ def _jobs(root: Path, tests: tuple[str, ...], places: Iterable[list[Mutation]]) 
             sources[mutation.module] = source
             changed = mutate(source, mutation)
             if changed is not None:
-                yield Job(mutation, changed, tests)
+                yield Job(mutation, source, changed, tests)
                 break

@@ -41,9 +41,10 @@ HEAVY = (
 
 @dataclass(frozen=True)
 class Job:
-    """A mutant: the mutation, the module's changed source, and the test files that must notice."""
+    """A mutant: the mutation, the module's source without and with it, and the test files that must notice."""
 
     mutation: Mutation
+    source: str
     changed: str
     tests: tuple[str, ...]
 
@@ -92,7 +93,7 @@ class MutantRunner:
     """
 
     def __init__(self, root: Path, scratch: Path, workers: int, heavy: Sequence[str] = ()) -> None:
-        self._root, self._stamp = root, 1_000_000_000
+        self._stamp = 1_000_000_000
         self._slots = [_Slot(copy_checkout(root, scratch / f"slot{k}")) for k in range(workers)]
         self._usual: dict[tuple[str, ...], float] = {}
         for name in (*HEAVY, *heavy):
@@ -156,7 +157,7 @@ class MutantRunner:
         if not ended:
             os.waitpid(slot.pid, 0)
         job, slot.job = slot.job, None
-        self._write(slot, job.mutation.module, (self._root / job.mutation.module).read_text(encoding="utf-8"))
+        self._write(slot, job.mutation.module, job.source)
         result = "timeout" if not ended else "killed" if status else "survived"
         return Outcome(job, result, seconds, _killer(slot.root) if result == "killed" else "")
 
