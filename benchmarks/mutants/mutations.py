@@ -70,7 +70,10 @@ def mutate(source: str, mutation: Mutation) -> str | None:
     """The source with the mutation in it; None where that is no program, or the same one."""
     from cosmic_ray.mutating import mutate_code
 
-    changed = mutate_code(source, _operators()[mutation.operator], mutation.occurrence)
+    try:
+        changed = mutate_code(source, _operators()[mutation.operator], mutation.occurrence)
+    except AttributeError:  # of cosmic-ray's operator for exceptions, where one is named with its module
+        return None
     if changed is None:
         return None
     try:
@@ -85,7 +88,7 @@ def difference(source: str, changed: str) -> tuple[str, str]:
     """The lines that a mutation takes out and those that it puts in, without indentation."""
     lines = list(difflib.ndiff(source.splitlines(), changed.splitlines()))
     before, after = ("\n".join(line[2:].strip() for line in lines if line.startswith(sign)) for sign in ("- ", "+ "))
-    return before, after
+    return before.strip(), after.strip()
 
 
 @cache

@@ -154,7 +154,8 @@ def test_a_blank_observation_fits_and_lies_within_the_ranges():
 def test_the_tabletop_has_the_image_size_and_the_control_that_are_asked_for():
     contract = tabletop_contract((3, 5), "joint_position")
     assert [(c.height, c.width) for c in contract.cameras] == [(3, 5)] * 2
-    assert [f.name for f in contract.action] == ["joint_position", "gripper"]
+    joints = (Field("joint_position", 7, "rad"), Field("gripper", 1, "0 open to 1 closed", low=0.0, high=1.0))
+    assert contract.action == joints and [(c.height, c.width) for c in TABLETOP.cameras] == [(96, 96)] * 2
     assert (contract.control_hz, contract.chunk_length) == (20.0, 16)
 
 

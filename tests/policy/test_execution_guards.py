@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from vla_agent.contract import Camera, Contract, Field
 from vla_agent.errors import ContractError, OptionError
 from vla_agent.policy.execution import MODES, ChunkExecutor, Committed, delay_steps, hold
-from vla_agent.policy.execution.async_runner import MEASURED, RECENT, AsyncRunner
+from vla_agent.policy.execution.async_runner import AsyncRunner
 from vla_agent.policy.execution.blending import adaptive_ensemble, newest, temporal_ensemble
 from vla_agent.policy.execution.chunks import Chunks
 from vla_agent.policy.execution.future_state import future_state
@@ -128,6 +129,14 @@ def test_each_wrong_chunk_is_refused_and_the_executor_still_waits(wrong):
     assert executor.action(0).tolist() == [0, 0]
 
 
+def test_chunks_of_the_past_are_not_kept():
+    executor = ChunkExecutor("ensemble", T, 1)
+    for step in range(50):
+        executor.add(chunk(step), step)
+        executor.action(step)
+    assert len(executor._chunks._chunks) == T
+
+
 def test_only_real_time_chunking_commits():
     for mode in MODES:
         executor = ChunkExecutor(mode, T, 2)
@@ -178,6 +187,10 @@ def test_rows_unlike_the_newest_weigh_less():
     assert blended == pytest.approx(weights @ rows / weights.sum(), rel=1e-5) and blended.dtype == np.float32
     still = adaptive_ensemble(np.array([[2.0, 0.0], [0.0, 0.0]], np.float32))
     assert still.tolist() == [1.0, 0.0], "nothing is like or unlike no motion"
+    begins = adaptive_ensemble(np.array([[0.0, 0.0], [2.0, 0.0]], np.float32))
+    assert begins[0] == pytest.approx(2 * np.exp(0.1) / (1 + np.exp(0.1)), rel=1e-6), (
+        "a row of no motion is unlike none"
+    )
     tiny = adaptive_ensemble(np.array([[-1e-4, 0.0], [2e-4, 0.0]], np.float32))
     weights = np.exp([-0.1, 0.1])
     assert tiny[0] == pytest.approx((weights @ [-1e-4, 2e-4]) / weights.sum(), rel=1e-4)
@@ -274,7 +287,9 @@ def test_motions_are_summed_and_rotations_composed_in_the_base_frame():
 
 def test_joint_positions_become_the_last_commanded():
     state = np.zeros(12, np.float32)
-    later = future_state(JOINTS, state, np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32))
+    actions = np.array([[1, 2, 3, 4], [9, 9, 9, 9], [5, 6, 7, 8]], np.float32)
+    later = future_state(JOINTS, state, actions)
+    assert np.array_equal(future_state(JOINTS, later, actions[:0]), later)
     assert later.tolist() == [0] * 10 + [5, 6]
     degrees = replace(JOINTS, action=(Field("joint_position", 2, "deg"), *JOINTS.action[1:]))
     assert not future_state(degrees, state, np.ones((2, 4), np.float32)).any()
@@ -440,6 +455,7 @@ def test_a_policy_that_hangs_is_reported_only_after_its_time():
     assert policy.started.acquire(timeout=20)
     until(lambda: slow.age > 0.06)
     assert slow.poll() is None, "two seconds are allowed where nothing else is said"
+    assert inspect.signature(InferenceWorker).parameters["stalled_after"].default == 2.0
     policy.gate.release()
     with slow:
         assert until(slow.poll).step == 0
@@ -473,28 +489,28 @@ def test_the_expected_delay_is_the_longest_of_the_last_ten():
     runner = AsyncRunner(answers, ChunkExecutor("realtime", T, 2), control_hz=20.0)
     assert runner.expected_delay == 1, "before the first"
     expected = []
-    for step, seconds in enumerate([0.2, *([0.12] * RECENT), 0.01]):
+    for step, seconds in enumerate([0.2, *([0.1001] * 10), 0.01]):
         answers.result = InferenceResult(chunk(0), step, seconds)
         runner.step(step, lambda: {})
         expected.append(runner.expected_delay)
-    assert expected == [4] * RECENT + [3, 3]
-    for step in range(100, 100 + RECENT):
+    assert expected == [4] * 10 + [3, 3]
+    for step in range(100, 110):
         answers.result = InferenceResult(chunk(0), step, 0.0)
         runner.step(step, lambda: {})
-    assert runner.expected_delay == 1 and len(runner.seconds) == RECENT + 2 + RECENT
-    for step in range(MEASURED):
+    assert runner.expected_delay == 1 and len(runner.seconds) == 22
+    for step in range(200):
         answers.result = InferenceResult(chunk(0), step, 0.0)
         runner.step(step, lambda: {})
-    assert len(runner.seconds) == MEASURED == 200
+    assert len(runner.seconds) == 200
 
 
 def test_a_chunk_is_late_when_none_of_its_rows_is_left():
     answers = Answers()
     runner = AsyncRunner(answers, ChunkExecutor("open_loop", T, 1), control_hz=20.0)
-    for step, late in ((T - 1, 0), (T, 1), (T + 5, 2)):
-        answers.result = InferenceResult(chunk(0), 0, 0.0)
-        action = runner.step(step, lambda: {})
-        assert runner.late == late and (action is None) == (step >= T)
+    for after, late in ((T - 1, 0), (T, 1), (T + 5, 2)):
+        answers.result = InferenceResult(chunk(0), 20, 0.0)
+        action = runner.step(20 + after, lambda: {})
+        assert runner.late == late and (action is None) == (after >= T)
 
 
 def test_an_observation_is_made_only_when_an_inference_starts():
