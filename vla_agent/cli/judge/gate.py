@@ -81,13 +81,13 @@ def run(args: argparse.Namespace) -> int:
             found="none",
             remedy="vla-agent gate POLICY --key NAME, or vla-agent gate --explain CERTIFICATE",
         )
+    robot, robot_file = _robot(args.robot)
     workers = workers_of(args)
     from vla_agent.files.shipped import find_shipped
     from vla_agent.gate.certificate.keys import default_ledger, keys_folder, load_private, trusted
     from vla_agent.gate.report.gate_console import Progress, print_summary
     from vla_agent.gate.run_gate import GateSettings, run_gate
 
-    robot, robot_file = _robot(args.robot)
     private = load_private(args.key, keys_folder())
     suite = find_shipped(args.suite)
     out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}"

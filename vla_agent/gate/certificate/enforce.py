@@ -122,7 +122,7 @@ def _require_demands(payload: Mapping[str, Any], key: str, deployment: Deploymen
     if deployment.robot_file != demands.robot_file:
         what = "the robot file that runs is not the one that the robot's owner demands"
         remedy = "run that robot file, or as the robot's owner: vla-agent robot demands, and a new gate"
-        raise _refused(what, file, "robot_file", demands.robot_file, deployment.robot_file, remedy)
+        raise _refused(what, file, "robot_file", demands.robot_file, deployment.robot_file or "none", remedy)
 
 
 def _policy(policy: str | PathLike[str], deployment: Deployment) -> tuple[Path, Mapping[str, str], Contract]:
