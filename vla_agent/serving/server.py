@@ -1,6 +1,7 @@
 """The server: policies behind a websocket, in the protocol of openpi's client.  See docs/serving.md.
 
-One thread runs the network (asyncio), one the inference.  Clients take turns, so that none can starve the others.
+One thread runs the network (asyncio), one the inference, two decode messages.  Each client has one message in work, and
+they take turns, so that none can starve the others.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 
 from vla_agent.errors import OptionError, ServingError, VlaAgentError
+from vla_agent.serving.bounded_connection import BoundedConnection
 from vla_agent.serving.protocol_messages import Metadata, Request, read_request
 from vla_agent.serving.server_limits import Limits
 from vla_agent.serving.session import PendingRequests, Session, takes_committed
@@ -30,6 +32,8 @@ from vla_agent.serving.wire import pack, unpack
 
 logger = logging.getLogger(__name__)
 HEALTH = "/healthz"
+DECODERS = 2  # threads; one client has one message in work, so that one slow message leaves a thread to the others
+LONGEST_ERROR = 4000  # characters that are sent to a client
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -74,6 +78,7 @@ class PolicyServer:
         metadata = Metadata(name, self._contract, policy.execute, takes_committed(policy), files or {})
         self._hello = pack(metadata.to_dict())
         self._inference = ThreadPoolExecutor(1, "policy", prepare)
+        self._decoding = ThreadPoolExecutor(DECODERS, "decode")
         self._started: float | None = None  # start of the running inference
         self._clients = 0
         self._thread: threading.Thread | None = None
@@ -120,6 +125,7 @@ class PolicyServer:
             self._loop.call_soon_threadsafe(self._ending.set)
             self._thread.join(2 * self._limits.send_s)
         self._inference.shutdown(wait=False, cancel_futures=True)
+        self._decoding.shutdown(wait=False, cancel_futures=True)
         while self._started is not None and self.healthy:
             time.sleep(0.01)
 
@@ -139,6 +145,7 @@ class PolicyServer:
                 process_request=self._admit,
                 origins=[None],  # programs send no Origin, web pages do
                 compression=None,
+                create_connection=BoundedConnection,
                 max_size=self._limits.message_bytes,
                 max_queue=2,
                 close_timeout=2,
@@ -193,18 +200,19 @@ class PolicyServer:
 
     async def _read(self, connection: ServerConnection, data: bytes | str) -> Request | None:
         """The request in a message; None where it is invalid and the client has been sent the error."""
+        loop = asyncio.get_running_loop()
         try:
             if isinstance(data, str):
                 raise ServingError("a message is text", expected="msgpack in a binary message", found=data[:40])
-            message = unpack(data)
+            message = await loop.run_in_executor(self._decoding, unpack, data)
         except ServingError as error:  # this client uses another protocol
-            await self._send(connection, str(error))
+            await self._send(connection, str(error)[:LONGEST_ERROR])
             await connection.close(CloseCode.INVALID_DATA, error.what)
             return None
         try:
-            return read_request(message, self._contract)
+            return await loop.run_in_executor(self._decoding, read_request, message, self._contract)
         except (VlaAgentError, ValueError, TypeError) as error:  # numpy raises the last two for ragged lists
-            await self._send(connection, str(error))
+            await self._send(connection, str(error)[:LONGEST_ERROR])
             return None
 
     async def _answer(self, connection: ServerConnection, pending: PendingRequests, arrival: asyncio.Event) -> None:

@@ -14,6 +14,7 @@ import msgpack
 import numpy as np
 
 from vla_agent.errors import ServingError
+from vla_agent.serving.message_bounds import check_message
 
 ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"
 KINDS = "buif"  # booleans, integers, floating point
@@ -38,9 +39,11 @@ def unpack(data: bytes) -> Any:
     """Bytes -> plain data and numpy arrays, which are read-only views of ``data``.
 
     Raises:
-        ServingError: no msgpack, longer lists than in any message, or an array whose bytes do not match its shape.
+        ServingError: no msgpack, more or longer lists than in any message, or an array whose bytes do not match its
+            shape.
     """
     try:
+        check_message(data)
         return msgpack.unpackb(data, object_hook=_unpack, max_bin_len=len(data), **LIMITS)
     except (msgpack.UnpackException, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise _bad("a message cannot be read", f"{type(error).__name__}: {error}") from error
