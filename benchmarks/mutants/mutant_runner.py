@@ -32,10 +32,11 @@ HEAVY = (
     "scipy.spatial.transform",
     "scipy.stats",
     "mujoco",
+    "gymnasium",
     "pydantic",
     "ruamel.yaml",
+    "hypothesis",
     "pytest",
-    "_pytest.pytester",
 )
 
 

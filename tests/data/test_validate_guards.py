@@ -186,8 +186,9 @@ def test_timestamps_count_from_the_episodes_first_and_by_the_frame_numbers():
 
 def test_timestamps_that_are_not_finite_are_left_to_the_values():
     times = np.arange(10) / FPS
-    times[3] = np.nan
-    assert of_episode(frame_findings, tables(timestamp=times)) == []
+    for value in (np.inf, np.nan):
+        times[3] = value
+        assert of_episode(frame_findings, tables(timestamp=times)) == []
     assert [f.key for f in of_episode(value_findings, tables(timestamp=times))] == ["timestamp"]
 
 
