@@ -6,6 +6,7 @@ import ast
 import configparser
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,9 +112,23 @@ def test_each_graph_has_its_launch_file():
 
 
 def test_nothing_but_the_safety_node_commands_the_robot():
-    """Nobody else publishes on the topics that the robot listens to."""
-    publishers = [p.stem for p in NODES.glob("*.py") if "make_command_sender(self" in p.read_text()]
-    assert publishers == ["safety_node"]
+    """Nobody else publishes on the topics that the robot listens to, and the safety node through its gate alone."""
+    package = {p: p.read_text() for p in (ROOT / "vla_agent").rglob("*.py")}
+
+    def having(*words: str) -> list[str]:
+        return sorted(p.stem for p, text in package.items() if any(word in text for word in words))
+
+    assert having("RobotOutput(") == ["safety_node"]
+    assert having("_arm_sender(", "FollowJointTrajectorySender(") == ["robot_commands"]
+    with_topics = having(".controller.topics(", "spec.topics(")  # the others subscribe, or look who publishes there
+    assert with_topics == ["node_base", "recorder_node", "robot_commands", "sim_robot_node"]
+    assert having("COMMANDS_ROBOT = True") == ["safety_node"]
+    (node,) = (text for p, text in package.items() if p.stem == "safety_node")
+    assert (
+        node.count("output.send(") == 1 and "CommandGate(\n            self._supervisor, lambda target: output" in node
+    )
+    asked = set(re.findall(r"self\._supervisor\.(\w+)", node))
+    assert asked <= {"mode", "reason", "last_stop", "counts"}, "what has an effect is asked of the gate"
     assert GRAPHS["robot"] and all(any(e.executable == "safety_node" for e in GRAPHS[g]) for g in ("sim", "robot"))
     for node in ("policy_node", "safety_node"):  # each asks for the certificate by itself
         assert ("hardware", True) in next(e for e in GRAPHS["robot"] if e.executable == node).fixed

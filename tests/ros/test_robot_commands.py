@@ -118,7 +118,7 @@ def typed(kind: str) -> Robot:
 @pytest.mark.skipif(find_spec("control_msgs") is not None, reason="control_msgs is installed")
 def test_without_control_msgs_its_action_is_refused_and_the_other_types_are_named():
     with pytest.raises(NodeError, match="control_msgs") as caught:
-        robot_commands.make_command_sender(None, typed("follow_joint_trajectory"), "arm/commands")
+        robot_commands.RobotOutput(None, typed("follow_joint_trajectory"), hardware=True)
     assert all(kind in str(caught.value) for kind in ("joint_trajectory", "forward_position", "twist", "pose"))
 
 
@@ -133,9 +133,9 @@ def test_each_target_is_a_goal_and_without_a_server_none_is_sent(monkeypatch):
     client = SimpleNamespace(server_is_ready=lambda: False, send_goal_async=sent.append)
     monkeypatch.setattr(robot_commands, "ActionClient", lambda _node, kind, name: client)
     logger = SimpleNamespace(warning=lambda text, throttle_duration_sec: warned.append(text))
-    send = robot_commands.make_command_sender(
-        SimpleNamespace(get_logger=lambda: logger), typed("follow_joint_trajectory"), "arm/commands"
-    )
+    gripper = SimpleNamespace(publish=lambda message: None)
+    node = SimpleNamespace(get_logger=lambda: logger, create_publisher=lambda *_: gripper)
+    send = robot_commands.RobotOutput(node, typed("follow_joint_trajectory"), hardware=True).send
     first, second = targets(PANDA, 2)
     send(first, 1.0)
     assert not sent and "arm/commands" in warned[0]

@@ -84,6 +84,12 @@ class LookAhead:
             return f"{self._owner(first)} would touch {self._owner(second)}"
         return None
 
+    def end_effector(self, joints: np.ndarray) -> np.ndarray:
+        """(3,) metres, base frame: where the end effector is at ``joints`` (J,) rad."""
+        self._joints[self._qpos] = joints
+        mujoco.mj_kinematics(self._model, self._data)
+        return self._end.copy()
+
     def path(self, start: np.ndarray, targets: np.ndarray) -> str | None:
         """The same for the path from ``start`` (J,) through ``targets`` (N, J), with one point between any two.
 

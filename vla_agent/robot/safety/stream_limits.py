@@ -7,6 +7,7 @@ import numpy as np
 from vla_agent.robot.description import Robot
 
 TOLERANCE = 1e-3  # relative: what rounding may add
+ROUNDING = 1e-6  # rad: the same for positions
 
 
 class StreamLimits:
@@ -39,9 +40,8 @@ class StreamLimits:
             return f"{joints.shape[0]} joint targets for {self.position.shape[0]} joints"
         if not np.isfinite(joints).all():
             return "a joint target is NaN or infinite"
-        below, above = joints < self._low - 1e-6, joints > self._high + 1e-6
-        if below.any() or above.any():
-            k = int(np.argmax(below | above))
+        if not self.within(joints):
+            k = int(np.argmax((joints < self._low - ROUNDING) | (joints > self._high + ROUNDING)))
             return f"{self._names[k]} position {joints[k]:.3f} outside {self._low[k]:.3f} to {self._high[k]:.3f} rad"
         velocity = (joints - self.position) / self._period
         acceleration = (velocity - self.velocity) / self._period
@@ -56,6 +56,21 @@ class StreamLimits:
                 k = int(np.argmax(np.abs(value) / limit))
                 return f"{self._names[k]} {what} {value[k]:.2f} over {limit[k]:.2f} {unit}"
         return None
+
+    def within(self, joints: np.ndarray) -> bool:
+        """Whether ``joints`` (J,) are within the position limits."""
+        return bool(((joints >= self._low - ROUNDING) & (joints <= self._high + ROUNDING)).all())
+
+    @property
+    def braking_steps(self) -> int:
+        """Number of targets of the fastest stop from here, the first that rests included; 0 where the arm rests."""
+        steps = (np.abs(self.velocity) / (self._acceleration * self._period)).max()
+        return int(np.ceil(steps)) + int(steps > 0)  # one more: rounding may leave a last bit of motion
+
+    @property
+    def braking_time(self) -> float:
+        """Seconds of the fastest stop from here."""
+        return float((np.abs(self.velocity) / self._acceleration).max())
 
     def accept(self, joints: np.ndarray) -> None:
         """``joints`` (J,) was sent to the robot."""

@@ -2,16 +2,20 @@
 
 Modes: ``idle`` (no motion yet, or a stream ended properly), ``running``, ``stopped`` (latched: only
 :meth:`Supervisor.reset` leaves it).  ``now``: seconds of a steady clock in control time.
+
+A stopped robot brakes within its limits and is then held where it is measured (`robot.safety.hold`): an arm that is
+moved by hand is not pulled back, and the next stream of commands begins where the arm is then.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from vla_agent.robot.description import Robot
+from vla_agent.robot.safety.hold import Hold, Target
 from vla_agent.robot.safety.lookahead import LookAhead
 from vla_agent.robot.safety.stream_limits import StreamLimits
 
@@ -32,18 +36,6 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A target for the robot: joint positions (J,) rad and gripper (0 open to 1 closed).
-
-    ``start``: (J,) rad, the target before it; the same as ``joints`` where it is to rest.
-    """
-
-    joints: np.ndarray
-    gripper: float
-    start: np.ndarray
-
-
-@dataclass(frozen=True)
 class Timing:
     """Largest times, in control periods where no unit is given."""
 
@@ -52,7 +44,9 @@ class Timing:
     gap: int = 2  # missing control steps in the stream
     clock_jump: float = 0.25  # seconds
     deadman: float = 0.5  # seconds since the last press
-    start_distance: float = 0.05  # rad from the measured joints to the first command
+    start_distance: float = 0.01  # rad from the joints, measured within ``age``, to the first command
+    start_shift: float = 0.001  # metres, the same for the end effector
+    start_motion: float = 0.05  # rad from the newest measured joints to the first command: a moving arm is ahead of it
     lag: float = 0.4  # rad from the measured joints to any command
     jump: float = 0.1  # rad between two joint states beyond what the velocity limits allow
 
@@ -72,14 +66,15 @@ class Supervisor:
         self._limits = StreamLimits(self.robot)
         self._lookahead = LookAhead(self.robot)
         self._steps = max(1, round(self.robot.lookahead.seconds / self.robot.period))
+        self._hold = Hold(self._limits, self.robot.period)
         self._measured: np.ndarray | None = None
-        self._located = False  # whether the limits know where the arm is; before that nothing is sent
+        self._measured_gripper = 0.0
+        self._recent: deque[tuple[float, np.ndarray]] = deque()  # (now, joints) that a stream may begin from
         self._measured_at = self._measured_stamp = -np.inf
         self._commanded_at = self._stamp = -np.inf
         self._held_at = -np.inf
         self._pressed_at = -np.inf
         self._clock: tuple[float, float] | None = None
-        self._gripper = 0.0
         self._overload = ""  # what is wrong with the gripper's effort
 
     # -- inputs --------------------------------------------------------------------------------------------------
@@ -96,25 +91,37 @@ class Supervisor:
         joints = np.asarray(joints, dtype=np.float64)
         if joints.shape != self._limits.position.shape or not np.isfinite(joints).all() or not np.isfinite(gripper):
             return self.stop("joint state", f"not {len(self.robot.joints)} finite positions and a gripper", now)
-        target = None
-        if self.mode == RUNNING and self._measured is not None:
-            elapsed = max(now - self._measured_at, stamp - self._measured_stamp, self.robot.period)
-            allowed = self.robot.limits("velocity") * elapsed + self.timing.jump
-            if (np.abs(joints - self._measured) > allowed).any():
-                k = int(np.argmax(np.abs(joints - self._measured) - allowed))
-                step = joints[k] - self._measured[k]
-                target = self.stop("joint state", f"{self.robot.joint_names[k]} jumped by {step:.3f} rad", now)
-        if not self._located:
+        jumped, first = self._jump(joints, stamp, now), self._measured is None
+        target = self.stop("joint state", jumped, now) if jumped and self.mode == RUNNING else None
+        self._measured, self._measured_gripper = joints, gripper
+        self._measured_at, self._measured_stamp = now, stamp
+        self._recent.append((now, joints))
+        while now - self._recent[0][0] > self.timing.age * self.robot.period:
+            self._recent.popleft()
+        if first:
             self._limits.rest(joints)
-            self._located = True
-        if self._measured is None:
-            self._gripper = gripper
-        self._measured, self._measured_at, self._measured_stamp = joints, now, stamp
+            self._hold.gripper = gripper
+            self._hold.begin(joints, gripper, now)
+        elif self.mode != RUNNING:
+            if jumped:
+                self._hold.lose()
+            self._hold.on_joint_state(joints, gripper, now)
         self._overload = self._overload_of(effort)
         if self._overload:
-            self._gripper = min(max(gripper, 0.0), 1.0)
+            self._hold.gripper = min(max(gripper, 0.0), 1.0)
             target = self.stop("gripper force", self._overload, now) or target
         return target
+
+    def _jump(self, joints: np.ndarray, stamp: float, now: float) -> str:
+        """Which joint moved faster than it can since the last joint state; empty where none did."""
+        if self._measured is None:
+            return ""
+        elapsed = max(now - self._measured_at, stamp - self._measured_stamp, self.robot.period)
+        step = np.abs(joints - self._measured) - self.robot.limits("velocity") * elapsed - self.timing.jump
+        if not (step > 0).any():
+            return ""
+        k = int(np.argmax(step))
+        return f"{self.robot.joint_names[k]} jumped by {joints[k] - self._measured[k]:.3f} rad"
 
     def on_deadman_pressed(self, now: float) -> None:
         """The deadman switch is pressed."""
@@ -139,9 +146,7 @@ class Supervisor:
         if wrong:
             return self.stop(*wrong, now)
         if self.mode == IDLE:
-            assert self._measured is not None
-            self._limits.rest(self._measured)
-            if np.abs(command.joints - self._measured).max() > self.timing.start_distance:
+            if self._starts_elsewhere(command.joints):
                 return self.stop("start", "the first command is not at the robot's position", now)
             self._limits.rest(command.joints)
         else:
@@ -163,9 +168,9 @@ class Supervisor:
             self._limits.position, self._limits.velocity = start, velocity
             return self.stop("look-ahead", contact, now)
         self.mode, self._stamp, self._commanded_at = RUNNING, command.stamp, now
-        self._gripper = command.gripper
+        self._hold.gripper = command.gripper
         self.counts["commands"] += 1
-        return Target(command.joints.copy(), self._gripper, start)
+        return Target(command.joints.copy(), command.gripper, start)
 
     def end(self) -> Target | None:
         """The stream of commands ends properly: the robot rests at its last target, and may be started again.
@@ -176,7 +181,8 @@ class Supervisor:
             return None
         self.mode = IDLE
         self._limits.rest(self._limits.position)
-        return self._rest(self._limits.position)
+        self._begin_hold(self._measured_at)
+        return Target(self._limits.position, self._hold.gripper, self._limits.position)
 
     # -- stopping and starting -----------------------------------------------------------------------------------
 
@@ -188,12 +194,16 @@ class Supervisor:
         """
         if self.mode == STOPPED:
             return self._due(now)
-        if self.mode == IDLE and self._measured is not None:
-            self._limits.rest(self._measured)
+        if self.mode == RUNNING:
+            self._begin_hold(now)
         self.mode, self.reason = STOPPED, f"{kind}: {reason}"
         self.last_stop = self.reason
         self.counts[f"stop: {kind}"] += 1
-        return self._hold(now)
+        return self._held(now)
+
+    def _begin_hold(self, now: float) -> None:
+        assert self._measured is not None  # nothing runs before the first joint state
+        self._hold.begin(self._measured, self._measured_gripper, now)
 
     def reset(self, now: float) -> tuple[bool, str]:
         """Leave the stop if nothing speaks against it: (done, reason)."""
@@ -209,6 +219,10 @@ class Supervisor:
             return False, "the deadman switch is not pressed"
         previous, self.mode, self.reason = self.reason, IDLE, ""
         self._clock = None
+        assert self._measured is not None  # it is fresh
+        self._recent = deque([(self._measured_at, self._measured)])  # where it was before is no place to begin
+        self._limits.rest(self._measured)
+        self._begin_hold(now)
         return True, f"was stopped: {previous}"
 
     def tick(self, now: float, clock: float) -> Target | None:
@@ -230,31 +244,41 @@ class Supervisor:
         self._clock = (now, clock)
         return self._due(now) if self.mode == STOPPED else None
 
-    def final(self) -> Target | None:
-        """The last target before this program ends: the end of the fastest stop; None before the first joint state."""
-        if self._measured is None:
-            return None
-        if self.mode == IDLE and not np.isfinite(self._commanded_at):
-            return self._rest(self._measured)
-        limits = self._limits
-        return self._rest(limits.stop_path(limits.position, limits.velocity, self._steps)[-1])
+    def final(self, now: float) -> list[Target]:
+        """The last targets before this program ends, one a control period: the fastest stop, then a rest.
+
+        None at all before the first command, after a stream's end, and where nothing may be commanded while stopped.
+        """
+        if self.mode == IDLE:
+            return []
+        first = self.stop("end", "the program ends", now) if self.mode == RUNNING else None
+        targets = [first, *(self._held(now) for _ in range(max(1, self._limits.braking_steps)))]
+        return [target for target in targets if target is not None]
+
+    @property
+    def braking_steps(self) -> int:
+        """Number of targets of the fastest stop from here, the first rest included; 0 where the robot rests."""
+        return self._limits.braking_steps
 
     # -- internals -------------------------------------------------------------------------------------------------
 
     def _due(self, now: float) -> Target | None:
         """The stop's next target, once a period."""
-        return self._hold(now) if now - self._held_at >= self.robot.period * 0.99 else None
+        return self._held(now) if now - self._held_at >= self.robot.period * 0.99 else None
 
-    def _hold(self, now: float) -> Target | None:
-        if not self._located:
+    def _held(self, now: float) -> Target | None:
+        if self._measured is None:
             return None
         self._held_at = now
-        start, joints = self._limits.position, self._limits.decelerated()
-        self._limits.accept(joints)
-        return Target(joints, self._gripper, start)
+        return self._hold.target(now - self._measured_at <= self.timing.stale * self.robot.period)
 
-    def _rest(self, joints: np.ndarray) -> Target:
-        return Target(joints.copy(), self._gripper, joints.copy())
+    def _starts_elsewhere(self, joints: np.ndarray) -> bool:
+        """Whether ``joints`` (J,) is not where the arm was measured within the age that a command may have."""
+        if np.abs(joints - self._measured).max() > self.timing.start_motion:
+            return True
+        seen = min((seen for _, seen in self._recent), key=lambda seen: float(np.abs(joints - seen).max()))
+        shift = np.linalg.norm(self._lookahead.end_effector(joints) - self._lookahead.end_effector(seen))
+        return bool(np.abs(joints - seen).max() > self.timing.start_distance or shift > self.timing.start_shift)
 
     def _overload_of(self, effort: float | None) -> str:
         """What is wrong with the effort of the gripper's joint; empty where nothing is."""

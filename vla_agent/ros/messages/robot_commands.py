@@ -1,6 +1,7 @@
 """Command messages of the robot's controller, by type (robot file, ``controller``: ``type``).
 
-Only safety_node sends them.  One class for each type makes the message of an approved target.
+Only safety_node sends them, through the one `RobotOutput`, which has the robot's topics.  One class for each type makes
+the message of an approved target.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vla_agent.errors import NodeError
 from vla_agent.robot.control.arm_controller import ArmController
 from vla_agent.robot.description import Robot
 from vla_agent.robot.kinematics.rotation import rotation_between
-from vla_agent.robot.safety.supervisor import Target
+from vla_agent.robot.safety.hold import Target
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.process.node_base import COMMANDS
 
@@ -147,18 +148,54 @@ class FollowJointTrajectorySender:
             self._node.get_logger().warning(text, throttle_duration_sec=WARNING_INTERVAL)
 
 
-def make_command_sender(node: Any, robot: Robot, topic: str) -> Callable[[Target, float], None]:
-    """A function that sends an approved target with a stamp (s), on ``topic`` or to the action of that name.
+class RobotOutput:
+    """The topics of arm and gripper, or the arm's action: the only way out of these nodes to the robot.
+
+    `robot.safety.command_gate.CommandGate` alone may use it.
+
+    Args:
+        hardware: the robot's own topics; else those under ``sim/``.
 
     Raises:
-        NodeError: the messages of this controller are not installed.
+        NodeError: the messages of this controller are not installed, or a simulated topic is remapped.
         RobotError: the robot's joints do not fit its kinematic model.
     """
+
+    def __init__(self, node: Any, robot: Robot, hardware: bool) -> None:
+        arm, gripper = robot.controller.topics(hardware)
+        if not hardware:
+            for topic in (arm, gripper):
+                _require_simulated(node, topic)
+        self.topics = (arm, gripper)
+        self._robot = robot
+        self._send_arm = _arm_sender(node, robot, arm)
+        self._gripper = node.create_publisher(Float64MultiArray, gripper, COMMANDS)
+
+    def send(self, target: Target, time: float) -> None:
+        """Send an approved target; ``time``: its stamp, seconds."""
+        self._send_arm(target, time)
+        self._gripper.publish(conversions.float_array(np.array([self._robot.gripper.position(target.gripper)])))
+
+
+def _arm_sender(node: Any, robot: Robot, topic: str) -> Callable[[Target, float], None]:
+    """A function that sends an approved target with a stamp (s), on ``topic`` or to the action of that name."""
     if robot.controller.type == "follow_joint_trajectory":
         return FollowJointTrajectorySender(node, robot, topic).send
     command_format = COMMAND_FORMATS[robot.controller.type](robot)
     publisher = node.create_publisher(command_format.kind, topic, COMMANDS)
     return lambda target, time: publisher.publish(command_format.message(target, time))
+
+
+def _require_simulated(node: Any, topic: str) -> None:
+    found = node.resolve_topic_name(topic)
+    if found != node.resolve_topic_name(topic, only_expand=True):
+        raise NodeError(
+            "the commands of a simulated robot may not be remapped: they could reach a motor without a certificate",
+            key=topic,
+            expected=node.resolve_topic_name(topic, only_expand=True),
+            found=found,
+            remedy="leave the topic as it is, or run with hardware:=true and a certificate",
+        )
 
 
 def _follow_joint_trajectory() -> Any:

@@ -2,11 +2,13 @@
 
 in:  the cameras' images (Image, or CompressedImage where the robot file says so), joint_states, instruction (String;
   empty: stop), safety/stopped
-out: policy/action (JointTrajectory, see controller_node), safety/stop (String: why the robot has to stop), /diagnostics
+out: policy/action (JointTrajectory, see controller_node), safety/stop (String: why the robot has to stop),
+  policy/loaded (String, latched: digest of the files that were loaded; empty: none), /diagnostics
 parameters: see `ros.process.node_parameters` or `policy_node --help`
 
-Configuring loads the policy and checks its contract against the robot.  Activating on hardware needs a certificate for
-these files, this robot, this execution mode, and an inference latency that this machine keeps.
+Configuring reads the parameters, loads the policy and checks its contract against the robot.  Activating on hardware
+needs a certificate for the files that were loaded, this robot, this execution mode, and an inference latency that this
+machine keeps.  Until the node is cleaned up its parameters cannot be set.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import GateError, NodeError, ObservationError, VlaAgentError
+from vla_agent.files.canonical_json import digest
 from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.policy.inference_timing import p99_ms
 from vla_agent.policy.speed.accelerate import accelerate
@@ -41,10 +44,12 @@ from vla_agent.ros.process.node_base import (
     checked_factor,
     create_monitored_subscription,
     declare_parameters,
+    freeze_while,
     image_qos,
     request_realtime,
     run,
 )
+from vla_agent.ros.process.node_parameters import NODES
 from vla_agent.ros.runtime.instructions import InstructionGuard
 from vla_agent.ros.runtime.observations import ObservationBuffer
 from vla_agent.ros.runtime.policy_loop import PolicyLoop, PolicyLoopSettings
@@ -68,28 +73,32 @@ class PolicyNode(LifecycleNode):
         self._reporter = StatusReporter(self)
         self._guard = InstructionGuard()
         self._loop: PolicyLoop | None = None
+        self._hardware = bool(values["hardware"])
+        self._given: dict[str, Any] = {}  # parameters as they were when the node was configured
+        self._files: dict[str, str] = {}  # name -> SHA-256 of what was loaded
         self._latency_ms: float | None = None  # p99 of an inference on this machine; on hardware only
         self._active = self._stopped = False
         self._refused = ""  # why it could not be activated
         self._inputs: list[Any] = []
         self._image_subscriptions: dict[str, Any] = {}
         self._stop = self.create_publisher(String, "safety/stop", 10)
+        self._loaded = self.create_publisher(String, "policy/loaded", LATCHED)
         self._actions = self.create_publisher(JointTrajectory, "policy/action", COMMANDS)
+        freeze_while(self, "policy_node", lambda: self._loop is not None)
         if self.autostart:
             self.trigger_configure()
             if self._loop is None:
                 raise NodeError("the policy node cannot be configured", remedy="see the error above")
             self.trigger_activate()
 
-    def _value(self, name: str) -> Any:
-        return self.get_parameter(name).value
-
     # -- lifecycle -----------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the policy, check that it fits the robot, and subscribe."""
+        declared = NODES["policy_node"].parameters
+        self._given = {name: self.get_parameter(name).value for name in declared if declared[name].configured}
         try:
-            self._load(str(self._value("policy")))
+            self._load(str(self._given["policy"]))
         except VlaAgentError as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
@@ -114,6 +123,7 @@ class PolicyNode(LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(robot.period / TICKS / self._factor, self._tick, clock=steady)
         self._monitor_timer = self.create_timer(1.0 / self._factor, self._monitor_inputs, clock=steady)
+        self._loaded.publish(String(data=digest(self._files)))
         return TransitionCallbackReturn.SUCCESS
 
     def _listen(self, name: str, kind: type, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> Any:
@@ -124,38 +134,40 @@ class PolicyNode(LifecycleNode):
 
     def _load(self, folder: str) -> None:
         from vla_agent.policy.loading import load_policy
-        from vla_agent.policy.sources import is_remote
+        from vla_agent.policy.sources import is_remote, is_server
 
         if not is_remote(folder):  # a server computes the policy: then this process needs no torch
             import torch
 
             torch.set_num_threads(1)
-        policy = accelerate(load_policy(folder), openvino=bool(self._value("openvino")))
+        policy = load_policy(folder)
+        self._files = dict(policy.metadata.files if is_server(folder) else getattr(policy, "files", {}))
+        policy = accelerate(policy, openvino=bool(self._given["openvino"]))
         self._contract, self._execute = policy.contract, policy.execute
         self._robot.require(self._contract, folder)
-        self._mode = str(self._value("mode")) or ("realtime" if takes_committed(policy) else "open_loop")
-        self._latency_ms = p99_ms(policy) if self._value("hardware") else None
+        self._mode = str(self._given["mode"]) or ("realtime" if takes_committed(policy) else "open_loop")
+        self._latency_ms = p99_ms(policy) if self._hardware else None
         self._names = conversions.action_names(self._contract)
         period = self._robot.period
         self._buffer = ObservationBuffer(
             self._robot,
             self._contract,
             make_pose_controller(self._robot, "ee_delta").kinematics.forward,
-            float(self._value("tolerance")) * period,
-            float(self._value("max_age")) * period,
+            float(self._given["tolerance"]) * period,
+            float(self._given["max_age"]) * period,
         )
         self._monitor = TopicMonitor(
             {c.name: c.hz or self._contract.control_hz for c in self._contract.cameras}
             | {"joint_states": self._robot.control_hz},
-            float(self._value("max_age")) * period,
+            float(self._given["max_age"]) * period,
             self._qos.reliability == ReliabilityPolicy.RELIABLE,
             ControlClock(self._factor),
         )
         settings = PolicyLoopSettings(
             mode=self._mode,
-            execute=int(self._value("execute")) or policy.execute,
-            seed=int(self._value("seed")),
-            stalled_after=float(self._value("stalled_after")) / self._factor,
+            execute=int(self._given["execute"]) or policy.execute,
+            seed=int(self._given["seed"]),
+            stalled_after=float(self._given["stalled_after"]) / self._factor,
             pace=self._factor,
         )
         self._loop = PolicyLoop(policy, self._contract, self._buffer, settings)
@@ -170,12 +182,12 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._refused = ""
         self._active = True
-        if self._loop is not None and self._value("instruction"):
-            self._loop.instruct(str(self._value("instruction")))
+        if self._loop is not None and self._given["instruction"]:
+            self._loop.instruct(str(self._given["instruction"]))
         return super().on_activate(state)
 
     def _require_certificate(self) -> None:
-        robot, hardware = self._robot, bool(self._value("hardware"))
+        robot, hardware = self._robot, self._hardware
         deployment = Deployment(
             robot.name,
             hardware,
@@ -184,14 +196,15 @@ class PolicyNode(LifecycleNode):
             self._latency_ms,
             self._mode,
             robot_file=self._robot_file,
+            files=self._files,
         )
-        require_certificate(str(self._value("policy")), str(self._value("certificate")), deployment)
-        if hardware and int(self._value("execute")) not in (0, self._execute):
+        require_certificate(str(self._given["policy"]), str(self._given["certificate"]), deployment)
+        if hardware and int(self._given["execute"]) not in (0, self._execute):
             raise GateError(
                 "the policy is not executed as it was certified",
                 key="execute",
                 expected=f"0, or the policy's own {self._execute}",
-                found=self._value("execute"),
+                found=self._given["execute"],
                 remedy="leave the parameter execute at 0",
             )
 
@@ -213,7 +226,9 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _release(self) -> None:
-        self._active = False
+        self._active, self._refused = False, ""
+        self._given, self._files, self._latency_ms = {}, {}, None
+        self._loaded.publish(String(data=""))
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs.clear()

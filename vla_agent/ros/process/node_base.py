@@ -8,19 +8,22 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from vla_agent.errors import VlaAgentError
+from vla_agent.errors import NodeError, VlaAgentError
 from vla_agent.ros.process.node_parameters import NODES
+from vla_agent.ros.process.node_parameters import Parameter as Declared
 from vla_agent.ros.process.realtime_priority import PRIORITY, keep_cpus_awake, lock_memory, set_realtime_priority
 from vla_agent.ros.process.start import STOP
 
@@ -34,17 +37,91 @@ COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 SENSORS = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
 LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
 REMEDIES = {"RELIABILITY": "set image_reliability:=best_effort here, or publish reliably there"}
+OF_ROS = ("use_sim_time", "start_type_description_service")  # parameters that rclpy declares itself
 SWITCH_INTERVAL = 0.0002  # seconds after which a thread, such as the inference thread, gives Python to one that waits
 
 
 def declare_parameters(node: Any, executable: str) -> dict[str, Any]:
-    """Declare the parameters that `node_parameters.NODES` has for ``executable``; name -> value at the start."""
+    """Declare the parameters that `node_parameters.NODES` has for ``executable``; name -> value at the start.
+
+    A parameter that is read only once is read-only: it cannot be set while the node runs.
+
+    Raises:
+        NodeError: a value was given for a parameter that the node does not have, or of another type.
+    """
+    declared = NODES[executable].parameters
+    _check_given(node, executable, declared)
     return {
         name: node.declare_parameter(
-            name, parameter.default, ParameterDescriptor(description=parameter.description)
+            name,
+            parameter.default,
+            ParameterDescriptor(
+                description=parameter.description, read_only=not (parameter.running or parameter.configured)
+            ),
         ).value
-        for name, parameter in NODES[executable].parameters.items()
+        for name, parameter in declared.items()
     }
+
+
+def _check_given(node: Any, executable: str, declared: Mapping[str, Declared]) -> None:
+    """Check the parameters of the command line and of files; a whole number is taken for a double."""
+    given = node._parameter_overrides  # rclpy has no other way to ask for those that are not declared
+    for name, parameter in given.items():
+        if name in OF_ROS or name.startswith("qos_overrides."):
+            continue
+        if name not in declared:
+            nearest = get_close_matches(name, declared, 1, 0.0)
+            raise NodeError(
+                f"{executable} has no such parameter",
+                key=name,
+                expected=", ".join(declared),
+                found=f"{name}:={parameter.value}",
+                remedy=f"did you mean {nearest[0]}? `{executable} --help` lists all",
+            )
+        kind = Parameter.Type.from_parameter_value(declared[name].default)
+        if (kind, parameter.type_) == (Parameter.Type.DOUBLE, Parameter.Type.INTEGER):
+            given[name] = Parameter(name, kind, float(parameter.value))
+        elif parameter.type_ != kind:
+            raise NodeError(
+                "a parameter has another type",
+                key=name,
+                expected=f"{kind.name.lower()}, such as {declared[name].default!r}",
+                found=f"{parameter.value!r}, {parameter.type_.name.lower()}",
+                remedy=f"give a value of that type; `{executable} --help` shows the default",
+            )
+
+
+def freeze_while(node: Any, executable: str, frozen: Callable[[], bool]) -> None:
+    """Refuse to set parameters that are read at configuration, while ``frozen`` says so."""
+    names = {name for name, parameter in NODES[executable].parameters.items() if parameter.configured}
+
+    def refuse(parameters: list[Parameter]) -> SetParametersResult:
+        wrong = sorted(names & {parameter.name for parameter in parameters}) if frozen() else []
+        reason = f"{', '.join(wrong)}: read when the node was configured; clean it up first, then configure it anew"
+        return SetParametersResult(successful=not wrong, reason=reason if wrong else "")
+
+    node.add_on_set_parameters_callback(refuse)
+
+
+def forbid_robot_topics(node: Any) -> None:
+    """Check that a node does not publish where a robot takes commands; only a node with ``COMMANDS_ROBOT`` may.
+
+    Raises:
+        NodeError: one of its topics was remapped to the robot's.
+    """
+    robot = getattr(node, "_robot", None)
+    if robot is None or getattr(node, "COMMANDS_ROBOT", False):
+        return
+    commanded = {node.resolve_topic_name(topic) for topic in robot.controller.topics(hardware=True)}
+    for publisher in node.publishers:
+        if publisher.topic_name in commanded:
+            raise NodeError(
+                "only the safety node may publish where the robot takes commands",
+                key=publisher.topic_name,
+                expected="another topic",
+                found=f"a publisher of {node.get_name()}",
+                remedy="do not remap this node's topics to the robot's",
+            )
 
 
 def checked_factor(values: Mapping[str, Any]) -> float:
@@ -190,6 +267,7 @@ def run(make: Callable[[], Any]) -> None:
     try:
         if not STOP.is_set():
             node = make()
+            forbid_robot_topics(node)
             executor.add_node(node)
         gc.collect()
         gc.freeze()  # imported objects are not scanned again while the robot moves
@@ -230,6 +308,8 @@ __all__ = [
     "create_monitored_subscription",
     "declare_parameters",
     "deliver",
+    "forbid_robot_topics",
+    "freeze_while",
     "image_qos",
     "request_realtime",
     "run",

@@ -11,11 +11,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Parameter:
-    """A ROS parameter; its default gives its type.  ``running``: it takes effect when it is set while the node runs."""
+    """A ROS parameter; its default gives its type.
+
+    Attributes:
+        running: it takes effect when it is set while the node runs.
+        configured: a lifecycle node reads it when it is configured; until it is cleaned up, it cannot be set.  All
+            others are read once, when the node starts, and cannot be set after that.
+    """
 
     default: Any
     description: str
     running: bool = False
+    configured: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,21 +85,30 @@ NODES: dict[str, NodeHelp] = {
         "runs the policy (lifecycle node): images, joint states and an instruction in, actions out",
         {
             **_ROBOT,
-            "policy": Parameter("policies/tabletop-nano", "policy folder, or ws://HOST:PORT of `vla-agent serve`"),
+            "policy": Parameter(
+                "policies/tabletop-nano", "policy folder, or ws://HOST:PORT of `vla-agent serve`", configured=True
+            ),
             "mode": Parameter(
                 "",
                 "execution mode: open_loop, ensemble, adaptive, realtime; empty: realtime if the policy supports it",
+                configured=True,
             ),
-            "execute": Parameter(0, "actions of a chunk before the policy replans; 0: the policy's own number"),
-            "seed": Parameter(0, "seed of the policy's noise"),
-            "certificate": Parameter("", "certificate file; required on hardware"),
+            "execute": Parameter(
+                0, "actions of a chunk before the policy replans; 0: the policy's own number", configured=True
+            ),
+            "seed": Parameter(0, "seed of the policy's noise", configured=True),
+            "certificate": Parameter("", "certificate file; required on hardware", configured=True),
             "hardware": Parameter(False, "a real robot is driven"),
             "autostart": Parameter(True, "configure and activate at the start"),
-            "tolerance": Parameter(0.6, "largest time between the parts of an observation, control periods"),
-            "max_age": Parameter(2.25, "largest age of an observation, control periods"),
-            "stalled_after": Parameter(2.0, "inference time after which the policy counts as hung, seconds"),
-            "instruction": Parameter("", "first instruction, given at activation"),
-            "openvino": Parameter(False, "compute the policy with OpenVINO"),
+            "tolerance": Parameter(
+                0.6, "largest time between the parts of an observation, control periods", configured=True
+            ),
+            "max_age": Parameter(2.25, "largest age of an observation, control periods", configured=True),
+            "stalled_after": Parameter(
+                2.0, "inference time after which the policy counts as hung, seconds", configured=True
+            ),
+            "instruction": Parameter("", "first instruction, given at activation", configured=True),
+            "openvino": Parameter(False, "compute the policy with OpenVINO", configured=True),
             **_IMAGE_QOS,
             **_PACE,
             **_REAL_TIME,
@@ -162,6 +178,7 @@ def help_text(executable: str) -> str:
     ]
     for name, parameter in node.parameters.items():
         running = "; can be set at run time" if parameter.running else ""
+        running = "; can be set until the node is configured" if parameter.configured else running
         lines.append(f"  {name:<{width}}{parameter.description}{running} (default: {_literal(parameter.default)})")
     lines += ["", "Topics, services and the graphs of nodes: docs/ros2.md.", ""]
     return "\n".join(lines)

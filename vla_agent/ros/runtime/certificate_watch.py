@@ -1,0 +1,129 @@
+"""Whether a robot's motors may move: checked in full before they do, and again and again while they may.  No ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from vla_agent.errors import VlaAgentError
+from vla_agent.files.policy_folder import find_folder
+from vla_agent.gate.certificate.certificate import Certificate, require_current, require_signed
+from vla_agent.gate.certificate.demands import read_demands, require_demanded
+from vla_agent.gate.certificate.enforce import Deployment, require_certificate
+from vla_agent.gate.certificate.keys import keys_folder, revoked, trusted
+from vla_agent.policy.inference_timing import p99_ms_in_subprocess
+from vla_agent.policy.sources import is_server
+
+State = tuple[int, int, int, int]  # of a file: inode, size, times of change, ns
+
+
+class CertificateWatch:
+    """The certificate of ``policy`` in a deployment.
+
+    Args:
+        policy: its folder, or a server.
+        file: ``certificate.json``; empty where there is none.
+        deployment: robot, robot file, cameras, rate; latency and files are found out here.
+        time_policy: (policy, enough ms, digest) -> 99th percentile of an inference on this machine, ms.
+    """
+
+    def __init__(
+        self,
+        policy: str,
+        file: str,
+        deployment: Deployment,
+        time_policy: Callable[[str, float, str], float] = p99_ms_in_subprocess,
+    ) -> None:
+        self._policy, self._file, self._deployment, self._time = policy, file, deployment, time_policy
+        self._certificate: Certificate | None = None
+        self._timed: tuple[str, float] = ("", float("inf"))  # digest and p99 of what was timed on this machine, ms
+        self._states: dict[str, State | None] = {}
+
+    def check(self) -> str:
+        """Check everything, the policy's files and its latency on this machine included.
+
+        Returns:
+            why the robot may not move; empty where it may.  It takes as long as hashing, and the first time as timing.
+
+        Raises:
+            VlaAgentError: never; what is wrong is returned.
+        """
+        self._certificate = None
+        try:
+            known = replace(self._deployment, unknown=("latency_ms", "execution"))
+            certificate = require_certificate(self._policy, self._file, known)
+            assert certificate is not None  # it is None where nothing needs to be certified alone
+            states = self._states_of(certificate)  # before the files are read again below
+            allowed, digest = float(certificate.payload["latency"]["certified_ms"]), _digest(certificate)
+            if not (self._timed[0] == digest and self._timed[1] <= allowed):
+                self._timed = (digest, self._time(self._policy, allowed, digest))
+            timed = replace(self._deployment, latency_ms=self._timed[1], unknown=("execution",))
+            self._certificate, self._states = require_certificate(self._policy, self._file, timed), states
+        except VlaAgentError as error:
+            return _reason(error)
+        return ""
+
+    @property
+    def expired(self) -> bool:
+        """Whether the time of the certificate is over; cheap enough for every command."""
+        if self._certificate is None:
+            return True
+        return datetime.now(timezone.utc) >= datetime.fromisoformat(str(self._certificate.payload["expires"]))
+
+    def recheck(self, loaded: str = "") -> str:
+        """Check again what may change while the robot moves; takes milliseconds.
+
+        Validity, trusted keys, the list of what was revoked, the robot's demands; that the policy's files are untouched
+        since `check`; and that the policy that runs is the certified one.
+
+        Args:
+            loaded: the digest that the policy node has announced; empty: none was.
+
+        Returns:
+            why the robot may not move any more; empty where it may.
+        """
+        certificate = self._certificate
+        if certificate is None:
+            return "not certified: nothing was checked"
+        try:
+            keys, robot = keys_folder(), self._deployment.robot
+            key = require_signed(certificate, trusted(keys))
+            require_current(certificate, revoked(keys), datetime.now(timezone.utc))
+            demands = read_demands(robot, keys)
+            require_demanded(certificate.payload, key.fingerprint, demands, certificate.file)
+            if demands.robot_file != self._deployment.robot_file:
+                return "not certified: the robot's demands name another robot file now: robot_file"
+            states = self._states_of(certificate)
+        except VlaAgentError as error:
+            return _reason(error)
+        changed = sorted(name for name, state in states.items() if state != self._states.get(name))
+        if changed:
+            return f"not certified: the policy's files were written to: {', '.join(changed)}"
+        if loaded and loaded != _digest(certificate):
+            return f"not certified: the policy node has loaded another policy: digest {loaded[:12]}"
+        return ""
+
+    def _states_of(self, certificate: Certificate) -> dict[str, State | None]:
+        """State of each certified file; None where it is gone.  Empty for a server."""
+        if is_server(self._policy):
+            return {}
+        folder = find_folder(self._policy)
+        return {name: _state(folder / name) for name in certificate.payload["policy"]["files"]}
+
+
+def _state(file: Path) -> State | None:
+    try:
+        found = file.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _digest(certificate: Certificate) -> str:
+    return str(certificate.payload["policy"]["digest"])
+
+
+def _reason(error: VlaAgentError) -> str:
+    return f"not certified: {error.what}: {error.key}"
