@@ -25,7 +25,7 @@ ROOMS: dict[str, dict[str, str]] = {  # folder -> command -> what it does
     "learn": {
         "tasks": "list the task families, show their wordings and images, check a task file",
         "collect": "record demonstrations of the scripted experts as a LeRobotDataset v3.0",
-        "data": "inspect, validate, summarise and view a dataset of demonstrations",
+        "data": "inspect, validate, view, edit and convert datasets of demonstrations",
         "train": "train a policy from a recipe",
         "finetune": "adapt a policy to new demonstrations (LoRA and others), and compare it with its base",
     },

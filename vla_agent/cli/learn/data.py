@@ -1,4 +1,4 @@
-"""``vla-agent data``: inspect, validate and view a dataset of demonstrations, or convert recordings to one."""
+"""``vla-agent data``: inspect, validate, view and edit a dataset of demonstrations, or convert recordings to one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vla_agent.cli.learn import data_edit
 from vla_agent.errors import OptionError
 from vla_agent.files.write_aside import write_text
 
@@ -23,6 +24,7 @@ validate   all defects: missing frames, drifting timestamps, NaN, constant or cl
            or frozen images, empty instructions, stale statistics; each with episode, frame and remedy
 stats      minimum, mean, maximum and quantiles of states and actions, computed from the values themselves
 view       a page with images and action plots of each episode, and its findings
+edit       a new dataset with episodes left out, trimmed, merged or split; the original stays as it is
 convert    ROS 2 bags (MCAP, SQLite), HDF5 files (robomimic, LIBERO) or LeRobotDatasets of other programs to a dataset
            for training, by one mapping file; reports what was left out
 """
@@ -33,6 +35,9 @@ examples:
   vla-agent data validate datasets/mine --json findings.json --no-pictures
   vla-agent data stats datasets/mine
   vla-agent data view datasets/mine -o mine.html --episodes 0-9,42
+  vla-agent data edit datasets/mine --leave-out 3,7-9 --trim 4:10-85 -o datasets/mine-edited
+  vla-agent data edit datasets/mine --merge datasets/more -o datasets/all
+  vla-agent data edit datasets/mine --split train=0-39 --split test=40-49 -o datasets/mine-split
   vla-agent data convert recordings --mapping config/data/recorder.yaml -o datasets/mine
   vla-agent data convert libero_spatial --mapping config/data/libero.yaml -o datasets/libero
   vla-agent data convert my_so101 --mapping config/data/lerobot_so101.yaml -o datasets/so101
@@ -40,14 +45,15 @@ examples:
 next: vla-agent finetune POLICY --data datasets/mine -o runs/mine
 exit codes: 0 no errors (warnings do not count), 1 errors found, 2 not a dataset, or invalid input
 """
-ACTIONS = ("inspect", "validate", "stats", "view", "convert")
+ACTIONS = ("inspect", "validate", "stats", "view", "edit", "convert")
+LONGEST = 1_000_000  # episodes in one range
 PRINTED = 40  # findings that are printed; --json writes all
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``data`` to the command line."""
     parser = subparsers.add_parser(
-        "data", help="inspect, validate or convert a dataset", description=DESCRIPTION, epilog=EPILOG
+        "data", help="inspect, validate, edit or convert a dataset", description=DESCRIPTION, epilog=EPILOG
     )
     parser.add_argument("action", metavar="ACTION", choices=ACTIONS, help="see above")
     parser.add_argument(
@@ -56,7 +62,7 @@ def add_parser(subparsers: Any) -> None:
         help="a LeRobotDataset folder; convert: a bag, an HDF5 file, a LeRobotDataset, or a folder of them",
     )
     parser.add_argument(
-        "-o", "--out", metavar="FILE", help="view: the page (default: NAME.html); convert: the dataset's folder"
+        "-o", "--out", metavar="FILE", help="view: the page (default: NAME.html); edit, convert: the new folder"
     )
     parser.add_argument(
         "--mapping", metavar="FILE", help="convert: the mapping file, such as config/data/recorder.yaml"
@@ -66,6 +72,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--no-pictures", action="store_true", help="validate, view: check the tables only, not the images"
     )
+    data_edit.add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -73,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the action; 1 where `validate` finds errors."""
     if args.action == "convert":
         return _convert(args)
+    if args.action == "edit":
+        return data_edit.run(args)
     from vla_agent.data.lerobot.dataset_reader import read
     from vla_agent.data.validate.validate import validate
 
@@ -93,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def parse_ranges(text: str) -> list[int]:
+def parse_ranges(text: str, option: str = "--episodes") -> list[int]:
     """``0-2,5`` -> [0, 1, 2, 5].
 
     Raises:
@@ -102,16 +111,28 @@ def parse_ranges(text: str) -> list[int]:
     found: list[int] = []
     for piece in text.split(","):
         first, dash, last = piece.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        numbers = first.isdecimal() and (last.isdecimal() or not dash)
+        if not numbers or not 0 <= int(last or first) - int(first) < LONGEST:
             raise OptionError(
                 "the list of episodes is not valid",
-                key="--episodes",
+                key=option,
                 expected="numbers and ranges, such as 0-9,42",
                 found=text,
                 remedy="write 0-9 for the first ten",
             )
         found += range(int(first), int(last or first) + 1)
     return found
+
+
+def as_ranges(numbers: list[int]) -> str:
+    """[0, 1, 2, 5] -> ``0-2,5``: the inverse of `parse_ranges`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -155,6 +176,9 @@ def _validate(args: argparse.Namespace, findings: list[Finding]) -> int:
     if len(findings) > PRINTED:
         print(f"... and {len(findings) - PRINTED} more; --json FILE writes all")
     print(f"{args.directory}: {errors} errors, {len(findings) - errors} warnings")
+    damaged = sorted({f.episode for f in findings if f.error and f.episode is not None})
+    if damaged:
+        print(f"next: vla-agent data edit {args.directory} --leave-out {as_ranges(damaged)} -o NEW")
     return 1 if errors else 0
 
 

@@ -12,7 +12,6 @@ number of workers nor on interruptions.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,7 +21,7 @@ from typing import Any
 from vla_agent.data.lerobot.dataset_files import write_json
 from vla_agent.data.lerobot.episode import EncodedEpisode, load_part
 from vla_agent.errors import DatasetError
-from vla_agent.files.write_aside import write_text
+from vla_agent.files.write_aside import remove_folder, write_text
 
 
 class Parts:
@@ -93,8 +92,9 @@ class Parts:
                 yield load_part(self.episode_path(task, seed))
 
     def delete(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self.folder)
+        """Delete the folder, if there is one; its options and its parts go together."""
+        if self.folder.is_dir():
+            remove_folder(self.folder)
 
 
 @dataclass

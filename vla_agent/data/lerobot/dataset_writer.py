@@ -181,7 +181,8 @@ class _Writer:
 
     def _add_video(self, key: str, data: bytes, length: int) -> dict[str, Any]:
         joiner = self._joiners.get(key)
-        if joiner and joiner.bytes + len(data) > dataset_schema.VIDEO_FILES_SIZE_IN_MB * 2**20:
+        most = dataset_schema.VIDEO_FILES_SIZE_IN_MB * 2**20
+        if joiner and (joiner.bytes + len(data) > most or not joiner.continues(data)):
             self._joiners.pop(key).close()
             self._video_file[key] += 1
         location = _file_columns(f"videos/{key}", self._video_file[key])

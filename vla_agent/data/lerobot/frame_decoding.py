@@ -91,6 +91,12 @@ def decode_range(
         )
 
 
+def encoded_images(dataset: DatasetTables, camera: str, episode: EpisodeInfo, start: int, stop: int) -> Iterator[bytes]:
+    """Frames ``start`` to ``stop`` - 1 of an episode as they are stored in its parquet file: PNG or JPEG bytes."""
+    path, (key, _) = dataset.data_path(image_file(camera, episode)), dataset.feature(camera)
+    yield from _read_pngs(path, key, episode.data_start + start, episode.data_start + stop)
+
+
 def image_file(camera: str, episode: EpisodeInfo) -> tuple[int, int]:
     """Chunk and file that hold an episode's images: its video, or its parquet file."""
     return episode.video_files.get(camera, episode.data_file)

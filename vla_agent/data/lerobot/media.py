@@ -95,6 +95,12 @@ class VideoJoiner:
         self._fps = fps
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
         self._stream: av.VideoStream | None = None
+        self._form: tuple[object, ...] | None = None
+
+    def continues(self, data: bytes) -> bool:
+        """Whether an MP4 can follow the parts so far in one stream: same codec, size and codec parameters."""
+        with av.open(io.BytesIO(data)) as part:
+            return self._form in (None, _form(part.streams.video[0]))
 
     def append(self, data: bytes, frames: int) -> None:
         """Append an episode's MP4 of ``frames`` frames."""
@@ -102,6 +108,7 @@ class VideoJoiner:
             source = part.streams.video[0]
             if self._stream is None:
                 self._stream = self._container.add_stream_from_template(source)
+                self._form = _form(source)
             for packet in part.demux(source):
                 if packet.size == 0:
                     continue
@@ -115,6 +122,11 @@ class VideoJoiner:
     def close(self) -> None:
         """Finish the file."""
         self._container.close()
+
+
+def _form(stream: av.VideoStream) -> tuple[object, ...]:
+    """What all packets of one stream have in common."""
+    return stream.codec.canonical_name, stream.width, stream.height, stream.pix_fmt, stream.codec_context.extradata
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-LEAVE_OUT = "leave the episode out, or record it again"
+LEAVE_OUT = "leave the episode out (vla-agent data edit DIR --leave-out EPISODE -o NEW), or record it again"
 
 
 @dataclass(frozen=True)

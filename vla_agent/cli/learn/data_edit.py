@@ -1,0 +1,136 @@
+"""``vla-agent data edit``: leave out, keep, trim, merge and split episodes; the original is never written to."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from vla_agent.errors import OptionError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+EXAMPLE = "vla-agent data edit datasets/mine --leave-out 3,7 -o datasets/mine-edited"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``edit``."""
+    parser.add_argument("--leave-out", metavar="LIST", help="edit: episodes that are not taken, such as 3,7-9")
+    parser.add_argument("--keep", metavar="LIST", help="edit: the only episodes that are taken")
+    parser.add_argument(
+        "--trim",
+        metavar="EPISODE:FIRST-LAST",
+        action="append",
+        default=[],
+        help="edit: the frames of an episode that are kept, such as 4:10-85; may be repeated",
+    )
+    parser.add_argument(
+        "--merge", metavar="DIR", action="append", default=[], help="edit: append this dataset's episodes; repeatable"
+    )
+    parser.add_argument(
+        "--split",
+        metavar="NAME=LIST",
+        action="append",
+        default=[],
+        help="edit: write these episodes as OUT/NAME, such as train=0-39; may be repeated",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the edited dataset, or its parts, and print what was done."""
+    from vla_agent.data.edit.edit import edit_dataset, split_dataset
+    from vla_agent.data.edit.edit_plan import Edit
+
+    if not args.out:
+        raise OptionError(
+            "an edit writes another folder", key="-o", expected="a new folder", found="none", remedy=EXAMPLE
+        )
+    edit = Edit(
+        leave_out=_numbers("--leave-out", args.leave_out) if args.leave_out else frozenset(),
+        keep=_numbers("--keep", args.keep) if args.keep else None,
+        trims=dict(_trim(text) for text in args.trim),
+    )
+    if edit == Edit() and not (args.merge or args.split):
+        raise OptionError(
+            "there is nothing to edit",
+            key="--leave-out, --keep, --trim, --merge, --split",
+            expected="at least one of them",
+            found="none",
+            remedy=EXAMPLE,
+        )
+    if args.split:
+        parts = _parts(args)
+        for name, record in split_dataset(args.directory, args.out, parts, edit).items():
+            _print(record, Path(args.out) / name)
+    else:
+        _print(edit_dataset(args.directory, args.out, edit, args.merge), Path(args.out))
+    return 0
+
+
+def _print(record: dict[str, Any], out: Path) -> None:
+    """What was done, and which images lost an encoding."""
+    left_out = ", ".join(map(str, record["left_out"][:40])) or "none"
+    print(f"{out}: {record['episodes']} episodes, {record['frames']:,} frames; left out: {left_out}")
+    for again in record["encoded_again"]:
+        cameras = ", ".join(again["cameras"])
+        print(f"  episode {again['episode']}: {cameras} encoded again (lossy): no key frame where it begins now")
+    print(f"next: vla-agent data validate {out}")
+
+
+def _parts(args: argparse.Namespace) -> dict[str, frozenset[int]]:
+    """The parts of ``--split``: name -> episodes.
+
+    Raises:
+        OptionError: another form, a name twice, an episode in two parts, or options that do not go together.
+    """
+    for option, given in (("--keep", args.keep), ("--merge", args.merge)):
+        if given:
+            raise OptionError(
+                "these options do not go together",
+                key=f"--split, {option}",
+                expected="one of the two",
+                found="both",
+                remedy="run two commands, one after the other",
+            )
+    parts: dict[str, frozenset[int]] = {}
+    for text in args.split:
+        name, equals, numbers = text.partition("=")
+        if not equals or not NAME.fullmatch(name) or name in parts:
+            raise OptionError(
+                "a part has another form, or its name twice",
+                key="--split",
+                expected="NAME=LIST, such as train=0-39; the name of letters, digits, - and _",
+                found=text,
+                remedy="write --split train=0-39 --split test=40-49",
+            )
+        parts[name] = _numbers("--split", numbers)
+    twice = sorted(k for k in set().union(*parts.values()) if sum(k in part for part in parts.values()) > 1)
+    if twice:
+        raise OptionError(
+            "an episode is in two parts",
+            key="--split",
+            expected="each episode in one part at most",
+            found=", ".join(map(str, twice)),
+            remedy="correct the lists",
+        )
+    return parts
+
+
+def _trim(text: str) -> tuple[int, tuple[int, int]]:
+    form = re.fullmatch(r"(\d+):(\d+)-(\d+)", text)
+    if not form:
+        raise OptionError(
+            "the frames to keep have another form",
+            key="--trim",
+            expected="EPISODE:FIRST-LAST, such as 4:10-85",
+            found=text,
+            remedy="frames count from 0; FIRST and LAST are kept",
+        )
+    episode, first, last = map(int, form.groups())
+    return episode, (first, last)
+
+
+def _numbers(option: str, text: str) -> frozenset[int]:
+    from vla_agent.cli.learn.data import parse_ranges
+
+    return frozenset(parse_ranges(text, option))

@@ -1,0 +1,114 @@
+"""Copies a piece of an episode: columns, instruction, origin, and its images as they are stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+
+import av
+import numpy as np
+
+from vla_agent.contract import Contract
+from vla_agent.data.edit.edit_plan import Piece
+from vla_agent.data.edit.video_cut import cut_video, video_frames
+from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_stats import IMAGE_STRIDE, image_histogram
+from vla_agent.data.lerobot.episode import PNG_STORAGE, EncodedEpisode, Episode, encode
+from vla_agent.data.lerobot.frame_decoding import decode_range, encoded_images
+from vla_agent.errors import DatasetError
+
+
+def copy_episode(piece: Piece, contract: Contract, storage: str) -> tuple[EncodedEpisode, list[str]]:
+    """A piece, encoded, and the cameras whose images had to be encoded again.
+
+    PNGs and JPEGs are copied as they are.  A video's packets are copied where the piece begins with a key frame and
+    the copy decodes to the same images, bit for bit; else its images are encoded again, with the loss of one encoding.
+
+    Args:
+        storage: a key of `media.STORAGES`, as the dataset has it.
+
+    Raises:
+        DatasetError: an image cannot be decoded, or the frames have several instructions.
+    """
+    dataset, episode = piece.dataset, piece.episode
+    columns = _columns(piece, contract)
+    task = _instruction(piece)
+    videos, pngs, histograms, again = {}, {}, {}, []
+    for camera in contract.camera_names:
+        digest, sample = _digest(decode_range(dataset, camera, episode, piece.first, piece.stop))
+        histograms[camera] = sample
+        if storage == PNG_STORAGE:
+            pngs[camera] = list(encoded_images(dataset, camera, episode, piece.first, piece.stop))
+            continue
+        data = _copied(piece, camera)
+        if data is None or _digest_of(data) != digest:
+            again.append(camera)
+        else:
+            videos[camera] = data
+    copied = EncodedEpisode(task, columns, videos, pngs, histograms, dict(episode.origin))
+    return (_encoded_again(piece, contract, storage, copied, again), again) if again else (copied, again)
+
+
+def _encoded_again(
+    piece: Piece, contract: Contract, storage: str, copied: EncodedEpisode, cameras: list[str]
+) -> EncodedEpisode:
+    images = {
+        camera: np.stack(list(decode_range(piece.dataset, camera, piece.episode, piece.first, piece.stop)))
+        for camera in cameras
+    }
+    encoded = encode(Episode(copied.task, copied.columns, images), storage, round(contract.control_hz))
+    return replace(
+        copied,
+        videos={**copied.videos, **encoded.videos},
+        histograms={**copied.histograms, **encoded.histograms},
+    )
+
+
+def _columns(piece: Piece, contract: Contract) -> dict[str, np.ndarray]:
+    """The vectors (n, d) of a piece that the contract and the annotations have."""
+    features = piece.dataset.info["features"]
+    wanted = dataset_schema.vector_features(contract, dataset_schema.SUBGOAL in features)
+    columns = {}
+    for name, feature in wanted.items():
+        values = piece.dataset.columns[name][piece.rows]
+        columns[name] = np.asarray(values, dtype=np.float32).reshape(len(values), *feature["shape"])
+    return columns
+
+
+def _instruction(piece: Piece) -> str:
+    numbers = np.unique(piece.dataset.columns["task_index"][piece.rows])
+    if len(numbers) != 1:
+        raise DatasetError(
+            "an episode has several instructions, and one is written for each",
+            file=piece.dataset.root,
+            key=f"episode {piece.episode.index}: task_index",
+            expected="one",
+            found=", ".join(repr(piece.dataset.tasks[k]) for k in numbers),
+            remedy=f"leave it out: --leave-out {piece.episode.index}; or trim it to one of them",
+        )
+    return piece.dataset.tasks[int(numbers[0])]
+
+
+def _copied(piece: Piece, camera: str) -> bytes | None:
+    dataset, episode = piece.dataset, piece.episode
+    path = dataset.video_path(camera, episode.video_files[camera])
+    start = episode.video_starts[camera]
+    return cut_video(path, start + piece.first, start + piece.stop, dataset.fps)
+
+
+def _digest_of(data: bytes) -> str:
+    try:
+        return _digest(video_frames(data))[0]
+    except av.FFmpegError:
+        return "not a video"
+
+
+def _digest(frames: Iterable[np.ndarray]) -> tuple[str, np.ndarray]:
+    """SHA-256 over images, and the histogram of those that enter the statistics; one image in memory at a time."""
+    sha, histogram = hashlib.sha256(), np.zeros((3, 256), np.int64)
+    for k, frame in enumerate(frames):
+        sha.update(np.ascontiguousarray(frame).tobytes())
+        if k % IMAGE_STRIDE == 0:
+            histogram += image_histogram(frame[None])
+    return sha.hexdigest(), histogram
