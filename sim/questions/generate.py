@@ -22,7 +22,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,12 @@ def write(
     workers: int = 1,
     image_size: tuple[int, int] = (96, 96),
     vary: tuple[str, ...] = (),
+    report: Callable[[int], None] | None = None,
 ) -> int:
     """Write the images of ``scenes`` seeds from ``seed`` on; returns the number of scenes rendered now.
+
+    Args:
+        report: called with the number of scenes that are there; left out: lines of progress are printed.
 
     Raises:
         OptionError: a number out of range, or an unknown appearance axis.
@@ -82,7 +86,8 @@ def write(
         for k in range(-(-scenes // SHARD))
         if not shard_file(folder, k).exists()
     ]
-    return _run(jobs, workers)
+    rendered = sum(len(seeds) for _, _, seeds, _, _ in jobs)
+    return _run(jobs, workers, (lambda done: report(scenes - rendered + done)) if report else None)
 
 
 def _begin_folder(folder: Path, meta: dict[str, Any]) -> None:
@@ -101,14 +106,17 @@ def _begin_folder(folder: Path, meta: dict[str, Any]) -> None:
         )
 
 
-def _run(jobs: list[Job], workers: int) -> int:
-    """Write the shards, with a line of progress after each; returns the number of scenes."""
+def _run(jobs: list[Job], workers: int, report: Callable[[int], None] | None) -> int:
+    """Write the shards, and report after each; returns the number of scenes."""
     total, done, items, start = sum(len(seeds) for _, _, seeds, _, _ in jobs), 0, 0, time.monotonic()
     pool = get_context("spawn").Pool(min(workers, len(jobs))) if workers > 1 and len(jobs) > 1 else None
     results: Iterator[tuple[int, int]] = pool.imap_unordered(_work, jobs) if pool else map(_work, jobs)
     try:
         for scenes_done, items_done in results:
             done, items = done + scenes_done, items + items_done
+            if report:
+                report(done)
+                continue
             rate = done / (time.monotonic() - start)
             left = (total - done) / rate
             print(f"{done}/{total} scenes, {items} items, {rate:.0f} scenes/s, {left:.0f} s left", flush=True)

@@ -10,12 +10,13 @@ from pydantic import Field, PositiveInt
 from vla_agent.errors import RecipeError
 from vla_agent.files.recipe_file import Strict, read_recipe
 from vla_agent.models.heads.head_config import HeadConfig
+from vla_agent.training.data_items import HELD_OUT, Collect, Corrections, Generated, MakeQuestions
 
 
 class Data(Strict):
     """Folders of the training data; where one is missing, the error names the command that makes it."""
 
-    demonstrations: tuple[str, ...] = Field(description="LeRobotDataset folders, read in this order")
+    demonstrations: tuple[str, ...] = Field((), description="LeRobotDataset folders, read in this order")
     questions: tuple[str, ...] = Field(
         (), description="folders of generated images and questions (python -m sim.questions)"
     )
@@ -106,6 +107,21 @@ class TrainHead(Stage):
     )
 
 
+class Round(Strict):
+    """A further run from the weights so far, on more data: what their policy does wrong, or other looks of the scene.
+
+    Stages that are left out train nothing.  Data of earlier runs is used as well.
+    """
+
+    collect: tuple[Collect, ...] = ()
+    corrections: tuple[Corrections, ...] = Field((), description="the policy so far drives, the expert takes over")
+    questions: tuple[MakeQuestions, ...] = ()
+    name_stem: NameStem = NameStem.model_validate({})
+    pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
+    train_head: TrainHead = TrainHead.model_validate({"samples": 0})
+    keep_start: float = Field(0.0, ge=0, lt=1, description="fraction of the weights so far in the result (WiSE-FT)")
+
+
 class Recipe(Strict):
     """All settings of a training."""
 
@@ -113,7 +129,10 @@ class Recipe(Strict):
     seed: int = 0
     chunk_length: int = Field(16, ge=1)
     execute: int = Field(8, ge=1)
-    data: Data
+    data: Data = Data.model_validate({})
+    image_size: int = Field(96, ge=32, multiple_of=8, description="pixels along a side of the images that it makes")
+    collect: tuple[Collect, ...] = Field((), description="demonstrations that the training collects first")
+    questions: tuple[MakeQuestions, ...] = Field((), description="generated images that the training makes first")
     backbone: BackboneSizes = BackboneSizes.model_validate({})
     vlm: VLMSettings = VLMSettings.model_validate({})
     head: HeadConfig = HeadConfig()
@@ -125,6 +144,18 @@ class Recipe(Strict):
         0.0, ge=0, lt=1, description="with start_from: fraction of its weights in the result (WiSE-FT)"
     )
     fresh_head: bool = Field(False, description="with start_from: the head starts untrained")
+    rounds: tuple[Round, ...] = Field((), description="further runs, one after the other, from the weights so far")
+
+    @property
+    def generated(self) -> tuple[Generated, ...]:
+        """All data that the training makes itself, in the order in which it is made."""
+        own = (*self.collect, *self.questions)
+        return own + tuple(item for r in self.rounds for item in (*r.collect, *r.corrections, *r.questions))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one run on data that is there."""
+        return not (self.generated or self.rounds)
 
 
 def load_recipe(path: str | PathLike[str], overrides: tuple[str, ...] = ()) -> Recipe:
@@ -142,16 +173,27 @@ def require_consistent(recipe: Recipe, file: str) -> None:
     """Refuse a recipe whose settings contradict each other.
 
     Raises:
-        RecipeError: stages that a pretrained model does not have, weights that cannot be trained, or two head sizes.
+        RecipeError: stages that a pretrained model does not have, weights that cannot be trained, two head sizes, no
+            demonstrations, or data that has another's name or seeds.
     """
     trained = set(recipe.vlm.freeze) != {"vision", "projector", "language"} or bool(recipe.vlm.fused)
+    parts: tuple[Recipe | Round, ...] = (recipe, *recipe.rounds)
+    pointing = [stage.samples for part in parts for stage in (part.pretrain, part.name_stem)]
     wrong: tuple[str, str, object] | None = None
-    if recipe.vlm.model and recipe.pretrain.samples + recipe.name_stem.samples:
-        wrong = ("pretrain.samples", "0: a pretrained model has no pointing stages", recipe.pretrain.samples)
+    if recipe.vlm.model and sum(pointing):
+        wrong = ("pretrain.samples", "0: a pretrained model has no pointing stages", max(pointing))
     elif recipe.vlm.model and trained and recipe.vlm.dtype != "float32":
         wrong = ("vlm.dtype", "float32 for weights that are trained, or all parts frozen", recipe.vlm.dtype)
     elif recipe.head.size and {"width", "depth", "heads"} & recipe.head.model_fields_set:
         wrong = ("head.size", "a named size, or width, depth and heads", recipe.head.size)
+    elif not (recipe.data.demonstrations or recipe.collect):
+        wrong = (
+            "data.demonstrations, collect",
+            "demonstrations for the first run: folders, or what to collect",
+            "none",
+        )
+    else:
+        wrong = _clash(recipe.generated)
     if wrong:
         key, expected, found = wrong
         raise RecipeError(
@@ -162,3 +204,21 @@ def require_consistent(recipe: Recipe, file: str) -> None:
             found=found,
             remedy="change one of them",
         )
+
+
+def _clash(items: tuple[Generated, ...]) -> tuple[str, str, object] | None:
+    """Two sets of data with one name, or with a scene in common: key, expected, found."""
+    for k, item in enumerate(items):
+        for other in items[:k]:
+            if item.name == other.name:
+                return "name", "a name for each set of data", item.name
+            same_kind = isinstance(item, MakeQuestions) == isinstance(other, MakeQuestions)
+            if same_kind and max(item.seed, other.seed) < min(_last_seed(item), _last_seed(other)):
+                return f"{item.name}.seed", f"{_last_seed(other)} or more: {other.name} has those before", item.seed
+    last = next((item for item in items if _last_seed(item) > HELD_OUT), None)
+    return (f"{last.name}.seed", f"seeds below {HELD_OUT}", f"up to {_last_seed(last)}") if last else None
+
+
+def _last_seed(item: Generated) -> int:
+    """The first seed that the data does not use; demonstrations may need several attempts an episode."""
+    return item.seed + (item.scenes if isinstance(item, MakeQuestions) else 20 + 5 * getattr(item, "episodes", 0))

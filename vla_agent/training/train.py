@@ -1,129 +1,156 @@
-"""A whole training from a recipe: data, tokenizer, backbone, features, head, policy folder."""
+"""A whole training from a recipe: its data, its first run, its rounds, and the policy of the last one.
+
+The folder of a training whose recipe makes data or has rounds::
+
+    recipe.yaml        decides who may go on here
+    data/NAME          each set of data, made when the first run that needs it comes
+    run-0, run-1 ...   the runs (`vla_agent.training.one_run`), each from the weights before; done.json where over
+    steps.jsonl        what each step took: seconds, and processor seconds of all its processes
+    policy             the last run's policy
+
+Without either, the folder is that of the one run.
+"""
 
 from __future__ import annotations
 
 import json
-import platform
+import resource
 import shutil
 import time
-from collections.abc import Callable
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from rich.console import Console
-from torch import nn
 
-from vla_agent.files.write_aside import write_text
-from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
-from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
-from vla_agent.models.weight_interpolation import interpolate
-from vla_agent.policy.checkpoint import load_checkpoint
-from vla_agent.policy.policy import VLAPolicy
-from vla_agent.training.build_policy import build_policy
-from vla_agent.training.demonstrations import Demonstrations, load_demonstrations, load_questions
-from vla_agent.training.loop.stage_checkpoint import load_ema, stage_done
-from vla_agent.training.loop.stage_run import StageRun
-from vla_agent.training.loop.train_stage import Losses, train_stage
-from vla_agent.training.loss_curve import draw_curve
-from vla_agent.training.recipe import Recipe, Stage
-from vla_agent.training.stages.head_stage import HeadBatches, choose_frames, compute_features
-from vla_agent.training.stages.pointing_stage import PretrainBatches, location_errors
-from vla_agent.training.training_folder import claim_folder, refuse_other_training
+from vla_agent.files.write_aside import folder_aside, write_text
+from vla_agent.training.data_items import Generated, MakeQuestions
+from vla_agent.training.made_data import describe_questions, hash_data, make_data
+from vla_agent.training.one_run import run_stages
+from vla_agent.training.recipe import Recipe, Round
+from vla_agent.training.training_folder import RECIPE, claim_folder, refuse_other_training
 
-STAGES = ("name_stem", "pretrain", "head")
-StageLosses = Callable[[torch.Generator], Losses]
+WORKERS = 2  # processes that make data
+DONE, STEPS = "done.json", "steps.jsonl"
 console = Console()
 
 
-def train(recipe: Recipe, folder: Path, *, resume: bool = False) -> Path:
-    """Run the recipe's stages in ``folder`` and write ``folder/policy``.
+@dataclass(frozen=True)
+class Run:
+    """One of a training's runs.
+
+    made: data that is made before it.  recipe: plain, with all data up to here, from the weights of the run before.
+    """
+
+    number: int
+    folder: Path
+    made: tuple[Generated, ...]
+    recipe: Recipe
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return (self.folder / DONE).is_file()
+
+
+def train(recipe: Recipe, folder: Path, *, resume: bool = False, workers: int = WORKERS) -> Path:
+    """Make the recipe's data, run its stages and rounds in ``folder``, and write ``folder/policy``.
+
+    Args:
+        workers: processes that make data; the data does not depend on it.
 
     Raises:
         RecipeError: ``folder`` already holds a training and ``resume`` is not set, or it is of another recipe.
-        Interrupted: the run was stopped; ``resume=True`` continues it.
+        Interrupted: the training was stopped; ``resume=True`` continues it.
         DatasetError, ContractError: the data is missing, damaged or does not fit together.
     """
-    refuse_other_training(recipe, folder, resume)
-    started = time.time()
-    torch.manual_seed(recipe.seed)
-    demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
-    questions = load_questions(recipe.data.questions) if recipe.data.questions else None
-    policy = build_policy(recipe, demos, questions)
-    start = {k: v.clone() for k, v in policy.state_dict().items()} if recipe.keep_start else {}
-    claim_folder(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
-    counts = policy.parameter_counts()
-    console.print(
-        f"{len(demos):,} frames of {demos.episode_count:,} episodes, "
-        f"{len(questions) if questions else 0:,} questions; "
-        f"{counts['backbone'] / 1e6:.2f} M parameters in the backbone, {counts['head'] / 1e6:.2f} M in the head"
-    )
-
-    def run_stage(name: str, module: nn.Module, losses: StageLosses, settings: Stage) -> None:
-        if stage_done(folder, name, settings):
-            load_ema(folder, name, module)
-        else:
-            run = StageRun(name, folder, recipe.seed + STAGES.index(name), resume)
-            train_stage(run, module, losses, settings)
-
-    if isinstance(policy.backbone, Backbone):
-        model = policy.backbone.model.to(memory_format=torch.channels_last)
-        batches = PretrainBatches(policy.backbone, questions, demos, recipe.pretrain)
-        if recipe.name_stem.samples and questions is not None:
-            run_stage("name_stem", model, partial(batches.naming_losses, recipe.name_stem), recipe.name_stem)
-        if recipe.pretrain.samples:
-            run_stage("pretrain", model, batches.losses, recipe.pretrain)
-    if recipe.train_head.samples:
-        frames = choose_frames(demos, recipe.train_head)
-        learning = isinstance(policy.backbone, VLMBackbone) and policy.backbone.learns
-        keep = recipe.train_head.keep_features and not learning
-        features = compute_features(policy.backbone, demos, frames, folder / "features") if keep else None
-        head_batches = HeadBatches(policy, demos, frames, features, recipe.train_head)
-        run_stage("head", policy if learning else policy.head, head_batches.losses, recipe.train_head)
-    if recipe.keep_start:
-        policy.load_state_dict(interpolate(start, policy.state_dict(), 1 - recipe.keep_start))
-    policy.save(folder / "policy")
-    _describe(recipe, demos, policy, folder, started)
-    console.print(f"policy: {folder / 'policy'}    next: vla-agent eval {folder / 'policy'}")
-    return folder / "policy"
+    policy = folder / "policy"
+    if recipe.is_plain:
+        run_stages(recipe, folder, resume=resume)
+    else:
+        refuse_other_training(recipe, folder, resume)
+        claim_folder(recipe, folder)
+        runs = runs_of(recipe, folder)
+        for run in runs:
+            if not run.done:
+                _train_run(run, folder, recipe.image_size, workers)
+        _place_policy(runs, folder)
+    console.print(f"policy: {policy}    next: vla-agent eval {policy}")
+    return policy
 
 
-def _describe(recipe: Recipe, demos: Demonstrations, trained: VLAPolicy, folder: Path, started: float) -> None:
-    """Write recipe, data hashes, versions, cost and loss curve beside the weights."""
-    policy, counts = folder / "policy", trained.parameter_counts()
-    shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")
-    seconds = {}
-    for name in STAGES:
-        log = folder / f"{name}.jsonl"
-        if log.is_file():
-            seconds[name] = json.loads(log.read_text().splitlines()[-1])["seconds"]
-            shutil.copy(log, policy / log.name)
-    backbone = load_checkpoint(policy).backbone
-    description: dict[str, Any] = {
-        "parameters": {**counts, "trained": _trained_parameters(recipe, trained), "in_all": sum(counts.values())},
-        "seconds": {**seconds, "this_run": round(time.time() - started, 1)},
-        "data": {"frames": len(demos), "episodes": demos.episode_count, "sha256": demos.hashes},
-        "versions": {p: version(p) for p in ("torch", "transformers", "diffusers", "numpy", "mujoco")},
-        "hardware": {"machine": platform.machine(), "system": platform.platform(), "threads": torch.get_num_threads()},
-    }
-    if isinstance(backbone, Backbone):
-        errors = location_errors(backbone, demos, _random_frames(demos))
-        within = {"k": int((errors[:, 0] < 0.02).sum()), "n": len(errors)}
-        description["target_located_within_2cm_on_training_frames"] = within
-    write_text(policy / "training.json", json.dumps(description, indent=2) + "\n")
-    draw_curve([folder / f"{name}.jsonl" for name in STAGES], policy / "curve.png")
+def runs_of(recipe: Recipe, folder: Path) -> list[Run]:
+    """The runs of a training, in order."""
+    first = recipe.model_copy(update={"collect": (), "questions": (), "rounds": ()})
+    parts = [(recipe.collect + recipe.questions, first)]
+    parts += [
+        ((*r.collect, *r.corrections, *r.questions), _of_round(first, r, k)) for k, r in enumerate(recipe.rounds, 1)
+    ]
+    demonstrations, questions = recipe.data.demonstrations, recipe.data.questions
+    runs: list[Run] = []
+    for number, (made, plain) in enumerate(parts):
+        demonstrations += tuple(str(folder / "data" / i.name) for i in made if not isinstance(i, MakeQuestions))
+        questions += tuple(str(folder / "data" / i.name) for i in made if isinstance(i, MakeQuestions))
+        data = recipe.data.model_copy(update={"demonstrations": demonstrations, "questions": questions})
+        start = {"start_from": str(runs[-1].folder / "policy")} if runs else {}
+        runs.append(Run(number, folder / f"run-{number}", made, plain.model_copy(update={"data": data} | start)))
+    return runs
 
 
-def _trained_parameters(recipe: Recipe, policy: VLAPolicy) -> int:
-    """How many parameters the recipe's stages train: a backbone that no stage trains is not counted."""
-    small = isinstance(policy.backbone, Backbone)
-    stages = recipe.pretrain.samples + recipe.name_stem.samples if small else recipe.train_head.samples
-    learning = [p for p in policy.backbone.parameters() if p.requires_grad] if stages else []
-    return sum(p.numel() for p in [*learning, *(policy.head.parameters() if recipe.train_head.samples else ())])
+def _of_round(first: Recipe, this: Round, number: int) -> Recipe:
+    stages = {name: getattr(this, name) for name in ("name_stem", "pretrain", "train_head", "keep_start")}
+    return first.model_copy(update=stages | {"seed": first.seed + number, "fresh_head": False})
 
 
-def _random_frames(demos: Demonstrations, count: int = 512) -> np.ndarray:
-    return np.sort(np.random.default_rng(0).choice(len(demos), min(count, len(demos)), replace=False))
+def _train_run(run: Run, folder: Path, image_size: int, workers: int) -> None:
+    driver = Path(run.recipe.start_from) if run.number else None
+    for item in run.made:
+        with _timed(folder, f"data/{item.name}"):
+            make_data(item, folder / "data" / item.name, image_size, workers, driver)
+    with _timed(folder, run.folder.name):
+        # the folders of data and weights may have other names since: the whole recipe says which training this is
+        run_stages(run.recipe, run.folder, resume=True, ignore=("data", "start_from"))
+    data = {item.name: _description(folder / "data" / item.name) for item in run.made}
+    write_text(run.folder / DONE, json.dumps({"data": data}, indent=2) + "\n")
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    described = describe_questions(folder) if (folder / "meta.json").is_file() else {}
+    return described | {"sha256": hash_data(folder)}
+
+
+def _place_policy(runs: list[Run], folder: Path) -> None:
+    """The last run's policy with the whole recipe, and what all runs took, in ``training.json``."""
+    with folder_aside(folder / "policy") as aside:
+        shutil.copytree(runs[-1].folder / "policy", aside, dirs_exist_ok=True)
+        shutil.copy(folder / RECIPE, aside / "recipe.yaml")
+        described = json.loads((aside / "training.json").read_text())
+        described["runs"] = [_run_description(run) for run in runs]
+        described["steps"] = [json.loads(line) for line in (folder / STEPS).read_text().splitlines()]
+        (aside / "training.json").write_text(json.dumps(described, indent=2) + "\n")
+
+
+def _run_description(run: Run) -> dict[str, Any]:
+    described = json.loads((run.folder / "policy" / "training.json").read_text())
+    return {"seconds": described["seconds"], **json.loads((run.folder / DONE).read_text())}
+
+
+@contextmanager
+def _timed(folder: Path, step: str) -> Iterator[None]:
+    """Add what a step took to the folder's list, also where it is interrupted."""
+    began, used = time.monotonic(), _processor_seconds()
+    try:
+        yield
+    finally:
+        line = {"step": step, "seconds": round(time.monotonic() - began, 1)}
+        line["processor_seconds"] = round(_processor_seconds() - used, 1)
+        with (folder / STEPS).open("a") as log:
+            log.write(json.dumps(line) + "\n")
+
+
+def _processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in usages)

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from vla_agent.errors import DatasetError, OptionError
+from vla_agent.errors import OptionError
 from vla_agent.policy.execution_settings import Execution
 
 EPILOG = """\
@@ -113,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
     """
     _check_options(args)
     from vla_agent.data.collect.collection import Recipe, collect
+    from vla_agent.data.collect.finished_collection import is_finished, require_same_collection
 
     recipe = Recipe(
         suite=args.suite,
@@ -127,8 +128,10 @@ def run(args: argparse.Namespace) -> int:
         vary=_split_list(args.vary),
         split=args.split,
     )
-    if args.resume and (args.out / "meta" / "info.json").exists():
-        return _check_finished(args.out, recipe, args.episodes)
+    if args.resume and is_finished(args.out):
+        require_same_collection(args.out, recipe, args.episodes)
+        print(f"{args.out} is complete: {args.episodes} episodes")
+        return 0
     console = Console()
     display = _ProgressDisplay(console)
     with display:
@@ -199,36 +202,6 @@ def _check_options(args: argparse.Namespace) -> None:
     from sim.perturbations.appearance import check_appearance_axes
 
     check_appearance_axes(_split_list(args.vary))
-
-
-def _check_finished(out: Path, recipe, episodes: int) -> int:  # noqa: ANN001
-    """Print that the dataset is complete, if it has the requested options.
-
-    Raises:
-        DatasetError: it was collected with other options.
-    """
-    import json
-    from dataclasses import asdict
-
-    from vla_agent.data.lerobot.dataset_reader import load
-
-    dataset = load(out)
-    requested = {**json.loads(json.dumps(asdict(recipe))), "episodes": episodes}
-    # options that earlier versions did not have
-    defaults = {"takeover_execution": ["open_loop"], "takeover_delays_ms": [0.0], "vary": [], "split": "seen"}
-    found = {**defaults, **dataset.collection, "episodes": len(dataset.episodes)}
-    changed = [f"{key}: {found.get(key)}, not {value}" for key, value in requested.items() if found.get(key) != value]
-    if changed:
-        raise DatasetError(
-            "the folder holds a finished dataset with other options",
-            file=out,
-            key=", ".join(line.split(":")[0] for line in changed),
-            expected="a new folder, or the options of this dataset",
-            found="; ".join(changed),
-            remedy="choose another folder",
-        )
-    print(f"{out} is complete: {episodes} episodes")
-    return 0
 
 
 def _table(plan) -> Table:  # noqa: ANN001

@@ -1,0 +1,131 @@
+"""One run of a training, on data that is there: tokenizer, backbone, features, head, policy folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+from vla_agent.files.write_aside import write_text
+from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
+from vla_agent.models.weight_interpolation import interpolate
+from vla_agent.policy.checkpoint import load_checkpoint
+from vla_agent.policy.policy import VLAPolicy
+from vla_agent.training.build_policy import build_policy
+from vla_agent.training.demonstrations import Demonstrations, load_demonstrations, load_questions
+from vla_agent.training.loop.stage_checkpoint import load_ema, stage_done
+from vla_agent.training.loop.stage_run import StageRun
+from vla_agent.training.loop.train_stage import Losses, train_stage
+from vla_agent.training.loss_curve import draw_curve
+from vla_agent.training.recipe import Recipe, Stage
+from vla_agent.training.stages.head_stage import HeadBatches, choose_frames, compute_features
+from vla_agent.training.stages.pointing_stage import PretrainBatches, location_errors
+from vla_agent.training.training_folder import claim_folder, refuse_other_training
+
+STAGES = ("name_stem", "pretrain", "head")
+StageLosses = Callable[[torch.Generator], Losses]
+console = Console()
+
+
+def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tuple[str, ...] = ()) -> Path:
+    """Run the recipe's own stages in ``folder`` and write ``folder/policy``.
+
+    Args:
+        ignore: keys of the recipe in which the run there may differ.
+
+    Raises:
+        RecipeError: ``folder`` already holds a training and ``resume`` is not set, or it is of another recipe.
+        Interrupted: the run was stopped; ``resume=True`` continues it.
+        DatasetError, ContractError: the data is missing, damaged or does not fit together.
+    """
+    refuse_other_training(recipe, folder, resume, ignore)
+    started = time.time()
+    torch.manual_seed(recipe.seed)
+    demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
+    questions = load_questions(recipe.data.questions) if recipe.data.questions else None
+    policy = build_policy(recipe, demos, questions)
+    start = {k: v.clone() for k, v in policy.state_dict().items()} if recipe.keep_start else {}
+    claim_folder(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
+    counts = policy.parameter_counts()
+    console.print(
+        f"{len(demos):,} frames of {demos.episode_count:,} episodes, "
+        f"{len(questions) if questions else 0:,} questions; "
+        f"{counts['backbone'] / 1e6:.2f} M parameters in the backbone, {counts['head'] / 1e6:.2f} M in the head"
+    )
+
+    def run_stage(name: str, module: nn.Module, losses: StageLosses, settings: Stage) -> None:
+        if stage_done(folder, name, settings):
+            load_ema(folder, name, module)
+        else:
+            run = StageRun(name, folder, recipe.seed + STAGES.index(name), resume)
+            train_stage(run, module, losses, settings)
+
+    if isinstance(policy.backbone, Backbone):
+        model = policy.backbone.model.to(memory_format=torch.channels_last)
+        batches = PretrainBatches(policy.backbone, questions, demos, recipe.pretrain)
+        if recipe.name_stem.samples and questions is not None:
+            run_stage("name_stem", model, partial(batches.naming_losses, recipe.name_stem), recipe.name_stem)
+        if recipe.pretrain.samples:
+            run_stage("pretrain", model, batches.losses, recipe.pretrain)
+    if recipe.train_head.samples:
+        frames = choose_frames(demos, recipe.train_head)
+        learning = isinstance(policy.backbone, VLMBackbone) and policy.backbone.learns
+        keep = recipe.train_head.keep_features and not learning
+        features = compute_features(policy.backbone, demos, frames, folder / "features") if keep else None
+        head_batches = HeadBatches(policy, demos, frames, features, recipe.train_head)
+        run_stage("head", policy if learning else policy.head, head_batches.losses, recipe.train_head)
+    if recipe.keep_start:
+        policy.load_state_dict(interpolate(start, policy.state_dict(), 1 - recipe.keep_start))
+    policy.save(folder / "policy")
+    _describe(recipe, demos, policy, folder, started)
+    return folder / "policy"
+
+
+def _describe(recipe: Recipe, demos: Demonstrations, trained: VLAPolicy, folder: Path, started: float) -> None:
+    """Write recipe, data hashes, versions, cost and loss curve beside the weights."""
+    policy, counts = folder / "policy", trained.parameter_counts()
+    shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")
+    seconds = {}
+    for name in STAGES:
+        log = folder / f"{name}.jsonl"
+        if log.is_file():
+            seconds[name] = json.loads(log.read_text().splitlines()[-1])["seconds"]
+            shutil.copy(log, policy / log.name)
+    backbone = load_checkpoint(policy).backbone
+    description: dict[str, Any] = {
+        "parameters": {**counts, "trained": _trained_parameters(recipe, trained), "in_all": sum(counts.values())},
+        "seconds": {**seconds, "this_run": round(time.time() - started, 1)},
+        "data": {"frames": len(demos), "episodes": demos.episode_count, "sha256": demos.hashes},
+        "versions": {p: version(p) for p in ("torch", "transformers", "diffusers", "numpy", "mujoco")},
+        "hardware": {"machine": platform.machine(), "system": platform.platform(), "threads": torch.get_num_threads()},
+    }
+    if isinstance(backbone, Backbone):
+        errors = location_errors(backbone, demos, _random_frames(demos))
+        within = {"k": int((errors[:, 0] < 0.02).sum()), "n": len(errors)}
+        description["target_located_within_2cm_on_training_frames"] = within
+    write_text(policy / "training.json", json.dumps(description, indent=2) + "\n")
+    draw_curve([folder / f"{name}.jsonl" for name in STAGES], policy / "curve.png")
+
+
+def _trained_parameters(recipe: Recipe, policy: VLAPolicy) -> int:
+    """How many parameters the recipe's stages train: a backbone that no stage trains is not counted."""
+    small = isinstance(policy.backbone, Backbone)
+    stages = recipe.pretrain.samples + recipe.name_stem.samples if small else recipe.train_head.samples
+    learning = [p for p in policy.backbone.parameters() if p.requires_grad] if stages else []
+    return sum(p.numel() for p in [*learning, *(policy.head.parameters() if recipe.train_head.samples else ())])
+
+
+def _random_frames(demos: Demonstrations, count: int = 512) -> np.ndarray:
+    return np.sort(np.random.default_rng(0).choice(len(demos), min(count, len(demos)), replace=False))
