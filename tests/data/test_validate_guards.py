@@ -202,7 +202,7 @@ def test_four_frames_are_too_few_and_five_are_not(length):
 # Instructions
 
 
-@pytest.mark.parametrize(("index", "wrong"), [(-1, True), (2, True), (0, False)])
+@pytest.mark.parametrize(("index", "wrong"), [(-1, True), (2, True), (3, True), (0, False)])
 def test_an_instruction_that_does_not_exist(index, wrong):
     found = of_episode(instruction_findings, changed(tables(), "task_index", slice(4, None), index))
     assert [(f.check, f.episode, f.frame, f.key) for f in found] == [("instructions", 0, 4, "task_index")] * wrong
@@ -491,7 +491,7 @@ def test_images_that_stand_still_while_the_arm_moves():
 def test_an_arm_that_moves_less_than_a_thousandth_stands(travel, frozen):
     dataset = tables((9, 9))
     dataset.info["pictures"]["front"] = [dataset.info["pictures"]["front"][0]] * 18
-    dataset.columns["observation.state"][:9] = 0.5
+    dataset.columns["observation.state"][:9] = [0.1, 0.2, 0.5]
     dataset.columns["observation.state"][5, 2] = 0.5 + travel
     assert [f.check for f in images_of(dataset)[0]] == ["frozen images"] * frozen
     del dataset.columns["observation.state"]
@@ -499,7 +499,9 @@ def test_an_arm_that_moves_less_than_a_thousandth_stands(travel, frozen):
 
 
 def test_one_image_alone_cannot_stand_still():
-    assert images_of(tables((1,)))[0] == []
+    dataset = tables((1,))
+    del dataset.columns["observation.state"]
+    assert images_of(dataset)[0] == []
     dataset = tables((2,))
     dataset.info["pictures"]["front"] = [dataset.info["pictures"]["front"][0]] * 2
     assert [f.check for f in images_of(dataset)[0]] == ["frozen images"]
@@ -574,6 +576,7 @@ def test_a_video_that_is_missing_or_damaged_lacks_all_images(tmp_path, content):
     found = list(video_findings(filmed(tmp_path, (5, 7))))
     assert [(f.episode, f.frame) for f in found] == [(0, 0), (1, 0)]
     assert found[0].found.startswith("observation.images.front-3.mp4: ")
+    assert list(video_findings(filmed(tmp_path, (0,)))) == [], "no frames need no images"
 
 
 # The whole folder
