@@ -151,7 +151,7 @@ def test_a_damaged_adapter_is_refused(base, good, tmp_path):
     with pytest.raises(CheckpointError, match=r"adapter\.safetensors"):
         load_policy(tmp_path / "adapter")
     (tmp_path / "adapter/adapter.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"without format, base"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         load_policy(tmp_path / "adapter")
 
 

@@ -7,6 +7,7 @@ import torch
 from benchmarks.policy.policy_families import STEPS, walk
 from benchmarks.shared.random_vlms import IMAGE_TOKEN, SMALL, save_small_dinov2, save_small_vlm
 from vla_agent.errors import CheckpointError
+from vla_agent.files.policy_files import read_policy_files
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMOptions
 from vla_agent.models.backbones.pretrained.pretrained_files import load_vlm, open_vlm, save_vlm
 
@@ -172,9 +173,9 @@ def test_fused_features_start_as_zero_and_travel_with_the_policy(source, tmp_pat
     torch.nn.init.normal_(fused.fused.project[3].weight)
     changed = hidden(fused, images, TEXTS[:1])["hidden"]
     assert not torch.allclose(changed, hidden(plain, images, TEXTS[:1])["hidden"])
-    save_vlm(fused, tmp_path / "saved")
+    save_vlm(fused, tmp_path / "saved" / "backbone")
     (tmp_path / "dino").rename(tmp_path / "gone")
-    assert torch.equal(hidden(load_vlm(tmp_path / "saved"), images, TEXTS[:1])["hidden"], changed)
+    assert torch.equal(hidden(load_vlm(read_policy_files(tmp_path / "saved")), images, TEXTS[:1])["hidden"], changed)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from benchmarks.shared.random_vlms import save_small_vlm
 from vla_agent.errors import DatasetError, DivergenceError, RecipeError
+from vla_agent.files.policy_files import read_policy_files
 from vla_agent.models.backbones.pointing.pointing_vlm import Pointing
 from vla_agent.policy.loading import load_policy
 from vla_agent.training.demonstrations import load_demonstrations, load_questions
@@ -210,7 +211,7 @@ def test_training_starts_from_the_weights_that_fit(recipe_file, tmp_path):
     none = ("train_head.samples=0", "pretrain.samples=0", "name_stem.samples=0")
     first = train(load_recipe(recipe_file, (*none, "backbone.move_kernel=0")), tmp_path / "first")
     sizes = load_recipe(recipe_file, (*none, "backbone.move_kernel=5")).backbone
-    backbone, fresh = fitting_backbone(first / "backbone", sizes)
+    backbone, fresh = fitting_backbone(read_policy_files(first), sizes)
     assert fresh == ["move", "move.centre", "move.of_named", "move.share"]
     again = (*none, f"start_from={first}", "head.serve_steps=3")
     heads = [load_policy(train(load_recipe(recipe_file, (*again, f"fresh_head={f}")), tmp_path / f)).head for f in YES]
@@ -219,7 +220,7 @@ def test_training_starts_from_the_weights_that_fit(recipe_file, tmp_path):
     kept = load_policy(first).backbone.model.state_dict()
     torch.testing.assert_close({k: backbone.model.state_dict()[k] for k in kept}, kept)
     with pytest.raises(RecipeError, match="start_from"):
-        fitting_backbone(first / "backbone", sizes.model_copy(update={"hidden_size": 4 * sizes.hidden_size}))
+        fitting_backbone(read_policy_files(first), sizes.model_copy(update={"hidden_size": 4 * sizes.hidden_size}))
 
 
 def test_a_share_of_the_weights_to_start_from_is_kept(recipe_file, tmp_path):

@@ -1,6 +1,6 @@
 """An adapter's folder: the trained parameters only, bound to the one base policy that they fit.
 
-adapter.json          the base's name and SHA-256, settings, parameter counts, SHA-256 of the weights
+adapter.json          the base's name and digest over its files, settings, parameter counts, SHA-256 of the weights
 adapter.safetensors   the trained parameters, fp32
 """
 
@@ -23,23 +23,19 @@ from torch import Tensor
 from vla_agent.adapters.adapter_settings import AdapterSettings
 from vla_agent.adapters.attach import AdaptedPolicy, attach
 from vla_agent.adapters.merging import Merge, merged_state
-from vla_agent.errors import CheckpointError, VlaAgentError
+from vla_agent.errors import CheckpointError
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy_files import PolicyFiles, hash_policy_files, read_policy_files
 from vla_agent.files.policy_folder import find_folder
+from vla_agent.files.policy_list import ADAPTER_FORMAT
 from vla_agent.files.write_aside import folder_aside, recover
 from vla_agent.models.weight_interpolation import interpolate
-from vla_agent.policy.checkpoint import load_checkpoint
+from vla_agent.policy.checkpoint import policy_from
 from vla_agent.policy.policy import VLAPolicy
 
-FORMAT = 1
 DESCRIPTION, WEIGHTS = "adapter.json", "adapter.safetensors"
 KEYS = ("format", "base", "adapter", "wise", "parameters", "sha256", "fixed_sha256")
 _GET_AGAIN = "get the adapter again, or train it again with vla-agent finetune"
-
-
-def base_hash(folder: Path) -> str:
-    """SHA-256 of a base policy: of its description, which holds the SHA-256 of each weight file."""
-    return hash_file(folder / "policy.json")
 
 
 def save_adapter(
@@ -53,11 +49,12 @@ def save_adapter(
         more: further entries of the description.
     """
     place = find_folder(base)
+    digest = hash_policy_files(place).digest
     with folder_aside(folder) as aside:
         save_file({k: v.detach().float().contiguous() for k, v in attached.trained().items()}, aside / WEIGHTS)
         description = {
-            "format": FORMAT,
-            "base": {"name": base, "beside": os.path.relpath(place, folder), "sha256": base_hash(place)},
+            "format": ADAPTER_FORMAT,
+            "base": {"name": base, "beside": os.path.relpath(place, folder), "sha256": digest},
             "adapter": attached.adapter.model_dump(),
             "wise": wise,
             "parameters": attached.counts(),
@@ -74,7 +71,17 @@ def load_adapted(folder: str | PathLike[str], base: str | PathLike[str] | None =
     Raises:
         CheckpointError: the adapter or its base is missing or damaged, or the base is a different one.
     """
-    merge = load_merge(folder, base)
+    recover(Path(folder))
+    return adapted_from(read_policy_files(folder, base))
+
+
+def adapted_from(files: PolicyFiles) -> VLAPolicy:
+    """As `load_adapted`, of files that were read.
+
+    Raises:
+        CheckpointError: as `load_adapted`.
+    """
+    merge = merge_from(files)
     merge.apply()
     return merge.policy.eval().requires_grad_(False)
 
@@ -85,79 +92,58 @@ def load_merge(folder: str | PathLike[str], base: str | PathLike[str] | None = N
     Raises:
         CheckpointError: as `load_adapted`.
     """
-    folder = Path(folder)
-    description = read_description(folder)
-    place = _find_base(folder, description, base)
-    plain, adapted = load_checkpoint(place), load_checkpoint(place)
+    recover(Path(folder))
+    return merge_from(read_policy_files(folder, base))
+
+
+def merge_from(files: PolicyFiles) -> Merge:
+    """As `load_merge`, of an adapter's files that were read with those of its base.
+
+    Raises:
+        CheckpointError: as `load_adapted`.
+    """
+    description = _description(files)
+    plain, adapted = policy_from(files.policy), policy_from(files.policy)
     attached = attach(adapted, AdapterSettings.model_validate(description["adapter"]))
-    _require_same_matrices(attached, folder, description)
-    state = _load_weights(folder, description)
-    _require_shapes(attached, state, folder)
+    _require_same_matrices(attached, files.folder, description)
+    state = _load_weights(files, description)
+    _require_shapes(attached, state, files.folder)
     with torch.no_grad():
         for name, parameter in attached.trained().items():
             parameter.copy_(state[name])
+    plain.files, plain.digest = files.hashes, files.digest
     return Merge(plain, interpolate(plain.state_dict(), merged_state(attached), description["wise"]))
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """``adapter.json``, checked.
-
-    Raises:
-        CheckpointError: missing, not JSON, incomplete, of another format or with invalid settings.
-    """
-    file = folder / DESCRIPTION
-    recover(folder)
+def _description(files: PolicyFiles) -> dict[str, Any]:
+    description = files.json(DESCRIPTION)
     try:
-        description = json.loads(file.read_text())
         missing = [key for key in KEYS if key not in description]
-        if missing or description["format"] != FORMAT:
-            raise ValueError(f"without {', '.join(missing)}" if missing else f"format {description['format']}")
+        if missing:
+            raise ValueError(f"without {', '.join(missing)}")
         AdapterSettings.model_validate(description["adapter"])
-    except (OSError, ValueError, TypeError, ValidationError) as error:
+        float(description["wise"])
+    except (ValueError, TypeError, ValidationError) as error:
         raise CheckpointError(
             "the adapter's description cannot be read",
-            file=file,
-            expected=f"JSON of format {FORMAT} with {', '.join(KEYS)}",
+            file=files.folder / DESCRIPTION,
+            expected=f"JSON with {', '.join(KEYS)}",
             found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
             remedy=_GET_AGAIN,
         ) from error
-    return description
+    return dict(description)
 
 
-def _find_base(folder: Path, description: dict[str, Any], given: str | PathLike[str] | None) -> Path:
-    wanted = description["base"]
-    found, tried = "", [given] if given is not None else [wanted["name"], folder / wanted["beside"]]
-    for name in tried:
-        try:
-            place = find_folder(name)
-            digest = base_hash(place)
-        except (VlaAgentError, OSError):
-            found = found or f"nothing at {name}"
-            continue
-        if digest == wanted["sha256"]:
-            return place
-        found = f"{place} with {digest}"
-    raise CheckpointError(
-        "the adapter's base is missing or is a different policy",
-        file=folder / DESCRIPTION,
-        key="base.sha256",
-        expected=f"{wanted['name']} with {wanted['sha256']}",
-        found=found,
-        remedy=f"put the policy that it was trained on at {wanted['name']}, or use the merged policy beside it",
-    )
-
-
-def _load_weights(folder: Path, description: dict[str, Any]) -> dict[str, Tensor]:
-    file = folder / WEIGHTS
+def _load_weights(files: PolicyFiles, description: dict[str, Any]) -> dict[str, Tensor]:
+    digest = files.own.get(WEIGHTS, "no such file")
     try:
-        digest = hash_file(file)
         if digest == description["sha256"]:
-            return load_file(file)
-    except (OSError, SafetensorError) as error:
+            return load_file(files.path(WEIGHTS))
+    except SafetensorError as error:
         digest = f"{type(error).__name__}: {error}"
     raise CheckpointError(
         "the adapter's weights are missing or damaged",
-        file=file,
+        file=files.folder / WEIGHTS,
         key="sha256",
         expected=description["sha256"],
         found=digest,

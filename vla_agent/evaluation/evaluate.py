@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from vla_agent.evaluation.report.clips import choose, film, film_one
 from vla_agent.evaluation.report.evaluation_page import page
 from vla_agent.evaluation.result_store import Store, identity_of
 from vla_agent.evaluation.success_statistics import CONTROLS, summarise
+from vla_agent.files.canonical_json import digest
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.policy.execution_settings import Execution
 from vla_agent.policy.sources import files_of, is_remote
@@ -138,7 +140,8 @@ def evaluate(
     seconds = store.seconds if store else 0.0
     jobs = [job for job in plan.jobs() if job.key not in rows]
     total = len(jobs) + len(rows)
-    player = PlayerSettings(settings.policy, plan.families, settings.split, settings.load, settings.execution)
+    load = _load_the_hashed(settings, head["hashes"]["policy"])
+    player = PlayerSettings(settings.policy, plan.families, settings.split, load, settings.execution)
     needed = settings.workers and min(settings.workers, len(jobs) or settings.workers)
     with closing(store) if store else nullcontext(), open_workers(player, needed, settings.ray) as workers:
         for played in workers.map(play, jobs):
@@ -156,6 +159,13 @@ def evaluate(
             clips = film(episodes, choose(episodes), store.actions, workers, film_one)
             store.finish(report, page(report, clips, store.out))
     return report
+
+
+def _load_the_hashed(settings: EvaluationSettings, files: dict[str, str]) -> Callable[[str], Policy]:
+    """How the workers load the policy: files that were changed since they were hashed are refused."""
+    if settings.load is not load_learned or is_remote(settings.policy) or not files:
+        return settings.load
+    return partial(load_learned, expected=digest(files))
 
 
 def _in_report_order(rows: Iterable[dict[str, Any]], tasks: list[str]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy_files import hash_policy_files
 
 PACKAGES = ("mujoco", "gymnasium", "numpy", "scipy")
 LEARNED = ("torch", "transformers", "diffusers")
@@ -74,12 +75,12 @@ def hash_files(files: Iterable[Path], root: Path) -> str:
 
 
 def hash_policy(folder: Path | None) -> dict[str, str]:
-    """SHA-256 of every file of a policy folder that decides what it does: weights, configuration, tokenizer."""
-    if folder is None:
-        return {}
-    suffixes = (".safetensors", ".json", ".txt", ".model", ".jinja")
-    files = [f for f in folder.rglob("*") if f.is_file() and f.suffix in suffixes and "report" not in f.name]
-    return {f.relative_to(folder).as_posix(): hash_file(f) for f in sorted(files)}
+    """SHA-256 of every file of a policy folder that its loader reads; {} where there is no folder.
+
+    Raises:
+        CheckpointError: the folder holds other files than a policy's.
+    """
+    return hash_policy_files(folder).hashes if folder else {}
 
 
 @cache

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from vla_agent.adapters.adapter_folder import base_hash, load_adapted, save_adapter
+from vla_agent.adapters.adapter_folder import load_adapted, save_adapter
+from vla_agent.files.policy_files import hash_policy_files
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.files.write_aside import write_text
 from vla_agent.finetuning.batches import BatchSampler
@@ -35,7 +36,7 @@ def write_result(tuning: Tuning, sampler: BatchSampler, folder: Path, started: f
     else:
         save_adapter(tuning.attached, recipe.base, adapter, recipe.robust.wise, {"training": record})
         load_adapted(adapter, recipe.base).save(policy, torch.float32)
-    base = {"name": recipe.base, "sha256": base_hash(find_folder(recipe.base))}
+    base = {"name": recipe.base, "sha256": hash_policy_files(find_folder(recipe.base)).digest}
     entries = {"parameters": tuning.attached.counts(), "base": base, "recipe": recipe.model_dump(mode="json")}
     write_text(policy / "training.json", json.dumps(entries | record, indent=2) + "\n")
     shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")

@@ -64,13 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _load(args: argparse.Namespace) -> Served:
     import torch
 
-    from vla_agent.gate.certificate.bound_files import policy_files
+    from vla_agent.files.hashing import hash_file
     from vla_agent.peers.lerobot_policy import Keys, LeRobotPolicy
     from vla_agent.policy.sources import contract_of
 
     keys = Keys(dict(_pair(text) for text in args.camera))
     policy = LeRobotPolicy(args.folder, contract_of(args.contract), keys, args.device)
-    files = policy_files(args.folder.resolve())
+    found = sorted(f for f in args.folder.iterdir() if f.suffix in (".json", ".safetensors") and f.is_file())
+    files = {f.name: hash_file(f) for f in found}  # read again: a statement for reports, which no certificate covers
     return policy, f"lerobot {args.folder}", files, lambda: torch.set_num_threads(args.threads)
 
 

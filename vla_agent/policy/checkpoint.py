@@ -2,60 +2,75 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
-from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy_files import PolicyFiles, read_policy_files
+from vla_agent.files.policy_list import OPTIONS
 from vla_agent.files.write_aside import recover
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
-from vla_agent.models.backbones.pretrained.pretrained_files import OPTIONS, load_vlm
+from vla_agent.models.backbones.pretrained.pretrained_files import load_vlm
 from vla_agent.models.heads.head_config import HeadConfig
 from vla_agent.policy.policy import FORMAT, VLAPolicy
 
 KEYS = ("format", "contract", "head", "execute", "sha256")
+DESCRIPTION, WEIGHTS = "policy.json", "head.safetensors"
 
 
-def load_checkpoint(folder: Path, backbone: Backbone | VLMBackbone | None = None) -> VLAPolicy:
+def load_checkpoint(folder: str | PathLike[str], backbone: Backbone | VLMBackbone | None = None) -> VLAPolicy:
     """The policy of a folder that `VLAPolicy.save` wrote; with ``backbone`` in place of the folder's own.
 
     Raises:
-        CheckpointError: the folder is missing, incomplete, damaged, or its statistics are unusable.
+        CheckpointError: the folder is missing, incomplete, damaged, holds other files, or its statistics are unusable.
         ContractError: its contract cannot be read.
     """
-    recover(folder)
-    file, weights = folder / "policy.json", folder / "head.safetensors"
-    description = _description(file)
-    _require_intact(folder, description["sha256"])
+    recover(Path(folder))
+    return policy_from(read_policy_files(folder), backbone)
+
+
+def policy_from(files: PolicyFiles, backbone: Backbone | VLMBackbone | None = None) -> VLAPolicy:
+    """The policy of files that were read; its ``files`` and ``digest`` say which, unless another backbone is given.
+
+    Raises:
+        CheckpointError, ContractError: as `load_checkpoint`.
+    """
+    file, weights = files.folder / DESCRIPTION, files.folder / WEIGHTS
+    description = _description(files)
+    _require_intact(files, description["sha256"])
     contract = Contract.from_dict(description["contract"], file=str(file))
+    whole = backbone is None
     if backbone is None:
-        source = folder / "backbone"
-        backbone = load_vlm(source) if (source / OPTIONS).is_file() else Backbone.load(source)
+        backbone = load_vlm(files) if f"backbone/{OPTIONS}" in files else Backbone.load(files)
     backbone.check_cameras(contract, file)
-    policy = VLAPolicy(contract, backbone, _head(description["head"], file), int(description["execute"]))
-    _fill(policy, weights)
+    policy = VLAPolicy(contract, backbone, _head(description["head"], file), _execute(description, file))
+    _fill(policy, files)
     policy.state_normaliser.require_fitted(str(weights), "state_normaliser")
     policy.action_normaliser.require_fitted(str(weights), "action_normaliser")
+    if whole:
+        policy.files, policy.digest = files.hashes, files.digest
     return policy.eval().requires_grad_(False)
 
 
-def _description(file: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+def _description(files: PolicyFiles) -> dict[str, Any]:
+    file = files.folder / DESCRIPTION
+    description = files.json(DESCRIPTION)
+    if not isinstance(description, dict):
         raise CheckpointError(
             "the policy's description cannot be read",
             file=file,
-            expected="a JSON file with contract, head, execute and sha256",
-            found=f"{type(error).__name__}: {error}",
+            expected="a JSON object with contract, head, execute and sha256",
+            found=type(description).__name__,
             remedy="get the checkpoint again; a policy folder is what `vla-agent train` writes",
-        ) from error
+        )
     for key in KEYS:
         if key not in description:
             raise CheckpointError(
@@ -78,17 +93,32 @@ def _description(file: Path) -> dict[str, Any]:
     return description
 
 
-def _require_intact(folder: Path, digests: dict[str, str]) -> None:
-    for name, digest in digests.items():
-        weights = folder / name
-        found = hash_file(weights) if weights.is_file() else "no such file"
-        if found != digest:
+def _execute(description: dict[str, Any], file: Path) -> int:
+    found = description["execute"]
+    if isinstance(found, int) and not isinstance(found, bool) and found >= 1:
+        return found
+    raise CheckpointError(
+        "the policy's description is invalid",
+        file=file,
+        key="execute",
+        expected="steps of a chunk, 1 or more",
+        found=repr(found)[:200],
+        remedy="get the checkpoint again or retrain",
+    )
+
+
+def _require_intact(files: PolicyFiles, claimed: Any) -> None:
+    """Check what the description says of its weights.  The policy's identity is what was read, not this."""
+    found = {name: digest for name, digest in files.own.items() if name.endswith(".safetensors")}
+    named: Mapping[str, Any] = claimed if isinstance(claimed, dict) else {}
+    for name in sorted(found.keys() | named.keys()):
+        if found.get(name) != named.get(name):
             raise CheckpointError(
                 "a weight file is missing or damaged",
-                file=weights,
+                file=files.folder / name,
                 key="sha256",
-                expected=digest,
-                found=found,
+                expected=named.get(name, "no such file"),
+                found=found.get(name, "no such file"),
                 remedy="get the checkpoint again: these are not the bytes that were evaluated",
             )
 
@@ -106,9 +136,20 @@ def _head(described: dict[str, Any], file: Path) -> HeadConfig:
         ) from error
 
 
-def _fill(policy: VLAPolicy, weights: Path) -> None:
+def _fill(policy: VLAPolicy, files: PolicyFiles) -> None:
     """Load the weights of the head and the normalisers; they must be exactly those that the policy has."""
-    state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()}
+    weights = files.folder / WEIGHTS
+    try:
+        stored = load_file(files.path(WEIGHTS))
+    except SafetensorError as error:
+        raise CheckpointError(
+            "the head's weights cannot be read",
+            file=weights,
+            expected="a file of safetensors",
+            found=str(error),
+            remedy="get the checkpoint again",
+        ) from error
+    state = {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
     wanted = {k: tuple(v.shape) for k, v in policy.state_dict().items() if not k.startswith("backbone.")}
     held = {k: tuple(v.shape) for k, v in state.items()}
     if wanted != held:

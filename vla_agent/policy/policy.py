@@ -56,6 +56,8 @@ class VLAPolicy(nn.Module):
         self.action_normaliser = Normaliser(contract.action_dim)
         self.compiled = False  # see `vla_agent.policy.speed.compiling`
         self.quantised = ""  # see `vla_agent.policy.speed.quantising`
+        self.files: dict[str, str] = {}  # name -> SHA-256 of what was loaded; empty for a policy that was built here
+        self.digest = ""  # SHA-256 over them
         self.engine: Any = None  # replaces backbone and head in `act`; see `vla_agent.policy.speed.openvino`
         self._text: Any = None  # the backbone's encoding of the instruction
         self._generator = torch.Generator()

@@ -1,4 +1,4 @@
-"""Resolving a policy's name (folder, hub id, server) and reading its contract.  Imports no torch."""
+"""Resolving a policy's name (folder, name of the hub, server) and reading its contract.  Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vla_agent.contract import Contract
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import CheckpointError, ServingError
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy_files import PolicyFiles, read_policy_file
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.serving.protocol_messages import Metadata
 
@@ -30,7 +31,7 @@ def is_remote(name: str) -> bool:
 
 
 def kind_of(name: str) -> str:
-    """ "simulator", "server", "dataset" or "policy"; a name without a local folder counts as a policy's hub id."""
+    """ "simulator", "server", "dataset" or "policy"; anything else counts as a policy's name."""
     if name == SIMULATOR:
         return "simulator"
     if is_server(name):
@@ -39,7 +40,7 @@ def kind_of(name: str) -> str:
 
 
 def contract_of(name: str) -> Contract:
-    """The contract of a policy (folder, training run, hub id or server), of a dataset's folder, or of "sim".
+    """The contract of a policy (folder, training run, name of the hub or server), of a dataset's folder, or of "sim".
 
     Raises:
         CheckpointError: there is no such folder, or it has no contract.
@@ -51,19 +52,40 @@ def contract_of(name: str) -> Contract:
         return tabletop_contract()
     if kind == "server":
         return metadata_of(name).contract
-    file = Path(name) / DATASET if kind == "dataset" else find_folder(name) / POLICY
+    if kind == "policy":
+        return policy_contract(read_policy_file(find_folder(name), POLICY))
+    file = Path(name) / DATASET
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        return Contract.from_dict(data if kind == "dataset" else data["contract"], file=str(file))
+        return Contract.from_dict(json.loads(file.read_text(encoding="utf-8")), file=str(file))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            "there is no contract",
-            file=file,
-            key="contract",
-            expected=f"a policy ({POLICY}), a dataset ({DATASET}) or the word {SIMULATOR}",
-            found="no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}",
-            remedy="name the folder that `vla-agent train` or `vla-agent collect` wrote",
-        ) from error
+        raise _no_contract(file, f"{type(error).__name__}: {error}") from error
+
+
+def policy_contract(files: PolicyFiles) -> Contract:
+    """The contract of a policy whose description was read; of an adapter, that of its base.
+
+    Raises:
+        CheckpointError: it has none.
+        ContractError: the contract cannot be read.
+    """
+    file = files.policy.folder / POLICY
+    if POLICY not in files.policy:
+        raise _no_contract(file, "no such file")
+    try:
+        return Contract.from_dict(files.policy.json(POLICY)["contract"], file=str(file))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _no_contract(file, f"{type(error).__name__}: {error}") from error
+
+
+def _no_contract(file: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        "there is no contract",
+        file=file,
+        key="contract",
+        expected=f"a policy ({POLICY}), a dataset ({DATASET}) or the word {SIMULATOR}",
+        found=found,
+        remedy="name the folder that `vla-agent train` or `vla-agent collect` wrote",
+    )
 
 
 def normalised_range(name: str, layout: str) -> dict[str, np.ndarray]:
@@ -77,10 +99,10 @@ def normalised_range(name: str, layout: str) -> dict[str, np.ndarray]:
     """
     from safetensors import SafetensorError, safe_open
 
-    file = find_folder(name) / "head.safetensors"
-    key = f"{layout}_normaliser"
+    files = read_policy_file(find_folder(name), "head.safetensors").policy
+    file, key = files.folder / "head.safetensors", f"{layout}_normaliser"
     try:
-        with safe_open(file, framework="numpy") as stored:
+        with safe_open(files.path("head.safetensors"), framework="numpy") as stored:
             shift, scale = (stored.get_tensor(f"{key}.{name}") for name in ("shift", "scale"))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(

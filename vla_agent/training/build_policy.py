@@ -7,14 +7,16 @@ from typing import Any
 from rich.console import Console
 from transformers import ViTImageProcessorPil
 
+from vla_agent.files.policy_files import read_policy_files
 from vla_agent.files.policy_folder import find_folder
+from vla_agent.files.policy_list import OPTIONS
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfig
 from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone, VLMOptions
-from vla_agent.models.backbones.pretrained.pretrained_files import OPTIONS, open_vlm
+from vla_agent.models.backbones.pretrained.pretrained_files import open_vlm
 from vla_agent.models.heads.head_config import HeadConfig
-from vla_agent.policy.checkpoint import load_checkpoint
+from vla_agent.policy.checkpoint import policy_from
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.policy.sources import contract_of
 from vla_agent.training.demonstrations import Demonstrations, Questions
@@ -44,14 +46,14 @@ def build_policy(recipe: Recipe, demos: Demonstrations, questions: Questions | N
 
 def _starting_policy(recipe: Recipe, demos: Demonstrations) -> VLAPolicy:
     contract_of(recipe.start_from).require(demos.contract, recipe.start_from, "the demonstrations")
-    start = find_folder(recipe.start_from)
+    start = read_policy_files(find_folder(recipe.start_from))
     backbone: Backbone | VLMBackbone | None = None  # None: the folder's own
     untrained: list[str] = []
-    if not (start / "backbone" / OPTIONS).is_file():
-        backbone, untrained = fitting_backbone(start / "backbone", recipe.backbone)
+    if f"backbone/{OPTIONS}" not in start:
+        backbone, untrained = fitting_backbone(start, recipe.backbone)
     if untrained:
         console.print(f"new, untrained parts of the backbone: {', '.join(untrained)}")
-    policy = load_checkpoint(start, backbone)
+    policy = policy_from(start, backbone)
     head = recipe.head.resolved()
     serving: dict[str, Any] = {k: getattr(policy.head.config, k) for k in ("serve_steps", "sampler", "guidance")}
     different = "head" in recipe.model_fields_set and head.model_copy(update=serving) != policy.head.config

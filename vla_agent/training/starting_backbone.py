@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from vla_agent.errors import CheckpointError, RecipeError
-from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.files.policy_files import PolicyFiles
+from vla_agent.models.backbones.configuration_checks import require_data
+from vla_agent.models.backbones.pointing.pointing_backbone import FOLDER, Backbone
 from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfig
 from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
 from vla_agent.training.recipe import BackboneSizes
@@ -16,18 +16,21 @@ from vla_agent.training.recipe import BackboneSizes
 MOST_UNTRAINED = 0.5  # largest fraction of the parameters that may start untrained
 
 
-def fitting_backbone(folder: Path, sizes: BackboneSizes) -> tuple[Backbone, list[str]]:
-    """A backbone of these sizes with every weight of ``folder`` that fits, and the modules that start untrained.
+def fitting_backbone(files: PolicyFiles, sizes: BackboneSizes) -> tuple[Backbone, list[str]]:
+    """A backbone of these sizes with every weight of a policy that fits, and the modules that start untrained.
 
     Raises:
-        CheckpointError: the folder's weights cannot be read.
+        CheckpointError: the policy's backbone cannot be read, or is of another architecture.
         RecipeError: less than half of the parameters fit: the weights are of another architecture.
     """
+    folder, plain = files.folder / FOLDER, {"trust_remote_code": False, "local_files_only": True}
+    require_data(files, FOLDER, (PointingVLMConfig.model_type,))
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
-        weights = load_file(folder / "model.safetensors")
+        with files.view(FOLDER) as view:
+            config = AutoConfig.from_pretrained(view, **plain)
+            tokenizer = AutoTokenizer.from_pretrained(view, **plain)
+            processor = AutoImageProcessor.from_pretrained(view, backend="pil", **plain)
+            weights = load_file(view / "model.safetensors")
     except Exception as error:
         raise CheckpointError(
             "the weights to start from cannot be read",

@@ -136,15 +136,12 @@ def _load(name: str, args: argparse.Namespace) -> Served:
         return policy, name, {}, lambda: None
     import torch
 
-    from vla_agent.files.policy_folder import find_folder
-    from vla_agent.gate.certificate.bound_files import policy_files
     from vla_agent.policy.loading import load_policy
 
-    folder = find_folder(name)
-    files = policy_files(folder)
     torch.set_num_threads(args.threads)  # also here: compiled code is specialised to their number
     quantise = args.quantise
-    policy = load_policy(folder, compiled=args.compiled, quantise=quantise, openvino=args.openvino)
+    policy = load_policy(name, compiled=args.compiled, quantise=quantise, openvino=args.openvino)
+    files = dict(policy.files)  # what was loaded, whatever lies in the folder by now
     if quantise:  # a report names it, and the certificate of the original weights does not cover it
         files["weights as"] = quantise
         name = f"{name}, weights as {quantise}"

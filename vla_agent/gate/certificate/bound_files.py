@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
-from vla_agent.files.canonical_json import digest
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy_files import PolicyFiles, hash_policy_files, read_policy_file
+from vla_agent.policy import sources
 
 SIMULATOR = Path(__file__).resolve().parents[3] / "sim"  # not imported: a server of hashes needs no MuJoCo
 PACKAGE_ROOMS = ("robot/kinematics", "policy/execution", "contract")  # what `sim` imports of this package
-RECORD_FOLDERS = ("evaluation", "__pycache__")  # of a policy: reports, not the policy
-RECORD_SUFFIXES = (".md", ".png", ".html")
 
 
-def policy_files(folder: Path) -> dict[str, str]:
-    """Every file of a policy folder except reports, images and certificates: name -> SHA-256."""
-    names = {f.relative_to(folder): f for f in sorted(folder.rglob("*")) if f.is_file()}
-    return {name.as_posix(): hash_file(f) for name, f in names.items() if not _is_record(name)}
+def policy_files(folder: Path | PolicyFiles) -> dict[str, str]:
+    """Every file of a policy that a loader reads, an adapter's base included: name -> SHA-256.
+
+    Raises:
+        CheckpointError: as `vla_agent.files.policy_files.read_policy_files`.
+    """
+    return _read(folder).hashes
 
 
-def _is_record(name: Path) -> bool:
-    return (
-        name.suffix in RECORD_SUFFIXES
-        or name.name == "certificate.json"
-        or bool(set(RECORD_FOLDERS) & set(name.parts[:-1]))
-    )
+def policy_parts(folder: Path | PolicyFiles) -> dict[str, Any]:
+    """Hashes of ``files``; names of ``adapter`` files; hash of the ``normaliser``; ``digest`` of all files.
 
+    Args:
+        folder: a policy's or an adapter's, which is read; or what was read of it.
 
-def policy_parts(folder: Path) -> dict[str, Any]:
-    """Hashes of ``files``; names of ``adapter`` files; hash of the ``normaliser``; ``digest`` of all files."""
-    files = policy_files(folder)
+    Raises:
+        CheckpointError: as `policy_files`.
+    """
+    found = _read(folder)
     return {
-        "files": files,
-        "adapter": adapter_files(files),
-        "normaliser": _normaliser(folder / "head.safetensors"),
-        "digest": digest(files),
+        "files": found.hashes,
+        "adapter": adapter_files(found.hashes),
+        "normaliser": _normaliser(found.policy),
+        "digest": found.digest,
     }
+
+
+def _read(folder: Path | PolicyFiles) -> PolicyFiles:
+    return folder if isinstance(folder, PolicyFiles) else hash_policy_files(folder)
 
 
 def adapter_files(files: Iterable[str]) -> list[str]:
@@ -49,39 +53,30 @@ def adapter_files(files: Iterable[str]) -> list[str]:
     return sorted(name for name in files if Path(name).name.startswith("adapter"))
 
 
-def _normaliser(file: Path) -> str:
+def _normaliser(files: PolicyFiles) -> str:
     """SHA-256 of the normalisers' tensors, or "unreadable"."""
     from safetensors import SafetensorError, safe_open
 
     sha = hashlib.sha256()
     try:
-        with safe_open(file, framework="numpy") as tensors:
+        with safe_open(files.path("head.safetensors"), framework="numpy") as tensors:
             for name in sorted(k for k in tensors.keys() if "normaliser" in k):  # noqa: SIM118 - not a mapping
                 sha.update(name.encode() + tensors.get_tensor(name).tobytes())
-    except (OSError, SafetensorError, TypeError):
+    except (OSError, SafetensorError, TypeError, CheckpointError):
         return "unreadable"
     return sha.hexdigest()
 
 
-def policy_contract(folder: Path) -> Contract:
-    """The contract inside a policy folder.
+def policy_contract(folder: Path | PolicyFiles) -> Contract:
+    """The contract inside a policy folder, or of what was read of one.
 
     Raises:
         CheckpointError: no policy.json, or it cannot be read.
         ContractError: the contract in it is invalid.
     """
-    file = folder / "policy.json"
-    try:
-        return Contract.from_dict(json.loads(file.read_text(encoding="utf-8"))["contract"], file=str(file))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            "the policy's contract cannot be read",
-            file=file,
-            key="contract",
-            expected="the policy.json that `vla-agent train` writes",
-            found=f"{type(error).__name__}: {error}",
-            remedy="get the checkpoint again",
-        ) from error
+    return sources.policy_contract(
+        folder if isinstance(folder, PolicyFiles) else read_policy_file(folder, sources.POLICY)
+    )
 
 
 def contract_parts(contract: Contract) -> dict[str, Any]:

@@ -12,7 +12,6 @@ The interface of a backbone for policy and training, this one or a `pretrained_b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,13 @@ from transformers.utils.logging import disable_progress_bar
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
+from vla_agent.files.policy_files import PolicyFiles
+from vla_agent.models.backbones.configuration_checks import require_data
 from vla_agent.models.backbones.pointing.instruction_folding import FoldedVision, fold, foldable, folded_image_features
 from vla_agent.models.backbones.pointing.pointing_vlm import Pointing, PointingVLM, PointMaps
 from vla_agent.models.timing_sections import timed_section
+
+FOLDER = "backbone"  # of a policy folder
 
 
 @dataclass
@@ -153,23 +156,22 @@ class Backbone(nn.Module):
         self.image_processor.save_pretrained(folder)
 
     @classmethod
-    def load(cls, folder: str | PathLike[str]) -> Backbone:
-        """Load through transformers' Auto classes, in fp32.
+    def load(cls, files: PolicyFiles) -> Backbone:
+        """Load the folder ``backbone`` of a policy through transformers' Auto classes, in fp32.
 
         Raises:
-            CheckpointError: something is missing, damaged or of another architecture.
+            CheckpointError: something is missing, damaged, of another architecture, or names code.
         """
+        require_data(files, FOLDER, (PointingVLM.config_class.model_type,))
         disable_progress_bar()  # the weights are read in milliseconds, once in each worker
+        folder, plain = files.folder / FOLDER, {"trust_remote_code": False, "local_files_only": True}
         try:
-            model, loading = AutoModelForImageTextToText.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, backend="pil")
+            with files.view(FOLDER) as view:
+                model, loading = AutoModelForImageTextToText.from_pretrained(
+                    view, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **plain
+                )
+                tokenizer = AutoTokenizer.from_pretrained(view, **plain)
+                processor = AutoImageProcessor.from_pretrained(view, backend="pil", **plain)
         except Exception as error:
             raise CheckpointError(
                 "the backbone cannot be loaded",
@@ -182,7 +184,7 @@ class Backbone(nn.Module):
         if wrong:
             raise CheckpointError(
                 "the backbone's weights do not fit its description",
-                file=Path(folder) / "model.safetensors",
+                file=folder / "model.safetensors",
                 key=next(iter(wrong.values()))[0],
                 expected="every weight that config.json asks for, and no other",
                 found="; ".join(f"{len(keys)} {what.replace('_', ' ')}" for what, keys in wrong.items()),

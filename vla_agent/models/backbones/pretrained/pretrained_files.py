@@ -9,6 +9,7 @@ fused/                                     the self-supervised encoder with its 
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -27,61 +28,96 @@ from transformers import (
 )
 
 from vla_agent.errors import CheckpointError
+from vla_agent.files.policy_files import PolicyFiles, read_pretrained_files
+from vla_agent.files.policy_folder import hub_folder, hub_hint, is_hub_id
+from vla_agent.files.policy_list import OPTIONS, PROJECTION
+from vla_agent.models.backbones.configuration_checks import DTYPES, require_data
 from vla_agent.models.backbones.pretrained.fused_vision import FusedVision
 from vla_agent.models.backbones.pretrained.model_families import FAMILIES, GENERIC
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone, VLMOptions
 
-OPTIONS = "vlm.json"
-PROJECTION = "projection.safetensors"
+FOLDER = "backbone"  # of a policy folder
+PLAIN: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+WEIGHTS: dict[str, Any] = {"use_safetensors": True, **PLAIN}
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 
 
 def open_vlm(source: str | PathLike[str], options: VLMOptions) -> VLMBackbone:
-    """A pretrained model (hub id or folder) as a backbone, with the decoder layers that ``options`` keeps.
+    """A pretrained model (a folder, or ``hf://OWNER/NAME``) as a backbone, with the layers that ``options`` keeps.
 
     Raises:
-        CheckpointError: it cannot be loaded, is of another kind, or ``options`` do not fit it.
+        CheckpointError: it cannot be loaded, is of another kind, names code, or ``options`` do not fit it.
     """
+    files = _pretrained(source)
+    encoder = _pretrained(options.fused) if options.fused else None
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        _check(config, options, source)
-        kept = _drop_layers(config, options.layer)
-        whole, loading = AutoModelForImageTextToText.from_pretrained(
-            source,
-            trust_remote_code=False,
-            config=config,
-            dtype=getattr(torch, options.dtype),
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-        _refuse(source, {k: v for k, v in loading.items() if v and not (k == "unexpected_keys" and kept)})
-        return _assemble(whole.model, source, options)
+        with files.view() as view, encoder.view() if encoder else nullcontext() as fused:
+            config = AutoConfig.from_pretrained(view, **PLAIN)
+            _check(config, options, source)
+            kept = _drop_layers(config, options.layer)
+            whole, loading = AutoModelForImageTextToText.from_pretrained(
+                view, config=config, dtype=getattr(torch, options.dtype), output_loading_info=True, **WEIGHTS
+            )
+            _refuse(source, {k: v for k, v in loading.items() if v and not (k == "unexpected_keys" and kept)})
+            return _assemble(whole.model, view, options, fused)
     except UNREADABLE as error:
         raise _cannot(source, error) from error
 
 
-def load_vlm(folder: str | PathLike[str]) -> VLMBackbone:
-    """The backbone that `save_vlm` wrote.
+def load_vlm(files: PolicyFiles) -> VLMBackbone:
+    """The backbone that `save_vlm` wrote into the folder ``backbone`` of a policy.
 
     Raises:
-        CheckpointError: something is missing, damaged, or does not fit together.
+        CheckpointError: something is missing, damaged, does not fit together, or names code.
     """
+    folder = files.folder / FOLDER
+    require_data(files, FOLDER)
     try:
-        fields: dict[str, Any] = json.loads((Path(folder) / OPTIONS).read_text())
-        for key in ("image_size", "freeze"):
-            fields[key] = tuple(fields[key])
-        options = VLMOptions(**fields)
-        model, loading = AutoModel.from_pretrained(
-            folder,
-            trust_remote_code=False,
-            dtype=getattr(torch, options.dtype),
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-        _refuse(folder, {k: v for k, v in loading.items() if v})
-        return _assemble(model, folder, options, Path(folder) / "fused")
+        options = _options(files)
+        if options.fused:
+            require_data(files, f"{FOLDER}/fused")
+        with files.view(FOLDER) as view:
+            model, loading = AutoModel.from_pretrained(
+                view, dtype=getattr(torch, options.dtype), output_loading_info=True, **WEIGHTS
+            )
+            _refuse(folder, {k: v for k, v in loading.items() if v})
+            backbone = _assemble(model, view, options, view / "fused" if options.fused else None)
+            if backbone.fused is not None:
+                backbone.fused.project.load_state_dict(load_file(view / "fused" / PROJECTION))
+            return backbone
     except UNREADABLE as error:
         raise _cannot(folder, error) from error
+
+
+def _options(files: PolicyFiles) -> VLMOptions:
+    fields: dict[str, Any] = files.json(f"{FOLDER}/{OPTIONS}")
+    for key in ("image_size", "freeze"):
+        fields[key] = tuple(fields[key])
+    if fields["dtype"] not in DTYPES:
+        raise ValueError(f"dtype {fields['dtype']}")
+    return VLMOptions(**fields)
+
+
+def _pretrained(source: str | PathLike[str]) -> PolicyFiles:
+    """What was read of a pretrained model.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or it names code.
+    """
+    name = str(source)
+    folder = hub_folder(name, "model") if is_hub_id(name) else Path(source)
+    if not folder.is_dir():
+        raise CheckpointError(
+            "there is no such pretrained model",
+            file=name,
+            key="vlm.model",
+            expected="a folder with config.json, safetensors, tokenizer and preprocessor_config.json",
+            found="no such folder",
+            remedy=f"check the path{hub_hint(name)}",
+        )
+    files = read_pretrained_files(folder)
+    require_data(files)
+    return files
 
 
 def save_vlm(backbone: VLMBackbone, folder: Path) -> None:
@@ -97,20 +133,14 @@ def save_vlm(backbone: VLMBackbone, folder: Path) -> None:
     (folder / OPTIONS).write_text(json.dumps(asdict(backbone.options), indent=2) + "\n")
 
 
-def _assemble(model: Any, source: str | PathLike[str], options: VLMOptions, saved: Path | None = None) -> VLMBackbone:
-    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False, backend="pil")
-    backbone = VLMBackbone(model, tokenizer, processor, options)
-    if options.fused:
-        fused_source = saved or options.fused
-        encoder = AutoModel.from_pretrained(
-            fused_source, trust_remote_code=False, dtype=getattr(torch, options.dtype), use_safetensors=True
-        )
-        fused_processor = AutoImageProcessor.from_pretrained(fused_source, trust_remote_code=False, backend="pil")
+def _assemble(model: Any, view: Path, options: VLMOptions, fused: Path | None) -> VLMBackbone:
+    tokenizer = AutoTokenizer.from_pretrained(view, **PLAIN)
+    backbone = VLMBackbone(model, tokenizer, AutoImageProcessor.from_pretrained(view, backend="pil", **PLAIN), options)
+    if fused is not None:
+        encoder = AutoModel.from_pretrained(fused, dtype=getattr(torch, options.dtype), **WEIGHTS)
+        fused_processor = AutoImageProcessor.from_pretrained(fused, backend="pil", **PLAIN)
         height, width = backbone.size
         backbone.fused = FusedVision(encoder, fused_processor, backbone.feature_dim, height / width)
-        if saved:
-            backbone.fused.project.load_state_dict(load_file(saved / PROJECTION))
     return backbone
 
 
@@ -178,7 +208,7 @@ def _cannot(source: str | PathLike[str], error: Exception) -> CheckpointError:
         "the vision-language model cannot be loaded",
         file=source,
         key="vlm.model",
-        expected="a hub id or a folder with config.json, safetensors, tokenizer and preprocessor_config.json",
+        expected="config.json, safetensors, tokenizer and preprocessor_config.json that fit together",
         found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
         remedy="check the name and the connection, or download it and give the folder",
     )
