@@ -44,7 +44,7 @@ def save_adapter(
     """Write an adapter's folder, whole or not at all.
 
     Args:
-        base: the base policy's folder or hub id, as the user gave it.
+        base: the base policy's folder or name on the hub, as the user gave it.
         wise: fraction of the tuned weights when the adapter is loaded, see `vla_agent.models.weight_interpolation`.
         more: further entries of the description.
     """

@@ -32,7 +32,7 @@ class EvaluationSettings:
     """What is evaluated, and how.  The outcomes depend on the seeds alone, not on ``workers`` or ``ray``.
 
     Attributes:
-        policy: folder or hub id of a learned policy, address of a server, "expert" or "random".
+        policy: folder or hf://OWNER/NAME of a learned policy, address of a server, "expert" or "random".
         tasks: families of the suite or paths of task files; a string separates them by commas.  None: the whole suite.
         episodes, seed: episode k of each task uses seed ``seed + k``, for the policy and for its controls.
         controls: "all", or "none" for the policy alone.

@@ -99,7 +99,7 @@ class FineTune(Strict):
 
     name: str = "finetune"
     seed: int = 0
-    base: str = Field(description="the policy to start from: a folder or a hub id")
+    base: str = Field(description="the policy to start from: a folder or hf://OWNER/NAME")
     from_scratch: bool = Field(False, description="start from untrained weights of the base's sizes: a control")
     data: TuneData
     adapter: AdapterSettings = AdapterSettings.model_validate({})

@@ -101,7 +101,7 @@ def _policy(name: str) -> Mistake:
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 CASES = (
     Case("policy folder missing", _policy("policies/nowhere"), CheckpointError, ("policies/nowhere", "expert")),
-    Case("hub id without a connection", _policy("nobody/nothing"), CheckpointError, ("nobody/nothing",), OFFLINE),
+    Case("hub without a connection", _policy("hf://nobody/nothing"), CheckpointError, ("nobody/nothing",), OFFLINE),
     Case("one byte of the head flipped", _eval(_flip), CheckpointError, ("head.safetensors", "sha256")),
     Case("backbone's weights truncated", _eval(_cut), CheckpointError, ("model.safetensors",)),
     Case("policy.json is no JSON", _eval(_no_json), CheckpointError, ("policy.json",)),

@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     """Add ``inspect`` to the command line."""
     parser = subparsers.add_parser("inspect", help="print a contract", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument(
-        "what", metavar="POLICY|DATASET|sim", help="folder of a policy or dataset, hub id, ws://HOST:PORT, or sim"
+        "what", metavar="POLICY|DATASET|sim", help="policy or dataset: folder, hf://OWNER/NAME, ws://HOST:PORT, or sim"
     )
     parser.add_argument("--against", metavar="OTHER", help="list the differences from another; chunk length included")
     parser.set_defaults(run=run)

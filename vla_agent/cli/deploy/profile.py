@@ -16,7 +16,7 @@ the bytes that must be read (weights, inputs), and the minimal time of this mach
 product and of a copy measured in the same run.  100 % is the machine's limit; bytes that stay in a cache from one chunk
 to the next can exceed it.
 
-POLICY is a folder that `vla-agent train` wrote, with any backbone, or a hub id (owner/name).
+POLICY is a folder that `vla-agent train` wrote, with any backbone, or hf://OWNER/NAME of the Hugging Face hub.
 """
 EPILOG = """\
 examples:
@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "profile", help="show the time of each section of a policy", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.add_argument("policy", metavar="POLICY", help="policy folder or hub id")
+    parser.add_argument("policy", metavar="POLICY", help="policy folder or hf://OWNER/NAME")
     parser.add_argument("--chunks", type=int, default=50, metavar="N", help="chunks to time (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="torch's threads (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")

@@ -21,7 +21,7 @@ DESCRIPTION = """\
 Serve a policy over a websocket, in the protocol of openpi's client: msgpack, never pickle.  The server first sends the
 policy's contract, which our client checks.  Without a token only clients on this machine can connect.
 
-POLICY is a folder that `vla-agent train` wrote, a hub id (owner/name), or `random` (to try a connection).
+POLICY is a folder that `vla-agent train` wrote, hf://OWNER/NAME of the Hugging Face hub, or `random` (to try it).
 """
 EPILOG = """\
 examples:
@@ -44,7 +44,7 @@ next: `vla-agent eval ws://HOST:PORT`, `vla-agent up sim --policy ws://HOST:PORT
 def add_parser(subparsers: Any) -> None:
     """Add ``serve`` to the command line."""
     parser = subparsers.add_parser("serve", help="serve a policy", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("policy", metavar="POLICY", help="policy folder, hub id, or `random`")
+    parser.add_argument("policy", metavar="POLICY", help="policy folder, hf://OWNER/NAME, or `random`")
     add_options(parser)
     add_speed(parser)
     parser.set_defaults(run=run)

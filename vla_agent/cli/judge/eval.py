@@ -14,8 +14,9 @@ from vla_agent.errors import OptionError
 DESCRIPTION = """\
 Run a policy on the simulated arm, and report its success rate.
 
-POLICY is a folder that `vla-agent train` wrote, a hub id (owner/name), `expert` (the scripted expert) or `random`; or a
-policy on another machine, ws://HOST:PORT of `vla-agent serve` or a YAML file for a server of openpi (docs/serving.md).
+POLICY is a folder that `vla-agent train` wrote, hf://OWNER/NAME of the Hugging Face hub, `expert` (the scripted
+expert) or `random`; or a policy on another machine, ws://HOST:PORT of `vla-agent serve` or a YAML file for a server of
+openpi (docs/serving.md).
 On the same seeds run: the policy, the policy with its instruction shuffled among the scene's valid ones, random
 actions, and the expert.  Episode k of a task uses seed S + k; the outcomes do not depend on the number of workers.
 
@@ -46,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "eval", help="evaluate a policy in simulation", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.add_argument("policy", metavar="POLICY", help="policy folder, hub id, ws://HOST:PORT, `expert`, `random`")
+    parser.add_argument("policy", metavar="POLICY", help="folder, hf://OWNER/NAME, ws://HOST:PORT, `expert`, `random`")
     parser.add_argument("--suite", default="tabletop", help="suite of task families (default: tabletop)")
     parser.add_argument(
         "--tasks", help="families, separated by commas, or paths of task files (default: all of the suite)"

@@ -39,7 +39,7 @@ next: vla-agent verify CERTIFICATE --policy POLICY, then give the certificate to
 def add_parser(subparsers: Any) -> None:
     """Add ``gate`` to the command line."""
     parser = subparsers.add_parser("gate", help="certify a policy", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("policy", metavar="POLICY", nargs="?", help="policy folder, hub id, `expert` or `random`")
+    parser.add_argument("policy", metavar="POLICY", nargs="?", help="folder, hf://OWNER/NAME, `expert` or `random`")
     parser.add_argument("--suite", default="gates/tabletop.yaml", metavar="FILE", help="gate file (%(default)s)")
     parser.add_argument("-o", "--out", metavar="DIR", help="where the evidence goes (default: runs/gate-POLICY)")
     parser.add_argument("--key", default="default", metavar="NAME", help="key to sign with (default: default)")
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(
             "it is not said which policy is to be tried",
             key="POLICY",
-            expected="a policy folder, a hub id, expert or random",
+            expected="a policy folder, hf://OWNER/NAME, expert or random",
             found="none",
             remedy="vla-agent gate POLICY --key NAME, or vla-agent gate --explain CERTIFICATE",
         )

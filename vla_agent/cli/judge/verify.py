@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
     """Add ``verify`` to the command line."""
     parser = subparsers.add_parser("verify", help="check a certificate", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("certificate", metavar="CERT", help="certificate.json, with its evidence beside it")
-    parser.add_argument("--policy", metavar="DIR", help="policy folder or hub id (none for a scripted policy)")
+    parser.add_argument("--policy", metavar="DIR", help="policy folder or hf://OWNER/NAME (none for a scripted policy)")
     parser.add_argument(
         "--ledger",
         metavar="FILE",

@@ -11,7 +11,7 @@ from vla_agent.errors import OptionError
 DESCRIPTION = """\
 Train adapters (or all weights) of a policy on demonstrations.
 
-POLICY is a policy folder or hub id; or a recipe, a YAML file with all settings (policies/finetune-lora.yaml).
+POLICY is a policy folder or hf://OWNER/NAME; or a recipe, a YAML file with all settings (policies/finetune-lora.yaml).
 OUT then holds adapter/ (small; names its base by SHA-256 and fits no other) and policy/ (merged; for eval and gate),
 the log, the loss curve and TensorBoard's files.  With --compare N, base and tuned policy play N episodes of each family
 on the same seeds, and the paired difference is reported, also where there is none.  Task files of your own are found
@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "finetune", help="adapt a policy to new demonstrations", description=DESCRIPTION, epilog=EPILOG
     )
-    parser.add_argument("policy", metavar="POLICY|RECIPE", help="policy folder, hub id, or a recipe (.yaml)")
+    parser.add_argument("policy", metavar="POLICY|RECIPE", help="policy folder, hf://OWNER/NAME, or a recipe (.yaml)")
     parser.add_argument("--data", metavar="DIR", action="append", default=[], help="dataset; may be repeated")
     parser.add_argument("--weights", metavar="W,W", help="how often each --data is drawn (default: by its frames)")
     parser.add_argument("--adapter", metavar="METHOD", help="see above (default: lora)")

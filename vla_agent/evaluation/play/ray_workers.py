@@ -1,7 +1,7 @@
 """Workers on the machines of a Ray cluster.  Every episode is a task, which Ray moves to another process when one dies.
 
-The machines need this release and the policy's folder at the same path (or a hub id, or a server); each process checks
-both before it plays, so that the results equal those of a single machine.
+The machines need this release and the policy's folder at the same path (or its name on the hub, or a server); each
+process checks both before it plays, so that the results equal those of a single machine.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def accelerate(policy: Any, compiled: bool = False, quantise: str = "", openvino
         raise OptionError(
             "this policy is not computed on this machine",
             key="--quantise" if quantise else "--compile" if compiled else "--openvino",
-            expected="a policy folder or hub id",
+            expected="a policy folder or hf://OWNER/NAME",
             found=type(policy).__name__,
             remedy="give the option to `vla-agent serve` on the machine that computes it",
         )

@@ -41,7 +41,8 @@ class VLMOptions:
             then attend to it, and with causal attention it is encoded once an instruction, not once a step.
         attention: ``own``, the family's; ``mutual``: image tokens also attend to the instruction after them (AKI).
         freeze: parts that are not trained: vision, projector, language.
-        fused: hub id or folder of a self-supervised vision encoder (DINOv2) whose features are fused in; empty: none.
+        fused: self-supervised vision encoder (DINOv2) whose features are fused in, a folder or hf://OWNER/NAME; empty:
+            none.
         dtype: of the weights; train in float32.
     """
 
