@@ -38,13 +38,17 @@ class BackboneSizes(Strict):
 class VLMSettings(Strict):
     """A pretrained vision-language model in place of ``backbone``: `pretrained_backbone.VLMOptions`."""
 
-    model: str = Field("", description="AutoModelForImageTextToText: a folder or hf://OWNER/NAME; empty: the small backbone")
+    model: str = Field(
+        "", description="AutoModelForImageTextToText: a folder or hf://OWNER/NAME; empty: the small backbone"
+    )
     layer: int = Field(0, ge=0, description="decoder layers to keep; the last of them feeds the head; 0 for all")
     image_size: tuple[int, ...] = Field((), description="[height, width] for the vision tower; empty for its own")
     instruction: Literal["last", "first"] = "last"
     attention: Literal["own", "mutual"] = "own"
     freeze: tuple[Literal["vision", "projector", "language"], ...] = ("vision", "projector", "language")
-    fused: str = Field("", description="self-supervised vision encoder (DINOv2) to fuse in: a folder or hf://OWNER/NAME")
+    fused: str = Field(
+        "", description="self-supervised vision encoder (DINOv2) to fuse in: a folder or hf://OWNER/NAME"
+    )
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
