@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -16,6 +15,7 @@ from sim.tasks.predicates import CONTAINERS, DIRECTIONS, Predicate, check_argume
 from sim.tasks.suggestions import suggest
 from sim.world.scene import COLOURS, OBJECT_REGION, SHAPES
 from vla_agent.errors import TaskError
+from vla_agent.files.bounded_yaml import read_yaml
 from vla_agent.files.recipe_file import Strict
 
 CHOICE_SOURCES = ("buttons", "zones", "objects")
@@ -112,8 +112,8 @@ def read(path: str | Path) -> tuple[FamilySpec, SourceLines]:
     """
     path = Path(path)
     try:
-        data = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        data = read_yaml(path, TaskError, "rt")
+    except OSError as error:
         raise TaskError(
             "the task file cannot be read",
             file=path,

@@ -79,7 +79,7 @@ def test_tags_are_refused(tag, kind):
 def test_numbers_are_finite(value):
     with pytest.raises(RobotError, match="finite numbers") as refused:
         parsed(f"a: [{{b: {value}}}]")
-    assert refused.value.key == "b"
+    assert refused.value.key == "a.0.b"
 
 
 def test_whole_numbers_of_64_bits():

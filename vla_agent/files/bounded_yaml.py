@@ -120,13 +120,14 @@ class _Bounds:
 
 
 def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
-    """Every key and value that is no map or list, with the key that it stands below."""
-    rest: list[tuple[str, Any]] = [("value", data)]
+    """Every key and value that is no map or list, with the dotted keys that it stands below."""
+    rest: list[tuple[str, Any]] = [("", data)]
     while rest:
         key, value = rest.pop()
+        prefix = f"{key}." if key else ""
         if isinstance(value, dict):
-            rest += [(str(k)[:100], v) for k, v in value.items()] + [("key", k) for k in value]
+            rest += [(f"{prefix}{k}"[:200], v) for k, v in value.items()] + [(key, k) for k in value]
         elif isinstance(value, (list, tuple, set)):
-            rest += [(key, item) for item in value]
+            rest += [(f"{prefix}{k}", item) for k, item in enumerate(value)]
         else:
             yield key, value

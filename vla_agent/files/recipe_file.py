@@ -7,10 +7,10 @@ from os import PathLike
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.errors import RecipeError
+from vla_agent.files.bounded_yaml import parse_yaml, read_yaml
 from vla_agent.files.shipped import find_shipped
 
 
@@ -30,15 +30,14 @@ def read_recipe(path: str | PathLike[str], overrides: tuple[str, ...], model: ty
         RecipeError: the file is missing, not YAML, or has a wrong key or value; names file, line, key and valid names.
     """
     file = find_shipped(path)
-    yaml = YAML()
     try:
-        data = yaml.load(file.read_text())
+        data = read_yaml(file, RecipeError, "rt")
     except OSError as error:
         raise RecipeError(
             "there is no such recipe",
             file=file,
             expected=f"a YAML file such as {example}",
-            found=error.strerror,
+            found=error.strerror or error,
             remedy="check the path",
         ) from error
     except YAMLError as error:
@@ -67,9 +66,8 @@ def check_recipe(data: Any, file: str, overrides: tuple[str, ...], model: type[R
     Raises:
         RecipeError: a wrong key or value.
     """
-    yaml = YAML()
     for override in overrides:
-        _apply(data, override, yaml)
+        _apply(data, override)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -87,7 +85,7 @@ def check_recipe(data: Any, file: str, overrides: tuple[str, ...], model: type[R
         ) from error
 
 
-def _apply(data: Any, override: str, yaml: YAML) -> None:
+def _apply(data: Any, override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals:
         raise RecipeError(
@@ -108,7 +106,16 @@ def _apply(data: Any, override: str, yaml: YAML) -> None:
                 found=part,
                 remedy="check the key",
             )
-    data[last] = yaml.load(value)
+    try:
+        data[last] = parse_yaml(value, f"--set {key}"[:200], RecipeError, "rt")
+    except YAMLError as error:
+        raise RecipeError(
+            "the value of an override is not YAML",
+            key=key,
+            expected="a number, a text, or a list such as [1, 2]",
+            found=value[:200],
+            remedy="quote it",
+        ) from error
 
 
 def _valid_names(location: tuple[Any, ...], model: Any) -> list[str]:

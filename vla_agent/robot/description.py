@@ -25,11 +25,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.contract import Contract
 from vla_agent.errors import RobotError, wrong_keys
+from vla_agent.files.bounded_reading import as_text, read_bytes
+from vla_agent.files.bounded_yaml import parse_yaml
+from vla_agent.files.input_limits import YAML_BYTES
 from vla_agent.files.shipped import shipped_folders
 
 Vector3 = tuple[float, float, float]
@@ -355,9 +357,9 @@ def read_robot(name: str | PathLike[str]) -> tuple[Robot, str]:
         candidates = [folder / f"{canonical_name(str(name))}.yaml" for folder in robot_folders()]
         path = next((c for c in candidates if c.is_file()), candidates[0])
     try:
-        content = path.read_bytes()
-        data: Any = YAML(typ="safe", pure=True).load(content.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        content = read_bytes(path, RobotError, YAML_BYTES)
+        data: Any = parse_yaml(as_text(content, path, RobotError), path, RobotError)
+    except (OSError, YAMLError) as error:
         raise RobotError(
             "the robot file cannot be read",
             file=path,

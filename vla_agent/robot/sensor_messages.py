@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vla_agent.errors import ObservationError
+from vla_agent.files.bounded_pictures import PictureError, decode_picture
+from vla_agent.files.input_limits import CAMERA_PIXELS, JOINTS, NAME
 
 CHANNELS = {"rgb8": slice(None), "bgr8": slice(None, None, -1)}
 
@@ -21,12 +21,20 @@ def image_pixels(message: Any) -> np.ndarray:
         ObservationError: another encoding than rgb8 or bgr8, or fewer bytes than the size says.
     """
     height, width, step = message.height, message.width, message.step
+    if height * width > CAMERA_PIXELS:
+        raise ObservationError(
+            "an image is too large",
+            key="height, width",
+            expected=f"at most {CAMERA_PIXELS:,} pixels",
+            found=f"{width} x {height}",
+            remedy="use a smaller resolution of the camera",
+        )
     if message.encoding not in CHANNELS:
         raise ObservationError(
             "an image has an unsupported encoding",
             key="encoding",
             expected=" or ".join(CHANNELS),
-            found=message.encoding,
+            found=message.encoding[:NAME],
             remedy="configure the camera to publish one of these",
         )
     if step < 3 * width or len(message.data) != height * step or not height or not width:
@@ -45,16 +53,16 @@ def compressed_pixels(message: Any) -> np.ndarray:
     """sensor_msgs/CompressedImage -> (H, W, 3) uint8 RGB; the bytes say whether they are JPEG or PNG.
 
     Raises:
-        ObservationError: the bytes are neither, or damaged.
+        ObservationError: the bytes are neither, damaged, of 16 bits a channel, or more pixels than any camera has.
     """
     try:
-        return np.array(Image.open(io.BytesIO(message.data), formats=("JPEG", "PNG")).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return decode_picture(memoryview(message.data), CAMERA_PIXELS)
+    except PictureError as error:
         raise ObservationError(
             "a compressed image cannot be decoded",
             key="data",
-            expected="JPEG or PNG",
-            found=f"{message.format or 'no format'}, {len(message.data)} bytes: {type(error).__name__}",
+            expected=error.expected,
+            found=f"{message.format[:NAME] or 'no format'}, {error.found}",
             remedy="check the camera's driver",
         ) from error
 
@@ -69,6 +77,14 @@ def joint_positions(message: Any, names: Sequence[str], of: str = "position") ->
         ObservationError: a name is missing, or there are fewer values than names.
     """
     values = getattr(message, of)
+    if max(len(values), len(message.name)) > JOINTS:
+        raise ObservationError(
+            "a joint state is too large",
+            key="name",
+            expected=f"at most {JOINTS} joints",
+            found=f"{len(message.name)} names, {len(values)} values",
+            remedy="check what publishes it",
+        )
     places = {name: k for k, name in enumerate(message.name)}
     missing = [name for name in names if places.get(name, len(values)) >= len(values)]
     if missing:
@@ -76,7 +92,7 @@ def joint_positions(message: Any, names: Sequence[str], of: str = "position") ->
             "joints are missing in a joint state",
             key=", ".join(missing),
             expected=", ".join(names),
-            found=", ".join(message.name),
+            found=", ".join(message.name)[: 10 * NAME],
             remedy="configure the joint state broadcaster to publish them, or fix the names in the robot file",
         )
     return np.array([values[places[name]] for name in names])

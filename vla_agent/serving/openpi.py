@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.contract import Contract
 from vla_agent.errors import OptionError, wrong_keys
+from vla_agent.files.bounded_yaml import read_yaml
 from vla_agent.serving.connection import Connection
 from vla_agent.serving.remote_policy import TIMEOUT, chunk_of
 
@@ -53,8 +53,8 @@ def read_description(file: Path) -> Description:
         OptionError: it cannot be read, or keys are missing, unknown or invalid; names all of them.
     """
     try:
-        return Description.model_validate(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, YAMLError, ValidationError) as error:
+        return Description.model_validate(read_yaml(file, OptionError))
+    except (OSError, YAMLError, ValidationError) as error:
         unread = {"found": " ".join(str(error).split())}
         raise OptionError(
             "the description of a policy server cannot be read",

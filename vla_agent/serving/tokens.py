@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_agent.errors import OptionError
+from vla_agent.files.bounded_reading import read_text
 
 VARIABLE = "VLA_AGENT_TOKEN"
 MIN_LENGTH = 16  # characters
+LARGEST_FILE = 4096  # bytes
 CREATE_TOKEN = 'umask 077; python -c "import secrets; print(secrets.token_urlsafe(32))" > token'
 
 
@@ -23,9 +25,10 @@ def read_token(file: Path | None) -> str | None:
     """
     source = f"the variable {VARIABLE}" if file is None else str(file)
     try:
-        token = os.environ.get(VARIABLE, "") if file is None else file.read_text(encoding="ascii")
+        token = os.environ.get(VARIABLE, "") if file is None else read_text(file, OptionError, LARGEST_FILE)
         shared = file is not None and bool(file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
-    except (OSError, UnicodeDecodeError) as error:
+        token.encode("ascii")
+    except (OSError, UnicodeEncodeError) as error:
         raise _unusable(source, f"{type(error).__name__}: {error}") from error
     token = token.strip()
     if file is None and not token:

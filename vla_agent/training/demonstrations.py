@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from vla_agent.contract import Contract
 from vla_agent.data.lerobot.dataset_reader import Dataset
 from vla_agent.data.lerobot.dataset_reader import load as load_dataset
 from vla_agent.errors import DatasetError
+from vla_agent.files.bounded_arrays import read_arrays
+from vla_agent.files.bounded_reading import read_lines
 
 SHARD = ("images", "picture", "points", "located", "asked", "named", "named_points")
 
@@ -134,9 +135,8 @@ def _shard_files(folder: Path) -> list[Path]:
 def _load_shard(file: Path) -> tuple[dict[str, np.ndarray], list[dict[str, str]]]:
     """A shard's arrays by name, and its items with prompt and answer."""
     try:
-        with np.load(file, allow_pickle=False) as data:
-            arrays = {key: data[key] for key in SHARD}
-        return arrays, [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
+        arrays = read_arrays(file, DatasetError, names=SHARD)
+        return arrays, [item for _, item in read_lines(file.with_suffix(".jsonl"), DatasetError)]
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(
             "a shard of generated images cannot be read",

@@ -10,12 +10,12 @@ from os import PathLike
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.contract import Camera, Contract
 from vla_agent.contract import Field as ContractField
 from vla_agent.errors import DatasetError, wrong_keys
+from vla_agent.files.bounded_yaml import read_yaml
 from vla_agent.files.shipped import find_shipped
 
 EXAMPLES = "config/data/recorder.yaml and the other files there"
@@ -246,8 +246,8 @@ def load_mapping(path: str | PathLike[str]) -> Mapping:
     """
     file = find_shipped(path)
     try:
-        data: Any = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        data: Any = read_yaml(file, DatasetError)
+    except (OSError, YAMLError) as error:
         raise DatasetError(
             "the mapping file cannot be read",
             file=file,

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
-from ruamel.yaml import YAML
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.errors import RobotError, wrong_keys
+from vla_agent.files.bounded_yaml import read_yaml
+from vla_agent.files.input_limits import SIDE
 from vla_agent.robot.cameras.crop import Window
 
 PLUMB_BOB = "plumb_bob"  # k1, k2, p1, p2, k3
@@ -61,8 +61,8 @@ class _Numbers(BaseModel):
 class _File(BaseModel):
     """The file's keys; others, such as the camera's name, are ignored."""
 
-    image_width: PositiveInt
-    image_height: PositiveInt
+    image_width: int = Field(ge=1, le=SIDE)
+    image_height: int = Field(ge=1, le=SIDE)
     camera_matrix: _Numbers
     distortion_model: str
     distortion_coefficients: _Numbers
@@ -94,9 +94,9 @@ def read_calibration(path: str | PathLike[str]) -> Calibration:
     """
     expected = "a YAML file as camera_calibration writes it: image_width, image_height, camera_matrix, ..."
     try:
-        data: Any = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+        data: Any = read_yaml(path, RobotError)
         file = _File.model_validate(data)
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (OSError, YAMLError) as error:
         raise RobotError(
             "a camera's calibration cannot be read",
             file=path,

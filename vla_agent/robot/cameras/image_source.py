@@ -9,10 +9,16 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image
+
+from vla_agent.errors import ObservationError
+from vla_agent.files.bounded_pictures import PictureError, decode_picture
+from vla_agent.files.bounded_reading import read_bytes
+from vla_agent.files.input_limits import CAMERA_PIXELS, PICTURE_BYTES
 
 RETRY = 1.0  # seconds between two attempts to open a source
 STILLS = (".png", ".jpg", ".jpeg", ".bmp")
+STILL_FORMATS = ("PNG", "JPEG", "BMP")
+BOUNDED = {"max_pixels": str(CAMERA_PIXELS)}  # of FFmpeg's decoders: a larger frame is an error, not an allocation
 
 
 def open_source(source: str) -> tuple[av.container.InputContainer, bool]:
@@ -26,7 +32,9 @@ def open_source(source: str) -> tuple[av.container.InputContainer, bool]:
         source = f"/dev/video{source}"
     if source.startswith("/dev/"):
         return av.open(source, format="v4l2"), False
-    return av.open(source, timeout=5.0), Path(source).is_file()
+    is_file = Path(source).is_file()
+    options = BOUNDED | ({"protocol_whitelist": "file"} if is_file else {})  # a file names no other source
+    return av.open(source, timeout=5.0, options=options), is_file
 
 
 def read_images(source: str, rate: float) -> Iterator[np.ndarray | str]:
@@ -47,6 +55,7 @@ def read_images(source: str, rate: float) -> Iterator[np.ndarray | str]:
         count, began = 0, time.monotonic()
         try:
             stream = container.streams.video[0]
+            stream.codec_context.options = BOUNDED
             every = (
                 1.0 / float(stream.average_rate or rate) if stream.frames != 1 and not _still(source) else 1.0 / rate
             )
@@ -57,7 +66,7 @@ def read_images(source: str, rate: float) -> Iterator[np.ndarray | str]:
                 count += 1
             if is_file:
                 time.sleep(max(0.0, began + count * every - time.monotonic()))
-        except (av.error.FFmpegError, OSError, IndexError) as error:
+        except (av.error.FFmpegError, OSError, IndexError, ValueError) as error:
             yield f"was lost: {error}"
         finally:
             container.close()
@@ -83,7 +92,7 @@ def _folder(folder: Path, rate: float) -> Iterator[np.ndarray | str]:
     began = time.monotonic()
     for count, file in enumerate(files, 1):
         try:
-            yield np.asarray(Image.open(file).convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            yield decode_picture(read_bytes(file, ObservationError, PICTURE_BYTES), formats=STILL_FORMATS)
+        except (OSError, PictureError, ObservationError) as error:
             yield f"cannot read {file.name}: {error}"
         time.sleep(max(0.0, began + count / rate - time.monotonic()))

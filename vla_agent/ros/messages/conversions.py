@@ -18,6 +18,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_agent.contract import Contract
 from vla_agent.errors import ObservationError
+from vla_agent.files.input_limits import NAME, POINTS
 from vla_agent.robot.cameras.calibration import Calibration
 from vla_agent.robot.sensor_messages import compressed_pixels as compressed_pixels
 from vla_agent.robot.sensor_messages import image_pixels as image_pixels
@@ -117,12 +118,21 @@ def trajectory_points(message: JointTrajectory, names: Sequence[str]) -> np.ndar
     Raises:
         ObservationError: a name is missing or unknown, or a point has another number of positions.
     """
+    if max(len(message.points), len(message.joint_names)) > POINTS:
+        raise ObservationError(
+            "a trajectory is too large",
+            key="points",
+            expected=f"at most {POINTS} points and joints",
+            found=f"{len(message.points)} points, {len(message.joint_names)} joints",
+            remedy="check what publishes it",
+        )
     if sorted(message.joint_names) != sorted(names) or any(len(p.positions) != len(names) for p in message.points):
+        found = f"{', '.join(message.joint_names)}; points of {[len(p.positions) for p in message.points]}"
         raise ObservationError(
             "a trajectory has other joints",
             key="joint_names",
             expected=", ".join(names),
-            found=f"{', '.join(message.joint_names)}; points of {[len(p.positions) for p in message.points]}",
+            found=found[: 10 * NAME],
             remedy="use the same robot file and policy in every node",
         )
     order = [list(message.joint_names).index(name) for name in names]
