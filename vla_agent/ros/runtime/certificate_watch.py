@@ -26,7 +26,8 @@ class CertificateWatch:
         policy: its folder, or a server.
         file: ``certificate.json``; empty where there is none.
         deployment: robot, robot file, cameras, rate; latency and files are found out here.
-        time_policy: (policy, enough ms, digest) -> 99th percentile of an inference on this machine, ms.
+        time_policy: (policy, enough ms, digest) -> 99th percentile of an inference on this machine, ms
+            (default: measured in a process of its own).
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class CertificateWatch:
         policy: str,
         file: str,
         deployment: Deployment,
-        time_policy: Callable[[str, float, str], float] = p99_ms_in_subprocess,
+        time_policy: Callable[[str, float, str], float] | None = None,
     ) -> None:
-        self._policy, self._file, self._deployment, self._time = policy, file, deployment, time_policy
+        self._policy, self._file, self._deployment = policy, file, deployment
+        self._time = time_policy or p99_ms_in_subprocess
         self._certificate: Certificate | None = None
         self._timed: tuple[str, float] = ("", float("inf"))  # digest and p99 of what was timed on this machine, ms
         self._states: dict[str, State | None] = {}
@@ -67,10 +69,12 @@ class CertificateWatch:
 
     @property
     def expired(self) -> bool:
-        """Whether the time of the certificate is over; cheap enough for every command."""
-        if self._certificate is None:
-            return True
-        return datetime.now(timezone.utc) >= datetime.fromisoformat(str(self._certificate.payload["expires"]))
+        """Whether the time of the certificate is over, or there is none; cheap enough for every command."""
+        return self.expired_at(datetime.now(timezone.utc))
+
+    def expired_at(self, now: datetime) -> bool:
+        """The same for another time."""
+        return self._certificate is None or now >= datetime.fromisoformat(str(self._certificate.payload["expires"]))
 
     def recheck(self, loaded: str = "") -> str:
         """Check again what may change while the robot moves; takes milliseconds.

@@ -1,0 +1,174 @@
+"""What the safety node asks before motors may move, and again while they do; without ROS."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gate.certificate_case import LATENCY_MS, ROBOT_FILE, CertificateCase, demands, make
+from vla_agent.gate.certificate import keys
+from vla_agent.gate.certificate.demands import write_demands
+from vla_agent.ros.runtime.certificate_watch import CertificateWatch
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch) -> CertificateCase:
+    made = make(tmp_path / "case")
+    monkeypatch.setenv("VLA_AGENT_KEYS", str(made.keys))
+    return made
+
+
+class Timed:
+    """Says how long an inference takes, and notes what it was asked."""
+
+    def __init__(self, *milliseconds: float) -> None:
+        self.milliseconds, self.asked = list(milliseconds), []
+
+    def __call__(self, policy: str, enough: float, digest: str) -> float:
+        self.asked.append((policy, enough, digest))
+        return self.milliseconds.pop(0)
+
+
+def watch(case: CertificateCase, certificate: Path | None = None, timed: Timed | None = None, **changed: object):
+    deployment = replace(case.deployment, latency_ms=None, execution=None, files=None, **changed)
+    file = str(certificate or case.certificate)
+    return CertificateWatch(str(case.policy), file, deployment, timed or Timed(LATENCY_MS))
+
+
+def test_what_is_certified_may_move_and_is_timed_once(case):
+    timed = Timed(LATENCY_MS)
+    found = watch(case, timed=timed)
+    assert found.expired and "nothing was checked" in found.recheck()
+    assert found.check() == found.check() == found.recheck() == ""
+    assert timed.asked == [(str(case.policy), LATENCY_MS, case.payload["policy"]["digest"])]
+    assert not found.expired
+
+
+def test_a_policy_that_was_too_slow_is_timed_again(case):
+    timed = Timed(LATENCY_MS + 0.1, LATENCY_MS)
+    found = watch(case, timed=timed)
+    assert found.check() == "not certified: this machine's inference is slower than certified: latency"
+    assert found.expired and found.recheck() and found.check() == "" and len(timed.asked) == 2
+
+
+def test_another_certified_policy_is_timed_anew(case):
+    timed = Timed(1.0, 2.0)
+    found = watch(case, timed=timed)
+    assert not found.check()
+    (case.policy / "policy.json").write_text((case.policy / "policy.json").read_text() + " ")
+    case.certificate.write_bytes(_resigned(case).read_bytes())
+    assert not found.check() and len(timed.asked) == 2 and timed.asked[0][2] != timed.asked[1][2]
+
+
+def _resigned(case: CertificateCase) -> Path:
+    from vla_agent.gate.certificate.bound_files import contract_parts, policy_contract, policy_parts
+
+    policy = {"name": "policy", **policy_parts(case.policy)}
+    return case.signed(policy=policy, contract=contract_parts(policy_contract(case.policy)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"robot": "ur5"}, "robot"),
+        ({"robot_file": "0" * 64}, "robot_file"),
+        ({"control_hz": 10.0}, "control_hz"),
+        ({"cameras": ["front"]}, "cameras.wrist"),
+    ],
+)
+def test_another_deployment_is_refused_and_not_timed(case, changed, key):
+    timed = Timed()
+    assert f": {key}" in watch(case, timed=timed, **changed).check() and not timed.asked
+
+
+def test_no_certificate_is_refused(case):
+    found = CertificateWatch(str(case.policy), "", replace(case.deployment, files=None), Timed())
+    assert found.check() == "not certified: the policy has no certificate: certificate" and found.recheck()
+
+
+def test_a_certificate_that_was_refused_is_not_kept(case):
+    found = watch(case, timed=Timed(1.0))
+    assert not found.check()
+    (case.policy / "new.safetensors").write_bytes(b"x")
+    assert found.check() and found.recheck() and found.expired
+
+
+def _revoke(case: CertificateCase) -> None:
+    keys.revoke(case.payload["id"], "a test", case.keys)
+
+
+def _weaken(case: CertificateCase) -> None:
+    write_demands(demands(latency_ms=LATENCY_MS - 1), case.keys)
+
+
+def _rename_robot(case: CertificateCase) -> None:
+    write_demands(demands(robot_file="d" * 64), case.keys)
+
+
+def _touch(case: CertificateCase) -> None:
+    os.utime(case.policy / "head.safetensors", ns=(1, 1))
+
+
+def _replace(case: CertificateCase) -> None:
+    file, other = case.policy / "head.safetensors", case.root / "other"
+    other.write_bytes(file.read_bytes())
+    found = file.stat()
+    os.utime(other, ns=(found.st_atime_ns, found.st_mtime_ns))
+    other.rename(file)
+
+
+CHANGES = {
+    "revoked": (_revoke, "revoked: id"),
+    "no list": (lambda case: (case.keys / "revoked.json").unlink(), "revo"),
+    "no key": (lambda case: (case.keys / "lab.pub").unlink(), ": "),
+    "no demands": (lambda case: (case.keys / "demands" / "panda.yaml").unlink(), "demands"),
+    "stricter demands": (_weaken, "latency"),
+    "another robot file is demanded": (_rename_robot, "robot"),
+    "a file was written": (_touch, "written to: head.safetensors"),
+    "a file was replaced": (_replace, "written to: head.safetensors"),
+    "a file is gone": (lambda case: (case.policy / "policy.json").unlink(), "written to: policy.json"),
+    "the folder is gone": (lambda case: case.policy.rename(case.root / "away"), "not certified"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_while_the_robot_moves_is_noticed(case, change):
+    found = watch(case)
+    assert found.check() == found.recheck() == ""
+    make_change, word = CHANGES[change]
+    make_change(case)
+    assert found.recheck().startswith("not certified: ") and word in found.recheck(), found.recheck()
+
+
+def test_the_demanded_robot_file_is_compared_with_the_one_that_runs(case):
+    """Even where the certificate names the new one."""
+    found = watch(case)
+    assert not found.check()
+    _rename_robot(case)
+    case.certificate.write_bytes(case.signed(robot__file="d" * 64).read_bytes())
+    assert found.recheck()
+    assert watch(case).check().endswith(": robot_file") and watch(case, robot_file="d" * 64).check() == ""
+    assert ROBOT_FILE != "d" * 64
+
+
+def test_another_policy_than_the_certified_one_must_not_run(case):
+    found = watch(case)
+    assert not found.check()
+    digest = case.payload["policy"]["digest"]
+    assert found.recheck(digest) == found.recheck("") == ""
+    assert "another policy: digest 000000000000" in found.recheck("0" * 64)
+
+
+def test_a_certificate_expires_at_its_time(case):
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    past, soon = now - timedelta(hours=1), now + timedelta(hours=1)
+    found = watch(case, case.signed(issued=past.isoformat(), expires=soon.isoformat()))
+    assert not found.check() and not found.expired and not found.recheck()
+    for when, expired in ((soon - timedelta(seconds=1), False), (soon, True)):
+        assert found.expired_at(when) is expired
+    late = watch(case, case.signed(issued=past.isoformat(), expires=now.isoformat()))
+    assert "expired" in late.check() and late.expired
