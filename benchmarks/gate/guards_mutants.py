@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.mutants.guarded_modules import (
-    Group,
     draw,
     every,
     guarded_modules,
@@ -46,7 +45,7 @@ def run() -> dict[str, Any]:
     groups = read_groups()
     results = {}
     for name, group in groups.items():
-        results[name] = try_mutants(group, draw(ROOT, guarded_modules(ROOT, group), group.sample, f"{SEED} {name}"))
+        results[name] = try_mutants(draw(ROOT, guarded_modules(ROOT, group), group.sample, f"{SEED} {name}"))
     equivalent = read_equivalents()
     rows, wrongly, survivors = [], [], []
     killed, total, met = 0, 0, True
@@ -81,12 +80,10 @@ def _notes(wrongly: list[str], survivors: list[str]) -> str:
     )
 
 
-def try_mutants(
-    group: Group, jobs: list[Job], workers: int = WORKERS, report: Reporter = lambda outcome: None
-) -> list[Outcome]:
+def try_mutants(jobs: list[Job], workers: int = WORKERS, report: Reporter = lambda outcome: None) -> list[Outcome]:
     """Run the tests on each mutant; without mutants they must pass before and after."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-        runner = MutantRunner(ROOT, Path(scratch), workers, group.heavy)
+        runner = MutantRunner(ROOT, Path(scratch), workers)
         runner.check_tests(job.tests for job in jobs)
         outcomes = runner.run(jobs, report)
         runner.check_tests(job.tests for job in jobs)
@@ -117,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _try(options: argparse.Namespace) -> int:
-    group, modules = _chosen(options)
+    modules = _chosen(options)
     jobs = every(ROOT, modules) if options.all else draw(ROOT, modules, options.sample, options.seed)
     known = read_equivalents()
     tally: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -128,7 +125,7 @@ def _try(options: argparse.Namespace) -> int:
         if outcome.result == "survived" and not equivalent:
             print(f"survived: {_where(outcome)}", flush=True)
 
-    outcomes = try_mutants(group, jobs, options.workers, report)
+    outcomes = try_mutants(jobs, options.workers, report)
     for module, counts in sorted(tally.items()):
         print(f"{module}: {', '.join(f'{n} {result}' for result, n in sorted(counts.items()))}")
     seconds = sum(o.seconds for o in outcomes) / max(len(outcomes), 1)
@@ -136,16 +133,13 @@ def _try(options: argparse.Namespace) -> int:
     return 1 if any(counts["survived"] for counts in tally.values()) else 0
 
 
-def _chosen(options: argparse.Namespace) -> tuple[Group, dict[str, tuple[str, ...]]]:
-    """The groups that have a chosen module, as one, and its modules with their tests."""
+def _chosen(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    """The chosen modules with their tests."""
     groups = read_groups()
-    picked = [group for name, group in groups.items() if name in options.group or options.module]
     modules: dict[str, tuple[str, ...]] = {}
-    heavy: list[str] = []
-    for group in picked:
-        own = guarded_modules(ROOT, group, options.module or ("",))
-        modules |= own
-        heavy += group.heavy if own else []
+    for name, group in groups.items():
+        if name in options.group or options.module:
+            modules |= guarded_modules(ROOT, group, options.module or ("",))
     if options.tests:
         modules = dict.fromkeys(modules, tuple(options.tests))
     if not modules:
@@ -156,7 +150,7 @@ def _chosen(options: argparse.Namespace) -> tuple[Group, dict[str, tuple[str, ..
             found=", ".join([*options.group, *options.module]) or "nothing",
             remedy="choose one; benchmarks/mutants/guarded.yaml lists the modules",
         )
-    return Group(sample=0, at_least=0, guards=[], heavy=heavy), modules
+    return modules
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ class Group(BaseModel):
     sample: int
     at_least: float
     guards: list[Guard]
-    heavy: list[str] = []
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs the tests of a module on its mutants, each in a fork of a process that has the heavy libraries loaded.
+"""Runs the tests of a module on its mutants, each in a fork of a process that has the libraries loaded.
 
 Every slot has its own copy of the checkout; the mutant is written into the copy, so that child processes see it, too.
 A mutant is killed where a test fails, the process dies, or the time is up.
@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,17 +27,15 @@ OURS = ("vla_agent", "sim", "benchmarks", "tests", "conftest")  # modules that e
 MEMORY = 16 * 2**30  # bytes of address space that a mutant may take
 SPARE = 20.0  # seconds that a mutant may take beside FACTOR times as long as the tests without it
 FACTOR = 6.0
-HEAVY = (
-    "numpy",
-    "scipy.spatial.transform",
-    "scipy.stats",
-    "mujoco",
-    "gymnasium",
-    "pydantic",
-    "ruamel.yaml",
-    "hypothesis",
-    "pytest",
-)
+NOT_LOADED = (
+    "OpenGL",
+    "glfw",
+    "mujoco.egl",
+    "mujoco.glfw",
+    "mujoco.osmesa",
+    "ray",
+    "rclpy",
+)  # have threads or a display
 
 
 @dataclass(frozen=True)
@@ -90,18 +88,17 @@ class MutantRunner:
         root: the checkout.
         scratch: an empty folder for the slots' copies.
         workers: forks at a time.
-        heavy: further libraries that the parent loads before it forks.
     """
 
-    def __init__(self, root: Path, scratch: Path, workers: int, heavy: Sequence[str] = ()) -> None:
+    def __init__(self, root: Path, scratch: Path, workers: int) -> None:
         self._stamp = 1_000_000_000
         self._slots = [_Slot(copy_checkout(root, scratch / f"slot{k}")) for k in range(workers)]
         self._usual: dict[tuple[str, ...], float] = {}
-        for name in (*HEAVY, *heavy):
-            importlib.import_module(name)
 
     def check_tests(self, tests: Iterable[tuple[str, ...]]) -> None:
         """Run the tests without a mutant: they must pass; their times are the measure of the mutants'.
+
+        The libraries that they load are loaded here, so that later forks have them.
 
         Raises:
             OptionError: they fail.
@@ -120,6 +117,7 @@ class MutantRunner:
                         remedy="mend them first",
                     )
                 self._usual[files] = max(self._usual.get(files, 0.0), time.monotonic() - began)
+                _load((slot.root / "libraries.txt").read_text(encoding="utf-8").split())
 
     def run(self, jobs: Iterable[Job], report: Callable[[Outcome], None] = lambda outcome: None) -> list[Outcome]:
         """The outcome of every job, in the order in which they end."""
@@ -183,14 +181,25 @@ def _fork(root: Path, tests: tuple[str, ...], keep_compiled: bool) -> int:
         _forget_ours(root)
         sys.dont_write_bytecode = not keep_compiled
         os.environ |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "" if keep_compiled else "1"}
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         import pytest
 
-        options = ["-x", "-q", "-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        options = ["-x", "-q", "-o", "addopts=--strict-markers", "-p", "no:cacheprovider"]
         code = int(pytest.main([*options, f"--basetemp={root / 'tmp'}", f"--rootdir={root}", *tests]))
         sys.stdout.flush()
+        if keep_compiled:
+            (root / "libraries.txt").write_text("\n".join(list(sys.modules)), encoding="utf-8")
         os._exit(code)
     except BaseException:
         os._exit(70)
+
+
+def _load(names: Iterable[str]) -> None:
+    """Import libraries: all but the project's own modules and those that a fork would not survive."""
+    for name in names:
+        if name.partition(".")[0] not in OURS and not name.startswith((*NOT_LOADED, "test_")):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
 
 
 def _redirect(log: Path) -> None:
