@@ -1,0 +1,1 @@
+"""Operations that write folders, killed at any moment."""
