@@ -25,9 +25,9 @@ from vla_agent.adapters.attach import AdaptedPolicy, attach
 from vla_agent.adapters.merging import Merge, merged_state
 from vla_agent.errors import CheckpointError
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy.closed_list import ADAPTER_FORMAT
 from vla_agent.files.policy_files import PolicyFiles, hash_policy_files, read_policy_files
 from vla_agent.files.policy_folder import find_folder
-from vla_agent.files.policy_list import ADAPTER_FORMAT
 from vla_agent.files.write_aside import folder_aside, recover
 from vla_agent.models.weight_interpolation import interpolate
 from vla_agent.policy.checkpoint import policy_from

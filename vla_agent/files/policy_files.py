@@ -1,7 +1,7 @@
 """The files of a policy folder, each read once: what is hashed is what is loaded.
 
-Only the files of a closed list are read (`vla_agent.files.policy_list`); links, other files and anything that is not a
-regular file are refused before any content is used.  Imports no torch.
+Only the files of a closed list are read (`vla_agent.files.policy.closed_list`); links, other files and anything that is
+not a regular file are refused before any content is used.  Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import CheckpointError, VlaAgentError
+from vla_agent.files.bounded_reading import json_depth, too_deep
 from vla_agent.files.canonical_json import digest
+from vla_agent.files.input_limits import DEPTH
+from vla_agent.files.policy.closed_list import ADAPTER, ADAPTER_FORMAT, POLICY, PRETRAINED, FileList, require_shards
+from vla_agent.files.policy.sealed_memory import SealedMemory, hash_open_file, seal
 from vla_agent.files.policy_folder import find_folder
-from vla_agent.files.policy_list import ADAPTER, ADAPTER_FORMAT, POLICY, PRETRAINED, FileList, require_shards
-from vla_agent.files.sealed_memory import SealedMemory, hash_open_file, seal
 
 MOST_TEXT = 1 << 27  # bytes of a file that is no weights: the largest tokenizers have 40 MB
 BASE = "base/"  # before the names of an adapter's base
@@ -88,9 +90,12 @@ class PolicyFiles:
         Raises:
             CheckpointError: there is no such file, or it is not JSON in UTF-8.
         """
+        data = self.read(name)
+        if (depth := json_depth(data)) > DEPTH:
+            raise too_deep(self.folder / name, CheckpointError, DEPTH, f"{depth} levels")
         try:
-            return json.loads(self.read(name).decode())
-        except (ValueError, RecursionError) as error:
+            return json.loads(data.decode(), object_pairs_hook=_once)
+        except ValueError as error:
             raise CheckpointError(
                 "a file of the policy is not JSON",
                 file=self.folder / name,
@@ -144,6 +149,14 @@ class PolicyFiles:
                 remedy="get the checkpoint again; a policy folder is what `vla-agent train` writes",
             )
         return self._memory[name]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A map of JSON; a key that occurs twice would mean one thing here and another to the next reader."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key occurs twice in one map")
+    return made
 
 
 def read_policy_files(folder: str | PathLike[str], base: str | PathLike[str] | None = None) -> PolicyFiles:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from vla_agent.errors import CheckpointError
-from vla_agent.files.policy_list import ADAPTER, MODEL, OPTIONS, POLICY, PROJECTION
+from vla_agent.files.policy.closed_list import ADAPTER, MODEL, OPTIONS, POLICY, PROJECTION
 from vla_agent.files.shipped import find_shipped, shipped_folders
 from vla_agent.files.write_aside import recover
 

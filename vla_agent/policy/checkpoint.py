@@ -13,14 +13,17 @@ from safetensors.torch import load_file
 
 from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError
+from vla_agent.files.policy.closed_list import OPTIONS
 from vla_agent.files.policy_files import PolicyFiles, read_policy_files
-from vla_agent.files.policy_list import OPTIONS
 from vla_agent.files.write_aside import recover
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.models.backbones.pointing.sight import Sight
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
 from vla_agent.models.backbones.pretrained.pretrained_files import load_vlm
 from vla_agent.models.heads.head_config import HeadConfig
-from vla_agent.policy.policy import FORMAT, VLAPolicy
+from vla_agent.policy.doubt.doubt_settings import DoubtSettings
+from vla_agent.policy.doubt.doubter import Doubter
+from vla_agent.policy.policy import FORMAT, SIGHT, VLAPolicy
 
 KEYS = ("format", "contract", "head", "execute", "sha256")
 DESCRIPTION, WEIGHTS = "policy.json", "head.safetensors"
@@ -55,6 +58,8 @@ def policy_from(files: PolicyFiles, backbone: Backbone | VLMBackbone | None = No
     _fill(policy, files)
     policy.state_normaliser.require_fitted(str(weights), "state_normaliser")
     policy.action_normaliser.require_fitted(str(weights), "action_normaliser")
+    if "doubt" in description:
+        policy.doubt_with(_doubter(policy, files, description["doubt"]))
     if whole:
         policy.files, policy.digest = files.hashes, files.digest
     return policy.eval().requires_grad_(False)
@@ -121,6 +126,30 @@ def _require_intact(files: PolicyFiles, claimed: Any) -> None:
                 found=found.get(name, "no such file"),
                 remedy="get the checkpoint again: these are not the bytes that were evaluated",
             )
+
+
+def _doubter(policy: VLAPolicy, files: PolicyFiles, described: Any) -> Doubter:
+    """The policy's doubt; it must fit the backbone."""
+    try:
+        settings = DoubtSettings(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in described.items()},
+        )
+        config = policy.backbone.model.config
+        names = (len(settings.shapes), len(settings.colours))
+        sight = Sight(config.stem_channels[0], config.num_views, names, settings.width)
+        sight.load_state_dict(load_file(files.path(SIGHT)))
+        if names != tuple(config.num_names):
+            raise ValueError(f"{names} names, not the backbone's {tuple(config.num_names)}")
+        return Doubter(sight, settings)
+    except (AttributeError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            "the policy's doubt cannot be read",
+            file=files.folder / SIGHT,
+            key="doubt",
+            expected="settings of the doubt and weights that fit them and the backbone",
+            found=" ".join(str(error).split()),
+            remedy="get the checkpoint again or train it again",
+        ) from error
 
 
 def _head(described: dict[str, Any], file: Path) -> HeadConfig:

@@ -3,11 +3,13 @@
 policy.json           contract, settings of the head, steps to execute, SHA-256 of the weight files
 backbone/             a transformers model with tokenizer and image processor
 head.safetensors      the head and the normalisers' statistics
+sight.safetensors     where the policy can doubt: what finds the objects that an instruction names
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,11 +31,13 @@ from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 from vla_agent.models.normaliser import Normaliser
 from vla_agent.models.oracle_points import OraclePoints
 from vla_agent.models.timing_sections import timed_section
+from vla_agent.policy.doubt.doubter import Doubt, Doubter
 from vla_agent.policy.execution.future_state import future_state
 from vla_agent.policy.execution.realtime import Committed
-from vla_agent.policy.execution.seams import fade_in
+from vla_agent.policy.execution.seams import fade_in, hold
 
 FORMAT = 1
+SIGHT = "sight.safetensors"
 
 
 class VLAPolicy(nn.Module):
@@ -58,6 +62,7 @@ class VLAPolicy(nn.Module):
         self.quantised = ""  # see `vla_agent.policy.speed.quantising`
         self.files: dict[str, str] = {}  # name -> SHA-256 of what was loaded; empty for a policy that was built here
         self.digest = ""  # SHA-256 over them
+        self.doubter: Doubter | None = None  # see `vla_agent.policy.doubt` and `doubt_with`
         self.engine: Any = None  # replaces backbone and head in `act`; see `vla_agent.policy.speed.openvino`
         self._text: Any = None  # the backbone's encoding of the instruction
         self._generator = torch.Generator()
@@ -68,6 +73,36 @@ class VLAPolicy(nn.Module):
         self.eval()
         self._text = self.backbone.encode_text([instruction])
         self._generator.manual_seed(seed)
+        if self.doubter is not None:
+            self.doubter.reset(self.backbone.model.query_logits(self._text.tokens, self._text.mask))
+
+    def doubt_with(self, doubter: Doubter | None) -> None:
+        """Hold still from now on where the doubter does not see what an instruction names; None: never.
+
+        Raises:
+            OptionError: the backbone has no text-free features to look at.
+        """
+        if doubter is not None and not isinstance(self.backbone, Backbone):
+            raise OptionError(
+                "this policy cannot doubt",
+                key="doubter",
+                expected="the pointing backbone",
+                found=type(self.backbone).__name__,
+                remedy="leave it out",
+            )
+        self.doubter = doubter
+        if isinstance(self.backbone, Backbone):
+            self.backbone.keeps_stem = doubter is not None
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """That the instruction can not be done in the scene of the last observation; None: it says nothing of that."""
+        return self.doubter.doubt if self.doubter is not None else None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the last chunk holds the arm still; None where it does not."""
+        return self.doubter.doubt.reason if self.doubter and self.doubter.holds and self.doubter.doubt else None
 
     def forget(self) -> None:
         """Forget the instruction."""
@@ -104,14 +139,28 @@ class VLAPolicy(nn.Module):
         if oracle is not None:
             self._require_oracle()
             features = features | {name: value.to(device) for name, value in oracle.features().items()}
+        if self._sees_what_is_named(features):
+            actions = self._sample(features, state)
+        else:
+            actions = np.tile(hold(self.contract, start, None), (self.contract.chunk_length, 1))
+        if committed is not None:  # the chunk is for the state after the frozen rows; they come first again
+            actions = fade_in(self.contract, committed, actions)
+        return self.contract.check_chunk(actions)
+
+    def _sees_what_is_named(self, features: dict[str, Any]) -> bool:
+        if self.doubter is None:
+            return True
+        with timed_section("doubt"):
+            self.doubter.look(features["stem"])
+        return not self.doubter.holds
+
+    def _sample(self, features: dict[str, Any], state: torch.Tensor) -> np.ndarray:
+        """(T, A) of the head for the backbone's features and a state (1, D)."""
         geometry = self.backbone.geometry_of(features, state[:, :3])
         inputs = HeadInputs(features["hidden"], self.state_normaliser(state), geometry, features.get("mask"))
         chunk = (self.engine or self.head).sample(inputs, self._generator)
         with timed_section("copy"):
-            actions = self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
-        if committed is not None:  # the chunk is for the state after the frozen rows; they come first again
-            actions = fade_in(self.contract, committed, actions)
-        return self.contract.check_chunk(actions)
+            return self.action_normaliser.inverse(chunk.clamp(-1.5, 1.5))[0].cpu().numpy()
 
     @property
     def accepts_oracle(self) -> bool:
@@ -140,6 +189,7 @@ class VLAPolicy(nn.Module):
 
     def _write(self, folder: Path, dtype: torch.dtype) -> None:
         backbone, weights = folder / "backbone", folder / "head.safetensors"
+        shutil.rmtree(backbone, ignore_errors=True)  # no file of another backbone stays
         if isinstance(self.backbone, VLMBackbone):
             save_vlm(self.backbone, backbone)
         else:
@@ -147,7 +197,7 @@ class VLAPolicy(nn.Module):
         params = {name for name, _ in self.named_parameters()}
         state = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
         save_file({k: (v.to(dtype) if k in params else v).contiguous() for k, v in state.items()}, weights)
-        files = [*sorted(backbone.rglob("*.safetensors")), weights]
+        files = [*sorted(backbone.rglob("*.safetensors")), weights, *self._write_sight(folder)]
         description = {
             "format": FORMAT,
             "contract": self.contract.to_dict(),
@@ -156,4 +206,14 @@ class VLAPolicy(nn.Module):
             "parameters": self.parameter_counts(),
             "sha256": {f.relative_to(folder).as_posix(): hash_file(f) for f in files},
         }
+        if self.doubter is not None:
+            description["doubt"] = self.doubter.settings.to_dict()
         (folder / "policy.json").write_text(json.dumps(description, indent=2) + "\n")
+
+    def _write_sight(self, folder: Path) -> list[Path]:
+        file = folder / SIGHT
+        file.unlink(missing_ok=True)
+        if self.doubter is None:
+            return []
+        save_file({name: value.contiguous() for name, value in self.doubter.sight.state_dict().items()}, file)
+        return [file]

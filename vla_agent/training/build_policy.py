@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 from transformers import ViTImageProcessorPil
 
+from vla_agent.files.policy.closed_list import OPTIONS
 from vla_agent.files.policy_files import read_policy_files
 from vla_agent.files.policy_folder import find_folder
-from vla_agent.files.policy_list import OPTIONS
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfig
 from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM

@@ -28,9 +28,9 @@ from transformers import (
 )
 
 from vla_agent.errors import CheckpointError
+from vla_agent.files.policy.closed_list import OPTIONS, PROJECTION
 from vla_agent.files.policy_files import PolicyFiles, read_pretrained_files
 from vla_agent.files.policy_folder import hub_folder, hub_hint, is_hub_id
-from vla_agent.files.policy_list import OPTIONS, PROJECTION
 from vla_agent.models.backbones.configuration_checks import DTYPES, require_data
 from vla_agent.models.backbones.pretrained.fused_vision import FusedVision
 from vla_agent.models.backbones.pretrained.model_families import FAMILIES, GENERIC

@@ -5,6 +5,7 @@ file                    whose
 ======================  =================================================================================
 policy.json             contract, settings of the head, SHA-256 of the weight files
 head.safetensors        the head and the normalisers' statistics
+sight.safetensors       what finds the objects that an instruction names, where the policy can doubt
 backbone/               a model of transformers with its tokenizer and image processor: `MODEL`
 backbone/vlm.json       how a pretrained model is used
 backbone/fused/         a second vision encoder: `MODEL`, and ``projection.safetensors``
@@ -27,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import CheckpointError
+from vla_agent.files.bounded_reading import json_depth
+from vla_agent.files.input_limits import DEPTH
 
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
@@ -92,7 +95,7 @@ class FileList:
 POLICY = FileList(
     "policy",
     {
-        "": ("policy.json", "head.safetensors"),
+        "": ("policy.json", "head.safetensors", "sight.safetensors"),
         "backbone": (*MODEL, OPTIONS),
         "backbone/fused": (*MODEL, PROJECTION),
     },
@@ -135,11 +138,13 @@ def require_shards(names: Collection[str], models: Collection[str], read: Callab
 
 def _named_shards(data: bytes, file: Path) -> set[str]:
     try:
+        if json_depth(data) > DEPTH:
+            raise ValueError("nested too deeply")
         found: Any = json.loads(data.decode())["weight_map"]
         if isinstance(found, dict) and found and all(isinstance(name, str) for name in found.values()):
             return set(found.values())
         problem = "weight_map is not a mapping to names"
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         problem = f"{type(error).__name__}: {error}"
     raise _refused("the index of shards cannot be read", file, "JSON with weight_map: tensor -> shard", problem)
 

@@ -1,0 +1,1 @@
+"""The closed list of a policy's files, and the memory that holds them."""
