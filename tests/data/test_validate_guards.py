@@ -31,7 +31,13 @@ from vla_agent.data.validate.check_values import (
     stats_findings,
     value_findings,
 )
-from vla_agent.data.validate.validate import _first_episode_in, contract_findings, validate
+from vla_agent.data.validate.validate import (
+    _check_images,
+    _first_episode_in,
+    _unreadable,
+    contract_findings,
+    validate,
+)
 from vla_agent.errors import DatasetError
 
 FPS = 8.0  # a period of 0.125 s is exact
@@ -243,6 +249,7 @@ def test_names_of_the_numbers_of_a_vector():
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_each_value_that_is_not_finite_is_located(value):
     dataset = changed(tables((10, 10)), "action", (14, 2), value)
+    changed(dataset, "action", (16, 0), value)
     dataset.info["features"]["action"]["names"] = ["x", "y", "z"]
     (finding,) = of_episode(value_findings, dataset, 1)
     assert (finding.check, finding.episode, finding.frame, finding.key) == ("not finite", 1, 4, "action")
@@ -250,6 +257,11 @@ def test_each_value_that_is_not_finite_is_located(value):
 
 
 def test_a_number_that_stands_alone_has_the_features_own_name():
+    pair = np.ones((10, 2))
+    pair[4, 1] = np.inf
+    dataset = tables(pair=pair)
+    dataset.info["features"]["pair"] = {"dtype": "float32", "shape": [2], "names": ["left", "right"]}
+    assert [f.found for f in of_episode(value_findings, dataset)] == ["inf in right"]
     (finding,) = of_episode(value_findings, tables(reward=np.where(np.arange(10) == 3, np.nan, 0.0)))
     assert (finding.key, finding.found, finding.frame) == ("reward", "nan in reward", 3)
 
@@ -265,7 +277,7 @@ def test_what_never_changes(key, word):
 
 
 def test_one_frame_alone_does_not_stand_still_and_two_do():
-    assert of_episode(value_findings, tables((1,))) == []
+    assert of_episode(value_findings, tables((1,))) == of_episode(value_findings, tables((10, 1)), 1) == []
     assert [f.check for f in of_episode(value_findings, tables((2,), action=np.zeros((2, 3))))] == ["constant"]
     without = tables()
     del without.columns["action"], without.columns["observation.state"]
@@ -332,6 +344,11 @@ def test_a_dimension_of_few_values_is_a_switch():
         assert len(np.unique(values)) in (levels - 1, levels)
         return len(np.unique(values)), len(list(clipped_findings(dataset, rows_of(dataset))))
 
+    switch = clipped(5)
+    switch.columns["action"][:, 0] = (np.arange(40) // 8) % 2
+    assert [f.key for f in clipped_findings(switch, rows_of(switch))] == ["action: y"], (
+        "what comes after it is looked at"
+    )
     counted = dict(of(levels) for levels in range(11, 17))
     assert {n: found for n, found in counted.items() if n in (12, 13)} == {12: 0, 13: 1}
 
@@ -368,7 +385,7 @@ def test_a_range_may_be_passed_by_rounding_and_no_more(with_contract, key, dimen
     dataset.columns[key] = dataset.columns[key].astype(np.float64)
     changed(dataset, key, (13, dimension), limit + 0.9 * beyond)
     assert list(range_findings(dataset, rows_of(dataset))) == []
-    changed(dataset, key, (13, dimension), limit + 1.1 * beyond)
+    changed(dataset, key, ([13, 17], dimension), limit + 1.1 * beyond)
     (finding,) = range_findings(dataset, rows_of(dataset))
     assert (finding.check, finding.episode, finding.frame, finding.key) == ("range", 1, 3, f"{key}: {name}")
     assert finding.found.endswith(text) and finding.what == f"{name} is outside the contract's range"
@@ -647,6 +664,45 @@ def test_findings_come_by_episode_the_datasets_own_first(folder):
     ]
 
 
+def test_what_is_compared_over_all_episodes_is_found_too(folder):
+    def spoil(columns):
+        columns["action"][6:12] = columns["action"][:6]
+        columns["observation.state"][13] = [2.0, 0.0, 0.0]
+
+    data_of(folder, spoil)
+    assert [(f.check, f.episode, f.frame) for f in validate(folder, images=False) if f.check != "statistics"] == [
+        ("copies", 1, 0),
+        ("range", 2, 1),
+    ]
+
+
+def test_an_episodes_findings_come_by_frame(folder):
+    info_of(folder, total_frames=19)
+
+    def spoil(columns):
+        columns["observation.state"][:6] = [[0.5, 0.5, 0.5]] * 6
+        columns["frame_index"][6] = 3
+        columns["task_index"][7] = 9
+
+    data_of(folder, spoil)
+    found = [(f.check, f.episode, f.frame) for f in validate(folder, images=False) if f.check != "statistics"]
+    assert found[:4] == [
+        ("counts", None, None),
+        ("constant", 0, 0),
+        ("missing frames", 1, 0),
+        ("instructions", 1, 1),
+    ]
+
+
+def test_an_episode_of_one_frame_has_its_image_checked_and_one_of_none_has_not():
+    dataset = tables((1, 0, 9))
+    dataset.info["pictures"]["front"][0] = np.zeros((8, 8, 3))
+    told = []
+    found = _check_images(dataset, set(), lambda done, n: told.append((done, n)))
+    assert [(f.check, f.episode, f.frame) for f in found] == [("blank images", 0, 0)] and told[-1] == (3, 3)
+    assert _check_images(dataset, {0}, lambda done, n: None) == []
+
+
 def test_images_are_looked_at_only_where_asked_for_and_where_they_can_be_found(folder):
     def spoil(columns):
         columns["observation.images.front"][9] = {"bytes": b"no picture", "path": None}
@@ -664,7 +720,10 @@ def test_images_are_looked_at_only_where_asked_for_and_where_they_can_be_found(f
 
 def test_an_episode_without_frames_is_named(folder):
     data_of(folder, lambda columns: columns["episode_index"].__setitem__(slice(6, 12), [0] * 6))
-    found = [f for f in validate(folder, images=False) if f.episode == 1]
+    data_of(folder, lambda columns: columns["action"].__setitem__(14, [float("inf"), 0.0, 0.0]))
+    findings = validate(folder, images=False)
+    assert ("not finite", 2, 2) in [(f.check, f.episode, f.frame) for f in findings], "the next one is looked at"
+    found = [f for f in findings if f.episode == 1]
     assert ("missing frames", "the episode has no frames", 0, "episode_index", "none") in [
         (f.check, f.what, f.frame, f.key, f.found) for f in found
     ]
@@ -720,6 +779,14 @@ def test_a_table_that_cannot_be_read_is_a_finding_with_its_first_episode(folder)
     (finding,) = validate(folder)
     assert (finding.check, finding.episode, finding.frame) == ("unreadable", None, None)
     assert finding.key == str(tasks.relative_to(folder))
+
+
+@pytest.mark.parametrize("remedy", ["mount the disk", None])
+def test_the_remedy_is_the_errors_own_where_it_has_one(folder, remedy):
+    error = DatasetError("broken", file=folder / "meta" / "x", expected="a", found="b", remedy=remedy)
+    (finding,) = _unreadable(folder, error)
+    assert finding.remedy == (remedy or "get the dataset again") and finding.found == "b; expected a"
+    assert (finding.key, finding.what) == ("meta/x", "broken")
 
 
 def test_the_first_episode_of_a_file_is_told_by_its_name_or_by_the_table(folder, tmp_path):
