@@ -84,9 +84,9 @@ def try_mutants(jobs: list[Job], workers: int = WORKERS, report: Reporter = lamb
     """Run the tests on each mutant; without mutants they must pass before and after."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         runner = MutantRunner(ROOT, Path(scratch), workers)
-        runner.check_tests(job.tests for job in jobs)
+        runner.check_tests(jobs)
         outcomes = runner.run(jobs, report)
-        runner.check_tests(job.tests for job in jobs)
+        runner.check_tests(jobs)
     return outcomes
 
 

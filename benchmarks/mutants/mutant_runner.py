@@ -1,7 +1,8 @@
 """Runs the tests of a module on its mutants, each in a fork of a process that has the libraries loaded.
 
 Every slot has its own copy of the checkout; the mutant is written into the copy, so that child processes see it, too.
-A mutant is killed where a test fails, the process dies, or the time is up.
+First the tests run that execute the changed statement; where they pass, all tests of the module.  A mutant is killed
+where a test fails, the process dies, or the time is up.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.mutants.covering_tests import LineRecorder, Lines, Selection, read_lines, tests_of
 from benchmarks.mutants.mutations import Mutation
 from vla_agent.errors import OptionError
 
 COPIED = ("benchmarks", "config", "docs", "examples", "gates", "launch", "policies", "sim", "tests", "vla_agent")
 OURS = ("vla_agent", "sim", "benchmarks", "tests", "conftest")  # modules that each fork imports anew
+LINES, LIBRARIES = "lines.json", "libraries.txt"  # what the tests without a mutant leave in a copy
 MEMORY = 16 * 2**30  # bytes of address space that a mutant may take
 SPARE = 20.0  # seconds that a mutant may take beside FACTOR times as long as the tests without it
 FACTOR = 6.0
@@ -60,9 +63,10 @@ class Outcome:
 
 @dataclass
 class _Slot:
-    """A copy of the checkout, and the fork that runs in it."""
+    """A copy of the checkout, and the fork that runs in it; ``few``: it runs the tests of the statement alone."""
 
     root: Path
+    few: bool = False
     pid: int = 0
     job: Job | None = None
     started: float = 0.0
@@ -94,19 +98,24 @@ class MutantRunner:
         self._stamp = 1_000_000_000
         self._slots = [_Slot(copy_checkout(root, scratch / f"slot{k}")) for k in range(workers)]
         self._usual: dict[tuple[str, ...], float] = {}
+        self._lines: dict[tuple[str, ...], Lines] = {}
 
-    def check_tests(self, tests: Iterable[tuple[str, ...]]) -> None:
-        """Run the tests without a mutant: they must pass; their times are the measure of the mutants'.
+    def check_tests(self, jobs: Iterable[Job]) -> None:
+        """Run the tests of the jobs without a mutant: they must pass; their times are the measure of the mutants'.
 
-        The libraries that they load are loaded here, so that later forks have them.
+        The libraries that they load are loaded here, so that later forks have them, and the lines noted that each
+        test executes.
 
         Raises:
             OptionError: they fail.
         """
-        for files in dict.fromkeys(tests):
+        modules: dict[tuple[str, ...], set[str]] = {}
+        for job in jobs:
+            modules.setdefault(job.tests, set()).add(job.mutation.module)
+        for files in modules:
             for slot in self._slots:  # each slot: it leaves the compiled modules behind
                 began = time.monotonic()
-                slot.pid = _fork(slot.root, files, keep_compiled=True)
+                slot.pid = _fork(slot.root, files, recorder=LineRecorder(slot.root, modules[files]))
                 _, status = os.waitpid(slot.pid, 0)
                 if status:
                     raise OptionError(
@@ -117,7 +126,8 @@ class MutantRunner:
                         remedy="mend them first",
                     )
                 self._usual[files] = max(self._usual.get(files, 0.0), time.monotonic() - began)
-                _load((slot.root / "libraries.txt").read_text(encoding="utf-8").split())
+                self._lines[files] = read_lines(slot.root / LINES)
+                _load((slot.root / LIBRARIES).read_text(encoding="utf-8").split())
 
     def run(self, jobs: Iterable[Job], report: Callable[[Outcome], None] = lambda outcome: None) -> list[Outcome]:
         """The outcome of every job, in the order in which they end."""
@@ -140,9 +150,17 @@ class MutantRunner:
 
     def _start(self, slot: _Slot, job: Job) -> None:
         self._write(slot, job.mutation.module, job.changed)
-        slot.job, slot.started = job, time.monotonic()
-        slot.limit = SPARE + FACTOR * self._usual[job.tests]
-        slot.pid = _fork(slot.root, job.tests, keep_compiled=False)
+        mutation = job.mutation
+        chosen = tests_of(self._lines[job.tests], job.source, mutation.module, mutation.line)
+        slot.job, slot.few = job, bool(chosen)
+        self._fork_in(slot, chosen)
+
+    def _fork_in(self, slot: _Slot, chosen: list[str]) -> None:
+        """Run the chosen tests of the slot's job; all of them where none is chosen."""
+        assert slot.job is not None
+        files = tuple(dict.fromkeys(test.partition("::")[0] for test in chosen)) or slot.job.tests
+        slot.started, slot.limit = time.monotonic(), SPARE + FACTOR * self._usual[slot.job.tests]
+        slot.pid = _fork(slot.root, files, selection=Selection(chosen) if chosen else None)
 
     def _poll(self, slot: _Slot) -> Outcome | None:
         """The outcome of the slot's job, None while it runs."""
@@ -155,6 +173,10 @@ class MutantRunner:
             os.killpg(slot.pid, signal.SIGKILL)
         if not ended:
             os.waitpid(slot.pid, 0)
+        if ended and not status and slot.few:
+            slot.few = False
+            self._fork_in(slot, [])
+            return None
         job, slot.job = slot.job, None
         self._write(slot, job.mutation.module, job.source)
         result = "timeout" if not ended else "killed" if status else "survived"
@@ -168,8 +190,13 @@ class MutantRunner:
         os.utime(file, (self._stamp, self._stamp))
 
 
-def _fork(root: Path, tests: tuple[str, ...], keep_compiled: bool) -> int:
-    """Fork; the child runs the tests in ``root`` and ends with 0 where all pass."""
+def _fork(
+    root: Path, tests: tuple[str, ...], recorder: LineRecorder | None = None, selection: Selection | None = None
+) -> int:
+    """Fork; the child runs the tests in ``root`` and ends with 0 where all pass.
+
+    With a recorder it leaves behind compiled modules, the lines that were executed, and the names of the libraries.
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -179,16 +206,18 @@ def _fork(root: Path, tests: tuple[str, ...], keep_compiled: bool) -> int:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _forget_ours(root)
-        sys.dont_write_bytecode = not keep_compiled
-        os.environ |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "" if keep_compiled else "1"}
+        sys.dont_write_bytecode = recorder is None
+        os.environ |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1" if recorder is None else ""}
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         import pytest
 
         options = ["-x", "-q", "-o", "addopts=--strict-markers", "-p", "no:cacheprovider"]
-        code = int(pytest.main([*options, f"--basetemp={root / 'tmp'}", f"--rootdir={root}", *tests]))
+        plugins = [plugin for plugin in (recorder, selection) if plugin is not None]
+        code = int(pytest.main([*options, f"--basetemp={root / 'tmp'}", f"--rootdir={root}", *tests], plugins))
         sys.stdout.flush()
-        if keep_compiled:
-            (root / "libraries.txt").write_text("\n".join(list(sys.modules)), encoding="utf-8")
+        if recorder is not None:
+            recorder.write(root / LINES)
+            (root / LIBRARIES).write_text("\n".join(list(sys.modules)), encoding="utf-8")
         os._exit(code)
     except BaseException:
         os._exit(70)

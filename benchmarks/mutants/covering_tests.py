@@ -1,0 +1,117 @@
+"""Which tests execute which lines of a module: the ones that a mutant of these lines is tried on first."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+Lines = dict[str, dict[str, list[int]]]  # test -> module -> lines
+
+
+class LineRecorder:
+    """A pytest plugin that notes the lines of some modules that each test executes, its fixtures included.
+
+    What a fixture of a wider scope executes counts for every test that uses it.
+
+    Args:
+        root: the checkout.
+        modules: paths in it.
+    """
+
+    def __init__(self, root: Path, modules: Collection[str]) -> None:
+        self._modules = {str(root / module): module for module in modules}
+        self._found: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self._shared: dict[str, set[tuple[str, int]]] = defaultdict(set)  # fixture of a wider scope -> lines
+        self._uses: dict[str, set[str]] = {}
+        self._now: set[tuple[str, int]] = set()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_setup(self, item: Any) -> Iterator[None]:
+        definitions = item._fixtureinfo.name2fixturedefs
+        wide = {n for n in item.fixturenames if n in definitions and definitions[n][-1].scope != "function"}
+        self._uses[item.nodeid] = wide
+        with self:
+            yield
+        for name in wide:
+            self._shared[name] |= self._now
+        self._found[item.nodeid] |= self._now
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_call(self, item: Any) -> Iterator[None]:
+        with self:
+            yield
+        self._found[item.nodeid] |= self._now
+
+    def __enter__(self) -> None:
+        self._now = set()
+        threading.settrace(self._trace)
+        sys.settrace(self._trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        module = self._modules.get(frame.f_code.co_filename)
+        if module is None:
+            return None
+        self._now.add((module, frame.f_lineno))
+        return self._trace
+
+    def write(self, file: Path) -> None:
+        """Write what `read_lines` reads."""
+        lines: Lines = {}
+        for test, found in self._found.items():
+            own = found.union(*(self._shared[name] for name in self._uses[test]))
+            lines[test] = {m: sorted(n for module, n in own if module == m) for m in {module for module, _ in own}}
+        file.write_text(json.dumps(lines), encoding="utf-8")
+
+
+class Selection:
+    """A pytest plugin that runs the chosen tests alone."""
+
+    def __init__(self, tests: Collection[str]) -> None:
+        self._tests = frozenset(tests)
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = [item for item in items if item.nodeid in self._tests]
+
+
+def read_lines(file: Path) -> Lines:
+    """What a `LineRecorder` wrote."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def tests_of(lines: Lines, source: str, module: str, line: int) -> list[str]:
+    """The tests that execute the statement at ``line``; of a statement outside of functions: any of the module."""
+    wanted = _statement(source, line)
+    found = []
+    for test, executed in lines.items():
+        its = executed.get(module, [])
+        if its and (wanted is None or any(n in wanted for n in its)):
+            found.append(test)
+    return found
+
+
+def _statement(source: str, line: int) -> range | None:
+    """The lines of the innermost statement at ``line``, without those inside it; None outside of functions."""
+    best: range | None = None
+    inside = False
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            inside = inside or node.body[0].lineno <= line <= (node.end_lineno or 0)
+        elif isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or 0):
+            body = getattr(node, "body", None)
+            last = body[0].lineno - 1 if body and body[0].lineno > line else node.end_lineno or line
+            if best is None or node.lineno >= best.start:
+                best = range(node.lineno, max(last, line) + 1)
+    return best if inside else None
