@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import mujoco
@@ -52,17 +53,13 @@ def joint(name: str, **limits):
 @pytest.fixture(scope="module")
 def planar(tmp_path_factory):
     """A robot of two hinges and a slide; period 0.1 s."""
-    file = tmp_path_factory.mktemp("planar") / "planar.xml"
-    file.write_text(PLANAR)
+    folder = tmp_path_factory.mktemp("planar")
+    (folder / "planar.xml").write_text(PLANAR)
     joints = (joint("a"), joint("b", velocity=0.5), joint("c", position=(-0.2, 0.3), jerk=1e9))
-    changes = {
-        "model": str(file),
-        "joints": joints,
-        "home": (0.1, 0.2, 0.05),
-        "end_effector": "tip",
-        "control_hz": 10.0,
-    }
-    return PANDA.model_copy(update=changes)
+    changes = {"joints": joints, "home": (0.1, 0.2, 0.05), "end_effector": "tip", "control_hz": 10.0}
+    data = PANDA.model_copy(update=changes).model_dump(mode="json") | {"model": "planar.xml"}
+    (folder / "planar.yaml").write_text(json.dumps(data))  # JSON is YAML
+    return load_robot(folder / "planar.yaml")
 
 
 # The limits
@@ -260,8 +257,10 @@ def test_steps_of_the_preview_before_are_used_again(arm, monkeypatch):
     calls.clear()
     other = plan[2:].copy()
     other[1, 0] += 1e-9
-    arm.preview(other)
+    previewed = arm.preview(other)
     assert len(calls) == 1, "known up to the first other action"
+    arm._preview_steps = []
+    assert np.array_equal(arm.preview(other), previewed)
 
 
 @pytest.mark.parametrize(("off", "known"), [(5e-7, True), (2e-6, False)])
@@ -308,10 +307,11 @@ def test_the_commanded_position_keeps_to_the_smaller_box_where_there_is_one(plan
 @pytest.mark.parametrize(
     "changes", [{"end_effector": "none"}, {"joints": (joint("none"),), "home": (0.0,)}, {"model": "broken.xml"}]
 )
-def test_a_model_that_cannot_be_used_is_refused(planar, tmp_path, changes):
+def test_a_model_that_cannot_be_used_is_refused(planar, changes):
     if "model" in changes:
-        (tmp_path / "broken.xml").write_text("<mujoco><worldbody><body><geom/></body></worldbody></mujoco")
-        changes = {"model": str(tmp_path / "broken.xml")}
+        file = planar.model_path().with_name("broken.xml")
+        file.write_text("<mujoco><worldbody><body><geom/></body></worldbody></mujoco>")
+        changes = {"model": str(file)}
     with pytest.raises(RobotError, match="cannot be used") as caught:
         make_kinematics(planar.model_copy(update=changes))
     assert caught.value.file == str(planar.model_copy(update=changes).model_path())
@@ -339,6 +339,28 @@ def test_under_six_joints_the_position_counts_more_than_the_rotation():
     joints = kinematics.inverse(np.array([0.2, 0.6]), wanted, np.array([np.cos(1.0), 0, 0, np.sin(1.0)]))
     assert np.linalg.norm(kinematics.forward(joints)[0] - wanted) == pytest.approx(0.0109, abs=1e-3)
     assert abs(joints.sum() - 2.0) > 0.5
+    assert kinematics._weight.tolist() == [1, 1, 1, 0.05, 0.05, 0.05]
+    names = PANDA.joint_names
+    six, five = (Kinematics(make_kinematics(PANDA).model, names[:n], "ee", HOME[:n]) for n in (6, 5))
+    assert six._weight.tolist() == [1] * 6 and five._weight.tolist() == [1, 1, 1, 0.05, 0.05, 0.05]
+
+
+def test_a_round_is_damped_least_squares():
+    """Two links of 0.3 and 0.2 m: the step by the textbook's formula, with the Jacobian by hand."""
+    a, b = 0.4, 0.7
+    kinematics = Kinematics(
+        mujoco.MjModel.from_xml_string(PLANAR), ("a", "b"), "tip", np.zeros(2), settings=IKSettings(1, 0.0)
+    )
+    outer = 0.2 * np.array([-np.sin(a + b), np.cos(a + b)])
+    inner = outer + 0.3 * np.array([-np.sin(a), np.cos(a)])
+    weight = np.array([1, 1, 0.05])
+    jacobian = weight[:, None] * np.vstack([np.column_stack([inner, outer]), [1, 1]])
+    error = weight * np.array([0.01, 0.02, 0.03])
+    step = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-3 * 0.05**2 * np.eye(3), error)
+    position, _ = kinematics.forward(np.array([a, b]))
+    half = (a + b + 0.03) / 2
+    wanted = position + [0.01, 0.02, 0], np.array([np.cos(half), 0, 0, np.sin(half)])
+    assert kinematics.inverse(np.array([a, b]), *wanted) - [a, b] == pytest.approx(step, abs=1e-10)
 
 
 def test_the_number_of_rounds_is_that_of_the_call_or_of_the_settings():
