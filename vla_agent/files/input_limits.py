@@ -27,7 +27,7 @@ COLUMNS_BYTES = 256 * MIB  # of all columns of numbers, and for larger datasets:
 COLUMNS_RATIO = 64  # times the bytes of the files that hold them; numbers of a robot shrink less
 EPISODES = 500_000  # of one dataset, or instructions; 20 times the largest that is published
 TABLE_ROWS = 20_000_000  # of one parquet file: 11 days at 20 Hz
-HDF5_BYTES = 512 * MIB  # of one dataset of numbers, uncompressed; images are read one frame at a time
+HDF5_BYTES = 256 * MIB  # of one dataset of numbers, uncompressed; images are read one frame at a time
 HDF5_CHUNK = 64 * MIB  # uncompressed; HDF5 holds whole chunks in memory
 
 # -- pictures --------------------------------------------------------------------------------------------------------
@@ -43,8 +43,10 @@ MESSAGE_NODES = 16_384  # values, keys, lists and maps of one message; an observ
 JOINTS = 1024  # names or values of one joint state or point of a trajectory
 POINTS = 1024  # of one trajectory; a chunk has 16 to 100
 RECORD_BYTES = 64 * MIB  # of one message of a bag: one raw picture of 16 million pixels and its header
-CHUNK_BYTES = 256 * MIB  # of one chunk of a bag, uncompressed; writers use 1 to 4 MiB
-BAG_BYTES = 512 * MIB  # of a compressed bag file, uncompressed, which is held in memory
+CHUNK_BYTES = 64 * MIB  # of one chunk of a bag, uncompressed; writers use 1 to 4 MiB
+CHUNKS_BYTES = 256 * MIB  # of the chunks of a bag that overlap in time, which are in memory together
+BAG_BYTES = 2048 * MIB  # of a bag that is compressed as one file, uncompressed on the disk
+BAG_FILES = 1024  # of one bag
 
 # -- descriptions ----------------------------------------------------------------------------------------------------
 SIDE = 16_384  # pixels along one side of a picture; more than any encoder of video takes

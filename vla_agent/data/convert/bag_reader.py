@@ -6,7 +6,6 @@ control period uses.  So only one episode's images, at their final size, are in 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.convert import mapping as schema
+from vla_agent.data.convert.bag_claims import check_bag
 from vla_agent.data.convert.bag_messages import COMPRESSED, IMAGE, SWITCH, TEXT, image, numbers, stamp_of
 from vla_agent.errors import DatasetError, ObservationError
+from vla_agent.files.bounded_reading import parse_json
 from vla_agent.robot.cameras.crop import center_crop
 
 GET_AGAIN = "copy the bag again, repair it with `ros2 bag reindex` or `mcap recover`, or leave it out"
@@ -85,6 +86,7 @@ def open_bag(path: Path) -> Iterator[Any]:
             remedy="pip install 'vla_agent[ros-bags]'",
         ) from error
     try:
+        check_bag(path)
         with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
             yield reader
     except DatasetError:
@@ -242,7 +244,7 @@ def _custom_data(data: Any) -> dict[str, Any]:
     found = {}
     for key, value in (data or {}).items():
         try:
-            found[key] = json.loads(value)
+            found[key] = parse_json(value, "custom data", DatasetError)
         except (TypeError, ValueError):
             found[key] = value
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,15 @@ import numpy as np
 
 from vla_agent.data.convert.conversion_report import ConvertedEpisode
 from vla_agent.data.convert.field_vectors import Forward, field_values, vectors
+from vla_agent.data.convert.hdf5_claims import attribute, require_group, require_numbers, require_path
 from vla_agent.data.convert.mapping import CameraSource, FieldSource, Mapping
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.errors import DatasetError
+from vla_agent.files.bounded_reading import parse_json, require_regular
 from vla_agent.robot.cameras.crop import center_crop
+
+FILE_BYTES = 2**40
 
 
 def find_files(path: Path) -> list[Path]:
@@ -37,10 +41,11 @@ def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iter
             "reading HDF5 needs the package h5py", key="h5py", found=str(error), remedy="pip install 'vla_agent[hdf5]'"
         ) from error
     try:
+        require_regular(path, DatasetError, FILE_BYTES)
         with h5py.File(path, "r") as file:
             for name in _episode_groups(path, file, mapping):
                 yield _episode(path, file, name, mapping, forward)
-    except (OSError, RuntimeError) as error:  # of h5py: not HDF5, truncated, or an unknown filter
+    except (OSError, RuntimeError, KeyError, ValueError) as error:  # of h5py: not HDF5, truncated, an unknown filter
         raise DatasetError(
             "the file is damaged, or is not an HDF5 file",
             file=path,
@@ -53,7 +58,10 @@ def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iter
 def _episode_groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
     """The groups that match the mapping's ``episodes``, numbers in order."""
     folder, _, pattern = mapping.episodes.rpartition("/")
+    require_path(path, file, folder)
     parent = file.get(folder) if folder else file
+    if hasattr(parent, "keys"):
+        require_group(path, parent)
     names = [n for n in parent if hasattr(parent[n], "keys")] if hasattr(parent, "keys") else []
     wanted = re.compile(re.escape(pattern).replace(r"\*", ".*"))
     chosen = [n for n in names if wanted.fullmatch(n)]
@@ -88,10 +96,11 @@ def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forwar
 
 def _dataset(path: Path, group: Any, at: str) -> Any:
     """An HDF5 dataset of an episode's group."""
+    require_path(path, group, at)
     found = group.get(at)
     if found is None or not hasattr(found, "shape"):
         names: list[str] = []
-        group.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+        group.visititems(lambda name, item: _note(names, name, item))
         raise DatasetError(
             "an episode lacks a dataset of the mapping",
             file=path,
@@ -101,6 +110,13 @@ def _dataset(path: Path, group: Any, at: str) -> Any:
             remedy="correct at in the mapping file",
         )
     return found
+
+
+def _note(names: list[str], name: str, item: Any) -> bool | None:
+    """Note a dataset's name; ends the visit at 100."""
+    if hasattr(item, "shape"):
+        names.append(name)
+    return True if len(names) >= 100 else None
 
 
 def _wrong(path: Path, group: Any, at: str, expected: str, found: object) -> DatasetError:
@@ -131,6 +147,7 @@ def _field(path: Path, group: Any, field: FieldSource, forward: Forward | None) 
     if values.ndim not in (1, 2) or not numeric or max(columns) >= (values.shape[1] if values.ndim == 2 else 1):
         expected = f"numbers (frames, at least {max(columns) + 1}) for {field.name}"
         raise _wrong(path, group, field.at, expected, f"{values.shape} {values.dtype}")
+    require_numbers(path, values, whole=True)
     table = np.asarray(values[()], dtype=np.float64).reshape(len(values), -1)
     return field_values(field, table[:, columns], forward, f"{path}{group.name}")
 
@@ -140,6 +157,7 @@ def _images(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
     values = _dataset(path, group, camera.at)
     if values.ndim != 4 or values.shape[-1] != 3 or values.dtype != np.uint8:
         raise _wrong(path, group, camera.at, "images (frames, H, W, 3) uint8", f"{values.shape} {values.dtype}")
+    require_numbers(path, values, whole=False)
     images = np.empty((len(values), camera.height, camera.width, 3), np.uint8)
     for k in range(len(values)):
         images[k] = center_crop(values[k], (camera.height, camera.width))
@@ -149,7 +167,9 @@ def _images(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
 def _success(path: Path, group: Any, mapping: Mapping) -> bool:
     if mapping.success is None or mapping.success.dataset is None:
         return True
-    return bool((_dataset(path, group, mapping.success.dataset)[()] >= mapping.success.at_least).any())
+    values = _dataset(path, group, mapping.success.dataset)
+    require_numbers(path, values, whole=True)
+    return bool((values[()] >= mapping.success.at_least).any())
 
 
 def _instruction(path: Path, group: Any, mapping: Mapping) -> str:
@@ -158,14 +178,14 @@ def _instruction(path: Path, group: Any, mapping: Mapping) -> str:
         return where.text.strip()
     holder, searched = group, []
     while True:  # the attributes of the episode, then of its parents
-        searched += [f"{holder.name}: {', '.join(holder.attrs) or 'none'}"]
+        searched += [f"{holder.name}: {', '.join(islice(holder.attrs, 100)) or 'none'}"]
         if where.attribute in holder.attrs or holder.name == "/":
             break
         holder = holder.parent
-    text: Any = holder.attrs.get(where.attribute)
+    text: Any = attribute(path, holder, str(where.attribute))
     try:
         text = text.decode() if isinstance(text, bytes) else text
-        text = json.loads(text)[where.key] if where.key and text is not None else text
+        text = parse_json(text, path, DatasetError)[where.key] if where.key and text is not None else text
         text = " ".join(text) if isinstance(text, list) else text
     except (ValueError, KeyError, TypeError) as error:
         searched.append(f"{type(error).__name__}: {error}")
