@@ -5,6 +5,7 @@ A policy must offer ``execute``, ``reset`` and ``act``.  `run_episode` also uses
 - ``looks`` (bool, default True): False where the policy does not use images; then none are rendered for it;
 - ``bind(world, task)``: called before ``reset``, for policies that may read the simulator's state;
 - ``reset(instruction, seed=...)``: where ``reset`` takes a seed, it gets the episode's, for all of its randomness;
+- ``refusal`` (str or None): after ``act``, why the chunk holds the arm still; None where it does not;
 - ``contract`` (`vla_agent.contract.Contract`): compared with the environment's before anything runs.
 """
 

@@ -74,6 +74,7 @@ class EpisodeResult:
     image_hash: str  # of every image that the policy received, and of both cameras after the last step
     seconds: float
     frames: list[Images] = field(default_factory=list)  # the video, where one was asked for
+    refusals: tuple[tuple[int, str], ...] = ()  # control steps from which the policy held still, and why
 
 
 def run_episode(env: Any, policy: Policy, seed: int, settings: EpisodeSettings = DEFAULTS) -> EpisodeResult:
@@ -100,9 +101,10 @@ def run_episode(env: Any, policy: Policy, seed: int, settings: EpisodeSettings =
     render_frame = settings.render_frame or world.render
     frames: list[Images] = []
     actions: list[np.ndarray] = []
-    tracker, success = EventTracker(world, task), False
+    tracker, success, refusals = EventTracker(world, task), False, _Refusals()
     while not success and len(actions) < task.steps_limit:
         action = next(action_source)
+        refusals.note(len(actions), getattr(policy, "refusal", None))
         if settings.frame_every and len(actions) % settings.frame_every == 0:
             frames.append(render_frame())
         if settings.before_step:
@@ -129,6 +131,7 @@ def run_episode(env: Any, policy: Policy, seed: int, settings: EpisodeSettings =
         image_hash=image_hash,
         seconds=time.perf_counter() - began,
         frames=frames,
+        refusals=tuple(refusals.found),
     )
 
 
@@ -141,6 +144,19 @@ def _begin_policy(policy: Policy, world: Any, task: TaskInstance, seed: int, set
     options = {"seed": seed} if "seed" in inspect.signature(policy.reset).parameters else {}
     policy.reset(instruction, **options)
     return instruction
+
+
+class _Refusals:
+    """When a policy begins to hold still, and why; a policy without ``refusal`` never does."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, str]] = []
+        self._last: str | None = None
+
+    def note(self, step: int, reason: str | None) -> None:
+        if reason is not None and reason != self._last:
+            self.found.append((step, reason))
+        self._last = reason
 
 
 class _EpisodeObserver:

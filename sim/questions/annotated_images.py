@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class AnnotatedImages:
         scene: what is shown.
         object_classes: (MAX_OBJECTS, 2) int8: indices in SHAPES and COLOURS of each object, -1 where there is none.
         object_points: (V, MAX_OBJECTS, 3) float32: u, v, inside of the objects' centres, NaN where there is none.
+        object_sizes: (V, MAX_OBJECTS, 2) float32: width and height of the objects' boxes, as fractions of the image.
     """
 
     images: dict[str, np.ndarray]
@@ -43,6 +45,7 @@ class AnnotatedImages:
     scene: Scene
     object_classes: np.ndarray
     object_points: np.ndarray
+    object_sizes: np.ndarray
 
 
 def sample_annotated_images(world: World, rng: np.random.Generator, vary: Sequence[str] = ()) -> AnnotatedImages:
@@ -65,8 +68,8 @@ def sample_annotated_images(world: World, rng: np.random.Generator, vary: Sequen
         item = functions[k](visible, rng)
         if item is not None:
             items.append(item)
-    classes, centres = _object_labels(world, scene)
-    return AnnotatedImages(world.render(), tuple(items), _project(world, items), scene, classes, centres)
+    labels = (*_object_labels(world, scene), _object_sizes(world, scene))
+    return AnnotatedImages(world.render(), tuple(items), _project(world, items), scene, *labels)
 
 
 def _instances(scene: Scene, task: TaskInstance, rng: np.random.Generator) -> list[TaskInstance]:
@@ -186,3 +189,16 @@ def _object_labels(world: World, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     for v, camera in enumerate(VIEWS):
         points[v, : len(centres)] = world.project(camera, centres)
     return classes, points
+
+
+def _object_sizes(world: World, scene: Scene) -> np.ndarray:
+    """``object_sizes`` of `AnnotatedImages`: of the corners of the objects' bounding boxes, inside the image."""
+    sizes = np.full((len(VIEWS), MAX_OBJECTS, 2), np.nan, np.float32)
+    signs = np.array(list(product((-1, 1), repeat=3)))
+    for k, o in enumerate(scene.objects):
+        rotation, half = world.object_rotation(o.name), world.object_half_extents(o.name)
+        corners = world.object_position(o.name) + (signs * half) @ rotation.T
+        for v, camera in enumerate(VIEWS):
+            places = world.project(camera, corners)[:, :2].clip(0, 1)
+            sizes[v, k] = places.max(0) - places.min(0)
+    return sizes

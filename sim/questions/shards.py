@@ -23,7 +23,7 @@ def shard_file(folder: Path, number: int) -> Path:
 def write_shard(world: World, folder: Path, number: int, seeds: range, vary: Sequence[str] = ()) -> int:
     """Render and write one shard; returns its number of items."""
     images = np.empty((len(seeds), len(VIEWS), *world.image_size, 3), np.uint8)
-    per_scene: dict[str, list[np.ndarray]] = {"points": [], "named": [], "named_points": []}
+    per_scene: dict[str, list[np.ndarray]] = {"points": [], "named": [], "named_points": [], "named_sizes": []}
     per_item: dict[str, list] = {"picture": [], "located": [], "asked": []}
     lines = []
     nothing = np.full((2, 3), np.nan, np.float32)
@@ -33,6 +33,7 @@ def write_shard(world: World, folder: Path, number: int, seeds: range, vary: Seq
         per_scene["points"].append(sample.points)
         per_scene["named"].append(sample.object_classes)
         per_scene["named_points"].append(sample.object_points)
+        per_scene["named_sizes"].append(sample.object_sizes)
         for item in sample.items:
             per_item["picture"].append(row)
             per_item["located"].append(nothing if item.located is None else item.located)
@@ -50,6 +51,7 @@ def write_shard(world: World, folder: Path, number: int, seeds: range, vary: Seq
             asked=np.array(per_item["asked"]),
             named=np.array(per_scene["named"]),
             named_points=np.array(per_scene["named_points"]),
+            named_sizes=np.array(per_scene["named_sizes"]),
         )
     return len(lines)
 

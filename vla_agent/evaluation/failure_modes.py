@@ -3,6 +3,7 @@
 ==============  ======================================================================================================
 failure mode    rule (the first that holds, from top to bottom)
 ==============  ======================================================================================================
+refused         the policy held still since it did not see what the instruction names (`vla_agent.policy.doubt`)
 wrong_object    another object was lifted; or, where something is to be pushed, another object was pushed and the target
                 was not, or the target ended in another zone; or another button was pressed; or, where the drawer is
                 asked for, an object was lifted and the drawer did not move
@@ -22,17 +23,17 @@ from collections.abc import Sequence
 
 from sim.tasks.events import Events, ObjectEvents
 
-FAILURES = ("never_grasped", "wrong_object", "dropped", "wrong_place", "timeout")
+FAILURES = ("refused", "never_grasped", "wrong_object", "dropped", "wrong_place", "timeout")
 LIFT = 0.03  # metres: an object held this much higher than it started was lifted
 FALL = 0.05  # metres: lost after the last hold; setting down loses less
 PUSH = 0.02  # metres: an object displaced this far was pushed
 DRAWER = 0.10  # fraction of the drawer's travel
 
 
-def classify(success: bool, events: Events) -> str | None:
-    """The failure mode of an episode, None where it succeeded."""
-    if success:
-        return None
+def classify(success: bool, events: Events, refused: bool = False) -> str | None:
+    """The failure mode of an episode, None where it succeeded; ``refused``: whether the policy held still in it."""
+    if success or refused:
+        return None if success else "refused"
     targets = [events.objects[name] for name in events.targets if name not in events.done]
     others = [o for name, o in events.objects.items() if name not in events.targets]
     other_lifted = any(o.lifted >= LIFT for o in others)

@@ -131,9 +131,7 @@ def _require_intact(files: PolicyFiles, claimed: Any) -> None:
 def _doubter(policy: VLAPolicy, files: PolicyFiles, described: Any) -> Doubter:
     """The policy's doubt; it must fit the backbone."""
     try:
-        settings = DoubtSettings(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in described.items()},
-        )
+        settings = DoubtSettings.from_dict(described)
         config = policy.backbone.model.config
         names = (len(settings.shapes), len(settings.colours))
         sight = Sight(config.stem_channels[0], config.num_views, names, settings.width)
@@ -141,7 +139,7 @@ def _doubter(policy: VLAPolicy, files: PolicyFiles, described: Any) -> Doubter:
         if names != tuple(config.num_names):
             raise ValueError(f"{names} names, not the backbone's {tuple(config.num_names)}")
         return Doubter(sight, settings)
-    except (AttributeError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             "the policy's doubt cannot be read",
             file=files.folder / SIGHT,

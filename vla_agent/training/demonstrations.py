@@ -14,7 +14,7 @@ from vla_agent.errors import DatasetError
 from vla_agent.files.bounded_arrays import read_arrays
 from vla_agent.files.bounded_reading import read_lines
 
-SHARD = ("images", "picture", "points", "located", "asked", "named", "named_points")
+SHARD = ("images", "picture", "points", "located", "asked", "named", "named_points", "named_sizes")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Questions:
     asked: np.ndarray
     named: list[np.ndarray]  # per shard: (n, O, 2) shape and colour of every object, -1 where there is none
     named_points: list[np.ndarray]  # per shard: (n, V, O, 3) u, v, inside
+    named_sizes: list[np.ndarray]  # per shard: (n, V, O, 2) width and height of its box, as fractions of the image
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -115,6 +116,7 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
         asked=np.concatenate(arrays["asked"]),
         named=arrays["named"],
         named_points=arrays["named_points"],
+        named_sizes=arrays["named_sizes"],
     )
 
 

@@ -17,14 +17,18 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from sim.world.scene import COLOURS, SHAPES
+from vla_agent.errors import DatasetError
 from vla_agent.files.write_aside import write_text
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.models.backbones.pointing.sight import Sight
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
 from vla_agent.models.weight_interpolation import interpolate
 from vla_agent.policy.checkpoint import load_checkpoint
+from vla_agent.policy.doubt.doubter import Doubter
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.training.build_policy import build_policy
-from vla_agent.training.demonstrations import Demonstrations, load_demonstrations, load_questions
+from vla_agent.training.demonstrations import Demonstrations, Questions, load_demonstrations, load_questions
 from vla_agent.training.loop.stage_checkpoint import load_ema, stage_done
 from vla_agent.training.loop.stage_run import StageRun
 from vla_agent.training.loop.train_stage import Losses, train_stage
@@ -32,10 +36,12 @@ from vla_agent.training.loss_curve import draw_curve
 from vla_agent.training.recipe import Recipe, Stage
 from vla_agent.training.stages.head_stage import HeadBatches, choose_frames, compute_features
 from vla_agent.training.stages.pointing_stage import PretrainBatches, location_errors
+from vla_agent.training.stages.sight_stage import SightBatches
 from vla_agent.training.training_folder import claim_folder, refuse_other_training
 
-STAGES = ("name_stem", "pretrain", "head")
+STAGES = ("name_stem", "pretrain", "head", "sight")
 StageLosses = Callable[[torch.Generator], Losses]
+RunStage = Callable[[str, nn.Module, StageLosses, Stage], None]
 console = Console()
 
 
@@ -56,6 +62,8 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
     demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
     questions = load_questions(recipe.data.questions) if recipe.data.questions else None
     policy = build_policy(recipe, demos, questions)
+    doubter = policy.doubter
+    policy.doubt_with(None)  # while it learns
     start = {k: v.clone() for k, v in policy.state_dict().items()} if recipe.keep_start else {}
     claim_folder(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
     counts = policy.parameter_counts()
@@ -88,9 +96,35 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
         run_stage("head", policy if learning else policy.head, head_batches.losses, recipe.train_head)
     if recipe.keep_start:
         policy.load_state_dict(interpolate(start, policy.state_dict(), 1 - recipe.keep_start))
+    _renew_doubt(policy, recipe, questions, doubter, run_stage)
     policy.save(folder / "policy")
     _describe(recipe, demos, policy, folder, started)
     return folder / "policy"
+
+
+def _renew_doubt(
+    policy: VLAPolicy, recipe: Recipe, questions: Questions | None, before: Doubter | None, run_stage: RunStage
+) -> None:
+    """Train and calibrate the doubt on the finished backbone; the one from before stays where that has not changed."""
+    if not recipe.sight.samples:
+        policy.doubt_with(None if recipe.pretrain.samples or recipe.name_stem.samples else before)
+        return
+    if questions is None or not isinstance(policy.backbone, Backbone):
+        raise DatasetError(
+            "the sight learns from generated images",
+            key="data.questions",
+            expected="a folder of generated images, for the pointing backbone",
+            found="none",
+            remedy="add questions to the recipe, or set sight.samples to 0",
+        )
+    with torch.no_grad():
+        for weight in policy.backbone.model.parameters():  # as they will be saved: what is calibrated is what acts
+            weight.copy_(weight.to(torch.bfloat16))
+    config = policy.backbone.model.config
+    sight = Sight(config.stem_channels[0], config.num_views, tuple(config.num_names), recipe.sight.width)
+    batches = SightBatches(policy.backbone, sight, questions, recipe.sight)
+    run_stage("sight", sight, batches.losses, recipe.sight)
+    policy.doubt_with(batches.calibrate(SHAPES, tuple(COLOURS), recipe.seed))
 
 
 def _describe(recipe: Recipe, demos: Demonstrations, trained: VLAPolicy, folder: Path, started: float) -> None:

@@ -76,6 +76,21 @@ class NameStem(Stage):
     colour_jitter: float = Field(0.1, ge=0)
 
 
+class TrainSight(Stage):
+    """Stage 3: a small detector on the finished stem, and how far the policy doubts what it does not see.
+
+    It learns from the generated images, of which the last ``hold_back`` calibrate the doubt.
+    """
+
+    samples: int = Field(0, ge=0, description="images to train on; 0 leaves the stage, and the policy's doubt, out")
+    batch: int = Field(16, ge=2)
+    learning_rate: float = Field(3e-3, gt=0)
+    colour_jitter: float = Field(0.1, ge=0)
+    width: int = Field(32, ge=4, description="channels")
+    hold_back: float = Field(0.1, gt=0, lt=1, description="fraction of the images that calibrate")
+    refused: float = Field(0.01, gt=0, lt=0.5, description="fraction of present objects that may be held for absent")
+
+
 class Pretrain(Stage):
     """Stage 1: the backbone learns to answer questions and to point, on generated images and demonstration frames."""
 
@@ -123,6 +138,7 @@ class Round(Strict):
     name_stem: NameStem = NameStem.model_validate({})
     pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
     train_head: TrainHead = TrainHead.model_validate({"samples": 0})
+    sight: TrainSight = TrainSight.model_validate({})
     keep_start: float = Field(0.0, ge=0, lt=1, description="fraction of the weights so far in the result (WiSE-FT)")
 
 
@@ -143,6 +159,7 @@ class Recipe(Strict):
     name_stem: NameStem = NameStem.model_validate({})
     pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
     train_head: TrainHead
+    sight: TrainSight = TrainSight.model_validate({})
     start_from: str = Field("", description="policy folder whose weights the training starts from")
     keep_start: float = Field(
         0.0, ge=0, lt=1, description="with start_from: fraction of its weights in the result (WiSE-FT)"
@@ -188,6 +205,8 @@ def require_consistent(recipe: Recipe, file: str) -> None:
         wrong = ("pretrain.samples", "0: a pretrained model has no pointing stages", max(pointing))
     elif recipe.vlm.model and trained and recipe.vlm.dtype != "float32":
         wrong = ("vlm.dtype", "float32 for weights that are trained, or all parts frozen", recipe.vlm.dtype)
+    elif recipe.vlm.model and any(part.sight.samples for part in parts):
+        wrong = ("sight.samples", "0: a pretrained model has no stem to look at", recipe.sight.samples)
     elif recipe.head.size and {"width", "depth", "heads"} & recipe.head.model_fields_set:
         wrong = ("head.size", "a named size, or width, depth and heads", recipe.head.size)
     elif not (recipe.data.demonstrations or recipe.collect):

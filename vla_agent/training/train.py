@@ -100,7 +100,7 @@ def runs_of(recipe: Recipe, folder: Path) -> list[Run]:
 
 
 def _of_round(first: Recipe, this: Round, number: int) -> Recipe:
-    stages = {name: getattr(this, name) for name in ("name_stem", "pretrain", "train_head", "keep_start")}
+    stages = {name: getattr(this, name) for name in ("name_stem", "pretrain", "train_head", "sight", "keep_start")}
     return first.model_copy(update=stages | {"seed": first.seed + number, "fresh_head": False})
 
 

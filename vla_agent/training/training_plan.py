@@ -20,6 +20,7 @@ RATES = {  # a second
     "name_stem": 129.0,  # samples
     "pretrain": 49.0,
     "train_head": 370.0,
+    "sight": 100.0,  # images
     "features": 600.0,  # frames
 }
 FRAMES = 75  # of an episode
@@ -59,7 +60,7 @@ def _data_step(run: Run, item: Generated, folder: Path) -> Step:
 
 def _stage_steps(run: Run, episodes: int) -> list[Step]:
     found = []
-    for name in ("name_stem", "pretrain", "train_head"):
+    for name in ("name_stem", "pretrain", "train_head", "sight"):
         stage = getattr(run.recipe, name)
         if not stage.samples:
             continue

@@ -143,13 +143,13 @@ def record(job: Job, result: EpisodeResult, scene_has_others: bool) -> dict[str,
         "seed": job.seed,
         "success": result.success,
         "steps": result.steps,
-        "failure": classify(result.success, result.events),
+        "failure": classify(result.success, result.events, bool(result.refusals)),
         "control": job.control,
         "task_instruction": result.task_instruction,
         "shuffle": None if job.control != "shuffled" else "scene" if scene_has_others else "foreign",
         "state_hash": result.state_hash,
         "image_hash": result.image_hash,
-    }
+    } | ({"refusals": [list(refusal) for refusal in result.refusals]} if result.refusals else {})
 
 
 @dataclass(frozen=True)

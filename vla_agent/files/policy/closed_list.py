@@ -55,7 +55,7 @@ MODEL = (
 ADAPTER_FORMAT = 2  # of adapter.json; 1 named its base by policy.json alone
 OPTIONS = "vlm.json"
 PROJECTION = "projection.safetensors"
-STAGES = ("name_stem", "pretrain", "head", "tune")
+STAGES = ("name_stem", "pretrain", "head", "sight", "tune")
 RECORDS = re.compile(
     r"README\.md|LICENSE|\.gitattributes|training\.json|certificate\.json|recipe(-\d+)?\.yaml|curve(-\d+)?\.png"
     rf"|({'|'.join(STAGES)})\.jsonl",

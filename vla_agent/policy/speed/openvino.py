@@ -47,6 +47,11 @@ GROUP = 64
 _PERCEIVED = ("hidden", "points", "seen", "located")
 
 
+def _perceived(backbone: Backbone) -> tuple[str, ...]:
+    """Names of the features: those of `Backbone.features`, in order."""
+    return (*_PERCEIVED, "stem") if backbone.keeps_stem else _PERCEIVED
+
+
 class _Perceive(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -54,7 +59,7 @@ class _Perceive(nn.Module):
 
     def forward(self, images: Tensor, tokens: Tensor, summary: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         out = self.backbone(images, TextFeatures(tokens, summary, mask))
-        return tuple(getattr(out, name) for name in _PERCEIVED)
+        return tuple(getattr(out, name) for name in _perceived(self.backbone))
 
 
 class _Denoise(nn.Module):
@@ -149,13 +154,13 @@ class Engine:
 class _PerceiveGraph:
     """`Backbone.features` as one graph."""
 
-    def __init__(self, graph: Graph, words: int) -> None:
-        self._graph, self._words = graph, words
+    def __init__(self, graph: Graph, words: int, names: tuple[str, ...]) -> None:
+        self._graph, self._words, self._names = graph, words, names
 
     def __call__(self, images: Tensor, text: TextFeatures) -> dict[str, Tensor]:
         with timed_section("vision"):
             outputs = self._graph(images, *_padded(text, self._words))
-        return dict(zip(_PERCEIVED, outputs, strict=True))
+        return dict(zip(self._names, outputs, strict=True))
 
 
 class _InputRecorder:
@@ -214,7 +219,7 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
             assert isinstance(images, Tensor), "the images of a PointingVLM have one size"
             words = backbone.model.config.max_text_length
             perceive = _compile(_Perceive(backbone), [(images, *_padded(texts[0], words))], precision, exact=True)
-            features = _PerceiveGraph(perceive, words)
+            features = _PerceiveGraph(perceive, words, _perceived(backbone))
             hidden = torch.zeros(1, backbone(images, texts[0]).hidden.shape[1], backbone.feature_dim)
             conditions = [(hidden, torch.zeros(1, backbone.geometry_dim))]
         else:

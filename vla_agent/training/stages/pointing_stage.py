@@ -79,7 +79,7 @@ class PretrainBatches:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         drawn = self._draw_images(stage.batch, rng)
         images = self.backbone.pixels(torch.from_numpy(self._images(drawn)))
-        pixels = _jitter(images, stage.colour_jitter, generator)
+        pixels = jitter(images, stage.colour_jitter, generator)
         named, points = self._named_objects(drawn)
         return {"name": naming_loss(self.backbone.model, self.backbone.model.encode_images(pixels), named, points)}
 
@@ -92,7 +92,7 @@ class PretrainBatches:
         asked = self._draw_questions(size - from_demos, rng) if from_demos < size else None
         parts = [part for part in (frames, asked) if part is not None]
         images, image_of, ids, mask, points, located = self._join(parts)
-        pixels = _jitter(self.backbone.pixels(images), self.settings.colour_jitter, generator)
+        pixels = jitter(self.backbone.pixels(images), self.settings.colour_jitter, generator)
         model = self.backbone.model
         tokens, summary = model.text(ids, mask)
         f4 = model.encode_images(pixels)
@@ -187,7 +187,7 @@ class PretrainBatches:
         return 0.5 * F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
 
 
-def _jitter(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+def jitter(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     """Random brightness and contrast of each image, the same in all views; pixels (I, V, 3, H, W) normalised."""
     if amount <= 0:
         return pixels

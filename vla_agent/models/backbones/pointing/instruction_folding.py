@@ -92,7 +92,8 @@ def folded_image_features(model: PointingVLM, folded: FoldedVision, images: Tens
     x = F.relu(x + folded.first_map)
     for block in folded.blocks:
         x = x + F.relu(F.conv2d(x, *block, padding=1))
-    match = model.match(x[None], folded.query_logits)
+    stem = x[None]
+    match = model.match(stem, folded.query_logits)
     x = x + F.conv2d(match[0], *folded.match_in)
     x = x + F.relu(F.conv2d(x, *folded.fine_film, padding=1))
     f8 = F.relu(F.conv2d(x, *folded.down, stride=2, padding=1))
@@ -100,7 +101,7 @@ def folded_image_features(model: PointingVLM, folded: FoldedVision, images: Tens
         f8 = f8 + F.relu(F.conv2d(f8, *block, padding=1))
     coarse = F.interpolate(f8 * folded.upscale, size=x.shape[2:], mode="nearest")
     fine = F.relu(F.conv2d(x, *folded.lateral) + coarse)
-    return ImageFeatures(fine, f8, match, folded.query_logits, folded.kernel)
+    return ImageFeatures(fine, f8, match, folded.query_logits, folded.kernel, stem)
 
 
 def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:

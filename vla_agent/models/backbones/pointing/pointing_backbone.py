@@ -57,6 +57,7 @@ class Backbone(nn.Module):
     def __init__(self, model: PointingVLM, tokenizer: PreTrainedTokenizerBase, image_processor: Any) -> None:
         super().__init__()
         self.model, self.tokenizer, self.image_processor = model, tokenizer, image_processor
+        self.keeps_stem = False  # whether `features` has the text-free ``stem`` (B, V, C4, h, w), for `Sight`
         self.register_buffer("mean", torch.tensor(image_processor.image_mean).view(1, 1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(image_processor.image_std).view(1, 1, 3, 1, 1), persistent=False)
         self.mean: Tensor
@@ -107,7 +108,8 @@ class Backbone(nn.Module):
                 point_maps = self.point(images, text.folded, text.summary)
             with timed_section("language"):
                 out = self.reason(point_maps, text.tokens, text.summary, text.mask)
-        return {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}
+        found = {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}
+        return found if not self.keeps_stem or out.stem is None else found | {"stem": out.stem}
 
     def point(self, images: Tensor, folded: FoldedVision, summary: Tensor) -> PointMaps:
         """The vision's part of `features`, for one prompt."""

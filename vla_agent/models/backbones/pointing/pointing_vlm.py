@@ -26,7 +26,7 @@ The role maps are the dense supervision without which a policy of this size does
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -55,6 +55,7 @@ class ImageFeatures(NamedTuple):
     match: Tensor  # (B, V, Q, H/4, W/4)
     query_logits: Tensor  # (B, Q, shapes + colours): which names a query is for
     kernel: Tensor | None  # (B, V, size, size) of the move; None where no candidate is moved
+    stem: Tensor  # (B, V, C4, H/4, W/4) text-free
 
 
 @dataclass
@@ -69,6 +70,7 @@ class PointMaps:
     query_logits: Tensor  # see `ImageFeatures`
     candidates: Tensor  # (B, V, R + Q [+ 1], H/4 * W/4) log-probabilities, the moved one last
     mix: Tensor  # (B, R, R + Q [+ 1]) logits of the mixture weights
+    stem: Tensor | None = field(default=None, kw_only=True)  # see `ImageFeatures`
 
 
 @dataclass
@@ -187,11 +189,11 @@ class PointingVLM(PreTrainedModel):
         scale, shift = self.lateral_film(text_v)[:, :, None, None].chunk(2, dim=1)
         side = self.lateral(x) * (1 + scale) + shift
         fine = F.relu(self.merge_norm(side + F.interpolate(f8, size=(h, w), mode="nearest")))
-        return ImageFeatures(fine, f8, match, query_logits, kernel)
+        return ImageFeatures(fine, f8, match, query_logits, kernel, f4)
 
     def point(self, features: ImageFeatures, text: Tensor) -> PointMaps:
         """Role maps and points, and the slots and grid that the transformer reads."""
-        fine, coarse, match, query_logits, _ = features
+        fine, coarse, match, query_logits, _, stem = features
         b, v, _, h, w = match.shape
         rows = (torch.arange(h, device=fine.device) + 0.5) / h
         cols = (torch.arange(w, device=fine.device) + 0.5) / w
@@ -212,14 +214,15 @@ class PointingVLM(PreTrainedModel):
         slots = self.slot(torch.cat([under, place.to(under.dtype)], dim=-1)).flatten(1, 2) + self.slot_kind
         pooled = F.adaptive_avg_pool2d(coarse, self.GRID).flatten(2).transpose(1, 2)  # (B*V, 9, C8)
         grid = self.grid(pooled).unflatten(0, (b, v)).flatten(1, 2) + self.grid_kind
-        return PointMaps(torch.cat([slots, grid], dim=1), place, maps, seen, points, query_logits, candidates, mix)
+        tokens = torch.cat([slots, grid], dim=1)
+        return PointMaps(tokens, place, maps, seen, points, query_logits, candidates, mix, stem=stem)
 
     def _candidates(self, features: ImageFeatures, text: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
         """Candidate maps (B, V, R + Q [+ 1], h*w), and their mixture logits for each role (B, R, R + Q [+ 1]).
 
         The mixture depends on the text and on where the candidates lie.  ``centre`` (2, h*w): u, v of each cell.
         """
-        fine, coarse, match, _, kernel = features
+        fine, coarse, match, _, kernel, _ = features
         (b, v, _, h, w), roles, queries = match.shape, self.config.num_roles, self.config.num_queries
         own, queried = self.candidates(fine).view(b, v, roles + queries, h * w).float().split((roles, queries), dim=2)
         scores = torch.cat([own, queried + self.match_gain[:, None] * match.flatten(3)], dim=2)
