@@ -20,6 +20,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -33,6 +34,7 @@ from vla_agent.files.bounded_reading import as_text, read_bytes
 from vla_agent.files.bounded_yaml import parse_yaml
 from vla_agent.files.input_limits import YAML_BYTES
 from vla_agent.files.shipped import shipped_folders
+from vla_agent.robot.model_files import require_contained
 
 Vector3 = tuple[float, float, float]
 ALIASES = {"franka": "panda", "franka_panda": "panda", "franka_emika_panda": "panda"}  # other names of our robots
@@ -124,6 +126,15 @@ def _simulated(topic: str) -> str:
     return f"/sim{topic}" if topic.startswith("/") else f"sim/{topic}"
 
 
+def _beside(path: str, info: ValidationInfo) -> str:
+    """A path of the robot file, which is below the file's folder or in a package; the context gives that folder."""
+    if path.startswith("package://") or not info.context:
+        return path
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"{path} is not below the robot file's folder, and not package://PACKAGE/PATH")
+    return str(info.context["folder"] / path)
+
+
 class CameraSpec(_Part):
     """A camera by the contract's name, its image topic and its frame.
 
@@ -144,9 +155,7 @@ class CameraSpec(_Part):
     @field_validator("calibration")
     @classmethod
     def _resolve_calibration(cls, path: str | None, info: ValidationInfo) -> str | None:
-        if path is None or path.startswith("package://") or not info.context:
-            return path
-        return str(info.context["folder"] / path)
+        return path if path is None else _beside(path, info)
 
     @model_validator(mode="after")
     def _check_rectify(self) -> CameraSpec:
@@ -204,11 +213,22 @@ class Robot(_Part):
     controller: ControllerSpec
     cameras: tuple[CameraSpec, ...]
     joint_states: str
+    _folder: Path | None = PrivateAttr(None)  # of the robot file
+
+    @field_validator("model")
+    @classmethod
+    def _resolve_model(cls, path: str, info: ValidationInfo) -> str:
+        return _beside(path, info)
 
     @field_validator("kinematics", mode="before")
     @classmethod
     def _read_older_kinematics(cls, given: Any) -> Any:
         return OLDER_KINEMATICS.get(given, given) if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _remember_folder(self, info: ValidationInfo) -> Robot:
+        self._folder = info.context["folder"] if info.context else None
+        return self
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Robot:
@@ -249,8 +269,16 @@ class Robot(_Part):
         return np.array([joint.position[1] for joint in self.joints])
 
     def model_path(self) -> Path:
-        """The model file (MJCF or URDF); ``package://PACKAGE/PATH`` is resolved in the installed package."""
-        return resolve(self.model)
+        """The model file (MJCF or URDF); ``package://PACKAGE/PATH`` is resolved in the installed package.
+
+        Raises:
+            RobotError: it is missing, or names files outside of the robot file's folder or the package.
+        """
+        path = resolve(self.model)
+        package = self.model.startswith("package://")
+        root = resolve("/".join(self.model.split("/")[:3])) if package else self._folder or path.parent
+        require_contained(path, root)
+        return path
 
     def require(self, contract: Contract, policy: str) -> None:
         """Raise unless a policy of this contract can drive this robot.
@@ -306,7 +334,8 @@ def resolve(uri: str) -> Path:
     path = Path(uri)
     if uri.startswith("package://"):
         package, _, rest = uri.removeprefix("package://").partition("/")
-        spec = find_spec(package)
+        plain = package.isidentifier() and not Path(rest).is_absolute() and ".." not in Path(rest).parts
+        spec = find_spec(package) if plain else None  # a dotted name would import its parent
         folders = spec.submodule_search_locations if spec else None
         path = Path(folders[0]) / rest if folders else Path(uri)
     if not path.exists():
