@@ -165,7 +165,7 @@ def _other() -> dict[str, tuple[Attack, str]]:
         "a key in trusted/ behind a link": (_linked_key, "kind"),
         "a folder of keys that everybody can write": (lambda case: case.keys.chmod(0o777), "permissions"),
         "a public key that everybody can write": (lambda case: (case.keys / "lab.pub").chmod(0o666), "permissions"),
-        **({"a public key of another user": (_foreign_key, "owner")} if os.geteuid() == 0 else {}),  # root alone can try
+        **({"a public key of another user": (_foreign_key, "owner")} if os.geteuid() == 0 else {}),  # root can try
         "another execution mode, certified": (
             lambda case: {"execution": "ensemble", "certificate": case.signed(execution="ensemble")}, "execution"),
         "a scripted policy": (
