@@ -276,7 +276,10 @@ class Robot(_Part):
         """
         path = resolve(self.model)
         package = self.model.startswith("package://")
-        root = resolve("/".join(self.model.split("/")[:3])) if package else self._folder or path.parent
+        if package:
+            root = resolve("/".join(self.model.split("/")[:3]))
+        else:  # a file's model is below its folder; that of a description that was changed here may be elsewhere
+            root = self._folder if self._folder and path.is_relative_to(self._folder) else path.parent
         require_contained(path, root)
         return path
 
