@@ -1,69 +1,29 @@
-"""Gate file, ledger, keys, a whole gate with planted policies, its certificate, verification and enforcement."""
+"""Gate file, planner, judgement, and whole gates with scripted and planted policies, interrupted and resumed."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from conftest import TINY, Lab
 
 from sim.experts.planted_faults import PlantedPolicy, load_planted
 from vla_agent.cli import main
 from vla_agent.contract.tabletop import tabletop_contract
-from vla_agent.errors import CertificateError, GateError
-from vla_agent.files.canonical_json import digest, readable
-from vla_agent.gate.certificate import keys
-from vla_agent.gate.certificate.bound_files import contract_parts, policy_contract, policy_parts
-from vla_agent.gate.certificate.certificate import read_certificate, sign, write_certificate
-from vla_agent.gate.certificate.enforce import Deployment, require_certificate
-from vla_agent.gate.certificate.verify import verify
-from vla_agent.gate.decision.gate_file import ORACLE, load_gate
+from vla_agent.errors import GateError
+from vla_agent.evaluation.exact_tests import alpha_spent
+from vla_agent.gate.decision.gate_file import ORACLE, hash_gate, load_gate, read_gate
 from vla_agent.gate.decision.judge import attribute_failures, judge, label
-from vla_agent.gate.decision.plan import Planner, sequential_tests
+from vla_agent.gate.decision.plan import CONTROL, Planner, sequential_tests
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.perception_oracle import accepts_oracle_points
-from vla_agent.gate.run_gate import GateSettings, run_gate
+from vla_agent.gate.evidence.seeds import first_seed
 
 ROOT = Path(__file__).parents[2]
-POLICY = ROOT / "policies" / "tabletop-nano"
-TINY = """\
-format: 1
-name: tiny
-tasks: [press_button]
-seed: 530000
-block: 2
-reported: 1
-checks:
-  success: {threshold: 0.05, margin: 0.60}
-  family: {threshold: null}
-  axes:
-    - {axis: lighting, severity: 1, threshold: 0.05, margin: 0.60}
-  language:
-    - {probe: swap, threshold: 0.30, margin: 0.60}
-"""
 APART = "  oracle: {threshold: null}\n"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """A finished gate of the expert: key, ledger and evidence."""
-    root = tmp_path_factory.mktemp("gate")
-    (root / "tiny.yaml").write_text(TINY)
-    keys.create("lab", root / "keys")
-    gate(root, "expert", "out")
-    return root
-
-
-def gate(root, policy, out, suite=None, progress=None, **options):
-    private, ledger_file = keys.load_private("lab", root / "keys"), root / "ledger.jsonl"
-    suite = suite or root / "tiny.yaml"
-    settings = GateSettings(policy, suite, root / out, "arm", private, ledger_file, clips=0, **options)
-    return run_gate(settings, progress)
 
 
 def test_a_gate_file_s_errors_name_line_key_and_valid_names(tmp_path):
@@ -75,13 +35,26 @@ def test_a_gate_file_s_errors_name_line_key_and_valid_names(tmp_path):
         (TINY.replace("press_button", "press_botton"), 3, "tasks", "press_button"),
         (TINY.replace("threshold: 0.30", "threshold: null"), None, "checks", "ignores its instruction"),
         (TINY.replace("[press_button]", "[press_button"), None, None, ""),
+        (TINY.replace("format: 2", "format: 1"), 1, "format", "format: 2"),
+        (TINY.replace("format: 2\n", ""), None, "format", "no format"),
+        (TINY.replace("format: 2", "format: 3"), 1, "format", "2"),
+        (TINY.replace("block: 2", "block: 2\nseed: 500000"), 5, "seed", "tried on the gate's scenes beforehand"),
+        (TINY.replace("estimated: 2", "estimated: 0"), 6, "estimated", "greater than 0"),
     ):
         file.write_text(wrong)
         with pytest.raises(GateError) as error:
             load_gate(file)
         text = str(error.value)
-        assert says in text and (key is None or key in str(error.value.key))
-        assert line is None or f"gate.yaml:{line}" in text
+        assert says in text and (key is None or key in str(error.value.key)) and error.value.remedy
+        assert line is None or f"gate.yaml:{line}" in text, text
+
+
+def test_a_gate_file_is_read_once(tmp_path):
+    (tmp_path / "gate.yaml").write_text(TINY)
+    read = read_gate(tmp_path / "gate.yaml")
+    assert read.data == TINY.encode() and read.sha256 == hash_gate(tmp_path / "gate.yaml") and read.gate.name == "tiny"
+    with pytest.raises(GateError, match="no such gate file"):
+        read_gate(tmp_path / "none.yaml")
 
 
 def test_the_shipped_gate_files_are_sound():
@@ -90,58 +63,23 @@ def test_the_shipped_gate_files_are_sound():
         assert "success" in checks and "probe.swap" in checks
 
 
-def test_a_certificate_holds_and_its_verdict_is_computed_again(root):
-    certificate = read_certificate(root / "out" / "certificate.json")
-    assert certificate.payload["verdict"] == "pass" and certificate.payload["robot"] == "arm"
-    assert verify(root / "out" / "certificate.json", None, keys=root / "keys", ledger=root / "ledger.jsonl") == []
-    page = (root / "out" / "report.html").read_text()
+def test_the_page_of_a_finished_gate_stands_alone(finished):
+    page = (finished.root / "out" / "report.html").read_text()
     assert "passes the gate tiny" in page and "http" not in page.replace("http-equiv", "")
 
 
-def test_outcomes_do_not_depend_on_workers(root):
-    rows = json.loads((root / "out" / "report.json").read_text())["episodes"]
-    shutil.copytree(root, root.parent / "again")
-    again = gate(root.parent / "again", "expert", "again", workers=2)
-    key = ("control", "index", "seed", "success", "state_hash", "image_hash")
-    mine = [{k: r[k] for k in key} for r in again["episodes"]]
-    # another attempt is held to a stricter test, and so may play more, but never other episodes
-    assert all({k: r[k] for k in key} in mine for r in rows)
-    assert again["certified"]["attempt"]["number"] == 2
+def test_seeds_follow_from_the_line_of_the_ledger(finished):
+    report, attempt = finished.report(), finished.payload()["attempt"]
+    start = next(iter(ledger.read_ledger(finished.ledger, finished.signer)))
+    assert (
+        attempt["seed"] == first_seed(start["policy"], start["gate"], start["hash"]) and attempt["run"] == start["run"]
+    )
+    assert {e["seed"] - attempt["seed"] for e in report["episodes"]} <= set(range(10))
+    assert start["gate"] == hash_gate(finished.root / "tiny.yaml")
 
 
-def test_each_change_is_named(root, tmp_path):
-    def found(change):
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
-        shutil.copytree(root / "out", tmp_path / "out")
-        change(tmp_path / "out")
-        return " ".join(map(str, verify(tmp_path / "out" / "certificate.json", None, keys=root / "keys")))
-
-    def certificate(part, value, *path):
-        def change(out):
-            data = json.loads((out / "certificate.json").read_text())
-            inside = data[part]
-            for key in path[:-1]:
-                inside = inside[key]
-            inside[path[-1]] = value
-            (out / "certificate.json").write_text(readable(data))
-
-        return change
-
-    def replaced(name, before, after):
-        return lambda out: (out / name).write_text((out / name).read_text().replace(before, after, 1))
-
-    assert "certificate.robot" in found(certificate("payload", "another", "robot"))
-    assert "counts.success.k" in found(certificate("payload", 99, "counts", "success", "k"))
-    assert "signature.key" in found(certificate("signature", "0" * 32, "key"))
-    assert "payload.extra" in found(certificate("payload", 1, "extra"))
-    assert "bytes" in found(lambda out: (out / "certificate.json").open("a").write(" "))
-    assert "evidence.gate.yaml" in found(replaced("gate.yaml", "0.05", "0.04"))
-    assert "evidence.report.json" in found(replaced("report.json", '"success": true', '"success": false'))
-    assert "evidence.actions.npz" in found(lambda out: (out / "actions.npz").unlink())
-
-
-def test_a_deaf_policy_is_refused_for_not_listening(root):
-    report = gate(root, "planted.deaf", "deaf", load=load_planted)
+def test_a_deaf_policy_is_refused_for_not_listening(lab):
+    report = lab.gate("planted.deaf", "deaf", load=load_planted, clips=0)
     judged = report["summary"]["judgement"]
     failed = [name for name, c in judged["checks"].items() if c["verdict"] == "fail"]
     assert judged["verdict"] == "fail" and failed == ["probe.swap"]
@@ -167,14 +105,14 @@ def load_misled(name):
     return Misled()
 
 
-def test_a_policy_that_only_sees_wrong_fails_by_perception(root):
-    (root / "apart.yaml").write_text(TINY.replace("reported: 1", "reported: 2") + APART)
-    report = gate(root, "misled", "misled", suite=root / "apart.yaml", load=load_misled)
+def test_a_policy_that_only_sees_wrong_fails_by_perception(lab):
+    (lab.root / "apart.yaml").write_text(TINY.replace("reported: 1", "reported: 2") + APART)
+    report = lab.gate("misled", "misled", suite=lab.root / "apart.yaml", load=load_misled, clips=0)
     apart = report["summary"]["judgement"]["apart"]
     assert apart["n"] == apart["k"] == 2 and apart["control_k"] == 0
     assert apart["perception"]["k"] == apart["perception"]["n"] == 2 and apart["control"]["k"] == 0
-    assert "Failures of perception and of control" in (root / "misled" / "report.html").read_text()
-    assert verify(root / "misled" / "certificate.json", None, keys=root / "keys") == []
+    assert "Failures of perception and of control" in (lab.root / "misled" / "report.html").read_text()
+    assert lab.verify("misled") == []
 
 
 def test_perception_and_control_are_counted_separately(tmp_path):
@@ -185,53 +123,178 @@ def test_perception_and_control_are_counted_separately(tmp_path):
     (tmp_path / "apart.yaml").write_text(TINY + APART)
     spec = load_gate(tmp_path / "apart.yaml")
     for excluded in ((), (ORACLE,)):  # a policy that cannot take the true places is not tried
-        planner = Planner(spec, sequential_tests(spec, 0.05), excluded)
+        planner = Planner(spec, sequential_tests(spec, 0.05), 0, excluded)
         assert any(job.control == ORACLE for job in planner.next_round([])) == (not excluded)
 
 
-def test_a_random_policy_fails(root):
-    judged = gate(root, "random", "random")["summary"]["judgement"]
-    assert judged["checks"]["success"]["verdict"] == "fail"
+def stop(played, done, total):
+    raise KeyboardInterrupt
 
 
-def test_a_stopped_gate_goes_on_and_is_one_attempt(root):
-    def stop(played, done, total):
-        raise KeyboardInterrupt
-
+def test_a_stopped_gate_goes_on_as_one_attempt_with_any_number_of_workers(lab, tmp_path):
+    options = {"load": load_planted, "clips": 0}
     with pytest.raises(KeyboardInterrupt):
-        gate(root, "planted.none", "stopped", load=load_planted, progress=stop)
+        lab.gate("planted.none", "stopped", progress=stop, **options)
     with pytest.raises(GateError, match="unfinished"):
-        gate(root, "planted.none", "stopped", load=load_planted)
-    report = gate(root, "planted.none", "stopped", load=load_planted, resume=True)
+        lab.gate("planted.none", "stopped", **options)
+    shutil.copytree(lab.root, tmp_path / "copy")
+    report = lab.gate("planted.none", "stopped", resume=True, **options)
     assert report["certified"]["attempt"]["number"] == 1 and report["certified"]["verdict"] == "pass"
-    later = gate(root, "planted.none", "later", load=load_planted)["certified"]["attempt"]
+    assert lab.verify("stopped") == [] and not (lab.root / "stopped" / ".partial").exists()
+    events = [
+        e["event"]
+        for e in ledger.read_ledger(lab.ledger, lab.signer)
+        if e["run"] == report["certified"]["attempt"]["run"]
+    ]
+    assert events == ["start", "stopped", "resumed", "finish"]
+    again = Lab(tmp_path / "copy").gate("planted.none", "stopped", resume=True, workers=2, **options)
+    assert again["episodes"] == report["episodes"]
+    later = lab.gate("planted.none", "later", **options)["certified"]["attempt"]
     assert later["number"] == 2 and later["alpha"] < report["certified"]["attempt"]["alpha"]
+    assert later["seed"] != report["certified"]["attempt"]["seed"]
 
 
-def test_the_ledger_shows_every_change(tmp_path):
-    file = tmp_path / "ledger.jsonl"
-    for run in ("a", "b", "a", "c"):
-        ledger.append(file, {"event": "start", "run": run, "policy": "p", "gate": "g"})
-    assert ledger.starts(ledger.read_ledger(file), "p") == ["a", "b", "c"]
-    lines = file.read_text().splitlines()
-    for changed in (
-        lines[1:],
-        [lines[0], *lines[2:]],
-        [*lines, lines[-1]],
-        [lines[0].replace('"a"', '"z"'), *lines[1:]],
-    ):
-        file.write_text("\n".join(changed) + "\n")
-        with pytest.raises(CertificateError, match="ledger was changed"):
-            ledger.read_ledger(file)
+def test_edited_scratch_files_are_not_believed(lab):
+    with pytest.raises(KeyboardInterrupt):
+        lab.gate("random", "stopped", suite=shorter(lab), progress=stop, clips=0)
+    file = lab.root / "stopped" / ".partial" / "episodes.jsonl"
+    text = file.read_text()
+    file.write_text(text.replace('"success":false', '"success":true').replace('"outcome":false', '"outcome":true'))
+    before = lab.ledger.read_bytes()
+    with pytest.raises(GateError, match="were changed") as error:
+        lab.gate("random", "stopped", suite=lab.root / "shorter.yaml", resume=True, clips=0)
+    assert error.value.file == f"{file}:1" and lab.ledger.read_bytes() == before
+    file.unlink()
+    with pytest.raises(GateError, match="were changed"):
+        lab.gate("random", "stopped", suite=lab.root / "shorter.yaml", resume=True, clips=0)
 
 
-def test_the_ledger_lies_with_the_keys_unless_an_older_one_lies_beside_the_gate_file(tmp_path, monkeypatch):
-    monkeypatch.setenv("VLA_AGENT_KEYS", str(tmp_path / "keys"))
-    gate_file = tmp_path / "gates" / "tiny.yaml"
-    assert keys.default_ledger(gate_file) == tmp_path / "keys" / "ledger.jsonl"
-    older = tmp_path / "gates" / "ledger.jsonl"
-    ledger.append(older, {"event": "start", "run": "a", "policy": "p", "gate": "g"})
-    assert keys.default_ledger(gate_file) == older
+def shorter(lab):
+    (lab.root / "shorter.yaml").write_text(TINY.replace("name: tiny", "name: shorter"))
+    return lab.root / "shorter.yaml"
+
+
+def test_a_gate_file_that_changes_meanwhile_certifies_nothing(lab):
+    def change(played, done, total):
+        (lab.root / "tiny.yaml").write_text(TINY.replace("threshold: 0.05", "threshold: 0.04"))
+
+    with pytest.raises(GateError, match="changed while the gate ran") as error:
+        lab.gate("expert", "changed", progress=change, clips=0)
+    assert error.value.key == "gate file" and not (lab.root / "changed" / "certificate.json").exists()
+    last = ledger.read_ledger(lab.ledger, lab.signer)[-1]
+    assert (last["event"], last["reason"]) == ("aborted", "gate file")
+    (lab.root / "tiny.yaml").write_text(TINY)
+    with pytest.raises(GateError, match="was aborted"):
+        lab.gate("expert", "changed", resume=True, clips=0)
+
+
+def test_a_policy_that_changes_meanwhile_certifies_nothing(lab, tmp_path, monkeypatch):
+    """The folder is hashed again at the end; here nothing is played, so that only that can find it."""
+    from vla_agent.gate import run_gate as module
+
+    policy = tmp_path / "policy"
+    shutil.copytree(ROOT / "policies" / "tabletop-nano", policy, ignore=shutil.ignore_patterns("evaluation", "*.png"))
+    monkeypatch.setattr(module, "_latency", lambda file, candidate: (50.0, {"p99_ms": 1.0}))
+    monkeypatch.setattr(module, "_excluded", lambda run: (ORACLE,))
+    rows = lab.report()["episodes"]
+
+    def play(run, log, workers, excluded, progress):
+        weights = policy / "head.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+        return rows
+
+    monkeypatch.setattr(module, "_play_rounds", play)
+    with pytest.raises(GateError, match="changed while the gate ran") as error:
+        lab.gate(str(policy), "changed", clips=0)
+    assert error.value.key == "policy.head.safetensors"
+    assert ledger.read_ledger(lab.ledger, lab.signer)[-1]["event"] == "aborted"
+
+
+def test_a_kill_after_the_certificate_loses_nothing(lab):
+    """The ledger's last line and its copy are added by --resume, once."""
+    out = lab.root / "out"
+    lines = lab.ledger.read_text().splitlines()
+    lab.ledger.write_text(lines[0] + "\n")
+    (out / "ledger.jsonl").unlink()
+    (out / ".partial").mkdir()
+    with pytest.raises(GateError, match="finished gate"):
+        lab.gate("expert", "out", clips=0)
+    report = lab.gate("expert", "out", resume=True, clips=0)
+    assert report["certified"]["verdict"] == "pass" and lab.verify() == [] and not (out / ".partial").exists()
+    assert len(ledger.read_ledger(lab.ledger, lab.signer)) == len(lines)
+    with pytest.raises(GateError, match="finished gate"):
+        lab.gate("expert", "out", resume=True, clips=0)
+
+
+def test_a_finished_gate_of_another_ledger_or_with_changed_evidence_is_not_completed(lab):
+    out = lab.root / "out"
+    content = lab.ledger.read_bytes()
+    lab.ledger.unlink()
+    with pytest.raises(GateError, match="not in the ledger"):
+        lab.gate("expert", "out", resume=True, clips=0)
+    lab.ledger.write_bytes(content)
+    (out / "report.json").write_bytes((out / "report.json").read_bytes() + b" ")
+    with pytest.raises(GateError, match="evidence was changed"):
+        lab.gate("expert", "out", resume=True, clips=0)
+    (out / "actions.npz").unlink()
+    (out / "report.json").unlink()
+    with pytest.raises(GateError, match="evidence was changed"):
+        lab.gate("expert", "out", resume=True, clips=0)
+
+
+def test_other_files_in_the_folder_are_not_taken_for_a_gate(lab):
+    """Above all not a report: only signed lines count as finished episodes."""
+    (lab.root / "taken").mkdir()
+    shutil.copy(lab.root / "out" / "report.json", lab.root / "taken")
+    for resume in (False, True):
+        with pytest.raises(GateError, match="something else"):
+            lab.gate("expert", "taken", resume=resume, clips=0)
+    (lab.root / "taken" / "report.json").unlink()
+    (lab.root / "taken" / ".partial").mkdir()
+    with pytest.raises(GateError, match="something else"):
+        lab.gate("expert", "taken", clips=0)
+
+
+def row(task, index, seed, outcome, control=CONTROL):
+    return {"task": task, "index": index, "seed": seed, "outcome": outcome, "success": outcome, "control": control}
+
+
+def test_every_family_is_played_for_the_estimate_in_any_case(tmp_path):
+    (tmp_path / "gate.yaml").write_text(
+        TINY.replace("[press_button]", "[press_button, stack]").replace("estimated: 2", "estimated: 7")
+    )
+    gate = load_gate(tmp_path / "gate.yaml")
+    planner = Planner(gate, sequential_tests(gate, alpha_spent(gate.alpha, 1)), 100)
+    rows: dict = {}
+    for jobs in planner.rounds(rows):
+        rows |= {j.key: row(j.task, j.index, j.seed, True, j.control) | {"original": False} for j in jobs}
+    played = [(r["task"], r["seed"]) for r in rows.values() if r["control"] == CONTROL]
+    for task in ("press_button", "stack"):
+        assert sorted(seed for t, seed in played if t == task)[:7] == list(range(100, 107))
+    assert len(played) == 14, "no more than that: the tests stop earlier"
+
+
+def test_the_plan_follows_from_outcomes_alone(tmp_path):
+    """Where a run was interrupted makes no difference, and a missing episode is an error."""
+    (tmp_path / "gate.yaml").write_text(TINY)
+    gate = load_gate(tmp_path / "gate.yaml")
+
+    def planned(seed, good):
+        planner, rows = Planner(gate, sequential_tests(gate, alpha_spent(gate.alpha, 1)), seed), {}
+        for jobs in planner.rounds(rows):
+            rows |= {j.key: row(j.task, j.index, j.seed, good(j), j.control) | {"original": False} for j in jobs}
+        return rows
+
+    rows = planned(100, lambda job: job.index % 2 == 0)
+    assert list(rows) == list(planned(100, lambda job: job.index % 2 == 0))
+    assert list(rows) != list(planned(100, lambda job: True))
+    other = planned(500, lambda job: job.index % 2 == 0)
+    assert {r["seed"] for r in other.values()} == {r["seed"] + 400 for r in rows.values()}
+    planner = Planner(gate, sequential_tests(gate, alpha_spent(gate.alpha, 1)), 100)
+    missing = dict(rows)
+    missing.pop(next(iter(rows)))
+    with pytest.raises(KeyError):
+        list(planner.rounds(missing))
 
 
 def test_the_commands_state_ledger_and_strength(tmp_path, monkeypatch, capsys):
@@ -243,8 +306,15 @@ def test_the_commands_state_ledger_and_strength(tmp_path, monkeypatch, capsys):
     shown, ledger_file = capsys.readouterr(), tmp_path / "keys" / "ledger.jsonl"
     assert f"counted in {ledger_file}" in shown.err and ledger_file.is_file()
     assert "for trying out, not for hardware" in shown.out and f"ledger of attempts: {ledger_file}" in shown.out
-    assert main(["verify", f"{out}/certificate.json", "--ledger", str(ledger_file)]) == 0
-    assert "for trying out, not for hardware" in capsys.readouterr().out
+    assert "success 100.0 % (40 to 100 %), mean over 1 family, 4 of 4 unperturbed episodes" in shown.out
+    assert main(["verify", f"{out}/certificate.json", "--replay", "2", "--seed", "5"]) == 0
+    valid = capsys.readouterr().out
+    assert "for trying out, not for hardware" in valid and "2 episodes replayed" in valid and "--seed 5" in valid
+    assert f"number 1 of this policy in the ledger {out}/ledger.jsonl" in valid
+    assert main(["verify", f"{out}/certificate.json", "--ledger", str(ledger_file), "--replay", "0"]) == 0
+    assert "no episode was replayed" in capsys.readouterr().out
+    assert main(["verify", f"{out}/certificate.json", "--ledger", str(tmp_path / "none"), "--replay", "0"]) == 1
+    assert "the start of run" in capsys.readouterr().out
 
 
 def test_labels_part_all_pairs():
@@ -257,71 +327,6 @@ def test_labels_part_all_pairs():
 def test_judging_without_episodes_is_undecided():
     judged = judge(load_gate(ROOT / "gates" / "smoke.yaml"), [], 1)
     assert judged["verdict"] == "undecided" and judged["reasons"]
-
-
-def test_keys_are_private_and_never_overwritten(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("VLA_AGENT_KEYS", str(tmp_path / "keys"))
-    assert main(["keys", "create", "lab"]) == 0
-    private = tmp_path / "keys" / "lab.key"
-    assert private.stat().st_mode & 0o777 == 0o600
-    before = private.read_bytes()
-    assert main(["keys", "create", "lab"]) == 2 and private.read_bytes() == before
-    monkeypatch.setenv("VLA_AGENT_KEYS", str(tmp_path / "robot"))
-    assert main(["keys", "trust", str(tmp_path / "keys" / "lab.pub")]) == 0
-    assert main(["keys", "revoke", "abc", "--reason", "lost"]) == 0
-    capsys.readouterr()
-    assert main(["keys", "list"]) == 0
-    shown = capsys.readouterr().out
-    assert "lab" in shown and "private half" not in shown and "revoked abc: lost" in shown
-    private.chmod(0o644)
-    with pytest.raises(CertificateError, match="other users can read"):
-        keys.load_private("lab", tmp_path / "keys")
-
-
-@pytest.fixture(scope="module")
-def certified(root, tmp_path_factory):
-    """A signed certificate that covers a copy of the shipped policy: (folder, certificate file)."""
-    folder = tmp_path_factory.mktemp("certified")
-    shutil.copytree(POLICY, folder / "policy", ignore=shutil.ignore_patterns("evaluation", "*.png"))
-    payload = dict(read_certificate(root / "out" / "certificate.json").payload)
-    payload["policy"] = {"name": "policy", **policy_parts(folder / "policy")}
-    payload["contract"] = contract_parts(policy_contract(folder / "policy"))
-    payload["latency"] = {"certified_ms": 50.0, "measured_ms": 30.0}
-    write_certificate(folder / "certificate.json", sign(payload, keys.load_private("lab", root / "keys")))
-    return folder / "policy", folder / "certificate.json"
-
-
-def test_what_is_certified_may_move_and_nothing_else(root, certified):
-    policy, file = certified
-    contract = read_certificate(file).payload["contract"]
-    cameras = {k: tuple(v) for k, v in contract["cameras"].items()}
-    fits = Deployment("arm", True, cameras, contract["control_hz"], latency_ms=50.0)
-    trusted = root / "keys"
-    assert require_certificate(policy, file, fits, keys=trusted) is not None
-    assert require_certificate(policy, None, Deployment("arm", hardware=False)) is None
-    for key, changed in (
-        ("robot", {"robot": "other"}),
-        ("control_hz", {"control_hz": 40.0}),
-        ("cameras", {"cameras": {"front": (96, 96)}}),
-        ("latency", {"latency_ms": 51.0}),
-        ("execution", {"execution": "ensemble"}),
-    ):
-        with pytest.raises(GateError) as error:
-            require_certificate(policy, file, replace(fits, **changed), keys=trusted)
-        assert key in error.value.key and error.value.remedy
-    with pytest.raises(CertificateError, match="expired"):
-        late = datetime.now(timezone.utc) + timedelta(days=5000)
-        require_certificate(policy, file, fits, keys=trusted, now=late)
-    with pytest.raises(GateError, match="no certificate"):
-        require_certificate(policy, "", fits, keys=trusted)
-    (policy / "adapter_config.json").write_text("{}")
-    with pytest.raises(GateError, match="adapter"):
-        require_certificate(policy, file, fits, keys=trusted)
-    (policy / "adapter_config.json").unlink()
-    keys.revoke(digest(policy_parts(policy)["files"]), "a test", root / "keys")
-    with pytest.raises(CertificateError, match="revoked"):
-        require_certificate(policy, file, fits, keys=trusted)
-    (root / "keys" / "revoked.jsonl").unlink()
 
 
 def test_the_command_says_what_it_needs(tmp_path, monkeypatch, capsys):

@@ -64,7 +64,7 @@ def read_line(line: bytes, kind: str, number: int, previous: str, signer: Signer
     missing = [name for name in (*CHAIN, *SEAL) if name not in entry]
     if missing:
         raise BrokenLine(f"a signed line, with {', '.join(missing)}")
-    if (entry["number"], entry["previous"]) != (number, previous) or isinstance(entry["number"], bool):
+    if (entry["number"], entry["previous"]) != (number, previous) or type(entry["number"]) is not int:
         raise BrokenLine(f"line {number}, which follows {previous[:16]}")
     if entry["hash"] != digest({k: v for k, v in entry.items() if k not in SEAL}):
         raise BrokenLine("the hash of what the line says")

@@ -60,9 +60,10 @@ def check_plan(gate: Gate, attempt: Attempt, report: Mapping[str, Any], learned:
     try:
         for jobs in planner.rounds(rows):
             planned |= {job.key for job in jobs}
-            for job in jobs:
-                if job.key in rows and rows[job.key]["index"] != job.index:
-                    yield Difference(f"report.json: {job.key} index", job.index, rows[job.key]["index"])
+            wrong = [(job, rows[job.key]["index"]) for job in jobs if rows[job.key]["index"] != job.index]
+            if wrong:  # such a row would be planned for ever
+                yield Difference(f"report.json: {wrong[0][0].key} index", wrong[0][0].index, wrong[0][1])
+                return
     except KeyError as missing:
         yield Difference("report.json: episodes", f"the planned {missing.args[0]}", "no such episode")
         return

@@ -120,7 +120,7 @@ def _estimate_cards(judgement: Mapping[str, Any]) -> list[dict[str, Any]]:
     parts = (
         (f"success, mean of {counted(families)}", verdict, estimate["rate"], k, n, estimate["interval"], ""),
         ("worst family", checks[f"family.{worst['name']}"]["verdict"], worst["k"] / worst["n"], worst["k"], worst["n"],
-         worst["interval"], f"{condition(worst['name'])}: "),
+         worst["interval"], f"{worst['name'].replace('_', ' ')}: "),
     )  # fmt: skip
     return [
         {"name": name, "verdict": v, "big": share(rate), "small": of + f"{k} of {n}, {interval(pair)}"}

@@ -51,7 +51,7 @@ def headline(judgement: Mapping[str, Any]) -> str:
     k, n = (sum(f[key] for f in families.values()) for key in ("k", "n"))
     text = f"success {share(estimate['rate'])} ({interval(estimate['interval'])}), mean over {counted(families)}"
     worst = estimate["worst_family"]
-    text += f", {k} of {n} unperturbed episodes; worst family {condition(worst['name'])}"
+    text += f", {k} of {n} unperturbed episodes; worst family {worst['name'].replace('_', ' ')}"
     return f"{text}: {worst['k']} of {worst['n']} ({interval(worst['interval'])})"
 
 
