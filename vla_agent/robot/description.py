@@ -34,6 +34,7 @@ from vla_agent.files.bounded_reading import as_text, read_bytes
 from vla_agent.files.bounded_yaml import parse_yaml
 from vla_agent.files.input_limits import YAML_BYTES
 from vla_agent.files.shipped import shipped_folders
+from vla_agent.robot.model_bounds import check_model
 from vla_agent.robot.model_files import require_contained
 
 Vector3 = tuple[float, float, float]
@@ -280,6 +281,7 @@ class Robot(_Part):
             root = resolve("/".join(self.model.split("/")[:3]))
         else:  # a file's model is below its folder; that of a description that was changed here may be elsewhere
             root = self._folder if self._folder and path.is_relative_to(self._folder) else path.parent
+        check_model(path, root)
         require_contained(path, root)
         return path
 
