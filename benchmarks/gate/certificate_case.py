@@ -7,6 +7,7 @@ the policy's weights are too few to act.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -67,9 +68,9 @@ class CertificateCase:
             True,
             cameras,
             contract["control_hz"],
-            LATENCY_MS,
-            "realtime",
-            ROBOT_FILE,
+            self.payload["latency"]["certified_ms"],
+            self.payload["execution"],
+            self.payload["robot"]["file"],
             self.payload["policy"]["files"],
         )
 
@@ -104,12 +105,16 @@ def changed_parts(payload: Mapping[str, Any], changed: Mapping[str, Any]) -> dic
     return made
 
 
-def make(root: Path) -> CertificateCase:
-    """The case below ``root``."""
-    import numpy as np
-    from safetensors.numpy import save_file
+def make(
+    root: Path, policy: Path | None = None, robot_file: str = ROBOT_FILE, latency_ms: float = LATENCY_MS
+) -> CertificateCase:
+    """The case below ``root``.
 
-    from vla_agent.contract.tabletop import tabletop_contract
+    Args:
+        policy: folder that is copied and certified; None: a small one.
+        robot_file: SHA-256 of the robot file that is certified and demanded.
+        latency_ms: certified, and the most that is demanded, milliseconds.
+    """
     from vla_agent.gate.certificate import keys
     from vla_agent.gate.certificate.bound_files import contract_parts, policy_contract, policy_parts
     from vla_agent.gate.certificate.certificate import sign, write_certificate
@@ -117,27 +122,41 @@ def make(root: Path) -> CertificateCase:
     from vla_agent.gate.certificate.statement import gate_predicate
 
     case = CertificateCase(root)
-    case.policy.mkdir(parents=True)
-    contract = {"format": 1, "contract": tabletop_contract().to_dict()}
-    (case.policy / "policy.json").write_text(json.dumps(contract))
-    save_file({"state_normaliser.shift": np.zeros(17, np.float32)}, case.policy / "head.safetensors")
+    _put_policy(case.policy, policy)
     keys.create("lab", case.keys)
+    gate: Any = SimpleNamespace(name="tabletop", alpha=0.05, beta=0.05, validity_days=90, execution="realtime")
+    attempt: Any = SimpleNamespace(
+        gate=GATE, number=1, run="e" * 32, entry="f" * 64, seed=2**32, delay_ms=latency_ms, measured={}
+    )
     predicate = gate_predicate(
-        robot={"name": ROBOT, "file": ROBOT_FILE},
+        robot={"name": ROBOT, "file": robot_file},
         policy={"name": "policy", **policy_parts(case.policy)},
         contract=contract_parts(policy_contract(case.policy)),
         simulator=SIMULATOR,
-        gate=SimpleNamespace(name="tabletop", alpha=0.05, beta=0.05, validity_days=90, execution="realtime"),  # type: ignore[arg-type]
-        attempt=SimpleNamespace(
-            gate=GATE, number=1, run="e" * 32, entry="f" * 64, seed=2**32, delay_ms=LATENCY_MS, measured={}
-        ),  # type: ignore[arg-type]
+        gate=gate,
+        attempt=attempt,
         versions={"vla_agent": "0"},
         judgement=_judgement(),
     )
     predicate["evidence"] = {"report.json": "1" * 64}
     write_certificate(case.certificate, sign(predicate, keys.load_private("lab", case.keys)))
-    write_demands(demands(), case.keys)
+    write_demands(demands(robot_file=robot_file, latency_ms=latency_ms), case.keys)
     return case
+
+
+def _put_policy(place: Path, source: Path | None) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from vla_agent.contract.tabletop import tabletop_contract
+
+    if source is not None:
+        shutil.copytree(source, place, ignore=shutil.ignore_patterns("evaluation", "*.png"))
+        return
+    place.mkdir(parents=True)
+    contract = {"format": 1, "contract": tabletop_contract().to_dict()}
+    (place / "policy.json").write_text(json.dumps(contract))
+    save_file({"state_normaliser.shift": np.zeros(17, np.float32)}, place / "head.safetensors")
 
 
 def demands(**changed: Any) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any
 from vla_agent.contract import Contract
 from vla_agent.errors import GateError
 from vla_agent.files.canonical_json import changes
+from vla_agent.files.policy_files import hash_policy_files
 from vla_agent.files.policy_folder import find_folder
-from vla_agent.gate.certificate.bound_files import adapter_files, contract_parts, policy_contract, policy_files
+from vla_agent.gate.certificate.bound_files import adapter_files, contract_parts, policy_contract
 from vla_agent.gate.certificate.certificate import Certificate, read_certificate, require_current, require_signed
 from vla_agent.gate.certificate.demands import read_demands, require_demanded
 from vla_agent.gate.certificate.keys import keys_folder, revoked, trusted
@@ -131,7 +132,10 @@ def _policy(policy: str | PathLike[str], deployment: Deployment) -> tuple[Path, 
         served = metadata_of(str(policy))
         return Path(policy), served.files if deployment.files is None else deployment.files, served.contract
     where = find_folder(policy)
-    return where, policy_files(where) if deployment.files is None else deployment.files, policy_contract(where)
+    if deployment.files is not None:
+        return where, deployment.files, policy_contract(where)
+    found = hash_policy_files(where)  # files and contract of one reading
+    return where, found.hashes, policy_contract(found)
 
 
 def _require_cameras(certified: Mapping[str, Any], deployment: Deployment, file: Path) -> None:
