@@ -53,6 +53,56 @@ def test_the_interval_after_a_stop_covers_as_often_as_it_says():
         assert covered / 400 >= 0.93
 
 
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_the_interval_s_ends_leave_half_of_the_error_on_each_side(level):
+    """Exactly, at every way to stop: an early and a late pass, an early and a late fail, and the cut-off."""
+    test = design(0.3, 0.4, 0.1, 0.1)
+    rng = np.random.default_rng(0)
+    decisions = {test.decide(rng.random(test.size) < p) for p in (0.2, 0.5, 0.8) for _ in range(60)}
+    assert {d.verdict for d in decisions} == {"pass", "fail"} and test.size in {d.n for d in decisions}
+    for decision in decisions:
+        low, high = test.interval(decision, level)
+        tail = (1 - level) / 2
+        assert 0 <= low < decision.k / decision.n + 0.2 and low < high <= 1
+        if decision.k:
+            assert test.tails(decision, low)[0] == pytest.approx(tail, abs=1e-4)
+        else:
+            assert low == 0.0
+        if decision.k < decision.n:
+            assert test.tails(decision, high)[1] == pytest.approx(tail, abs=1e-4)
+        else:
+            assert high == 1.0
+
+
+def test_the_stated_interval_is_one_of_95_per_cent():
+    test = design(0.5, 0.3, 0.025, 0.05)
+    for outcomes in ([True] * 200, [False] * 200):
+        decision = test.decide(outcomes)
+        assert test.interval(decision) == test.interval(decision, 0.95) != test.interval(decision, 0.9)
+    assert test.interval(test.decide([True, False])) == clopper_pearson(1, 2)
+
+
+def test_both_tails_together_are_one_and_the_outcome_itself():
+    """Brute force over all sequences of a small test."""
+    test = design(0.1, 0.7, 0.1, 0.1)
+    p = 0.4
+    weights: dict[Decision, float] = {}
+    for outcomes in product((False, True), repeat=test.size):
+        decision = test.decide(outcomes)
+        weights[decision] = weights.get(decision, 0.0) + float(np.prod([p if o else 1 - p for o in outcomes]))
+
+    def place(d):
+        """The stage-wise order: early fails, late fails, the cut-off by its count, late passes, early passes."""
+        if d.n == test.size:
+            return (1, d.k)
+        return (2, -d.n) if d.verdict == "pass" else (0, d.n)
+
+    for decision in weights:
+        high, low = test.tails(decision, p)
+        assert high == pytest.approx(sum(w for d, w in weights.items() if place(d) >= place(decision)))
+        assert low == pytest.approx(sum(w for d, w in weights.items() if place(d) <= place(decision)))
+
+
 def test_it_stops_early_both_ways_and_always_ends():
     test = design(0.5, 0.3, 0.025, 0.05)
     good, bad = test.decide([True] * 200), test.decide([False] * 200)
@@ -60,6 +110,19 @@ def test_it_stops_early_both_ways_and_always_ends():
     assert bad.verdict == "fail" and bad.n < test.size / 3
     assert test.decide([True, False] * 200).verdict == "fail"
     assert test.decide([True, False]).verdict is None
+    assert good == test.decide([True] * good.n) and (good.k, good.n) == (good.n, good.n), "what comes later is ignored"
+    assert test.decide([True] * (good.n - 1)).verdict is None and test.decide([False] * (bad.n - 1)).verdict is None
+
+
+def test_the_fixed_size_is_the_smallest_that_keeps_both_errors():
+    from scipy.stats import binom
+
+    n, c = fixed_size(0.5, 0.3, 0.05, 0.1)
+    assert binom.sf(c - 1, n, 0.5) <= 0.05 < binom.sf(c - 2, n, 0.5)
+    assert binom.cdf(c - 1, n, 0.8) <= 0.1
+    for less in range(1, n):
+        least = next(c for c in range(less + 2) if binom.sf(c - 1, less, 0.5) <= 0.05)
+        assert least > less or binom.cdf(least - 1, less, 0.8) > 0.1
 
 
 def test_known_values():
