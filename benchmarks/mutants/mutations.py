@@ -19,7 +19,7 @@ from typing import Any
 from vla_agent.errors import OptionError
 
 TEXT_CALLS = {"print", "warn", "debug", "info", "warning", "error", "exception"}
-FLAGS = {"zip": "strict", "dataclass": "frozen"}  # function -> argument that is left alone
+FLAGS = {"zip": "strict", "dataclass": "frozen", "field": "repr"}  # function -> argument that is left alone
 TEXT_METHODS = {"__repr__", "__str__"}
 Position = tuple[int, int]  # line from 1, column from 0
 

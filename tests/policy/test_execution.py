@@ -294,7 +294,7 @@ def test_runner_acts_without_waiting_for_the_policy():
             if action is not None:
                 break
             time.sleep(0.005)
-        assert action[0] == 1 + 2 and runner.expected_delay >= 1
+        assert action[0] == 1 + 2 and runner.expected_delay == max(1, delay_steps(1000 * runner.seconds[0], 20))
         assert len(runner.seconds) == 1 and runner.late == 0
         assert runner.step(3, observe)[0] == 1 + 3 and len(observed) == 2  # the next observation, while rows are left
         policy.gate.release(2)

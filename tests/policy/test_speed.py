@@ -319,7 +319,9 @@ def test_the_command_prints_a_table(tmp_path, capsys, monkeypatch):
 
 
 def test_a_blank_observation_fits_the_contract():
-    CONTRACT.check_observation(blank_observation(CONTRACT))
+    observation = blank_observation(CONTRACT)
+    CONTRACT.check_observation(observation)
+    assert set(observation["images"]) == set(CONTRACT.camera_names) and not observation["state"].any()
 
 
 def test_load_policy_takes_the_options(tmp_path):

@@ -155,6 +155,17 @@ def made(buffer):
     agent.close()
 
 
+def wait_for_answer(agent: PolicyLoop) -> None:
+    """Inference runs in its own thread: wait until it is idle."""
+    worker, end = agent._worker, time.monotonic() + 20
+    while time.monotonic() < end:
+        with worker._wake:
+            if worker._request is None and worker._instruction is None and worker._started is None:
+                return
+        time.sleep(0.001)
+    raise AssertionError("the policy does not answer")
+
+
 def drive(agent: PolicyLoop, buffer: ObservationBuffer, steps: range, skip: str = "") -> list:
     """One decision a control step, once the policy has answered."""
     decisions = []
@@ -162,7 +173,7 @@ def drive(agent: PolicyLoop, buffer: ObservationBuffer, steps: range, skip: str 
         feed(buffer, k, skip=skip)
         decision = agent.tick(k * T)
         if decision is None:
-            time.sleep(0.05)  # inference runs in its own thread
+            wait_for_answer(agent)
             decision = agent.tick(k * T + 0.6 * T)
         decisions.append(decision)
     return decisions

@@ -109,5 +109,7 @@ def test_the_emergency_stop_nan_and_silence_hold_and_sigterm_says_goodbye(tmp_pa
         safety.send_signal(signal.SIGTERM)
         safety.send_signal(signal.SIGINT)  # a second one changes nothing
         assert safety.wait(PATIENCE) == 0
-        time.sleep(0.5)  # what was published last may be heard after the end
+        end = time.monotonic() + PATIENCE  # what was published last may be heard after the end
+        while len(graph.targets) <= targets and time.monotonic() < end:
+            time.sleep(0.01)
         assert len(graph.targets) > targets, "a last hold was to be published"

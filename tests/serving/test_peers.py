@@ -30,6 +30,9 @@ FITTING = {
 
 def test_a_policy_with_our_keys_fits():
     require_fit(FITTING, CONTRACT, Keys(), "folder")
+    for key in FITTING:
+        with pytest.raises(ContractError, match=key.replace(".", r"\.")):
+            require_fit({k: v for k, v in FITTING.items() if k != key}, CONTRACT, Keys(), "folder")
 
 
 def test_a_camera_goes_under_another_key_where_it_is_mapped():

@@ -30,6 +30,9 @@ def test_gymnasium_checker_is_content(control: str) -> None:
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*normalized space.*")
         check_env(env.unwrapped)
+    observation, _ = env.unwrapped.reset(seed=1)
+    assert env.unwrapped.observation_space.contains(observation)
+    assert env.unwrapped.action_space.shape == (env.unwrapped.contract.action_dim,)
     env.close()
 
 

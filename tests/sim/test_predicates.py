@@ -214,7 +214,7 @@ def test_beside_is_near_and_not_too_near():
 def test_beside_is_on_the_table_both_and_released_both():
     assert not beside(held=("a",)) and not beside(held=("b",))
     assert not beside(contacts=(("a", "table"),)) and not beside(contacts=(("b", "table"),))
-    assert beside(za=ON_TABLE - TINY) and not beside(za=ON_TABLE)
+    assert beside(za=ON_TABLE - TINY) and not beside(za=ON_TABLE) and not beside(za=2 * ON_TABLE)
     assert beside(zb=ON_TABLE - TINY) and not beside(zb=ON_TABLE)
 
 
@@ -312,6 +312,11 @@ def test_what_is_no_expression_is_refused(text):
     with pytest.raises(TaskError, match="cannot be read") as caught:
         parse(text, {"a": 0, "b": 0}, {}, file="f.yaml:3", key="goal")
     assert (caught.value.file, caught.value.key) == ("f.yaml:3", "goal")
+
+
+def test_an_argument_that_is_no_name_is_refused():
+    with pytest.raises(TaskError, match="there is no such role"):
+        parse("in(a, tray) and in(thing, tray)", {"a": 0}, {}, file="", key="")
 
 
 def test_an_unknown_predicate_and_a_wrong_number_of_arguments_are_refused():

@@ -111,7 +111,13 @@ def test_what_a_file_may_leave_out(write):
     assert (spec.choose, spec.objects, spec.distractors.count, spec.distractors.not_colours) == ({}, {}, (2, 4), [])
     assert (spec.start.drawer_open, spec.start.not_, spec.start.hold, spec.start.free) == (None, [], [], [])
     assert spec.wordings.held_out == []
-    spec, _ = read(write(text=SHORT + "objects: {target: {shapes: mug, colours: red}}\nstart: {drawer_open: any}\n"))
+    spec, _ = read(
+        write(
+            text=SHORT
+            + "objects: {target: {shapes: mug, colours: red}}\nstart: {drawer_open: any, hold: ['open(drawer)']}\n"
+        )
+    )
+    assert spec.start.hold == ["open(drawer)"]
     assert spec.objects["target"].shapes == ["mug"] and spec.start.drawer_open is None
 
 
@@ -252,6 +258,8 @@ REFUSED = [
 @pytest.mark.parametrize(("change", "key", "found"), REFUSED)
 def test_each_wrong_name_or_number_is_named(write, change, key, found):
     error = refused(write(change))
+    with pytest.raises(TaskError):
+        read(write(change))
     assert error.key == key and str(error.found).replace("CommentedMap", "") == found and error.remedy
 
 
@@ -423,6 +431,11 @@ def test_one_condition_that_holds_at_the_start_is_enough_to_draw_again(write, mo
         )
 
 
+def test_four_hundred_scenes_are_tried(write):
+    with pytest.raises(TaskError, match="no scene was found in 400 attempts"):
+        load_family(write(text=SHORT + "start: {hold: ['open(drawer)']}\n")).sample(np.random.default_rng(0))
+
+
 def test_a_layout_without_room_is_drawn_again(write):
     crowded = load_family(
         write(("{count: [0, 2]}", "{count: [3, 3]}"), ("drawer_open: [0.0, 0.5]", "drawer_open: [0.0, 0.05]"))
@@ -535,6 +548,17 @@ def test_foreign_instructions_are_one_of_each_other_family_that_fits():
             w.format(**b.words) for b in families[name].bindings_in(scene) for w in families[name].wordings.train
         }
         assert text in written
+
+
+def test_instructions_of_a_scene_are_drawn_from_the_tasks_seed():
+    """Repeatable: the same episode gives the same instructions for ever."""
+    task = load_suite("tabletop")["put_in_tray"].episode(2)
+    assert task.other_instructions[:2] == ("put the orange ball in the tray", "drop the black star in the tray")
+    assert task.foreign_instructions[:3] == (
+        "the drawer stands closed, pull it open",
+        "the green pear goes left of the black star",
+        "press the button that is white",
+    )
 
 
 def test_success_is_the_whole_goal(family):

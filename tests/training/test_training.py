@@ -291,14 +291,16 @@ def test_a_training_continues_after_settings_were_added(recipe_file, tmp_path):
     """A recipe that was kept before a setting existed is not another recipe."""
     none = ("train_head.samples=0", "pretrain.samples=0", "name_stem.samples=0")
     recipe = load_recipe(recipe_file, none)
-    train(recipe, tmp_path / "run")
+    policy = train(recipe, tmp_path / "run")
+    weights = (policy / "head.safetensors").read_bytes()
     file = tmp_path / "run/recipe.yaml"
     yaml = YAML()
     kept = yaml.load(file.read_text())
     del kept["vlm"], kept["head"]["kind"], kept["train_head"]["keep_features"]
     with file.open("w") as f:
         yaml.dump(kept, f)
-    train(recipe, tmp_path / "run", resume=True)
+    again = train(recipe, tmp_path / "run", resume=True)
+    assert (again / "head.safetensors").read_bytes() == weights
 
 
 def test_missing_questions_name_the_command_that_makes_them(tmp_path):
