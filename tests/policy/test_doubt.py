@@ -1,0 +1,273 @@
+"""A policy that does not see what is named holds still and says why; one that sees it acts as before."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from vla_agent.contract.blank_observation import blank_observation
+from vla_agent.errors import CheckpointError
+from vla_agent.models.backbones.pointing.sight import Sight, SightMaps
+from vla_agent.policy.doubt.doubt_settings import DoubtSettings
+from vla_agent.policy.doubt.doubter import Doubter, fit_logistic, named_pairs
+from vla_agent.policy.doubt.things import find_things
+from vla_agent.policy.execution.realtime import Committed
+from vla_agent.policy.loading import load_policy
+
+SHIPPED = "policies/tabletop-nano"
+SHAPES = ("cube", "block", "cylinder", "ball", "mug", "bottle", "pear", "star", "cup")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
+SETTINGS = DoubtSettings(SHAPES, COLOURS, slope=-1.0, offset=-3.0, hold_above=0.6)
+
+
+def maps_with(*things: tuple[int, str, str]) -> SightMaps:
+    """Maps of two views of 24 x 24 cells: in the first one, (cell, colour, shape) each."""
+    objects = torch.full((1, 2, 576), -9.0)
+    shapes, colours = torch.full((1, 2, 9, 576), -9.0), torch.full((1, 2, 8, 576), -9.0)
+    boxes = torch.zeros(1, 2, 4, 576)
+    boxes[:, :, 2:] = 0.1
+    for cell, colour, shape in things:
+        objects[0, 0, cell] = shapes[0, 0, SHAPES.index(shape), cell] = 0.0
+        colours[0, 0, COLOURS.index(colour), cell] = 0.0
+    return SightMaps(objects, shapes, colours, boxes)
+
+
+class Seen(Sight):
+    """A sight whose maps are given."""
+
+    def __init__(self, maps: SightMaps) -> None:
+        super().__init__(4, 2, (9, 8), width=4)
+        self.maps = maps
+
+    def look(self, stem):
+        return self.maps
+
+
+def queries(*named: tuple[str, str]) -> torch.Tensor:
+    """(1, 4, 17) logits of an instruction that names these (colour, shape)."""
+    logits = torch.full((1, 4, 17), -9.0)
+    for k, (colour, shape) in enumerate(named):
+        logits[0, k, SHAPES.index(shape)] = logits[0, k, 9 + COLOURS.index(colour)] = 9.0
+    return logits
+
+
+def doubter(maps: SightMaps, *named: tuple[str, str]) -> Doubter:
+    found = Doubter(Seen(maps), SETTINGS)
+    found.reset(queries(*named))
+    return found
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return load_policy(SHIPPED)
+
+
+@pytest.fixture
+def observation(policy):
+    found = blank_observation(policy.contract)
+    found["state"] = np.linspace(0.0, 1.0, policy.contract.state_dim).astype(np.float32)
+    return found
+
+
+def with_constant_doubt(policy, probability: float) -> None:
+    """The policy doubts everything that is named, with the probability given and a threshold of one half."""
+    offset = math.log(probability / (1 - probability))
+    settings = DoubtSettings(SHAPES, COLOURS, slope=0.0, offset=offset, hold_above=0.5)
+    policy.doubt_with(Doubter(Sight(policy.backbone.model.config.stem_channels[0], 2, (9, 8)), settings))
+
+
+# -- what is named
+
+
+def test_the_text_says_which_objects_are_named(policy):
+    text = policy.backbone.encode_text(["put the red mug left of the blue cube"])
+    logits = policy.backbone.model.query_logits(text.tokens, text.mask)[0]
+    pairs = named_pairs(logits.sigmoid().detach().numpy(), len(SHAPES))
+    assert [(COLOURS[c], SHAPES[s]) for s, c in pairs] == [("red", "mug"), ("blue", "cube")]
+
+
+def test_a_colour_alone_names_no_object():
+    logits = torch.full((4, 17), -9.0)
+    logits[0, 9] = 9.0
+    assert named_pairs(logits.sigmoid().numpy(), 9) == []
+
+
+# -- doubt and reason
+
+
+def test_a_missing_object_is_named_with_what_is_there_instead():
+    found = doubter(maps_with((100, "red", "cup"), (300, "blue", "mug"), (500, "green", "star")), ("red", "mug"))
+    assert found.look(torch.zeros(1)).probability > 0.6 and found.holds
+    assert found.doubt.reason.startswith("I see no red mug; I see a ")
+    assert "red cup" in found.doubt.reason and "blue mug" in found.doubt.reason and "star" not in found.doubt.reason
+
+
+def test_an_object_that_is_there_raises_no_doubt():
+    found = doubter(maps_with((100, "red", "mug")), ("red", "mug"))
+    assert found.look(torch.zeros(1)).probability < 0.1
+    assert not found.holds and found.doubt.reason == ""
+
+
+def test_one_missing_object_of_two_is_enough():
+    found = doubter(maps_with((100, "red", "mug")), ("red", "mug"), ("blue", "cube"))
+    found.look(torch.zeros(1))
+    assert found.holds and found.doubt.reason == "I see no blue cube"
+
+
+def test_an_instruction_that_names_no_object_is_not_doubted():
+    found = doubter(maps_with())
+    assert found.look(torch.zeros(1)) is None and not found.holds
+
+
+def test_an_object_taken_away_is_missed_after_as_many_looks_as_it_is_remembered():
+    found = doubter(maps_with((100, "red", "mug")), ("red", "mug"))
+    found.look(torch.zeros(1))
+    found.sight.maps = maps_with()
+    held = []
+    for _ in range(4):
+        found.look(torch.zeros(1))
+        held.append(found.holds)
+    assert held == [False, False, True, True]
+    found.sight.maps = maps_with((200, "red", "mug"))
+    found.look(torch.zeros(1))
+    assert not found.holds, "it came back"
+
+
+def test_the_threshold_itself_does_not_hold():
+    for probability, holds in ((0.5, False), (0.50001, True)):
+        offset = math.log(probability / (1 - probability))
+        found = Doubter(Seen(maps_with()), DoubtSettings(SHAPES, COLOURS, 0.0, offset, hold_above=0.5))
+        found.reset(queries(("red", "mug")))
+        found.look(torch.zeros(1))
+        assert found.holds == holds
+
+
+# -- the policy
+
+
+def test_a_doubting_policy_holds_still_and_says_why(policy, observation):
+    with_constant_doubt(policy, 0.9)
+    policy.reset("put the red mug in the tray")
+    chunk = policy.act(observation)
+    assert (chunk[:, :6] == 0).all() and (chunk[:, 6] == observation["state"][9]).all()
+    assert policy.doubt.probability == pytest.approx(0.9) and "red mug" in policy.refusal
+    policy.doubt_with(None)
+
+
+def test_a_policy_without_doubt_acts_to_the_bit_as_before(policy, observation):
+    policy.doubt_with(None)
+    policy.reset("put the red mug in the tray", seed=3)
+    before = policy.act(observation)
+    assert policy.doubt is None and policy.refusal is None
+    with_constant_doubt(policy, 0.1)
+    policy.reset("put the red mug in the tray", seed=3)
+    np.testing.assert_array_equal(policy.act(observation), before)
+    assert policy.refusal is None and policy.doubt.probability == pytest.approx(0.1)
+    policy.doubt_with(None)
+
+
+def test_a_new_instruction_ends_the_refusal(policy, observation):
+    with_constant_doubt(policy, 0.9)
+    policy.reset("put the red mug in the tray")
+    policy.act(observation)
+    policy.reset("open the drawer")
+    assert policy.refusal is None
+    assert np.abs(policy.act(observation)[:, :6]).max() > 0
+    policy.doubt_with(None)
+
+
+def test_a_held_chunk_continues_what_is_committed(policy, observation):
+    with_constant_doubt(policy, 0.9)
+    policy.reset("put the red mug in the tray")
+    decided = np.full((16, 7), 0.01, np.float32)
+    chunk = policy.act(observation, committed=Committed(decided, decided=2, delay=2))
+    np.testing.assert_allclose(chunk[:2], decided[:2])
+    assert (chunk[4:, :6] == 0).all()
+    policy.doubt_with(None)
+
+
+# -- the folder
+
+
+def saved(policy, folder):
+    with_constant_doubt(policy, 0.9)
+    policy.save(folder)
+    policy.doubt_with(None)
+    return folder
+
+
+def test_the_doubt_travels_in_the_policys_folder_and_is_part_of_its_identity(policy, observation, tmp_path):
+    loaded = load_policy(saved(policy, tmp_path / "doubting"))
+    assert loaded.doubter.settings.offset == pytest.approx(math.log(9)) and "sight.safetensors" in loaded.files
+    assert loaded.digest != policy.digest
+    loaded.reset("put the red mug in the tray")
+    assert "red mug" in (loaded.act(observation) is not None and loaded.refusal)
+    loaded.doubt_with(None)
+    loaded.save(tmp_path / "doubting")
+    again = load_policy(tmp_path / "doubting")
+    assert again.doubter is None and "sight.safetensors" not in again.files
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"slope": float("nan")},
+        {"hold_above": 1.01},
+        {"hold_above": -0.01},
+        {"looks": 0},
+        {"width": 16},
+        {"shapes": ["cube"]},
+        {"shapes": 3},
+        {"more": 1},
+        {"offset": None},
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be_are_refused(policy, tmp_path, changes):
+    folder = saved(policy, tmp_path / "policy")
+    described = json.loads((folder / "policy.json").read_text())
+    described["doubt"] |= changes
+    (folder / "policy.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError):
+        load_policy(folder)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_settings_at_their_limits_are_taken(threshold):
+    assert DoubtSettings.from_dict(SETTINGS.to_dict() | {"hold_above": threshold}).hold_above == threshold
+
+
+def test_settings_without_their_weights_are_refused(policy, tmp_path):
+    folder = saved(policy, tmp_path / "policy")
+    (folder / "sight.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="sight"):
+        load_policy(folder)
+    shutil.rmtree(folder)
+
+
+# -- calibration
+
+
+def test_the_logistic_fit_finds_the_curve_that_the_labels_came_from():
+    rng = np.random.default_rng(0)
+    fits = rng.uniform(-8, 0, 20_000)
+    absent = rng.random(len(fits)) < 1 / (1 + np.exp(-(-1.5 * fits - 4)))
+    slope, offset = fit_logistic(fits, absent)
+    assert slope == pytest.approx(-1.5, abs=0.1) and offset == pytest.approx(-4, abs=0.2)
+
+
+def test_the_fit_stays_finite_where_the_two_do_not_overlap():
+    slope, offset = fit_logistic(np.array([-9.0, -8.0, -1.0, 0.0]), np.array([True, True, False, False]))
+    assert math.isfinite(slope) and math.isfinite(offset) and slope < 0
+
+
+def test_things_are_peaks_with_names_boxes_and_probabilities():
+    found = find_things(maps_with((25, "red", "mug"), (27, "red", "mug"), (300, "blue", "cube")), SETTINGS)
+    assert {t.name for t in found} == {"red mug", "blue cube"}
+    cube = next(t for t in found if t.name == "blue cube")
+    assert cube.point == pytest.approx((12.5 / 24, 12.5 / 24))
+    assert cube.box == pytest.approx((12.5 / 24 - 0.05, 12.5 / 24 - 0.05, 12.5 / 24 + 0.05, 12.5 / 24 + 0.05))
+    assert cube.probability == pytest.approx(1.0, abs=1e-3)
