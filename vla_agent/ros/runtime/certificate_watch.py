@@ -130,4 +130,4 @@ def _digest(certificate: Certificate) -> str:
 
 
 def _reason(error: VlaAgentError) -> str:
-    return f"not certified: {error.what}: {error.key}"
+    return f"not certified: {error.what}" + (f": {error.key}" if error.key else "")
