@@ -59,6 +59,13 @@ class CertificateCase:
         return dict(read_certificate(self.certificate).payload)
 
     @property
+    def signer(self) -> str:
+        """Fingerprint of the key that signed the certificate."""
+        from vla_agent.gate.certificate.certificate import read_certificate
+
+        return read_certificate(self.certificate).key
+
+    @property
     def deployment(self) -> Deployment:
         """What the certificate and the demands allow."""
         contract = self.payload["contract"]
