@@ -32,7 +32,7 @@ def player():
 @pytest.mark.parametrize("control", ["control", "axis.lighting.1"])
 def test_the_expert_stays_with_itself_and_an_arm_that_rises_leaves_it(player, control):
     shown = run_episode(player.environment(TASK), ExpertPolicy(), SEED)
-    row = {"control": control, "task": TASK, "seed": SEED, "instruction": shown.instruction}
+    row = {"control": control, "task": TASK, "seed": SEED, "index": 0, "instruction": shown.instruction}
     assert film_one(player, (0, row, shown.actions)).note == "stays near the expert's path"
     away = np.zeros((400, 7), np.float32)
     away[:, 2] = 0.02  # up, 2 cm a control step; the expert goes down
@@ -42,5 +42,5 @@ def test_the_expert_stays_with_itself_and_an_arm_that_rises_leaves_it(player, co
 
 def test_an_episode_with_another_instruction_is_not_compared(player):
     shown = run_episode(player.environment(TASK), ExpertPolicy(), SEED)
-    row = {"control": "probe.blank", "task": TASK, "seed": SEED, "instruction": ""}
+    row = {"control": "probe.blank", "task": TASK, "seed": SEED, "index": 0, "instruction": ""}
     assert film_one(player, (0, row, shown.actions)).note == ""
