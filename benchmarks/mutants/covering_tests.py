@@ -91,7 +91,7 @@ def read_lines(file: Path) -> Lines:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def tests_of(lines: Lines, source: str, module: str, line: int) -> list[str]:
+def covering_tests(lines: Lines, source: str, module: str, line: int) -> list[str]:
     """The tests that execute the statement at ``line``; of a statement outside of functions: any of the module."""
     wanted = _statement(source, line)
     found = []

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.mutants.covering_tests import LineRecorder, Lines, Selection, read_lines, tests_of
+from benchmarks.mutants.covering_tests import LineRecorder, Lines, Selection, covering_tests, read_lines
 from benchmarks.mutants.mutations import Mutation
 from vla_agent.errors import OptionError
 
@@ -151,7 +151,7 @@ class MutantRunner:
     def _start(self, slot: _Slot, job: Job) -> None:
         self._write(slot, job.mutation.module, job.changed)
         mutation = job.mutation
-        chosen = tests_of(self._lines[job.tests], job.source, mutation.module, mutation.line)
+        chosen = covering_tests(self._lines[job.tests], job.source, mutation.module, mutation.line)
         slot.job, slot.few = job, bool(chosen)
         self._fork_in(slot, chosen)
 
