@@ -120,10 +120,11 @@ def _take_aim(aim: Aim) -> list[int]:
             here = counted[0] == aim.number
             if here and aim.before:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = change(*args, **options)
-            if here:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            try:
+                return change(*args, **options)
+            finally:
+                if here:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return changed
 

@@ -47,6 +47,7 @@ delay_ms: 50
 checks:
   success: {threshold: 0.05, margin: 0.60}
   family: {threshold: null}
+  language: []
 """
 Faults = list[str]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -140,6 +142,24 @@ def test_a_second_rename_that_fails_puts_the_old_copy_back(tmp_path, monkeypatch
     assert (tmp_path / "f" / "a").read_text() == "good" and names(tmp_path) == ["f"]
 
 
+def test_an_interrupt_behind_the_second_rename_leaves_what_the_next_reader_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(write_aside, "exchange", lambda a, b: False)
+    write_text(tmp_path / "f" / "a", "good")
+    remove = write_aside.remove_folder
+
+    def interrupted(folder):
+        if folder.name == ".f.old":
+            raise KeyboardInterrupt
+        remove(folder)
+
+    monkeypatch.setattr(write_aside, "remove_folder", interrupted)
+    with pytest.raises(KeyboardInterrupt), folder_aside(tmp_path / "f") as aside:
+        (aside / "a").write_text("new")
+    monkeypatch.undo()
+    recover(tmp_path / "f")
+    assert (tmp_path / "f" / "a").read_text() == "new" and not (tmp_path / ".f.old").exists()
+
+
 def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path):
     with folder_aside(tmp_path / "f") as aside:
         with pytest.raises(VlaAgentError, match="another process is writing"), folder_aside(tmp_path / "f"):
@@ -187,6 +207,54 @@ def test_data_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
     assert set(calls[:3]) == {"f", "sub", "b"} and calls[3:5] == ["rename", tmp_path.name]
 
 
+def test_a_disk_that_fails_is_an_error_and_one_that_cannot_sync_is_not(tmp_path, monkeypatch):
+    def fails(number):
+        def fsync(_):
+            raise OSError(number, os.strerror(number))
+
+        return fsync
+
+    monkeypatch.setattr(os, "fsync", fails(errno.EINVAL))
+    write_text(tmp_path / "a.txt", "good")
+    monkeypatch.setattr(os, "fsync", fails(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        write_text(tmp_path / "a.txt", "half")
+    assert (tmp_path / "a.txt").read_text() == "good" and names(tmp_path) == ["a.txt"]
+
+
+def test_folders_that_cannot_be_exchanged_for_another_reason_are_an_error(tmp_path):
+    (tmp_path / "f").mkdir()
+    with pytest.raises(FileNotFoundError):
+        durable.exchange(tmp_path / "f", tmp_path / "none")
+
+
+def test_a_pipe_among_the_files_does_not_stop_the_writing(tmp_path):
+    with folder_aside(tmp_path / "f") as aside:
+        os.mkfifo(aside / "pipe")
+    assert names(tmp_path / "f") == ["pipe"]
+
+
+def test_a_lock_is_that_of_the_file_at_its_path_and_ends_for_forked_copies_too(tmp_path, monkeypatch):
+    write_text(tmp_path / "a", "")
+    copy = os.dup(first := durable.try_lock(tmp_path / "a"))  # as a forked process has it
+    assert durable.try_lock(tmp_path / "a") is None
+    durable.unlock(first)
+    durable.unlock(durable.try_lock(tmp_path / "a"))
+    os.close(copy)
+    flock = durable.fcntl.flock
+
+    def replaced(handle, how):
+        write_text(tmp_path / "b", "")
+        (tmp_path / "b").rename(tmp_path / "a")
+        return flock(handle, how)
+
+    monkeypatch.setattr(durable.fcntl, "flock", replaced)
+    assert durable.try_lock(tmp_path / "none") is None
+    monkeypatch.setattr(write_aside, "try_lock", lambda path: 0)  # the writing above takes no lock of its own
+    monkeypatch.setattr(write_aside, "unlock", lambda handle: None)
+    assert durable.try_lock(tmp_path / "a") is None
+
+
 def test_a_link_to_a_folder_is_followed_and_links_inside_stay_links(tmp_path):
     with folder_aside(tmp_path / "f") as aside:
         (aside / "out").symlink_to("/etc/hostname")
@@ -213,17 +281,64 @@ def test_a_folder_is_deleted_under_another_name(tmp_path, monkeypatch):
     (tmp_path / "f" / "a").write_text("x")
     monkeypatch.setattr(write_aside.shutil, "rmtree", lambda path, **_: None)  # killed before anything is deleted
     remove_folder(tmp_path / "f")
-    assert not (tmp_path / "f").exists()
+    assert not (tmp_path / "f").exists() and len(names(tmp_path)) == 1
     monkeypatch.undo()
-    with folder_aside(tmp_path / "f"):
-        pass
-    assert names(tmp_path) == ["f"]
+    remove_folder(tmp_path / "f")
+    assert names(tmp_path) == []
 
 
 def test_a_file_is_copied_as_a_whole(tmp_path):
     (tmp_path / "a").write_bytes(b"\0data")
     copy_file(tmp_path / "a", tmp_path / "new" / "b")
     assert (tmp_path / "new" / "b").read_bytes() == b"\0data"
+
+
+def ends_at(change: int, work) -> bool:
+    """Run ``work`` in a forked process that ends, without any cleaning up, before its so many-th change of a name."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = iter(range(change - 1))
+    for name in ("rename", "replace", "mkdir", "rmdir", "unlink"):
+        done = getattr(os, name)
+        setattr(os, name, lambda *a, done=done, **o: os._exit(9) if next(left, None) is None else done(*a, **o))
+    exchange = write_aside.exchange
+    write_aside.exchange = lambda a, b: os._exit(9) if next(left, None) is None else exchange(a, b)
+    work()
+    os._exit(0)
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_killed_before_each_change_the_old_folder_or_the_new_one_is_there(tmp_path, monkeypatch, exchanges):
+    if not exchanges:
+        monkeypatch.setattr(write_aside, "exchange", lambda a, b: False)
+
+    def write(folder, text):
+        with folder_aside(folder, keep=True) as aside:
+            for name in ("a", "b"):
+                (aside / name).write_text(text)
+
+    found = []
+    for change in itertools.count(1):
+        folder = tmp_path / str(change) / "f"
+        write(folder, "old")
+        if not ends_at(change, lambda folder=folder: write(folder, "new")):
+            break
+        recover(folder)
+        found.append({(folder / name).read_text() for name in ("a", "b")})
+        write(folder, "newest")
+        assert names(folder.parent) == ["f"] and (folder / "a").read_text() == "newest"
+    assert found == sorted(found, key=lambda texts: texts == {"new"}) and {"old"} in found and {"new"} in found
+
+
+def test_killed_before_each_change_a_file_is_the_old_one_or_the_new_one(tmp_path):
+    file = tmp_path / "a.txt"
+    for change in itertools.count(1):
+        write_text(file, "old")
+        if not ends_at(change, lambda: write_text(file, "new")):
+            break
+        assert file.read_text() == "old" and len(names(tmp_path)) <= 2
+    assert file.read_text() == "new" and names(tmp_path) == ["a.txt"]
 
 
 WRITER = """

@@ -114,10 +114,15 @@ def place_folder(new: Path, folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Delete a folder; after a kill it is there as a whole or not at all under its name."""
-    gone = folder.with_name(f".{folder.name.removeprefix('.')}.{_unique()}.tmp")
-    folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    """Delete a folder if it is there, and what a killed deletion has left of it.
+
+    After a kill it is there as a whole, or not at all under its name.
+    """
+    _delete_leftovers(folder)
+    gone = folder.with_name(f"{_hidden(folder)}.{_unique()}.tmp")
+    with suppress(FileNotFoundError):
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def recover(folder: Path) -> None:
@@ -199,7 +204,7 @@ def _claim_folder(folder: Path) -> int:
 def _claim_file(file: Path) -> tuple[Path, int]:
     """A new file beside ``file`` and its lock."""
     while True:
-        aside = file.with_name(f".{file.name}.{_unique()}.tmp")
+        aside = file.with_name(f"{_hidden(file)}.{_unique()}.tmp")
         try:
             os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
         except FileExistsError:  # a process of the same number, in another container
@@ -212,7 +217,7 @@ def _claim_file(file: Path) -> tuple[Path, int]:
 def _delete_leftovers(file: Path) -> None:
     """Delete what dead writers of a file have left beside it."""
     with os.scandir(file.parent) as entries:
-        names = [e.name for e in entries if e.name.startswith(f".{file.name}.") and e.name.endswith(".tmp")]
+        names = [e.name for e in entries if e.name.startswith(f"{_hidden(file)}.") and e.name.endswith(".tmp")]
     for name in names:
         leftover = file.with_name(name)
         handle = try_lock(leftover)
@@ -240,6 +245,10 @@ def _busy(folder: Path) -> VlaAgentError:
 
 def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(f".{folder.name}.{what}")
+
+
+def _hidden(path: Path) -> str:
+    return f".{path.name.removeprefix('.')}"
 
 
 def _unique() -> str:

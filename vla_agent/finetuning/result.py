@@ -12,7 +12,6 @@ import torch
 from vla_agent.adapters.adapter_folder import load_adapted, save_adapter
 from vla_agent.files.policy_files import hash_policy_files
 from vla_agent.files.policy_folder import find_folder
-from vla_agent.files.write_aside import write_text
 from vla_agent.finetuning.batches import BatchSampler
 from vla_agent.finetuning.tuning import Tuning
 from vla_agent.training.loss_curve import draw_curve
@@ -31,16 +30,19 @@ def write_result(tuning: Tuning, sampler: BatchSampler, folder: Path, started: f
     recipe, log = tuning.recipe, folder / f"{STAGE}.jsonl"
     record = _record(tuning, sampler, log, started)
     adapter, policy = folder / "adapter", folder / "policy"
-    if recipe.from_scratch:
-        tuning.policy.save(policy, torch.float32)
-    else:
-        save_adapter(tuning.attached, recipe.base, adapter, recipe.robust.wise, {"training": record})
-        load_adapted(adapter, recipe.base).save(policy, torch.float32)
     base = {"name": recipe.base, "sha256": hash_policy_files(find_folder(recipe.base)).digest}
     entries = {"parameters": tuning.attached.counts(), "base": base, "recipe": recipe.model_dump(mode="json")}
-    write_text(policy / "training.json", json.dumps(entries | record, indent=2) + "\n")
-    shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")
-    draw_curve([log], policy / "curve.png")
+
+    def describe(place: Path) -> None:
+        (place / "training.json").write_text(json.dumps(entries | record, indent=2) + "\n")
+        shutil.copy(folder / "recipe.yaml", place / "recipe.yaml")
+        draw_curve([log], place / "curve.png")
+
+    if recipe.from_scratch:
+        tuning.policy.save(policy, torch.float32, describe)
+    else:
+        save_adapter(tuning.attached, recipe.base, adapter, recipe.robust.wise, {"training": record})
+        load_adapted(adapter, recipe.base).save(policy, torch.float32, describe)
 
 
 def _record(tuning: Tuning, sampler: BatchSampler, log: Path, started: float) -> dict[str, object]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -182,10 +183,21 @@ class VLAPolicy(nn.Module):
         modules: dict[str, nn.Module] = {"backbone": self.backbone, "head": self.head}
         return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
 
-    def save(self, folder: str | PathLike[str], dtype: torch.dtype = torch.bfloat16) -> None:
-        """Write the policy folder whole or not at all, its weights in ``dtype``; other files in it are kept."""
+    def save(
+        self,
+        folder: str | PathLike[str],
+        dtype: torch.dtype = torch.bfloat16,
+        more: Callable[[Path], None] | None = None,
+    ) -> None:
+        """Write the policy folder whole or not at all, its weights in ``dtype``; other files in it are kept.
+
+        Args:
+            more: writes further files into the folder that it is given, before that takes its place.
+        """
         with folder_aside(Path(folder), keep=True) as aside:
             self._write(aside, dtype)
+            if more:
+                more(aside)
 
     def _write(self, folder: Path, dtype: torch.dtype) -> None:
         backbone, weights = folder / "backbone", folder / "head.safetensors"

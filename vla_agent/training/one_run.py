@@ -19,7 +19,6 @@ from torch import nn
 
 from sim.world.scene import COLOURS, SHAPES
 from vla_agent.errors import DatasetError
-from vla_agent.files.write_aside import write_text
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pointing.sight import Sight
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
@@ -97,8 +96,7 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
     if recipe.keep_start:
         policy.load_state_dict(interpolate(start, policy.state_dict(), 1 - recipe.keep_start))
     _renew_doubt(policy, recipe, questions, doubter, run_stage)
-    policy.save(folder / "policy")
-    _describe(recipe, demos, policy, folder, started)
+    policy.save(folder / "policy", more=partial(_describe, recipe, demos, policy, folder, started))
     return folder / "policy"
 
 
@@ -127,9 +125,11 @@ def _renew_doubt(
     policy.doubt_with(batches.calibrate(SHAPES, tuple(COLOURS), recipe.seed))
 
 
-def _describe(recipe: Recipe, demos: Demonstrations, trained: VLAPolicy, folder: Path, started: float) -> None:
-    """Write recipe, data hashes, versions, cost and loss curve beside the weights."""
-    policy, counts = folder / "policy", trained.parameter_counts()
+def _describe(
+    recipe: Recipe, demos: Demonstrations, trained: VLAPolicy, folder: Path, started: float, policy: Path
+) -> None:
+    """Write recipe, data hashes, versions, cost and loss curve of a training in ``folder`` to ``policy``."""
+    counts = trained.parameter_counts()
     shutil.copy(folder / "recipe.yaml", policy / "recipe.yaml")
     seconds = {}
     for name in STAGES:
@@ -149,7 +149,7 @@ def _describe(recipe: Recipe, demos: Demonstrations, trained: VLAPolicy, folder:
         errors = location_errors(backbone, demos, _random_frames(demos))
         within = {"k": int((errors[:, 0] < 0.02).sum()), "n": len(errors)}
         description["target_located_within_2cm_on_training_frames"] = within
-    write_text(policy / "training.json", json.dumps(description, indent=2) + "\n")
+    (policy / "training.json").write_text(json.dumps(description, indent=2) + "\n")
     draw_curve([folder / f"{name}.jsonl" for name in STAGES], policy / "curve.png")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.data.collect.collection import Recipe, versions
+from vla_agent.data.collect.unfinished_collection import Parts
 from vla_agent.data.lerobot.dataset_reader import load
 from vla_agent.errors import DatasetError
 
@@ -22,7 +23,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def require_same_collection(folder: Path, recipe: Recipe, episodes: int, same_versions: bool = False) -> None:
-    """Check that a finished dataset has these options.
+    """Check that a finished dataset has these options; what its collection left beside it is deleted then.
 
     Args:
         same_versions: and comes from this simulator, with these packages and this policy that drove.
@@ -45,3 +46,4 @@ def require_same_collection(folder: Path, recipe: Recipe, episodes: int, same_ve
             found="; ".join(changed),
             remedy="choose another folder",
         )
+    Parts(folder).delete()  # the collection may have been killed before it did

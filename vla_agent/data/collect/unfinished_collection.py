@@ -93,8 +93,7 @@ class Parts:
 
     def delete(self) -> None:
         """Delete the folder, if there is one; its options and its parts go together."""
-        if self.folder.is_dir():
-            remove_folder(self.folder)
+        remove_folder(self.folder)
 
 
 @dataclass
