@@ -160,6 +160,7 @@ def _other() -> dict[str, tuple[Attack, str]]:
         "a certified latency of ten seconds": (_signed(latency__certified_ms=10_000.0), "latency"),
         "a simulator that was made easier": (_signed(simulator={"sim/rollout.py": ZERO}), "simulator"),
         "a simulator without files": (_signed(simulator={}), "simulator"),
+        "other code on the robot than in the simulator": (_other_code, "simulator.vla_agent/contract"),
         "a trusted key that the robot does not allow": (_key_not_allowed, "key"),
         "a key that nobody trusts": (_stranger, "keyid"),
         "a key in trusted/ behind a link": (_linked_key, "kind"),
@@ -175,6 +176,17 @@ def _other() -> dict[str, tuple[Attack, str]]:
         "an adapter that was loaded, too": (
             lambda case: {"files": case.payload["policy"]["files"] | {"adapter.safetensors": ZERO}}, "adapter"),
     }  # fmt: skip
+
+
+def _other_code(case: CertificateCase) -> dict[str, Any]:
+    """Demanded and certified, but this machine's contract, execution and kinematics are not those."""
+    from benchmarks.gate.certificate_case import demands
+    from vla_agent.files.canonical_json import digest
+    from vla_agent.gate.certificate.demands import write_demands
+
+    other = case.payload["simulator"] | {"vla_agent/contract/contract.py": ZERO}
+    write_demands(demands(simulators=[digest(other)]), case.keys)
+    return {"certificate": case.signed(simulator=other)}
 
 
 def _key_not_allowed(case: CertificateCase) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +22,16 @@ from vla_agent.gate.certificate.enforce import Deployment
 ROBOT = "panda"
 GATE = "a" * 64  # SHA-256 of the gate file that the demands allow
 ROBOT_FILE = "b" * 64
-SIMULATOR = {"sim/rollout.py": "c" * 64}
 CHECKS = {"success": (0.8, 0.1), "family.stack": (0.5, 0.3), "probe.swap": (0.5, 0.2), "axis.typo.1": (None, 0.1)}
 LATENCY_MS = 100.0
+
+
+@lru_cache
+def simulator() -> dict[str, str]:
+    """The files of this machine's simulator, and of the rooms that it runs on."""
+    from vla_agent.gate.certificate.bound_files import simulator_files
+
+    return simulator_files()
 
 
 def estimate() -> dict[str, Any]:
@@ -139,7 +146,7 @@ def make(
         robot={"name": ROBOT, "file": robot_file},
         policy={"name": "policy", **policy_parts(case.policy)},
         contract=contract_parts(policy_contract(case.policy)),
-        simulator=SIMULATOR,
+        simulator=simulator(),
         gate=gate,
         attempt=attempt,
         versions={"vla_agent": "0"},
@@ -175,7 +182,7 @@ def demands(**changed: Any) -> dict[str, Any]:
         "robot": ROBOT,
         "robot_file": ROBOT_FILE,
         "gates": {"tabletop": GATE},
-        "simulators": [digest(SIMULATOR)],
+        "simulators": [digest(simulator())],
         "validity_days": 90,
         "alpha": 0.05,
         "beta": 0.05,

@@ -368,6 +368,8 @@ def test_the_explanation_says_what_is_missing(case, tmp_path):
     nothing = {"rate": None, "interval": [0.0, 1.0], "worst_family": None}
     file = case.signed(robot__file="", verdict="fail", estimate=nothing)
     text = "\n".join(explain(file, case.keys))
+    escapes = explain(case.signed(policy__name="\x1b[2J\npromises: all"), case.keys)
+    assert len(escapes) == 10 and "\x1b" not in escapes[0] and "?[2J?promises" in escapes[0]
     assert "did not pass" in text and "moves no hardware" in text and "not estimated" in text
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.gate.certificate_case import LATENCY_MS, demands, make
 from vla_agent.errors import CertificateError, GateError
-from vla_agent.files.canonical_json import readable
+from vla_agent.files.canonical_json import digest, readable
 from vla_agent.gate.certificate import enforce, keys
 from vla_agent.gate.certificate.bound_files import policy_contract, policy_files
 from vla_agent.gate.certificate.demands import write_demands
@@ -178,6 +178,25 @@ def test_the_robot_file_that_runs_is_the_demanded_one(case):
     assert refusal(case).key == "robot.file"
     assert refusal(case, case.signed(robot__file=ZERO)).key == "robot_file"
     assert case.require(case.signed(robot__file=ZERO), robot_file=ZERO)
+
+
+def test_the_code_that_robot_and_simulator_share_is_the_certified_one(case):
+    """Of the rest of the simulator the demands alone decide."""
+    files = case.payload["simulator"]
+    shared = "vla_agent/policy/execution/chunk_executor.py"
+    for other, key in (
+        (files | {shared: ZERO}, shared),
+        ({name: h for name, h in files.items() if name != shared}, shared),
+        (files | {"vla_agent/contract/more.py": ZERO}, "vla_agent/contract/more.py"),
+        (files | {"sim/rollout.py": ZERO}, ""),
+    ):
+        write_demands(demands(simulators=[digest(other)]), case.keys)
+        file = case.signed(simulator=other)
+        if key:
+            assert refusal(case, file).key == f"simulator.{key}"
+        else:
+            assert case.require(file)
+        assert case.require(file, hardware=False)
 
 
 def test_changed_files_of_the_folder_are_named(case):

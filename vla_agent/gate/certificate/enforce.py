@@ -17,12 +17,13 @@ from vla_agent.errors import GateError
 from vla_agent.files.canonical_json import changes
 from vla_agent.files.policy_files import hash_policy_files
 from vla_agent.files.policy_folder import find_folder
-from vla_agent.gate.certificate.bound_files import adapter_files, contract_parts, policy_contract
+from vla_agent.gate.certificate.bound_files import adapter_files, contract_parts, policy_contract, simulator_files
 from vla_agent.gate.certificate.certificate import Certificate, read_certificate, require_current, require_signed
 from vla_agent.gate.certificate.demands import read_demands, require_demanded
 from vla_agent.gate.certificate.keys import keys_folder, revoked, trusted
 from vla_agent.policy.sources import is_server, metadata_of
 
+SHARED = "vla_agent/"  # names of the simulator's files that a robot runs, too: see `bound_files.PACKAGE_ROOMS`
 NEEDED = ("robot_file", "cameras", "control_hz", "latency_ms", "execution")  # on hardware
 
 
@@ -98,6 +99,7 @@ def require_certificate(
         raise _refused("the certificate is for another robot", file, "robot", expected, deployment.robot)
     if deployment.hardware:
         _require_demands(payload, key.fingerprint, deployment, file, folder)
+        _require_code(payload["simulator"], file)
     where, files, contract = _policy(policy_folder, deployment)
     _require_policy(payload["policy"], files, where)
     for name, expected, found in changes(payload["contract"], contract_parts(contract)):
@@ -124,6 +126,16 @@ def _require_demands(payload: Mapping[str, Any], key: str, deployment: Deploymen
         what = "the robot file that runs is not the one that the robot's owner demands"
         remedy = "run that robot file, or as the robot's owner: vla-agent robot demands, and a new gate"
         raise _refused(what, file, "robot_file", demands.robot_file, deployment.robot_file or "none", remedy)
+
+
+def _require_code(certified: Mapping[str, str], file: Path) -> None:
+    """Raise where this machine runs other code than the simulator did: contract, execution of chunks, kinematics."""
+    own = {name: sha256 for name, sha256 in simulator_files().items() if name.startswith(SHARED)}
+    theirs = {name: sha256 for name, sha256 in certified.items() if name.startswith(SHARED)}
+    for name, expected, found in changes(theirs, own):
+        what = "this machine runs other code than was certified"
+        remedy = "install the release that the gate was run with, or run the gate again with this one"
+        raise _refused(what, file, f"simulator.{name}", expected, found, remedy)
 
 
 def _policy(policy: str | PathLike[str], deployment: Deployment) -> tuple[Path, Mapping[str, str], Contract]:

@@ -32,7 +32,7 @@ def explain(file: Path, keys: Path, now: datetime | None = None) -> list[str]:
     reported = sorted(name for name, check in gate["checks"].items() if check["threshold"] is None)
     hardware = f"robot file {robot['file'][:16]}" if robot["file"] else "no robot file: it moves no hardware"
     cameras = ", ".join(f"{name} {h} x {w}" for name, (h, w) in p["contract"]["cameras"].items())
-    return [
+    lines = [
         f"promises: the policy {policy['name']} ({bits}) {passed} the gate {gate['name']} ({gate['sha256'][:16]})",
         f"  success in simulation: {_estimate(p['estimate'])}",
         f"  shown, each with an error of at most {100 * attempt['alpha']:g} %: {_thresholds(gate['checks'])}",
@@ -48,6 +48,7 @@ def explain(file: Path, keys: Path, now: datetime | None = None) -> list[str]:
         f"  that the robot accepts it: its owner's demands decide; or anything against whoever holds the key "
         f"{certificate.key} or root",
     ]
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]
 
 
 def _estimate(estimate: Mapping[str, Any]) -> str:
