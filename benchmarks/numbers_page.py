@@ -11,6 +11,7 @@ from vla_agent.errors import VlaAgentError
 FILE = record.ROOT / "docs" / "benchmarks.md"
 HEADINGS = {
     "spine": "Simulator, shipped policy, evaluation",
+    "nano": "What the shipped policy understands",
     "policy": "Policies: heads, backbones, speed, delay",
     "finetune": "Fine-tuning and data",
     "gate": "The gate and its certificate",
@@ -22,6 +23,9 @@ HEADINGS = {
 # Differences of two rates are in percentage points: a success that falls from 90 % to 88 % falls by 2 points.
 DIFFERENCES = (
     "gate-power",
+    "nano-free",
+    "nano-synonyms",
+    "nano-typos",
     "policy-heads",
     "policy-quantised",
     "spine-grounding",
@@ -36,6 +40,7 @@ NOUNS = {
     "finetune-load-rate": "LeRobot's frames/s",
     "finetune-train-rate": "LeRobot's samples/s",
     "guards-mutants": "of the mutants",
+    "nano-languages": "the success in English",
     "policy-contract-faults": "of the altered contracts",
     "policy-delay": "the success without delay",
     "policy-seams": "the value inside chunks",

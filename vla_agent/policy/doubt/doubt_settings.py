@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,17 @@ class DoubtSettings:
         Raises:
             ValueError, TypeError, KeyError: it is something else.
         """
-        names = {key: tuple(str(name) for name in described[key]) for key in ("shapes", "colours")}
-        numbers = {key: float(described[key]) for key in ("slope", "offset", "hold_above")}
-        counts = {key: int(described[key]) for key in ("looks", "width")}
-        if unknown := sorted(described.keys() - names.keys() - numbers.keys() - counts.keys()):
+        if unknown := sorted(described.keys() - {field.name for field in fields(cls)}):
             raise ValueError(f"there is no setting {unknown[0]}")
-        return cls(**names, **numbers, **counts)
+        return cls(
+            shapes=tuple(str(name) for name in described["shapes"]),
+            colours=tuple(str(name) for name in described["colours"]),
+            slope=float(described["slope"]),
+            offset=float(described["offset"]),
+            hold_above=float(described["hold_above"]),
+            looks=int(described["looks"]),
+            width=int(described["width"]),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"shapes": list(self.shapes), "colours": list(self.colours)}

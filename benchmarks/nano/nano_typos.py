@@ -1,0 +1,21 @@
+"""Success lost where two words of the instruction have exchanged letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.nano.instructed import Setting, lost
+
+NAME = "nano-typos"
+TITLE = "success rate lost on two typing errors, same scenes"
+TARGET = 0.08
+UNIT = "fraction of episodes"
+BETTER = "lower"
+
+
+def run() -> dict[str, Any]:
+    return measure(Setting())
+
+
+def measure(setting: Setting) -> dict[str, Any]:
+    return lost("typos", setting)
