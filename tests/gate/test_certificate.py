@@ -17,7 +17,6 @@ from vla_agent.files.canonical_json import canonical, readable
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.certificate import (
     CERTIFICATE,
-    MOST_BYTES,
     read_certificate,
     require_current,
     require_signed,
@@ -151,7 +150,8 @@ def test_every_bit_of_payload_and_signature_counts(case, refused):
         (b'{"payload": 1, "payload": 2}', "twice"),
         (b"null", "NoneType"),
         (b"[]", "list"),
-        (b" " * (MOST_BYTES + 1), "bytes"),
+        (b" " * (4 * 2**20 + 1), "4,194,304 bytes"),
+        (b" " * (4 * 2**20), "JSONDecodeError"),
     ],
 )
 def test_what_is_no_certificate_is_refused_with_the_reason(refused, content, says):

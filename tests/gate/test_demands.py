@@ -15,7 +15,6 @@ from vla_agent.files.hashing import hash_file
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.bound_files import simulator_files
 from vla_agent.gate.certificate.demands import (
-    MOST_BYTES,
     demands_from_gate,
     demands_of,
     read_demands,
@@ -174,6 +173,7 @@ def test_no_key_has_a_default(tmp_path, name):
 def test_demands_at_the_limits_are_read_as_written(tmp_path):
     limits = {"validity_days": 366, "alpha": 0.05, "beta": 0.2, "latency_ms": 10_000.0, "keys": [KEY]}
     data = demands(**limits, checks={"success": 0.5, "probe.swap": 0.3, "family.stack": 0.25})
+    tmp_path = tmp_path / "new" / "keys"
     file = write_demands(data, tmp_path)
     assert file == tmp_path / "demands" / "panda.yaml" and file.stat().st_mode & 0o777 == 0o644
     assert file.parent.stat().st_mode & 0o777 == 0o700
@@ -228,10 +228,14 @@ def test_demands_that_others_could_have_written_do_not_count(tmp_path):
         read_demands(ROBOT, tmp_path)
     assert error.value.found == "a link"
     file.unlink()
-    file.write_bytes(b" " * (MOST_BYTES + 1))
+    file.write_bytes(b" " * 262_145)
     with pytest.raises(CertificateError) as error:
         read_demands(ROBOT, tmp_path)
     assert error.value.key == "size"
+    file.write_bytes(b" " * 262_144)
+    with pytest.raises(GateError) as error:
+        read_demands(ROBOT, tmp_path)
+    assert error.value.key == "file"
 
 
 def test_a_gate_s_judged_checks_become_demands():

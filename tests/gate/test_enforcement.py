@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -231,6 +233,14 @@ def test_a_server_is_asked_for_its_files_and_its_contract(case, monkeypatch):
     with pytest.raises(GateError) as error:
         ask()
     assert "contract" in error.value.what and error.value.key == "control_hz"
+
+
+def test_asking_needs_neither_simulator_nor_torch():
+    """The safety node asks, and so may a machine that cannot play."""
+    code = "import sys; import vla_agent.gate.certificate.enforce\n"
+    code += "print([n for n in sys.modules if n.split('.')[0] in ('sim', 'mujoco', 'torch', 'scipy')])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
 
 
 def test_the_folder_of_the_keys_is_that_of_the_environment(case, monkeypatch):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -63,7 +65,7 @@ def test_a_file_that_others_can_write_is_not_read(tmp_path, mode):
     file.write_bytes(b"12345")
     file.chmod(mode)
     error = refusal(read_guarded, file, 5)
-    assert error.key == "permissions" and error.found == oct(mode)
+    assert error.key == "permissions" and error.found == oct(mode) and "others could have" in error.what
     file.chmod(0o644)
     assert read_guarded(file, 5) == b"12345"
 
@@ -84,7 +86,8 @@ def test_a_file_of_another_user_is_not_read(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_bytes(b"1")
     make_foreign(file, monkeypatch)
-    assert refusal(read_guarded, file, 5).key == "owner"
+    error = refusal(read_guarded, file, 5)
+    assert error.key == "owner" and "others could have" in error.what
 
 
 def test_only_a_regular_file_of_the_right_size_is_read(tmp_path):
@@ -92,7 +95,8 @@ def test_only_a_regular_file_of_the_right_size_is_read(tmp_path):
     file.write_bytes(b"123456")
     assert refusal(read_guarded, file, 5).key == "size" and read_guarded(file, 6) == b"123456"
     (tmp_path / "link").symlink_to(file)
-    assert refusal(read_guarded, tmp_path / "link", 9).found == "a link"
+    error = refusal(read_guarded, tmp_path / "link", 9)
+    assert error.found == "a link" and "not as it should be" in error.what
     os.mkfifo(tmp_path / "pipe", 0o600)
     assert refusal(read_guarded, tmp_path / "pipe", 9).key == "kind"
     assert refusal(read_guarded, tmp_path, 9).key == "kind"
@@ -190,6 +194,15 @@ def test_only_ed25519_keys_are_keys(folder, tmp_path):
         (folder / "lab.pub").write_bytes(content)
         refusal(keys.trusted, folder)
     assert "cannot be read" in refusal(keys.read_public, tmp_path / "none.pub").what
+
+
+def test_a_key_s_file_is_small(folder, tmp_path):
+    for size, says in ((16_384, "cannot be read"), (16_385, "16,384 bytes")):
+        for file in (folder / "lab.pub", folder / "lab.key", tmp_path / "sent.pub"):
+            file.write_bytes(b" " * size)
+        for use, arguments in ((keys.load_private, ("lab", folder)), (keys.trusted, (folder,))):
+            assert says.replace(",", "") in str(refusal(use, *arguments)).replace(",", "")
+        assert says in str(refusal(keys.trust, tmp_path / "sent.pub", tmp_path / "robot"))
 
 
 def test_a_missing_private_key_says_which_there_are(folder):
@@ -405,6 +418,26 @@ def test_a_clock_behind_the_list_is_refused(folder):
     assert keys.revoked(folder, issued - most) == {}
     error = refusal(keys.revoked, folder, issued - most - timedelta(seconds=1))
     assert "clock is behind" in error.what
+
+
+def test_one_change_of_the_list_waits_for_another(folder):
+    with (folder / ".revoked.lock").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        thread = threading.Thread(target=keys.revoke, args=(ID, "lost", folder))
+        thread.start()
+        thread.join(0.1)
+        assert thread.is_alive() and keys.revoked(folder) == {}
+    thread.join(10)
+    assert keys.revoked(folder) == {ID: "lost"}
+
+
+def test_a_list_of_more_than_four_megabytes_is_not_read(folder, robot):
+    for size in (4 * 2**20, 4 * 2**20 + 1):
+        (robot / "revoked.json").write_bytes(b" " * size)
+        (folder / "sent.json").write_bytes(b" " * size)
+        expected = "size" if size > 4 * 2**20 else ".json"
+        assert refusal(keys.revoked, robot).key.endswith(expected)
+        assert refusal(revocations.import_list, folder / "sent.json", robot).key.endswith(expected)
 
 
 def test_a_revoked_key_signs_no_list(folder, robot, tmp_path):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -23,7 +23,7 @@ from vla_agent.files.canonical_json import digest
 from vla_agent.files.write_aside import write_text
 from vla_agent.gate.certificate.guarded_files import read_guarded, require_guarded
 from vla_agent.gate.certificate.keys import NAME
-from vla_agent.gate.certificate.statement import Hash, Identity
+from vla_agent.gate.certificate.statement import Hash, Identity, Part
 
 if TYPE_CHECKING:
     from vla_agent.gate.decision.gate_file import Gate
@@ -39,7 +39,7 @@ HEAD = """\
 """
 
 
-class Demands(BaseModel):
+class Demands(Part):
     """A demands file; every key must be there.
 
     Attributes:
@@ -54,8 +54,6 @@ class Demands(BaseModel):
         execution: how chunks may be executed.
         latency_ms: the largest certified latency of an inference, milliseconds.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     format: Literal[1]
     robot: str = Field(pattern=f"^{NAME.pattern}$")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from vla_agent.errors import CertificateError, wrong_keys
 from vla_agent.files.bounded_reading import read_bytes
@@ -26,7 +26,7 @@ from vla_agent.files.write_aside import write_text
 from vla_agent.gate.certificate.envelope import Sort, damaged, open_envelope, parse, require_signature, seal
 from vla_agent.gate.certificate.guarded_files import read_guarded, require_guarded
 from vla_agent.gate.certificate.key_files import Key, fingerprint, load_private, trusted
-from vla_agent.gate.certificate.statement import Hash, Identity, Time
+from vla_agent.gate.certificate.statement import Hash, Identity, Part, Time
 
 LIST, SEEN, OLDER = "revoked.json", "revoked.seen.json", "revoked.jsonl"
 MOST_BYTES = 4 * 2**20
@@ -39,18 +39,16 @@ SORT = Sort(
 )
 
 
-class Entry(BaseModel):
+class Entry(Part):
     """Why and when something was revoked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     reason: str
     time: Time
 
 
-class RevocationList(BaseModel):
+class RevocationList(Part):
     """``revoked``: certificate's id, key's fingerprint, policy's digest, or SHA-256 of a file -> why and when."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     format: Literal[1] = 1
     counter: int = Field(ge=1)
     issued: Time

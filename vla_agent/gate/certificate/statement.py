@@ -38,18 +38,20 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+class Part(BaseModel):
+    """Plain data of known keys and exact types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class RobotPart(_Part):
+class RobotPart(Part):
     """``file``: SHA-256 of the robot file; empty where there is none: then no hardware is certified."""
 
     name: str
     file: Hash | Literal[""]
 
 
-class PolicyPart(_Part):
+class PolicyPart(Part):
     """As `bound_files.policy_parts` makes it; ``files`` is empty for a scripted policy."""
 
     name: str
@@ -65,20 +67,20 @@ class PolicyPart(_Part):
         return self
 
 
-class ContractPart(_Part):
+class ContractPart(Part):
     sha256: Hash
     control_hz: float = Field(gt=0)
     cameras: dict[str, list[int]]
 
 
-class CheckPart(_Part):
+class CheckPart(Part):
     """A check of the gate file; without a threshold it is reported, not judged."""
 
     threshold: float | None = Field(gt=0, lt=1)
     margin: float = Field(gt=0, lt=1)
 
 
-class GatePart(_Part):
+class GatePart(Part):
     """``sha256``: of the gate file; ``checks``: all that were played."""
 
     name: str
@@ -88,7 +90,7 @@ class GatePart(_Part):
     checks: dict[str, CheckPart]
 
 
-class AttemptPart(_Part):
+class AttemptPart(Part):
     """``entry``: hash of its line in the ledger, of which ``seed`` was derived; ``alpha``: what it could spend."""
 
     number: int = Field(ge=1)
@@ -98,25 +100,25 @@ class AttemptPart(_Part):
     seed: Count
 
 
-class LatencyPart(_Part):
+class LatencyPart(Part):
     certified_ms: float = Field(ge=0)
     measured_ms: float = Field(ge=0)
 
 
-class CountPart(_Part):
+class CountPart(Part):
     k: Count
     n: Count
     verdict: Literal["pass", "fail", "undecided", "reported"]
 
 
-class FamilyPart(_Part):
+class FamilyPart(Part):
     name: str
     k: Count
     n: Count
     interval: list[Rate] = Field(min_length=2, max_length=2)
 
 
-class EstimatePart(_Part):
+class EstimatePart(Part):
     """Success over all unperturbed episodes, families balanced, with its 95 % interval."""
 
     rate: Rate | None
@@ -124,7 +126,7 @@ class EstimatePart(_Part):
     worst_family: FamilyPart | None
 
 
-class Predicate(_Part):
+class Predicate(Part):
     """What a certificate says, apart from the statement around it."""
 
     format: Literal[3]
