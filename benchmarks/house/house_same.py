@@ -72,11 +72,23 @@ def train(tree: Path, out: Path, work: Path) -> dict[str, list[Any]]:
     recipe |= {f"{stage}.samples": STEPS * BATCH for stage in ("pretrain", "train_head")}
     recipe |= {f"{stage}.batch": BATCH for stage in ("pretrain", "train_head")} | {"name_stem.samples": 0}
     words = [word for key, value in recipe.items() for word in ("--set", f"{key}={json.dumps(value)}")]
-    _command(tree, "train", str(ROOT / "policies" / "tabletop-nano.yaml"), "-o", str(out), *words)
+    _command(tree, "train", str(_plain_recipe(work)), "-o", str(out), *words)
     logs = sorted(out.glob("*.jsonl"))
     losses = {log.stem: [_losses(line) for line in log.read_text(encoding="utf-8").splitlines()] for log in logs}
     weights = sorted((out / "policy").rglob("*.safetensors"))
     return losses | {"weights": [hashlib.sha256(file.read_bytes()).hexdigest() for file in weights]}
+
+
+def _plain_recipe(work: Path) -> Path:
+    """The shipped policy's recipe without the data and the rounds that it makes, which older code does not know."""
+    from ruamel.yaml import YAML
+
+    yaml, file = YAML(), work / "recipe.yaml"
+    recipe = yaml.load((ROOT / "policies" / "tabletop-nano.yaml").read_text(encoding="utf-8"))
+    recipe = {key: value for key, value in recipe.items() if key not in ("collect", "questions", "rounds", "sight")}
+    with file.open("w", encoding="utf-8") as f:
+        yaml.dump(recipe | {"data": {"demonstrations": [], "questions": []}}, f)
+    return file
 
 
 def _losses(line: str) -> dict[str, Any]:
