@@ -7,6 +7,8 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
@@ -138,6 +140,21 @@ def test_every_bit_of_payload_and_signature_counts(case, refused):
     changed = changed_parts(case.payload, {"verdict": "fail"})
     other = {"payload": base64.b64encode(canonical(statement_of(changed))).decode()}
     assert refused(envelope | other).key == "signatures.0.sig"
+
+
+PARTS = st.sampled_from(["payload", "payloadType", "signatures", "keyid", "sig", "application/vnd.in-toto+json"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | PARTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(PARTS | st.text(), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@settings(derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(VALUES, st.binary(max_size=40))
+def test_no_foreign_file_is_a_certificate_or_anything_but_a_refusal(refused, data, content):
+    refused(json.dumps(data).encode())
+    refused(content)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def test_a_certificate_of_less_is_not_enough(payload, changed, key):
     with pytest.raises(GateError) as error:
         asked(changed_parts(payload, changed))
     assert error.value.key == key and "less than the robot demands" in error.value.what
+    assert error.value.found == "none" if key == "robot.file" else error.value.found != error.value.expected
 
 
 def test_validity_is_compared_to_the_second(payload):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from benchmarks.gate.certificate_case import make
 from vla_agent.cli import main
@@ -511,7 +514,7 @@ def test_what_is_given_is_resolved_when_it_is_written(tmp_path, monkeypatch):
     ledger = [{"certificate": ID, "policy": DIGEST}, ["x"], {"certificate": 3}]
     (case.keys / "ledger.jsonl").write_text("no JSON\n" + "".join(json.dumps(entry) + "\n" for entry in ledger))
     digest = case.payload["policy"]["digest"]
-    for given, identity, known in (
+    for text, identity, known in (
         (str(case.certificate), case.payload["id"], True),
         (str(case.keys / "lab.pub"), lab, True),
         (str(case.policy), digest, True),
@@ -527,8 +530,8 @@ def test_what_is_given_is_resolved_when_it_is_written(tmp_path, monkeypatch):
         ("d4" * 32, "d4" * 32, False),
         ("bbb" + ID[3:], "bbb" + ID[3:], False),
     ):
-        found = resolve(given, case.keys)
-        assert (found.identity, found.known) == (identity, known), given
+        found = resolve(text, case.keys)
+        assert (found.identity, found.known) == (identity, known), text
 
 
 @pytest.mark.parametrize(
@@ -536,6 +539,8 @@ def test_what_is_given_is_resolved_when_it_is_written(tmp_path, monkeypatch):
     [
         ("", "none of them"),
         ("lap", "none of them"),
+        ("x" * 5000, "none of them"),
+        ("x\0", "none of them"),
         ("certificate 3", "none of them"),
         (ID[:7], "7 digits"),
         ("0" * 8, "nothing that is known"),
@@ -553,6 +558,17 @@ def test_what_is_not_clear_is_refused(folder, tmp_path, monkeypatch, given, says
     (folder / "ledger.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     error = refusal(resolve, given, folder)
     assert says in error.found and error.key == "ID"
+
+
+@settings(derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=70) | st.text("0123456789abcdefABCDEF-:", max_size=70))
+def test_whatever_is_given_becomes_a_whole_identity_or_a_refusal(folder, given):
+    try:
+        found = resolve(given, folder)
+    except CertificateError as error:
+        assert error.key == "ID"
+    else:
+        assert re.fullmatch("[0-9a-f]{32}|[0-9a-f]{64}", found.identity)
 
 
 def test_a_name_that_is_also_a_path_is_refused(folder, tmp_path, monkeypatch):

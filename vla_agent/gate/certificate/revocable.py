@@ -51,15 +51,23 @@ def resolve(given: str, folder: Path) -> Revocable:
     if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", digits):
         digits = digits.replace("-", "")
     names = {key.name: key for key in trusted(folder).values()}
-    if text in names and Path(text).exists():
+    exists = _exists(text)
+    if text in names and exists:
         raise _refused(given, "the name of a key here, and a path", "./ before the path, or the key's fingerprint")
     if text in names:
         return Revocable(names[text].fingerprint, f"the key {text}", True)
-    if text and Path(text).exists():
+    if exists:
         return _of_path(Path(text), given)
     if re.fullmatch(r"[0-9a-f]+", digits):
         return _of_digits(digits, given, dict(_known(folder)))
     raise _refused(given, "none of them", FORMS)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).exists()
+    except (OSError, ValueError):  # too long for a path, or a zero in it
+        return False
 
 
 def _of_path(path: Path, given: str) -> Revocable:
