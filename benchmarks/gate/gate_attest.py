@@ -146,11 +146,11 @@ def _refused_here(case: CertificateCase, content: bytes) -> bool:
 
 def _refused_by_library(case: CertificateCase, content: bytes) -> bool:
     from securesystemslib.dsse import Envelope
-    from securesystemslib.signer import SSlibKey
+    from securesystemslib.signer import Key, SSlibKey
 
     from vla_agent.gate.certificate import keys
 
-    trusted = [SSlibKey.from_crypto(k.public, keyid=k.fingerprint) for k in keys.trusted(case.keys).values()]
+    trusted: list[Key] = [SSlibKey.from_crypto(k.public, keyid=k.fingerprint) for k in keys.trusted(case.keys).values()]
     try:
         Envelope.from_dict(json.loads(content)).verify(trusted, 1)
     except Exception:  # the library raises its own errors and whatever its parsing meets

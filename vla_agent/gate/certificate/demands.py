@@ -195,7 +195,7 @@ def write_demands(data: Mapping[str, Any], folder: Path) -> Path:
     for place in (folder, file.parent):
         require_guarded(place)
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    text, yaml = io.StringIO(), YAML(typ="safe", pure=True)
+    text, yaml = io.StringIO(), YAML(typ="safe")
     yaml.default_flow_style, yaml.width = False, 200
     yaml.dump(dict(data), text)
     write_text(file, HEAD + text.getvalue())

@@ -95,7 +95,7 @@ def open_envelope(sort: Sort, file: Path, content: bytes, data: Any) -> Envelope
         if not isinstance(value, str):
             raise damaged(sort, file, key, "text", type(value).__name__)
     try:
-        payload = base64.b64decode(data["payload"], validate=True)
+        payload = base64.b64decode(data["payload"])
     except (binascii.Error, ValueError) as error:
         raise damaged(sort, file, "payload", "Base64", str(error)) from error
     if base64.b64encode(payload).decode() != data["payload"]:
