@@ -218,10 +218,14 @@ class SafetyNode(Node):
             self._check_again()
         self._gate.tick(self._now(), self._ros_time())
         self._publish_stopped()
+        self._reporter.report("error" if self._gate.stopped else "ok", self._message(), self._values)
+
+    def _message(self) -> str:
         supervisor, refused = self._supervisor, self._gate.refused
-        level = "error" if self._gate.stopped else "ok"
-        message = f"stopped: {supervisor.reason}" if supervisor.mode == STOPPED else refused or supervisor.mode
-        self._reporter.report(level, message, self._values)
+        if supervisor.mode != STOPPED:
+            return refused or str(supervisor.mode)
+        more = f"; {refused}" if refused and refused not in supervisor.reason else ""
+        return f"stopped: {supervisor.reason}{more}"
 
     def _values(self) -> dict[str, object]:
         counts = self._supervisor.counts

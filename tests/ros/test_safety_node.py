@@ -1,0 +1,218 @@
+"""Safety and controller node in this process: their parameters, the gate, and what they notice around them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy")
+
+from benchmarks.hardware.running_nodes import running  # noqa: E402
+from benchmarks.hardware.uncertified_cases import certified, faulty  # noqa: E402
+from vla_agent.errors import NodeError  # noqa: E402
+from vla_agent.robot.description import load_robot  # noqa: E402
+from vla_agent.ros.process.node_base import declare_parameters, forbid_robot_topics, freeze_while  # noqa: E402
+from vla_agent.ros.runtime import certificate_watch  # noqa: E402
+
+HOME = np.array(load_robot("panda").home)
+
+
+@pytest.fixture
+def hardware(tmp_path, monkeypatch):
+    """A valid certificate; how long an inference takes is not measured: its policy cannot act."""
+    monkeypatch.setattr(certificate_watch, "p99_ms_in_subprocess", lambda *_: 1.0)
+    return certified(tmp_path / "case")
+
+
+def graph(hardware, *words: str, **values):
+    values = {"hardware": True} | hardware.parameters() | values
+    return running({"safety_node": values, "controller_node": {}}, str(hardware.keys), words)
+
+
+def act(nodes, seconds: float = 0.3) -> None:
+    nodes.spin(seconds, partial(nodes.act, np.zeros(7)))
+
+
+def run(nodes) -> None:
+    """Until the robot is commanded; a stop because this machine was late is reset."""
+    nodes.connect()
+    nodes.joints = HOME
+    nodes.spin(0.15)
+    for _ in range(10):
+        act(nodes)
+        if nodes.on_hardware() and not nodes.stopped:
+            return
+        nodes.call("safety/reset")
+    raise AssertionError(nodes.status)
+
+
+def test_without_a_certificate_an_emergency_stop_and_joint_states_command_nothing(tmp_path):
+    """And neither does the end of the node; its parameters cannot be set."""
+    with graph(faulty(tmp_path)["a revoked certificate"]) as nodes:
+        nodes.connect()
+        nodes.joints = HOME
+        nodes.spin(0.15)
+        assert nodes.call("safety/estop")[0] and nodes.stopped
+        act(nodes)
+        done, why = nodes.call("safety/reset")
+        assert not done and why == "not certified: the certificate was revoked: id"
+        for name, value in (("hardware", False), ("certificate", "x"), ("policy", "x"), ("robot", "so101")):
+            assert "read-only" in nodes.set("safety_node", name, value)
+        assert "read-only" in nodes.set("controller_node", "mode", "joint_position")
+        act(nodes, 0.1)
+        nodes.end()
+        assert not nodes.received
+
+
+def test_with_one_the_robot_moves_until_the_file_of_demands_is_gone(hardware):
+    with graph(hardware) as nodes:
+        run(nodes)
+        before = nodes.on_hardware()
+        (hardware.keys / "demands" / "panda.yaml").unlink()
+        assert nodes.wait(lambda: nodes.stopped and "demands" in nodes.status, 3.0), nodes.status
+        nodes.received.clear()
+        act(nodes)
+        nodes.call("safety/estop")
+        nodes.end()
+        assert before and not nodes.on_hardware(), "the arm was at rest: there is nothing to brake"
+
+
+def test_another_policy_that_is_announced_as_loaded_stops_the_robot(hardware):
+    from std_msgs.msg import String
+
+    with graph(hardware) as nodes:
+        run(nodes)
+        nodes.loaded.publish(String(data=hardware.case.payload["policy"]["digest"]))
+        nodes.spin(0.1)
+        assert "another policy" not in nodes.status
+        nodes.loaded.publish(String(data="0" * 64))
+        assert nodes.wait(lambda: nodes.stopped and "another policy" in nodes.status, 3.0), nodes.status
+        done, why = nodes.call("safety/reset")
+        assert not done and "another policy" in why
+
+
+def test_a_second_node_that_publishes_commands_stops_the_robot(hardware):
+    from trajectory_msgs.msg import JointTrajectory
+
+    with graph(hardware) as nodes:
+        run(nodes)
+        second = nodes.probe.create_publisher(JointTrajectory, "robot/joint_trajectory", 1)
+        found = nodes.wait(lambda: nodes.stopped and "2 nodes publish on /robot/joint_trajectory" in nodes.status, 4.0)
+        assert found and "probe, safety_node" in nodes.status, nodes.status
+        nodes.probe.destroy_publisher(second)
+
+
+def test_a_simulated_graph_cannot_be_remapped_to_a_motor(tmp_path):
+    for topic in ("sim/robot/joint_trajectory", "sim/robot/gripper"):
+        words = ("-r", f"{topic}:=/robot/joint_trajectory")
+        with (
+            pytest.raises(NodeError, match="may not be remapped"),
+            running({"safety_node": {}}, str(tmp_path), words),
+        ):
+            pass
+    with running({"safety_node": {}}, str(tmp_path), ("-r", "__ns:=/arm1")) as nodes:
+        names = [publisher.topic_name for publisher in nodes.safety.publishers]
+        assert "/arm1/sim/robot/joint_trajectory" in names
+
+
+def test_no_other_node_publishes_where_the_robot_takes_commands(tmp_path):
+    words = ("-r", "controller/joint_trajectory:=robot/joint_trajectory")
+    with running({"controller_node": {}}, str(tmp_path), words) as nodes:
+        with pytest.raises(NodeError, match="only the safety node") as error:
+            forbid_robot_topics(nodes.controller)
+        assert error.value.key == "/robot/joint_trajectory"
+        forbid_robot_topics(nodes.safety)
+        forbid_robot_topics(nodes.probe)
+
+
+def test_the_controllers_stream_begins_where_the_arm_was_led_during_a_stop(tmp_path):
+    """And what follows moves away from there within the limits, however slow this machine is."""
+    with running({"safety_node": {}, "controller_node": {}}, str(tmp_path)) as nodes:
+        nodes.connect()
+        nodes.joints = HOME
+        nodes.spin(0.15)
+        nodes.call("safety/estop")
+        nodes.joints = led = HOME + np.array([0.2, -0.1, 0, 0, 0, 0, 0.1])
+        nodes.spin(0.2)
+        nodes.arm.clear()
+        for _ in range(10):
+            nodes.call("safety/reset")
+            nodes.wait(lambda: not nodes.stopped, 1.0)
+            act(nodes)
+            if nodes.arm:
+                break
+        assert nodes.arm and np.array_equal(nodes.arm[0], led)
+        assert np.abs(np.diff(nodes.arm[:3], axis=0)).max(initial=0.0) < 0.05
+
+
+class Given:
+    """A node that was started with ``words``."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def __enter__(self):
+        rclpy.init(args=["--ros-args", *self._words])
+        self.node = rclpy.create_node("some_node")
+        return self.node
+
+    def __exit__(self, *_):
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def test_a_misspelled_parameter_is_refused_and_the_nearest_is_named():
+    with Given("-p", "robott:=my.yaml") as node, pytest.raises(NodeError) as error:
+        declare_parameters(node, "safety_node")
+    assert (error.value.key, "did you mean robot?" in error.value.remedy) == ("robott", True)
+    with Given("-p", "use_sim_time:=true", "-p", "robot:=so101") as node:
+        assert declare_parameters(node, "safety_node")["robot"] == "so101"
+
+
+def test_a_whole_number_is_taken_for_a_double_and_other_types_are_refused():
+    with Given("-p", "max_age:=3", "-p", "execute:=4") as node:
+        values = declare_parameters(node, "policy_node")
+        assert (values["max_age"], type(values["max_age"]), values["execute"]) == (3.0, float, 4)
+    for word, name in (("execute:=4.0", "execute"), ("hardware:=1", "hardware"), ("policy:=7", "policy")):
+        with Given("-p", word) as node, pytest.raises(NodeError) as error:
+            declare_parameters(node, "policy_node")
+        assert error.value.key == name
+
+
+def test_what_a_lifecycle_node_reads_at_configuration_can_be_set_until_then():
+    from rclpy.parameter import Parameter
+
+    frozen = True
+    with Given() as node:
+        declare_parameters(node, "policy_node")
+        freeze_while(node, "policy_node", lambda: frozen)
+        for name, value in (("policy", "x"), ("certificate", "x"), ("mode", "x"), ("execute", 1), ("openvino", True)):
+            frozen = True
+            (result,) = node.set_parameters([Parameter(name, value=value)])
+            assert not result.successful and name in result.reason and "configured" in result.reason
+            frozen = False
+            assert node.set_parameters([Parameter(name, value=value)])[0].successful
+        for name, value in (("hardware", True), ("robot", "x"), ("real_time_factor", 2.0), ("autostart", False)):
+            assert not node.set_parameters([Parameter(name, value=value)])[0].successful
+
+
+def test_what_takes_effect_while_a_node_runs_can_be_set():
+    from rclpy.parameter import Parameter
+
+    with Given() as node:
+        declare_parameters(node, "sim_robot_node")
+        assert node.set_parameters([Parameter("seed", value=3)])[0].successful
+        assert not node.set_parameters([Parameter("robot", value="x")])[0].successful
+
+
+def test_a_safety_node_reads_the_robot_file_that_it_drives(hardware, tmp_path):
+    """Another file under the same name is not the certified robot."""
+    source = Path(__file__).parents[2] / "config" / "robots" / "panda.yaml"
+    other = tmp_path / "panda.yaml"
+    other.write_text(source.read_text().replace("velocity: 2.175", "velocity: 2.275", 1))
+    with graph(hardware, robot=str(other)) as nodes:
+        nodes.spin(0.05)
+        assert nodes.safety._gate.refused.endswith(": robot_file")
