@@ -72,7 +72,7 @@ def run() -> dict[str, Any]:
         "value": right,
         "n": episodes,
         "interval": [5 * x for x in clopper_pearson(right, len(rows))],
-        "seeds": "those of gates/planted.yaml",
+        "seeds": "derived from each attempt's line in its ledger",
         "rows": rows,
         "notes": f"naive: the first {NAIVE_EPISODES} unperturbed episodes, mean over {NAIVE_MEAN:.0%}; it is wrong on "
         f"{', '.join(wrong) or 'none'}. Policies follow sim/experts/planted_faults.py. n counts episodes",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import itertools
 import json
 import random
@@ -29,7 +31,7 @@ def run() -> dict[str, Any]:
 
     from benchmarks.gate.gate_case import make
     from vla_agent.evaluation.exact_tests import clopper_pearson
-    from vla_agent.gate.certificate.bound_files import SIMULATOR
+    from vla_agent.gate.certificate.bound_files import PACKAGE_ROOMS, SIMULATOR
     from vla_agent.gate.certificate.verify import verify
 
     refused: Counter[str] = Counter()
@@ -38,7 +40,9 @@ def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         case = make(Path(folder))
         simulator = Path(folder) / "sim"
-        shutil.copytree(SIMULATOR, simulator, ignore=shutil.ignore_patterns("__pycache__"))
+        for place in ("sim", *(f"vla_agent/{room}" for room in PACKAGE_ROOMS)):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(SIMULATOR.parent / place, Path(folder) / place, ignore=ignored)
         options: dict[str, Any] = {"keys": case.keys, "ledger": case.ledger, "simulator": simulator}
         untouched = verify(case.certificate, case.policy, **options)
         for kind, name, file, content in _tamperings(case, simulator, random.Random(SEED)):
@@ -72,10 +76,11 @@ def run() -> dict[str, Any]:
 def _tamperings(case: Case, simulator: Path, rng: random.Random) -> list[Tampering]:
     """`TARGET` single changes; bits of the simulator's files fill up the number."""
     changes = [*_checkpoint(case, rng), *_evidence(case, rng), *_contract(case, rng), *_certificate(case, rng)]
-    scene = sorted(f for f in simulator.rglob("*") if f.is_file())
+    root = simulator.parent
+    scene = sorted(f for place in (simulator, root / "vla_agent") for f in place.rglob("*") if f.is_file())
     rng.shuffle(scene)
     for file in itertools.islice(itertools.cycle(scene), int(TARGET) - len(changes)):
-        name = f"simulator.sim/{file.relative_to(simulator).as_posix()}"
+        name = f"simulator.{file.relative_to(root).as_posix()}"
         changes.append(("scene and task", name, file, _flipped(file, rng)))
     return changes
 
@@ -95,13 +100,14 @@ def _write(file: Path, content: bytes | None) -> None:
 
 
 def _checkpoint(case: Case, rng: random.Random) -> Iterator[Tampering]:
-    """A bit of every file, a file removed, an adapter added."""
+    """A bit of every file that is certified, a file removed, an adapter added."""
+    from vla_agent.gate.certificate.bound_files import policy_files
+
     kind = "checkpoint"
-    for file in sorted(f for f in case.policy.rglob("*") if f.suffix in (".safetensors", ".json")):
-        name = f"policy.files.{file.relative_to(case.policy).as_posix()}"
-        yield kind, name, file, _flipped(file, rng)
-    yield kind, "policy.files.head.safetensors", case.policy / "head.safetensors", None
-    yield kind, "policy.files.adapter_config.json", case.policy / "adapter_config.json", b"{}"
+    for name in sorted(policy_files(case.policy)):
+        yield kind, name, case.policy / name, _flipped(case.policy / name, rng)
+    yield kind, "head.safetensors", case.policy / "head.safetensors", None
+    yield kind, "adapter_config.json", case.policy / "adapter_config.json", b"{}"
 
 
 def _evidence(case: Case, rng: random.Random) -> Iterator[Tampering]:
@@ -117,24 +123,40 @@ def _evidence(case: Case, rng: random.Random) -> Iterator[Tampering]:
 
 
 def _certificate(case: Case, rng: random.Random) -> Iterator[Tampering]:
-    """One value changed at a time, those of the simulator's files last; a value added, a byte added."""
+    """One value changed at a time, the simulator's files last; a value added, a byte added.  The signature stays."""
     file = case.certificate
-    text = file.read_text()
-    keys = sorted(_leaves(json.loads(text)))
+    envelope = json.loads(file.read_text())
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    keys = sorted(_leaves(statement["predicate"]))
     rng.shuffle(keys)
-    keys.sort(key=lambda k: (k[0] != "signature", k[1] == "simulator"))
-    for path in keys[:MOST_LEAVES]:
-        data = json.loads(text)
-        parent = data
-        for key in path[:-1]:
-            parent = parent[key]
-        parent[path[-1]] = _other(parent[path[-1]])
-        named = ".".join(path[1:]) if path[0] == "payload" else ".".join(path)
-        yield "certificate", named, file, _written(data)
-    data = json.loads(text)
-    data["payload"]["extra"] = 1
-    yield "certificate", "payload.extra", file, _written(data)
-    yield "certificate", "the file's bytes", file, text.encode() + b" "
+    keys.sort(key=lambda k: k[0] == "simulator")
+    for path in keys[: MOST_LEAVES - 4]:
+        changed = copy.deepcopy(statement)
+        _change(changed["predicate"], path)
+        yield "certificate", path[0], file, _enveloped(envelope, changed)
+    for path in (("payloadType",), ("signatures", "0", "sig"), ("signatures", "0", "keyid")):
+        changed = copy.deepcopy(envelope)
+        _change(changed, path)
+        yield "certificate", path[-1], file, _written(changed)
+    for part in ("_type", "predicateType"):
+        yield "certificate", part, file, _enveloped(envelope, statement | {part: statement[part] + "x"})
+    extra = statement | {"predicate": statement["predicate"] | {"extra": 1}}
+    yield "certificate", "extra", file, _enveloped(envelope, extra)
+    yield "certificate", "the file's bytes", file, file.read_bytes() + b" "
+
+
+def _enveloped(envelope: dict[str, Any], statement: dict[str, Any]) -> bytes:
+    """The envelope around another statement, with the signature that it had."""
+    from vla_agent.files.canonical_json import canonical
+
+    return _written(envelope | {"payload": base64.b64encode(canonical(statement)).decode()})
+
+
+def _change(data: Any, path: tuple[str, ...]) -> None:
+    """Another value in one place."""
+    for key in path[:-1]:
+        data = data[int(key)] if isinstance(data, list) else data[key]
+    data[path[-1]] = _other(data[path[-1]])
 
 
 def _contract(case: Case, rng: random.Random) -> Iterator[Tampering]:
@@ -144,11 +166,8 @@ def _contract(case: Case, rng: random.Random) -> Iterator[Tampering]:
     leaves = [k for k in sorted(_leaves(json.loads(text))) if k[0] == "contract" and k[-1] != "version"]
     for path in rng.sample(leaves, CONTRACT):
         data: Any = json.loads(text)
-        parent = data
-        for key in path[:-1]:
-            parent = parent[int(key)] if isinstance(parent, list) else parent[key]
-        parent[path[-1]] = _other(parent[path[-1]])
-        yield "contract", "contract", file, json.dumps(data, indent=2).encode()
+        _change(data, path)
+        yield "contract", "policy", file, json.dumps(data, indent=2).encode()
 
 
 def _leaves(data: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

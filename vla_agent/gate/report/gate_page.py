@@ -91,8 +91,7 @@ def _cards(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     checks, language = judgement["checks"], judgement["language"]
 
     def card(name: str, check: Mapping[str, Any], of: str = "") -> dict[str, Any]:
-        parts = f"{check['k']} of {check['n']}", interval(check["interval"])
-        small = (f"{of}: " if of else "") + ", ".join(part.replace(" ", "\u00a0") for part in parts)
+        small = (f"{of}: " if of else "") + _unbroken(f"{check['k']} of {check['n']}", interval(check["interval"]))
         return {"name": name, "verdict": check["verdict"], "big": percent(check["rate"]), "small": small}
 
     cards = _estimate_cards(judgement)
@@ -123,9 +122,14 @@ def _estimate_cards(judgement: Mapping[str, Any]) -> list[dict[str, Any]]:
          worst["interval"], f"{worst['name'].replace('_', ' ')}: "),
     )  # fmt: skip
     return [
-        {"name": name, "verdict": v, "big": share(rate), "small": of + f"{k} of {n}, {interval(pair)}"}
+        {"name": name, "verdict": v, "big": share(rate), "small": of + _unbroken(f"{k} of {n}", interval(pair))}
         for name, v, rate, k, n, pair, of in parts
     ]
+
+
+def _unbroken(*parts: str) -> str:
+    """Parts that do not break over lines."""
+    return ", ".join(part.replace(" ", "\u00a0") for part in parts)
 
 
 def _latency_card(report: Mapping[str, Any]) -> dict[str, Any]:
