@@ -1,6 +1,6 @@
 """Ways to have other weights, or code, under the certificate of a policy folder; each must be refused.
 
-`cases` yields (kind, name, route) as `benchmarks.gate.bypass_certificate` does.
+`cases` yields (kind, name, route) as `benchmarks.certificates.bypass_certificate` does.
 """
 
 from __future__ import annotations

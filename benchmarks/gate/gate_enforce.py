@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.gate.certificate_case import CertificateCase
+    from benchmarks.certificates.certificate_case import CertificateCase
 
 NAME = "gate-enforce"
 TITLE = "uncertified, expired, tampered, other robot, adapter, rate, ...: refused by function, policy and safety node"
@@ -28,7 +28,7 @@ NodeCase = tuple[dict[str, Any], str]  # what differs from a certified node, and
 def run() -> dict[str, Any]:
     import tempfile
 
-    from benchmarks.gate.certificate_case import make
+    from benchmarks.certificates.certificate_case import make
     from benchmarks.gate.gate_nodes import ROBOT
     from benchmarks.shared.evaluations import POLICY
     from vla_agent.evaluation.exact_tests import clopper_pearson
@@ -227,7 +227,7 @@ def _node_cases(case: CertificateCase, folder: Path) -> dict[str, NodeCase]:
 
 def _demanded(case: CertificateCase, robot: str) -> dict[str, Any]:
     """Arguments of a node with another robot file that certificate and demands name, too."""
-    from benchmarks.gate.certificate_case import demands
+    from benchmarks.certificates.certificate_case import demands
     from vla_agent.gate.certificate.demands import write_demands
     from vla_agent.robot.description import read_robot
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gate.certificate_case import CertificateCase, changed_parts, demands, make
+from benchmarks.certificates.certificate_case import CertificateCase, changed_parts, demands, make
 from vla_agent.gate.certificate.enforce import Deployment
 
 ROBOT = "panda"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
-from benchmarks.gate.certificate_case import changed_parts, make
+from benchmarks.certificates.certificate_case import changed_parts, make
 from vla_agent.cli import main
 from vla_agent.errors import CertificateError
 from vla_agent.files.canonical_json import canonical, readable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gate.certificate_case import CHECKS, GATE, ROBOT, ROBOT_FILE, changed_parts, demands, make
+from benchmarks.certificates.certificate_case import CHECKS, GATE, ROBOT, ROBOT_FILE, changed_parts, demands, make
 from vla_agent.cli import main
 from vla_agent.errors import CertificateError, GateError
 from vla_agent.files.canonical_json import digest

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.gate.certificate_case import LATENCY_MS, demands, make
+from benchmarks.certificates.certificate_case import LATENCY_MS, demands, make
 from vla_agent.errors import CertificateError, GateError
 from vla_agent.files.canonical_json import digest, readable
 from vla_agent.gate.certificate import enforce, keys

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from benchmarks.gate.certificate_case import CertificateCase, make  # noqa: E402
+from benchmarks.certificates.certificate_case import CertificateCase, make  # noqa: E402
 from benchmarks.gate.gate_nodes import ROBOT, policy_node, safety_node  # noqa: E402
 from benchmarks.shared.evaluations import POLICY  # noqa: E402
 from vla_agent.errors import NodeError  # noqa: E402

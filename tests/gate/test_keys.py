@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.gate.certificate_case import make
+from benchmarks.certificates.certificate_case import make
 from vla_agent.cli import main
 from vla_agent.errors import CertificateError
 from vla_agent.files.canonical_json import canonical, readable

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gate.certificate_case import LATENCY_MS, ROBOT_FILE, CertificateCase, demands, make
+from benchmarks.certificates.certificate_case import LATENCY_MS, ROBOT_FILE, CertificateCase, demands, make
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.demands import write_demands
 from vla_agent.ros.runtime.certificate_watch import CertificateWatch

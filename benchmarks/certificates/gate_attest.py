@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from benchmarks.gate.certificate_case import CertificateCase
+    from benchmarks.certificates.certificate_case import CertificateCase
 
 NAME = "gate-attest"
 TITLE = "certificate verified by an independent library (securesystemslib); tampered envelopes refused, with the reason"
@@ -63,7 +63,7 @@ def run() -> dict[str, Any]:
     import tempfile
     from collections import Counter
 
-    from benchmarks.gate.certificate_case import make
+    from benchmarks.certificates.certificate_case import make
     from vla_agent.evaluation.exact_tests import clopper_pearson
 
     tried: Counter[str] = Counter()

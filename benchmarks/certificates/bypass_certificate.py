@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.gate.certificate_case import CertificateCase
+    from benchmarks.certificates.certificate_case import CertificateCase
 
 KIND_DEMANDS, KIND_REVOCATION = 3, 5
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def cases() -> Iterator[tuple[int, str, Route]]:
 
 def _route(attack: Attack, key: str) -> Route:
     def tried() -> str:
-        from benchmarks.gate.certificate_case import make
+        from benchmarks.certificates.certificate_case import make
         from vla_agent.errors import VlaAgentError
 
         with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +79,7 @@ def _demand(**changed: Any) -> Attack:
     """Demands that are written by hand into the owner's file."""
 
     def attack(case: CertificateCase) -> None:
-        from benchmarks.gate.certificate_case import demands
+        from benchmarks.certificates.certificate_case import demands
 
         text = json.dumps(demands(**changed))
         (case.keys / "demands" / "panda.yaml").write_text(text)
@@ -180,7 +180,7 @@ def _other() -> dict[str, tuple[Attack, str]]:
 
 def _other_code(case: CertificateCase) -> dict[str, Any]:
     """Demanded and certified, but this machine's contract, execution and kinematics are not those."""
-    from benchmarks.gate.certificate_case import demands
+    from benchmarks.certificates.certificate_case import demands
     from vla_agent.files.canonical_json import digest
     from vla_agent.gate.certificate.demands import write_demands
 
@@ -190,7 +190,7 @@ def _other_code(case: CertificateCase) -> dict[str, Any]:
 
 
 def _key_not_allowed(case: CertificateCase) -> dict[str, Any]:
-    from benchmarks.gate.certificate_case import demands
+    from benchmarks.certificates.certificate_case import demands
     from vla_agent.gate.certificate import keys
     from vla_agent.gate.certificate.demands import write_demands
 

@@ -1,0 +1,1 @@
+"""Certificates, demands and revocations, attacked."""
