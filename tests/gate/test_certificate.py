@@ -271,6 +271,15 @@ def test_a_predicate_is_complete_and_consistent(case, refused, lab, path, value)
     assert error.what == "the certificate is damaged or was changed"
 
 
+def test_counts_are_those_of_the_gate_s_checks(case, refused, lab):
+    """One too many, and one too few, of those that are reported alone."""
+    counts = case.payload["counts"]
+    more = counts | {"more": counts["axis.typo.1"]}
+    less = {name: count for name, count in counts.items() if name != "axis.typo.1"}
+    for other in (more, less):
+        assert "other checks" in refused(sign(changed_parts(case.payload, {"counts": other}), lab)).found
+
+
 def test_a_verdict_needs_a_judged_check(case, refused, lab):
     checks = {name: check | {"threshold": None} for name, check in case.payload["gate"]["checks"].items()}
     counts = {name: count | {"verdict": "reported"} for name, count in case.payload["counts"].items()}
