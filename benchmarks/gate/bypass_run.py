@@ -154,7 +154,7 @@ def _of_attempt(**changed: Any) -> Attack:
 def _attempt() -> dict[str, tuple[Attack, str]]:
     missing = "not in the ledger"
     return {
-        "attempt.json with another delay": (_of_attempt(delay_ms=0.0), missing),
+        "attempt.json with another delay": (_of_attempt(delay_ms=999.0), missing),
         "attempt.json with another run": (_of_attempt(run="0" * 32), missing),
         "attempt.json with another policy": (_of_attempt(policy="0" * 64), missing),
         "attempt.json of another attempt": (_attempt_of("other"), "were changed, or are of another run"),
@@ -434,9 +434,9 @@ def _known_scenes(case: RunCase) -> str:
 
 def _changed() -> dict[str, tuple[Attack, str]]:
     return {
-        "the gate file changed while the gate ran": (_gate_file_meanwhile, "changed while the gate ran: gate file"),
+        "the gate file changed while the gate ran": (_gate_file_meanwhile, "nothing is certified: gate file"),
         "the policy's folder changed while the gate ran": (_policy_meanwhile, "not the expected ones"),
-        "the policy's folder changed after its last load": (_policy_after_load, "changed while the gate ran: policy"),
+        "the policy's folder changed after its last load": (_policy_after_load, "nothing is certified: policy"),
         "an aborted gate continued": (_aborted, "was aborted"),
     }
 

@@ -25,6 +25,7 @@ from vla_agent.evaluation.play.workers import open_workers
 from vla_agent.evaluation.report.clips import CLIPS, film
 from vla_agent.evaluation.result_store import identity_of
 from vla_agent.files.canonical_json import changes, digest
+from vla_agent.files.policy_files import hash_policy_files
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.gate.certificate.bound_files import contract_parts, policy_contract, policy_parts, simulator_files
 from vla_agent.gate.certificate.keys import Key
@@ -190,9 +191,10 @@ def _candidate(settings: GateSettings, name: str) -> Candidate:
         parts = {"name": name, "files": {}, "adapter": [], "normaliser": "", "digest": digest(name)}
         return Candidate(name, parts, tabletop_contract(), False, settings.load)
     folder = find_folder(name)
-    parts = {"name": folder.name} | policy_parts(folder)
-    load = partial(load_learned, expected=str(parts["digest"]))
-    return Candidate(name, parts, policy_contract(folder), True, load)
+    files = hash_policy_files(folder)
+    parts = {"name": folder.name} | policy_parts(files)
+    load = partial(load_learned, expected=files.digest)
+    return Candidate(name, parts, policy_contract(files), True, load)
 
 
 def _head(settings: GateSettings, file: GateFile, candidate: Candidate) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vla_agent.errors import CertificateError, VlaAgentError
 from vla_agent.evaluation.play.player import SCRIPTED, PlayerSettings, load_learned
 from vla_agent.evaluation.result_store import read_report
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy_files import hash_policy_files
 from vla_agent.gate.certificate.bound_files import (
     SIMULATOR,
     contract_parts,
@@ -125,8 +126,9 @@ def _policy(case: _Case) -> Iterator[Difference]:
         if certified["files"]:
             yield Difference("policy", f"{len(certified['files'])} files", "no policy folder")
         return
-    yield from differences("policy", certified, policy_parts(case.policy) | {"name": certified["name"]})
-    yield from differences("contract", case.payload["contract"], contract_parts(policy_contract(case.policy)))
+    files = hash_policy_files(case.policy)
+    yield from differences("policy", certified, policy_parts(files) | {"name": certified["name"]})
+    yield from differences("contract", case.payload["contract"], contract_parts(policy_contract(files)))
 
 
 def _simulator(case: _Case) -> Iterator[Difference]:
