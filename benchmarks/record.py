@@ -16,6 +16,7 @@ from typing import Any
 
 from vla_agent import __version__
 from vla_agent.errors import OptionError, VlaAgentError
+from vla_agent.files.write_aside import write_text
 
 RESULTS = Path(__file__).parent / "results"
 ROOT = Path(__file__).parent.parent
@@ -119,11 +120,8 @@ def reaches(value: float | None, target: float, better: str) -> bool:
 
 def write(result: Mapping[str, Any]) -> Path:
     """Write a result to ``benchmarks/results/NAME.json``, whole or not at all."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{result['name']}.json"
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
     return path
 
 

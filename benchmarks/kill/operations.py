@@ -195,7 +195,11 @@ def _eval() -> Operation:
     def left(folder: Path, whole: Path) -> Faults:
         return _rows_differ(folder, whole) if (folder / "out" / "report.json").exists() else []
 
-    return Operation("eval", command, command, left, _rows_differ)
+    def done(folder: Path, whole: Path) -> Faults:
+        names = {path.name for path in (whole / "out").iterdir()}
+        return _rows_differ(folder, whole) + left_beside(folder / "out", names)
+
+    return Operation("eval", command, command, left, done)
 
 
 def _gate(root: Path) -> Operation:
@@ -206,8 +210,8 @@ def _gate(root: Path) -> Operation:
     def left(folder: Path, _: Path) -> Faults:
         return verified(folder) if (folder / "out" / "certificate.json").exists() else []
 
-    def done(folder: Path, _: Path) -> Faults:
-        return verified(folder)
+    def done(folder: Path, whole: Path) -> Faults:
+        return verified(folder) + left_beside(folder / "out", {path.name for path in (whole / "out").iterdir()})
 
     return Operation("gate", command, _unless_there(command, "out/certificate.json"), left, done)
 

@@ -16,7 +16,6 @@ import pytest
 from vla_agent.errors import VlaAgentError
 from vla_agent.files import durable, write_aside
 from vla_agent.files.write_aside import (
-    copy_file,
     file_aside,
     folder_aside,
     place_folder,
@@ -285,12 +284,6 @@ def test_a_folder_is_deleted_under_another_name(tmp_path, monkeypatch):
     monkeypatch.undo()
     remove_folder(tmp_path / "f")
     assert names(tmp_path) == []
-
-
-def test_a_file_is_copied_as_a_whole(tmp_path):
-    (tmp_path / "a").write_bytes(b"\0data")
-    copy_file(tmp_path / "a", tmp_path / "new" / "b")
-    assert (tmp_path / "new" / "b").read_bytes() == b"\0data"
 
 
 def ends_at(change: int, work) -> bool:

@@ -229,6 +229,20 @@ def test_a_recorded_episode_can_be_read_again_and_a_discarded_one_leaves_nothing
         recorder.end("failure")
 
 
+def test_two_recorders_in_one_folder_keep_both_episodes_and_delete_what_a_killed_one_left(tmp_path):
+    pytest.importorskip("rosbags")
+    from vla_agent.ros.runtime.recorder import Recorder
+
+    (tmp_path / ".episode-0000.9-9.tmp").mkdir()
+    first, second = (Recorder(tmp_path, {"/instruction": "std_msgs/msg/String"}, free=0) for _ in range(2))
+    for recorder in (first, second):
+        recorder.begin("stack the cubes")
+    assert [recorder.end("success").name for recorder in (first, second)] == ["episode-0000", "episode-0001"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["episode-0000", "episode-0001"]
+    first.begin("once more")
+    assert first.end("failure").name == "episode-0002"
+
+
 def test_a_recorded_episodes_actions_are_read_again(tmp_path):
     pytest.importorskip("rclpy")
     pytest.importorskip("rosbags")

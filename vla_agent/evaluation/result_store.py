@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,7 +17,7 @@ import numpy as np
 
 from vla_agent.errors import ReportError
 from vla_agent.evaluation.play.player import Job, PlayedEpisode
-from vla_agent.files.write_aside import file_aside, write_text
+from vla_agent.files.write_aside import file_aside, remove_folder, write_text
 from vla_agent.policy.execution_settings import Execution
 
 KEYS = ("policy", "suite", "split", "versions", "hashes", "episodes", "summary")
@@ -150,8 +149,7 @@ class Store:
         write_text(self.out / "report.json", json.dumps(report, indent=1))
         write_text(self.out / "report.html", page)
         self.close()
-        if self.aside.exists():
-            shutil.rmtree(self.aside)
+        remove_folder(self.aside)
 
     def close(self) -> None:
         if self._file is not None:

@@ -35,7 +35,6 @@ _numbers = itertools.count()
 def file_aside(file: Path) -> Iterator[Path]:
     """A path to write to; it becomes ``file`` at the end, and is deleted where an exception is raised inside."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    _delete_leftovers(file)
     aside, handle = _claim_file(file)
     try:
         yield aside
@@ -58,12 +57,6 @@ def write_bytes(file: Path, data: bytes) -> None:
     """Write a file, atomically."""
     with file_aside(file) as aside:
         aside.write_bytes(data)
-
-
-def copy_file(source: Path, file: Path) -> None:
-    """Copy a file's bytes, atomically."""
-    with file_aside(file) as aside:
-        shutil.copyfile(source, aside)
 
 
 @contextmanager
@@ -100,6 +93,15 @@ def folder_aside(folder: Path, keep: bool = False) -> Iterator[Path]:
         unlock(handle)
 
 
+def name_aside(path: Path) -> Path:
+    """A name beside ``path`` for something else to write to; what dead writers left under such names is deleted.
+
+    `durable.try_lock` keeps it from other writers once it is there; `place_folder` gives it its name.
+    """
+    _delete_leftovers(path)
+    return path.with_name(f"{_hidden(path)}.{_unique()}.tmp")
+
+
 def place_folder(new: Path, folder: Path) -> None:
     """Give a written folder its name; both on one file system.
 
@@ -118,8 +120,7 @@ def remove_folder(folder: Path) -> None:
 
     After a kill it is there as a whole, or not at all under its name.
     """
-    _delete_leftovers(folder)
-    gone = folder.with_name(f"{_hidden(folder)}.{_unique()}.tmp")
+    gone = name_aside(folder)
     with suppress(FileNotFoundError):
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
@@ -204,7 +205,7 @@ def _claim_folder(folder: Path) -> int:
 def _claim_file(file: Path) -> tuple[Path, int]:
     """A new file beside ``file`` and its lock."""
     while True:
-        aside = file.with_name(f"{_hidden(file)}.{_unique()}.tmp")
+        aside = name_aside(file)
         try:
             os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
         except FileExistsError:  # a process of the same number, in another container

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import NodeError
-from vla_agent.files.write_aside import place_folder
+from vla_agent.files.durable import try_lock, unlock
+from vla_agent.files.write_aside import name_aside, place_folder
 
 FREE = 2 * 2**30  # bytes that must stay free on the disk
 OUTCOMES = ("success", "failure")
@@ -40,6 +41,7 @@ class Recorder:
             ) from error
         self._folder, self._topics, self._free = folder, dict(topics), free
         self._writer: Any = None
+        self._lock: int | None = None
         self._connections: dict[str, Any] = {}
         self.messages = self.bytes = 0  # of this episode
         self.slowest = 0.0  # largest seconds of a write; the reader may reset it
@@ -68,10 +70,10 @@ class Recorder:
         self._require_space()
         self._name, self._instruction = f"episode-{self._number:04d}", instruction.strip()
         self.messages = self.bytes = 0
-        self._aside = self._folder / f".{self._name}.partial"
-        shutil.rmtree(self._aside, ignore_errors=True)
+        self._aside = name_aside(self._folder / self._name)
         writer = Writer(self._aside, version=9, storage_plugin=StoragePlugin.MCAP)
         writer.open()
+        self._lock = try_lock(self._aside)  # another recorder in this folder leaves it alone
         types = get_typestore(Stores.ROS2_JAZZY)
         self._connections = {t: writer.add_connection(t, kind, typestore=types) for t, kind in self._topics.items()}
         self._writer = writer
@@ -110,8 +112,7 @@ class Recorder:
         assert outcome in OUTCOMES
         self._writer.set_custom_data("instruction", json.dumps(self._instruction))
         self._writer.set_custom_data("outcome", json.dumps(outcome))
-        self._writer.close()
-        self._writer = None
+        self._close()
         while True:
             path = self._folder / f"episode-{self._number:04d}"
             self._number += 1
@@ -124,9 +125,14 @@ class Recorder:
     def discard(self) -> None:
         """Discard the episode."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            self._close()
             shutil.rmtree(self._aside, ignore_errors=True)
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._writer = None
+        if self._lock is not None:
+            unlock(self._lock)
 
     @property
     def free(self) -> int:
