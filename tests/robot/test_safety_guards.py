@@ -9,6 +9,7 @@ import pytest
 
 from vla_agent.errors import RobotError
 from vla_agent.robot.description import Robot, load_robot
+from vla_agent.robot.safety.command_gate import CommandGate
 from vla_agent.robot.safety.hold import DISPLACED, OPENED, SETTLE, Hold
 from vla_agent.robot.safety.lookahead import MARGIN, LookAhead
 from vla_agent.robot.safety.stream_limits import ROUNDING, TOLERANCE, StreamLimits
@@ -76,7 +77,7 @@ def test_the_tolerances_are_these():
 @pytest.mark.parametrize("side", [-1, 1])
 def test_each_joints_range_may_be_passed_by_rounding_and_no_more(robot, k, side):
     end = (robot.low, robot.high)[side > 0]
-    at = np.where(np.arange(2) == k, end, 0.0)
+    at = np.where(np.arange(2) == k, end, 2.0 * side)
     for beyond, allowed in ((0.0, True), (1e-6, True), (1.2e-6, False), (1.0, False)):
         joints = at + np.where(np.arange(2) == k, side * beyond, 0.0)
         limits = limits_at(robot, joints)
@@ -487,6 +488,14 @@ def test_a_joint_moves_no_further_than_it_can_and_a_tenth(robot, sign, elapsed, 
         assert reason(line) == ("" if allowed else f"joint state: b jumped by {sign * most:.3f} rad")
 
 
+def test_what_a_joint_may_jump_is_allowed_itself(robot):
+    line = Line(robot)
+    line.supervisor = Supervisor(robot, Timing(jump=0.125))
+    line.run(2, speed=0.0)
+    jumped(line, 0.0625 + 0.125)
+    assert not reason(line)
+
+
 def test_the_time_between_two_joint_states_is_the_longer_of_both_clocks(robot):
     line = Line(robot)
     line.run(2, speed=0.0)
@@ -549,7 +558,9 @@ def test_releasing_the_switch_stops_a_motion_and_nothing_else(robot):
     assert (
         line.supervisor.on_deadman_released(line.now) is not None and reason(line) == "deadman: the switch was released"
     )
-    assert line.supervisor.on_deadman_released(line.now) is None and line.supervisor.counts["stop: deadman"] == 1
+    for later in (0.0, 2 * T):
+        assert line.supervisor.on_deadman_released(line.now + later) is None
+    assert line.supervisor.counts["stop: deadman"] == 1
 
 
 @pytest.mark.parametrize(("silent", "allowed"), [(0.5, True), (0.5001, False)])
@@ -737,3 +748,33 @@ def test_a_hold_that_was_never_begun_is_that_of_a_robot_at_home(robot):
     hold.on_joint_state(HOME, OPENED + 1e-6, 0.0)
     assert hold.gripper == OPENED + 1e-6
     assert (DISPLACED, OPENED, SETTLE) == (0.02, 0.1, 0.5)
+    hold.on_joint_state(HOME, 1.5, 0.1)
+    assert hold.gripper == 1.0, "not beyond its end"
+    hold = Hold(limits, T)
+    hold.on_joint_state(HOME - 0.015, 0.0, 0.0)
+    hold.on_joint_state(HOME + 0.2, 0.0, 0.1)
+    assert limits.position == pytest.approx([0.215, 0.215]), "it has settled"
+
+
+@pytest.mark.parametrize("error", [-0.015, 0.015])
+def test_an_arm_that_settles_above_or_below_its_target_is_left_there(robot, error):
+    limits = limits_at(robot)
+    hold = Hold(limits, T)
+    hold.begin(HOME - error, 0.0, 0.0)
+    hold.on_joint_state(HOME - error, 0.0, 2 * SETTLE)
+    assert hold.target(True).joints.tolist() == [0, 0]
+    hold.on_joint_state(HOME - error + 0.2, 0.0, 3 * SETTLE)
+    assert hold.target(True).joints == pytest.approx([0.2, 0.2]), "its own error is kept where it is moved"
+
+
+# The gate
+
+
+def test_a_closed_gate_sends_nothing_at_the_end_and_does_not_wait(line):
+    sent, waited = [], []
+    gate = CommandGate(line.supervisor, sent.append, "no certificate")
+    gate.final(line.now, lambda: waited.append(1))
+    assert not sent and not waited and line.supervisor.mode == RUNNING
+    gate.permit()
+    gate.final(line.now, lambda: waited.append(1))
+    assert len(sent) == len(waited) >= 2 and sent[-1].rests
