@@ -407,6 +407,7 @@ def test_the_arm_follows_within_its_lag(robot):
         (lambda line: line.send([np.nan, 0.0]), "limit: a joint target is NaN"),
         (lambda line: line.send(forward(line), plan=[[0.0, np.inf]]), "limit: a joint target is NaN"),
         (lambda line: line.send(forward(line), plan=np.zeros((2, 3))), "limit: the plan has another number"),
+        (lambda line: line.send(forward(line), plan=np.zeros((2, 1))), "limit: the plan has another number"),
         (lambda line: line.send(forward(line), plan=np.zeros(2)), "limit: the plan has another number"),
         (lambda line: line.send(line.joints + [0.2, 0.0]), "limit: a velocity"),
         (lambda line: line.state(np.zeros(3)), "joint state: not 2 finite positions"),
@@ -457,6 +458,18 @@ def test_a_clock_may_jump_by_a_quarter_of_a_second(line, sign, jump, allowed):
     line.supervisor.tick(line.now + 0.125, 100.125 + sign * jump)
     text = f"clock: advanced by {0.125 + sign * jump:.2f} s while 0.12 s passed"
     assert reason(line) == ("" if allowed else text)
+
+
+def test_the_clocks_are_compared_however_long_nobody_asks(robot):
+    line = Line(robot)
+    line.run(1)
+    line.supervisor.tick(line.now, line.now)
+    for _ in range(4):
+        line.k += 1
+        line.state()
+        assert line.send(line.joints) is not None
+    line.supervisor.tick(line.now, line.now)
+    assert not reason(line)
 
 
 def test_after_a_reset_the_clock_may_be_another(line):
