@@ -92,7 +92,6 @@ def revoked(folder: Path, now: datetime | None = None) -> Mapping[str, str]:
 
 def _current(folder: Path) -> tuple[SignedList, RevocationList]:
     """The list in the folder, and the newest that was seen: the same, or one that it follows."""
-    require_guarded(folder)
     _require_no_older_list(folder)
     file = folder / LIST
     try:
@@ -203,7 +202,8 @@ def _publish(folder: Path, content: RevocationList, private: Ed25519PrivateKey) 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One change of the list at a time."""
+    """One change of the list at a time, in a folder that nobody else can write."""
+    require_guarded(folder)
     with (folder / ".revoked.lock").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
@@ -242,7 +242,6 @@ def revoke(name: str, reason: str, folder: Path, key: str | None = None) -> int:
     Raises:
         CertificateError: no whole identity, no valid list, or no key here that may sign.
     """
-    require_guarded(folder)
     with _locked(folder):
         current, seen = _current(folder)
         entry = Entry(reason=reason, time=_now())
@@ -304,7 +303,6 @@ def import_list(file: Path, folder: Path) -> RevocationList:
     Raises:
         CertificateError: it is damaged, not signed by a trusted key, or older than what this machine has seen.
     """
-    require_guarded(folder)
     try:
         content = read_bytes(file, CertificateError, MOST_BYTES)
     except OSError as error:
