@@ -309,7 +309,9 @@ def _names(folder: Path, files: FileList, opened: dict[str, int]) -> list[str]:
                     waiting.append(name)
                 elif stat.S_ISDIR(mode) and name in files.record_folders:
                     continue
-                elif not stat.S_ISDIR(mode) and files.is_loaded(place, entry.name):
+                elif files.is_loaded(place, entry.name):
+                    if not _is_plain(folder, mode):
+                        raise _refused(folder / name, _what(mode))
                     names.append(name)
                 elif not (files.others or (_is_plain(folder, mode) and files.is_record(place, entry.name))):
                     raise _refused(folder / name, f"{_what(mode)} that does not belong in a {files.kind}'s folder")
