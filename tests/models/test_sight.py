@@ -64,3 +64,14 @@ def test_maps_are_log_probabilities():
     assert (maps.objects <= 0).all() and (maps.pairs() <= 0).all()
     torch.testing.assert_close(maps.shapes.exp().sum(2), torch.ones(1, 2, 36))
     assert (maps.boxes[:, :, 2:] >= 0).all() and (maps.boxes.abs() <= 1).all()
+
+
+def test_shapes_and_colours_begin_with_the_backbones_own_names():
+    sight, names = Sight(4, 2, NAMES, width=8), torch.nn.Linear(4, sum(NAMES))
+    sight.begin_with(names)
+    stem = torch.randn(1, 2, 4, 6, 6)
+    maps = sight.look(stem)
+    wanted = names(stem.movedim(2, -1)).flatten(2, 3).movedim(-1, 2)  # (1, 2, 5, 36)
+    torch.testing.assert_close(maps.shapes, wanted[:, :, :3].log_softmax(2))
+    torch.testing.assert_close(maps.colours, wanted[:, :, 3:].log_softmax(2))
+    assert (maps.objects.exp() < 0.2).all()

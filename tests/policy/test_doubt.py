@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.shared.seen_maps import NAMES as COLOURS
+from benchmarks.shared.seen_maps import SETTINGS, Seen, maps_with
+from sim.world.scene import SHAPES
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import CheckpointError
 from vla_agent.models.backbones.pointing.sight import Sight, SightMaps
@@ -18,32 +21,6 @@ from vla_agent.policy.execution.realtime import Committed
 from vla_agent.policy.loading import load_policy
 
 SHIPPED = "policies/tabletop-nano"
-SHAPES = ("cube", "block", "cylinder", "ball", "mug", "bottle", "pear", "star", "cup")
-COLOURS = ("red", "green", "blue", "yellow", "purple", "orange", "white", "black")
-SETTINGS = DoubtSettings(SHAPES, COLOURS, slope=-1.0, offset=-3.0, hold_above=0.6)
-
-
-def maps_with(*things: tuple[int, str, str]) -> SightMaps:
-    """Maps of two views of 24 x 24 cells: in the first one, (cell, colour, shape) each."""
-    objects = torch.full((1, 2, 576), -9.0)
-    shapes, colours = torch.full((1, 2, 9, 576), -9.0), torch.full((1, 2, 8, 576), -9.0)
-    boxes = torch.zeros(1, 2, 4, 576)
-    boxes[:, :, 2:] = 0.1
-    for cell, colour, shape in things:
-        objects[0, 0, cell] = shapes[0, 0, SHAPES.index(shape), cell] = 0.0
-        colours[0, 0, COLOURS.index(colour), cell] = 0.0
-    return SightMaps(objects, shapes, colours, boxes)
-
-
-class Seen(Sight):
-    """A sight whose maps are given."""
-
-    def __init__(self, maps: SightMaps) -> None:
-        super().__init__(4, 2, (9, 8), width=4)
-        self.maps = maps
-
-    def look(self, stem):
-        return self.maps
 
 
 def queries(*named: tuple[str, str]) -> torch.Tensor:

@@ -120,6 +120,7 @@ def _renew_doubt(
             weight.copy_(weight.to(torch.bfloat16))
     config = policy.backbone.model.config
     sight = Sight(config.stem_channels[0], config.num_views, tuple(config.num_names), recipe.sight.width)
+    sight.begin_with(policy.backbone.model.name)
     batches = SightBatches(policy.backbone, sight, questions, recipe.sight)
     run_stage("sight", sight, batches.losses, recipe.sight)
     policy.doubt_with(batches.calibrate(SHAPES, tuple(COLOURS), recipe.seed))

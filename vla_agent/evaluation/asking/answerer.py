@@ -21,9 +21,10 @@ from vla_agent.errors import OptionError
 from vla_agent.evaluation.asking.question_forms import Question, parse
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone, stack_images
 from vla_agent.policy.doubt.doubter import Doubter
-from vla_agent.policy.doubt.things import Thing, find_things
+from vla_agent.policy.doubt.things import Thing, best_place, find_things
 
 HEIGHT = 0.03  # metres: of the middle of a thing on the table
+ABSENT = 0.9  # probability above which a question about a thing is answered by saying that it is not seen
 LONGEST = 24  # tokens of an answer
 FIXTURE = 0.09  # metres from a fixture's middle, within which a thing lies in it
 SURE = 0.5  # a thing counts in a list
@@ -115,8 +116,11 @@ class Answerer:
         return Answer(NUMBERS[number], float(chances[number]), tuple(best))
 
     def _of_pair(self, pair: tuple[str, str]) -> Thing | None:
-        found = self._matching(*pair, least=0.1)
-        return found[0] if found else None
+        """Where a pair fits best, None where it is more probably absent."""
+        if self._absent(*pair) > ABSENT:
+            return None
+        settings = self.doubter.settings
+        return best_place(self._maps, settings, (settings.shapes.index(pair[1]), settings.colours.index(pair[0])))
 
     def _unseen(self, *pairs: tuple[str, str]) -> Answer:
         """What is asked about is not there."""
@@ -138,7 +142,7 @@ class Answerer:
         if thing is None:
             return self._unseen(*asked.named)
         origin = self.position(thing)
-        found = [t for t in self._matching() if t is not thing and self._lies(t, origin, asked.direction)]
+        found = [t for t in self._matching() if t.name != thing.name and self._lies(t, origin, asked.direction)]
         found.sort(key=lambda t: float(np.linalg.norm(self.position(t) - origin)))
         text = " and ".join(t.name for t in found) or "nothing"
         return Answer(text, _product([thing, *found]), (thing, *found))

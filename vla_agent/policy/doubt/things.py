@@ -35,6 +35,18 @@ class Thing:
         return f"{self.colour} {self.shape}"
 
 
+def best_place(maps: SightMaps, settings: DoubtSettings, pair: tuple[int, int], view: int = 0, size: int = 24) -> Thing:
+    """Where a (shape, colour) fits best in one view, whether it is there or not.
+
+    Args:
+        size: cells in a row of the maps.
+    """
+    shape, colour = pair
+    fit = maps.objects[0, view] + maps.shapes[0, view, shape] + maps.colours[0, view, colour]
+    cell = int(fit.argmax())
+    return _thing(maps, settings, view, cell, size, (shape, colour, float(fit[cell].exp())))
+
+
 def find_things(maps: SightMaps, settings: DoubtSettings, view: int = 0, size: int = 24) -> list[Thing]:
     """The things in one view of the first image, the most probable first.
 
@@ -47,17 +59,24 @@ def find_things(maps: SightMaps, settings: DoubtSettings, view: int = 0, size: i
     for row, column in torch.nonzero(peaks).tolist():
         cell = row * size + column
         shape, colour = maps.shapes[0, view, :, cell].exp(), maps.colours[0, view, :, cell].exp()
-        du, dv, width, height = maps.boxes[0, view, :, cell].tolist()
-        u, v = (column + 0.5 + du) / size, (row + 0.5 + dv) / len(objects)
-        left, top, right, bottom = u - width / 2, v - height / 2, u + width / 2, v + height / 2
-        found.append(
-            Thing(
-                shape=settings.shapes[int(shape.argmax())],
-                colour=settings.colours[int(colour.argmax())],
-                view=view,
-                point=(u, v),
-                box=(max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)),
-                probability=float(objects[row, column] * shape.max() * colour.max()),
-            )
-        )
+        probability = float(objects[row, column] * shape.max() * colour.max())
+        found.append(_thing(maps, settings, view, cell, size, (int(shape.argmax()), int(colour.argmax()), probability)))
     return sorted(found, key=lambda thing: -thing.probability)
+
+
+def _thing(
+    maps: SightMaps, settings: DoubtSettings, view: int, cell: int, size: int, named: tuple[int, int, float]
+) -> Thing:
+    """The thing of a cell; ``named``: numbers of shape and colour, probability."""
+    rows = maps.objects.shape[-1] // size
+    du, dv, width, height = maps.boxes[0, view, :, cell].tolist()
+    u, v = (cell % size + 0.5 + du) / size, (cell // size + 0.5 + dv) / rows
+    left, top, right, bottom = u - width / 2, v - height / 2, u + width / 2, v + height / 2
+    return Thing(
+        shape=settings.shapes[named[0]],
+        colour=settings.colours[named[1]],
+        view=view,
+        point=(u, v),
+        box=(max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)),
+        probability=named[2],
+    )

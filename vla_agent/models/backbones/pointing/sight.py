@@ -1,10 +1,12 @@
 """What is where: objects, their shapes, colours and boxes, from the pointing backbone's text-free features.
 
-    f4 (B, V, C4, h, w) --3 x 3--> --3 x 3--> --1 x 1--> object, shape, colour, box at each cell
+    f4 (B, V, C4, h, w) --3 x 3--> --3 x 3--> --3 x 3, dilated--> --1 x 1--> object, shape, colour, box at each cell
+                        --1 x 1, the backbone's own names-------------------> + shape, colour
 
 An object is a cell that holds its centre, after Zhou et al. 2019, "Objects as Points" (CenterNet).  Shape and colour
 are classified apart, so that pairs which training never showed are named as well.  The backbone's own names are right
-at an object's centre and say nothing elsewhere; here a cell may hold nothing.
+at an object's centre and say nothing elsewhere; here a cell may hold nothing, and they are what shapes and colours
+begin with.
 """
 
 from __future__ import annotations
@@ -44,16 +46,29 @@ class Sight(nn.Module):
         self.names, self.width = names, width
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.third = nn.Conv2d(width, width, 3, padding=2, dilation=2)
         self.view = nn.Parameter(torch.zeros(views, width, 1, 1))
         self.out = nn.Conv2d(width, 1 + sum(names) + 4, 1)
+        self.names_before = nn.Conv2d(channels, sum(names), 1)
+        nn.init.zeros_(self.out.weight[1 : 1 + sum(names)])
+        nn.init.constant_(self.out.bias, 0.0)  # type: ignore[arg-type]
         nn.init.constant_(self.out.bias[:1], EMPTY)  # type: ignore[index]
+
+    @torch.no_grad()
+    def begin_with(self, names: nn.Linear) -> None:
+        """Begin with the backbone's own names of shapes and colours."""
+        self.names_before.weight.copy_(names.weight[:, :, None, None])
+        self.names_before.bias.copy_(names.bias)  # type: ignore[union-attr]
 
     def forward(self, stem: Tensor) -> Tensor:
         """Stem (B, V, C4, h, w) -> logits (B, V, 1 + shapes + colours + 4, h*w)."""
         b, v = stem.shape[:2]
         x = F.relu(self.first(stem.flatten(0, 1)).unflatten(0, (b, v)) + self.view).flatten(0, 1)
         x = x + F.relu(self.second(x))
-        return self.out(x).flatten(2).unflatten(0, (b, v)).float()
+        x = x + F.relu(self.third(x))
+        objects, names, boxes = self.out(x).split((1, sum(self.names), 4), dim=1)
+        logits = torch.cat([objects, names + self.names_before(stem.flatten(0, 1)), boxes], dim=1)
+        return logits.flatten(2).unflatten(0, (b, v)).float()
 
     def look(self, stem: Tensor) -> SightMaps:
         """Stem (B, V, C4, h, w) -> log-probabilities."""
