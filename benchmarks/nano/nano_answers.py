@@ -42,7 +42,7 @@ def measure(policy: str, each: int, seed: int) -> dict[str, Any]:
                 outcomes[kind].append(right)
         if all(len(done) >= each for done in outcomes.values()):
             break
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind, done in outcomes.items():
         low, high = wilson(sum(done), len(done))
         share = sum(done) / len(done)
