@@ -731,6 +731,12 @@ def test_a_plan_is_looked_at_up_to_the_horizon_and_then_a_stop(line, monkeypatch
         assert rows[length][1 + kept, 0] == pytest.approx(braked) and len(rows[length]) == max(4, 2 + kept)
 
 
+def test_a_horizon_shorter_than_a_period_is_one_command_and_a_stop(robot):
+    short = robot.model_copy(update={"lookahead": robot.lookahead.model_copy(update={"seconds": 0.01})})
+    plan = np.array([[0.05, 0.0], [0.1, 0.0]])
+    assert Supervisor(short)._rollout(Command(HOME, 0.0, 0.0, plan)).tolist() == [[0, 0], [0, 0]]
+
+
 def test_a_command_into_an_obstacle_is_refused_and_the_arm_brakes_from_where_it_is(robot):
     line = Line(robot)
     line.k = 1
