@@ -14,3 +14,12 @@ LONG = ("test_ros_graphs.py", "test_ros_graph.py", "test_processes.py", "test_ex
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+# Random examples are the same in every run, and a busy machine is no failure.
+settings.register_profile(
+    "repeatable", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
