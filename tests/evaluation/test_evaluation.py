@@ -24,7 +24,7 @@ from vla_agent.cli.judge.eval import default_out
 from vla_agent.errors import ContractError, OptionError, ReportError
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate, make_plan
 from vla_agent.evaluation.failure_modes import FAILURES, classify
-from vla_agent.evaluation.play.player import other_instruction
+from vla_agent.evaluation.play.player import Job, other_instruction, record
 from vla_agent.evaluation.replay_episode import replay
 from vla_agent.evaluation.report.evaluation_console import print_summary
 from vla_agent.evaluation.report.evaluation_page import family_title, page
@@ -290,6 +290,31 @@ def test_failure_classes(expected, what):
 def test_a_target_that_is_done_does_not_decide_the_class():
     two = Events("carry", ("target", "second"), ("target",), {"target": LIFTED, "second": STILL}, (), (), (0.0, 0.0))
     assert classify(False, two) == "never_grasped"
+
+
+class Refusing(ExpertPolicy):
+    """Holds still from the third look to the fifth, and then goes on."""
+
+    def reset(self, instruction, seed=0):
+        super().reset(instruction, seed)
+        self.looks_so_far, self.refusal = 0, None
+
+    def act(self, observation):
+        self.looks_so_far += 1
+        self.refusal = "I see no red mug" if 3 <= self.looks_so_far <= 5 else None
+        return super().act(observation)
+
+
+def test_refusals_are_kept_with_their_step_and_reason():
+    env = TabletopEnv("put_in_tray")
+    result = run_episode(env, Refusing(), 0)
+    plain = run_episode(env, ExpertPolicy(), 0)
+    env.close()
+    assert result.refusals == ((2, "I see no red mug"),) and plain.refusals == ()
+    job = Job("policy", "put_in_tray", 0)
+    assert record(job, result, False)["refusals"] == [[2, "I see no red mug"]]
+    assert "refusals" not in record(job, plain, False)
+    assert classify(False, result.events, True) == "refused" and classify(True, result.events, True) is None
 
 
 class Misled(ExpertPolicy):
