@@ -6,8 +6,10 @@ import ast
 import json
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,6 +17,14 @@ from typing import Any
 import pytest
 
 Lines = dict[str, dict[str, list[int]]]  # test -> module -> lines
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a `LineRecorder` noted: ``lines`` of each test, and the ``seconds`` that it took while they were noted."""
+
+    lines: Lines
+    seconds: dict[str, float]
 
 
 class LineRecorder:
@@ -33,22 +43,27 @@ class LineRecorder:
         self._shared: dict[str, set[tuple[str, int]]] = defaultdict(set)  # fixture of a wider scope -> lines
         self._uses: dict[str, set[str]] = {}
         self._now: set[tuple[str, int]] = set()
+        self._seconds: dict[str, float] = {}
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_setup(self, item: Any) -> Iterator[None]:
         definitions = item._fixtureinfo.name2fixturedefs
         wide = {n for n in item.fixturenames if n in definitions and definitions[n][-1].scope != "function"}
         self._uses[item.nodeid] = wide
+        began = time.monotonic()
         with self:
             yield
+        self._seconds[item.nodeid] = time.monotonic() - began
         for name in wide:
             self._shared[name] |= self._now
         self._found[item.nodeid] |= self._now
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_call(self, item: Any) -> Iterator[None]:
+        began = time.monotonic()
         with self:
             yield
+        self._seconds[item.nodeid] += time.monotonic() - began
         self._found[item.nodeid] |= self._now
 
     def __enter__(self) -> None:
@@ -68,12 +83,12 @@ class LineRecorder:
         return self._trace
 
     def write(self, file: Path) -> None:
-        """Write what `read_lines` reads."""
+        """Write what `read_recorded` reads."""
         lines: Lines = {}
         for test, found in self._found.items():
             own = found.union(*(self._shared[name] for name in self._uses[test]))
             lines[test] = {m: sorted(n for module, n in own if module == m) for m in {module for module, _ in own}}
-        file.write_text(json.dumps(lines), encoding="utf-8")
+        file.write_text(json.dumps({"lines": lines, "seconds": self._seconds}), encoding="utf-8")
 
 
 class Selection:
@@ -86,9 +101,9 @@ class Selection:
         items[:] = [item for item in items if item.nodeid in self._tests]
 
 
-def read_lines(file: Path) -> Lines:
+def read_recorded(file: Path) -> Recorded:
     """What a `LineRecorder` wrote."""
-    return json.loads(file.read_text(encoding="utf-8"))
+    return Recorded(**json.loads(file.read_text(encoding="utf-8")))
 
 
 def covering_tests(lines: Lines, source: str, module: str, line: int) -> list[str]:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.mutants.covering_tests import LineRecorder, Lines, Selection, covering_tests, read_lines
+from benchmarks.mutants.covering_tests import LineRecorder, Recorded, Selection, covering_tests, read_recorded
 from benchmarks.mutants.mutations import Mutation
 from vla_agent.errors import OptionError
 
@@ -29,7 +29,7 @@ OURS = ("vla_agent", "sim", "benchmarks", "tests", "conftest")  # modules that e
 LINES, LIBRARIES = "lines.json", "libraries.txt"  # what the tests without a mutant leave in a copy
 MEMORY = 16 * 2**30  # bytes of address space that a mutant may take
 SPARE = 20.0  # seconds that a mutant may take beside FACTOR times as long as the tests without it
-FACTOR = 6.0
+FACTOR = 3.0  # the tests without it are slowed down by the recorder, too
 NOT_LOADED = (
     "OpenGL",
     "glfw",
@@ -98,7 +98,7 @@ class MutantRunner:
         self._stamp = 1_000_000_000
         self._slots = [_Slot(copy_checkout(root, scratch / f"slot{k}")) for k in range(workers)]
         self._usual: dict[tuple[str, ...], float] = {}
-        self._lines: dict[tuple[str, ...], Lines] = {}
+        self._recorded: dict[tuple[str, ...], Recorded] = {}
 
     def check_tests(self, jobs: Iterable[Job]) -> None:
         """Run the tests of the jobs without a mutant: they must pass; their times are the measure of the mutants'.
@@ -126,7 +126,7 @@ class MutantRunner:
                         remedy="mend them first",
                     )
                 self._usual[files] = max(self._usual.get(files, 0.0), time.monotonic() - began)
-                self._lines[files] = read_lines(slot.root / LINES)
+                self._recorded[files] = read_recorded(slot.root / LINES)
                 _load((slot.root / LIBRARIES).read_text(encoding="utf-8").split())
 
     def run(self, jobs: Iterable[Job], report: Callable[[Outcome], None] = lambda outcome: None) -> list[Outcome]:
@@ -151,7 +151,7 @@ class MutantRunner:
     def _start(self, slot: _Slot, job: Job) -> None:
         self._write(slot, job.mutation.module, job.changed)
         mutation = job.mutation
-        chosen = covering_tests(self._lines[job.tests], job.source, mutation.module, mutation.line)
+        chosen = covering_tests(self._recorded[job.tests].lines, job.source, mutation.module, mutation.line)
         slot.job, slot.few = job, bool(chosen)
         self._fork_in(slot, chosen)
 
@@ -159,7 +159,9 @@ class MutantRunner:
         """Run the chosen tests of the slot's job; all of them where none is chosen."""
         assert slot.job is not None
         files = tuple(dict.fromkeys(test.partition("::")[0] for test in chosen)) or slot.job.tests
-        slot.started, slot.limit = time.monotonic(), SPARE + FACTOR * self._usual[slot.job.tests]
+        seconds = self._recorded[slot.job.tests].seconds
+        usual = sum(seconds[test] for test in chosen) if chosen else self._usual[slot.job.tests]
+        slot.started, slot.limit = time.monotonic(), SPARE + FACTOR * usual
         slot.pid = _fork(slot.root, files, selection=Selection(chosen) if chosen else None)
 
     def _poll(self, slot: _Slot) -> Outcome | None:

@@ -123,7 +123,7 @@ def job(change: tuple[str, str]) -> Job:
 
 
 def test_tests_that_notice_kill_and_others_do_not(checkout, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(mutant_runner, "SPARE", 1.0)
+    monkeypatch.setattr(mutant_runner, "SPARE", 6.0)
     jobs = {
         "killed": job(("value > most", "value >= most")),
         "by dying": job(("    check(value)\n", "    __import__('os').abort()\n")),
