@@ -195,6 +195,11 @@ def test_a_stream_begins_where_the_robot_rests(arm):
     assert arm.command(np.array([0.5, 0.6, 0.2, 0.5]), second).max() < 1
 
 
+def test_a_controller_that_was_told_nothing_begins_at_the_robots_home(planar):
+    made = ArmController(planar, "joint_position")
+    assert made.command(np.array([0.5, 0.6, 0.2, 1.0]), np.array(planar.home)).tolist() == list(planar.home)
+
+
 def test_after_a_missed_command_the_robot_rests_at_the_last_target(arm):
     for _ in range(4):
         moving = arm.command(np.array([1.5, 0.3, 0.1, 0.0]), np.array([0.2, 0.3, 0.1]))
@@ -259,6 +264,20 @@ def test_steps_of_the_preview_before_are_used_again(arm, monkeypatch):
     other[1, 0] += 1e-9
     previewed = arm.preview(other)
     assert len(calls) == 1, "known up to the first other action"
+    arm._preview_steps = []
+    assert np.array_equal(arm.preview(other), previewed)
+
+
+def test_nothing_is_used_again_after_another_action(arm, monkeypatch):
+    plan = np.array([[0.5, 0.6, 0.2, 1.0], [0.6, 0.7, 0.2, 0.0], [0.7, 0.2, 0.0, 0.5]])
+    arm.command(plan[0], np.array([0.2, 0.3, 0.1]))
+    arm.preview(plan)
+    arm.command(plan[0], arm._shaper.position)
+    calls = count_calls(arm, monkeypatch)
+    other = plan[1:].copy()
+    other[0, 0] += 1e-9
+    previewed = arm.preview(other)
+    assert len(calls) == 2, "though the second action is the same"
     arm._preview_steps = []
     assert np.array_equal(arm.preview(other), previewed)
 
