@@ -77,7 +77,8 @@ def _tamperings(case: Case, simulator: Path, rng: random.Random) -> list[Tamperi
     """`TARGET` single changes; bits of the simulator's files fill up the number."""
     changes = [*_checkpoint(case, rng), *_evidence(case, rng), *_contract(case, rng), *_certificate(case, rng)]
     root = simulator.parent
-    scene = sorted(f for place in (simulator, root / "vla_agent") for f in place.rglob("*") if f.is_file())
+    places = simulator, root / "vla_agent"
+    scene = sorted(f for place in places for f in place.rglob("*") if f.is_file() and f.stat().st_size)
     rng.shuffle(scene)
     for file in itertools.islice(itertools.cycle(scene), int(TARGET) - len(changes)):
         name = f"simulator.{file.relative_to(root).as_posix()}"
