@@ -85,7 +85,7 @@ def _whole(operation: Operation, place: Path) -> Whole:
         operation.prepare(folder)
         log = place / f"whole-{renames}.log"
         code, seconds, changes[renames] = finish(operation.command(folder), log, Aim(renames=renames))
-        faults = operation.done(folder, folder)
+        faults = [] if code else operation.done(folder, folder)
         if code or faults:
             raise RuntimeError(
                 f"{operation.name}: exit code {code}; {faults}\n{log.read_text(errors='replace')[-3000:]}"

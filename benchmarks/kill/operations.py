@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inputs.badinput.good_inputs import Good, write_dataset
-from benchmarks.kill.killed_process import Command
+from benchmarks.kill.killed_process import Command, finish
 from vla_agent.errors import VlaAgentError
 
 MAPPING = """\
@@ -47,7 +47,7 @@ delay_ms: 50
 checks:
   success: {threshold: 0.05, margin: 0.60}
   family: {threshold: null}
-  language: []
+  language: [{probe: swap, threshold: 0.02, margin: 0.40}]
 """
 Faults = list[str]
 
@@ -217,12 +217,11 @@ def _gate(root: Path) -> Operation:
 
 
 def verified(folder: Path) -> Faults:
-    """What `vla-agent verify` says against a certificate, without its replay; its attempt has to be the first."""
-    from vla_agent.cli import main
-
-    certificate = folder / "out" / "certificate.json"
+    """What `vla-agent verify` says against a certificate, without its replay."""
+    certificate, log = folder / "out" / "certificate.json", folder.with_suffix(".verify.log")
     words = ["verify", str(certificate), "--ledger", str(folder / "ledger.jsonl"), "--replay", "0"]
-    return [] if main(words) == 0 else ["the certificate does not verify"]
+    code, _, _ = finish(words, log)
+    return [f"verify: exit code {code}: {log.read_text(errors='replace')[-500:]}"] if code else []
 
 
 def _unless_there(command: Callable[[Path], Sequence[str]], name: str = "data") -> Callable[[Path], Command]:
