@@ -67,8 +67,9 @@ def test_a_chunk_is_forgotten_when_its_last_row_has_passed_and_not_before():
     chunks.add(chunk(0), 0)
     chunks.forget(3)
     assert chunks.rows(3)[:, 0].tolist() == [3]
+    chunks.add(chunk(0), -3)
     chunks.forget(4)
-    assert chunks.ahead(0) is None
+    assert chunks.ahead(0) is None and not chunks._chunks
 
 
 def test_what_lies_ahead_is_the_newest_chunks_rest():
