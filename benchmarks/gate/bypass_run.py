@@ -204,6 +204,9 @@ def _ledger() -> dict[str, tuple[Attack, str]]:
     return {
         "an earlier attempt removed from the ledger": (_of_ledger(lambda s: [*s[:2], *s[3:]]), changed),
         "the ledger's first line removed": (_of_ledger(lambda s: s[1:]), changed),
+        "the latest attempts cut off the ledger": (_of_ledger(lambda s: s[:-2]), "cut off the ledger's end"),
+        "the ledger emptied, to begin with attempt 1": (_of_ledger(lambda s: []), "cut off the ledger's end"),
+        "the ledger removed, to begin with attempt 1": (_removed_ledger, "cut off the ledger's end"),
         "an attempt given to another policy": (_of_ledger(_other_policy), changed),
         "ledger lines exchanged": (_of_ledger(lambda s: [s[0], s[2], s[1], *s[3:]]), changed),
         "a ledger line without its signature": (_of_ledger(_unsigned), "not signed"),
@@ -234,10 +237,17 @@ def _strange_ledger(case: RunCase) -> str:
 
     entries = ledger.read_ledger(case.ledger, case.signer)
     case.ledger.unlink()
+    case.ledger.with_name(case.ledger.name + ledger.HEAD).unlink()
     for entry in entries:
         says = {k: entry[k] for k in entry if k not in ("hash", "signature", "number", "previous", "key", "time")}
         ledger.append(case.ledger, says, LabKey({}, Ed25519PrivateKey.generate()))
         break
+    case.gate("random", "again")
+    return ""
+
+
+def _removed_ledger(case: RunCase) -> str:
+    case.ledger.unlink()
     case.gate("random", "again")
     return ""
 

@@ -15,12 +15,14 @@ from vla_agent.cli import main
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import GateError
 from vla_agent.evaluation.exact_tests import alpha_spent
+from vla_agent.files.canonical_json import canonical
 from vla_agent.gate.decision.gate_file import ORACLE, hash_gate, load_gate, read_gate
 from vla_agent.gate.decision.judge import attribute_failures, judge, label
 from vla_agent.gate.decision.plan import CONTROL, Planner, sequential_tests
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.perception_oracle import accepts_oracle_points
 from vla_agent.gate.evidence.seeds import first_seed
+from vla_agent.gate.evidence.signed_lines import next_line
 
 ROOT = Path(__file__).parents[2]
 APART = "  oracle: {threshold: null}\n"
@@ -188,6 +190,22 @@ def test_a_gate_file_that_changes_meanwhile_certifies_nothing(lab):
         lab.gate("expert", "changed", resume=True, clips=0)
 
 
+def test_a_task_file_that_changes_meanwhile_certifies_nothing(lab):
+    """It may lie outside the simulator's folder."""
+    task, suite = lab.root / "mine.yaml", lab.root / "gate.yaml"
+    text = (ROOT / "sim" / "tasks" / "tabletop" / "press_button.yaml").read_text()
+    task.write_text(text)
+    suite.write_text(TINY.replace("[press_button]", f"[{task}]"))
+    with pytest.raises(GateError, match="changed while the gate ran") as error:
+        lab.gate("expert", "changed", suite, lambda *_: task.write_text(text + "\n"), clips=0)
+    assert error.value.key == "tasks.press_button"
+    task.write_text(text)
+    lab.gate("expert", "right", suite, clips=0)
+    assert lab.verify("right") == []
+    task.write_text(text + "\n")
+    assert [text.startswith("report.json.hashes.tasks.press_button") for text in lab.verify("right")] == [True]
+
+
 def test_a_policy_that_changes_meanwhile_certifies_nothing(lab, tmp_path, monkeypatch):
     """The folder is hashed again at the end; here nothing is played, so that only that can find it."""
     from vla_agent.gate import run_gate as module
@@ -215,6 +233,9 @@ def test_a_kill_after_the_certificate_loses_nothing(lab):
     out = lab.root / "out"
     lines = lab.ledger.read_text().splitlines()
     lab.ledger.write_text(lines[0] + "\n")
+    start = ledger.read_ledger(lab.ledger, lab.signer)[0]
+    head = next_line({}, ledger.HEAD_KIND, 1, start["hash"], lab.signer)
+    lab.ledger.with_name("ledger.jsonl.head").write_bytes(canonical(head) + b"\n")
     (out / "ledger.jsonl").unlink()
     (out / ".partial").mkdir()
     with pytest.raises(GateError, match="finished gate"):

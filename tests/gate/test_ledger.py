@@ -76,10 +76,60 @@ def test_every_change_is_found_with_its_line(file, own, change, line):
     assert "ledger was changed" in error.what and error.file == f"{file}:{line}"
 
 
-def test_a_line_cut_off_at_the_end_is_not_missed_by_the_ledger_itself(file, own):
-    """A certificate that names it does; see the module."""
-    file.write_text("".join(f"{line}\n" for line in file.read_text().splitlines()[:-1]))
-    assert len(ledger.read_ledger(file, own)) == 3
+def cut(file, count):
+    file.write_text("".join(f"{line}\n" for line in file.read_text().splitlines()[:count]))
+
+
+def cut_off(file, own) -> CertificateError:
+    before = file.read_bytes() if file.exists() else None
+    with pytest.raises(CertificateError) as error:
+        start(file, "z", own)
+    assert "cut off the ledger's end" in error.value.what and error.value.remedy
+    assert (file.read_bytes() if file.exists() else None) == (before or b"")
+    return error.value
+
+
+def test_no_attempt_is_counted_after_lines_were_cut_off(file, own):
+    """Also not where all were."""
+    for count in (3, 0):
+        cut(file, count)
+        assert f"{count} lines" in cut_off(file, own).found
+    file.unlink()
+    assert cut_off(file, own).expected.startswith("line 4, ")
+
+
+def test_a_head_of_other_lines_or_other_hands_does_not_count(file, own):
+    head = file.with_name(file.name + ledger.HEAD)
+    good = head.read_bytes()
+    entries = ledger.read_ledger(file, own)
+
+    def headed(number, last, signer=own, kind="ledger head"):
+        head.write_bytes(canonical(next_line({}, kind, number, last, signer)) + b"\n")
+
+    for number, last, more in (
+        (3, entries[2]["hash"], {"signer": signer()}),
+        (3, entries[2]["hash"], {"kind": "ledger"}),
+        (3, entries[3]["hash"], {}),
+        (0, entries[3]["hash"], {}),
+        (5, entries[3]["hash"], {}),
+    ):
+        headed(number, last, **more)
+        cut_off(file, own)
+    for content in (b"", b"{}", b"[1]", b"{" * 9000, good.replace(b'"number":4', b'"number":3'), good + good):
+        head.write_bytes(content)
+        cut_off(file, own)
+    head.unlink()
+    cut_off(file, own)
+    head.write_bytes(good)
+    assert start(file, "z", own)["number"] == 5
+
+
+def test_a_kill_between_a_line_and_its_head_loses_nothing(file, own):
+    head = file.with_name(file.name + ledger.HEAD)
+    before = head.read_bytes()
+    start(file, "d", own)
+    head.write_bytes(before)
+    assert start(file, "e", own)["number"] == 6
 
 
 def rewritten(file, own, change):

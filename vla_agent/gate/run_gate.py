@@ -33,7 +33,7 @@ from vla_agent.gate.certificate.lab_key import LabKey
 from vla_agent.gate.certificate.statement import gate_predicate
 from vla_agent.gate.decision.gate_file import ORACLE, GateFile, hash_gate, read_gate
 from vla_agent.gate.decision.judge import judged
-from vla_agent.gate.decision.plan import CONTROL, Planner, sequential_tests
+from vla_agent.gate.decision.plan import CONTROL, Planner, sequential_tests, task_files
 from vla_agent.gate.evidence import inference_latency, ledger
 from vla_agent.gate.evidence.attempt import Attempt, start_attempt, unfinished_attempt
 from vla_agent.gate.evidence.episode_log import EpisodeLog
@@ -200,7 +200,6 @@ def _candidate(settings: GateSettings, name: str) -> Candidate:
 def _head(settings: GateSettings, file: GateFile, candidate: Candidate) -> dict[str, Any]:
     """The head of the report: policy, suite, split, versions, hashes."""
     gate = file.gate
-    tasks = select(list(gate.tasks) or None, gate.suite)
     return {
         "policy": settings.policy,
         "suite": gate.suite,
@@ -208,7 +207,7 @@ def _head(settings: GateSettings, file: GateFile, candidate: Candidate) -> dict[
         "versions": provenance.versions(candidate.learned),
         "hashes": {
             "policy": candidate.parts["files"],
-            "tasks": {name: provenance.hash_file(Path(task.file)) for name, task in tasks.items()},
+            "tasks": task_files(gate),
             "simulator": provenance.hash_simulator(),
             "contract": candidate.contract.hash,
         },
@@ -305,13 +304,14 @@ class _ChangedMeanwhile(GateError):
 
 
 def _require_unchanged(run: _Run) -> None:
-    """Hash policy, base, gate file and simulator again.
+    """Hash policy, base, gate file, task files and simulator again.
 
     Raises:
         _ChangedMeanwhile: another hash than at the start.
     """
-    now = {"gate file": hash_gate(run.settings.suite), "simulator": simulator_files()}
-    start = {"gate file": run.file.sha256, "simulator": run.simulator}
+    tasks = task_files(run.file.gate)
+    now = {"gate file": hash_gate(run.settings.suite), "simulator": simulator_files(), "tasks": tasks}
+    start = {"gate file": run.file.sha256, "simulator": run.simulator, "tasks": run.head["hashes"]["tasks"]}
     for what, candidate in (("policy", run.candidate), ("base", run.base)):
         if candidate is not None and candidate.learned:
             start[what] = candidate.parts["files"]

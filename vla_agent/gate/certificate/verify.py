@@ -28,6 +28,7 @@ from vla_agent.gate.certificate.keys import LEDGER, keys_folder, revoked, truste
 from vla_agent.gate.certificate.lab_key import LabKey
 from vla_agent.gate.certificate.statement import gate_predicate
 from vla_agent.gate.decision.gate_file import read_gate
+from vla_agent.gate.decision.plan import task_files
 from vla_agent.gate.evidence.attempt import Attempt
 from vla_agent.gate.evidence.ledger import Entry, attempts, read_ledger
 from vla_agent.gate.evidence.played_actions import ACTIONS
@@ -173,6 +174,7 @@ def _recomputed(case: _Case) -> Iterator[Difference]:
         "versions": payload["versions"],
         "hashes.policy": payload["policy"]["files"],
         "hashes.contract": payload["contract"]["sha256"],
+        "hashes.tasks": task_files(gate),
     }
     told = report | {f"hashes.{key}": value for key, value in report["hashes"].items()}
     yield from differences("report.json", stated, {key: told.get(key) for key in stated})

@@ -17,6 +17,7 @@ from sim.perturbations.variation import Variation
 from sim.tasks.task import TaskFamily, select
 from vla_agent.errors import GateError
 from vla_agent.evaluation.play.player import Job
+from vla_agent.files.hashing import hash_file
 from vla_agent.gate.decision.gate_file import DELAY, ORACLE, Check, Gate
 from vla_agent.gate.decision.sequential_test import SequentialTest, design
 
@@ -42,6 +43,11 @@ def delay_of(cell: str) -> float | None:
     """The latency in milliseconds that a cell is played with; None: the certified one."""
     kind, _, rest = cell.partition(".")
     return float(rest) if kind == DELAY else None
+
+
+def task_files(gate: Gate) -> dict[str, str]:
+    """Family -> SHA-256 of the file that describes it, which may lie outside the simulator."""
+    return {name: hash_file(task.file) for name, task in select(list(gate.tasks) or None, gate.suite).items()}
 
 
 def sequential_tests(gate: Gate, alpha: float) -> dict[str, SequentialTest]:

@@ -1,7 +1,8 @@
 """The append-only ledger of attempts: signed lines, each holding the hash of the one before.
 
 Every start of a gate is written before its first episode, so that interrupted attempts count, too.  The chain reveals
-changed, inserted and removed lines; lines cut off at the end are revealed by a certificate that names a later one.
+changed, inserted and removed lines.  Lines cut off at the end are revealed by the signed head beside the ledger
+(``FILE.head``: how many lines there were, and the last one's hash), and by a certificate that names a later one.
 
 event      | beside run, policy (digest) and gate (SHA-256)
 start      | ``delay_ms``, the latency that is simulated; ``measured``, of `inference_latency.measure`
@@ -14,6 +15,7 @@ aborted    | ``reason``: what changed while the gate ran; such a run never goes 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -22,10 +24,12 @@ from typing import Any
 
 from vla_agent.errors import CertificateError
 from vla_agent.files.canonical_json import canonical
+from vla_agent.files.write_aside import write_bytes
 from vla_agent.gate.evidence.signed_lines import BrokenLine, Signer, next_line, read_line
 
 ORIGIN = "0" * 64
-KIND = "ledger"
+KIND, HEAD_KIND = "ledger", "ledger head"
+HEAD = ".head"  # added to the ledger's name
 START, STOPPED, RESUMED, FINISH, ABORTED = "start", "stopped", "resumed", "finish", "aborted"
 SAYS = ("event", "run", "policy", "gate", "time")  # every entry does
 Entry = dict[str, Any]
@@ -75,19 +79,53 @@ def append(file: Path, event: Mapping[str, Any], signer: Signer) -> Entry:
     """Sign and write one entry, with its number, time and the hash of the one before; on disk when this returns.
 
     Raises:
-        CertificateError: the ledger was changed.
+        CertificateError: the ledger was changed, or lines were cut off its end.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         entries = read_ledger(file, signer)
+        _require_head(file, entries, signer)
         timed = dict(event) | {"time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         previous = entries[-1]["hash"] if entries else ORIGIN
         entry = next_line(timed, KIND, len(entries) + 1, previous, signer)
         stream.write(canonical(entry).decode() + "\n")
         stream.flush()
         os.fsync(stream.fileno())
+        head = next_line({}, HEAD_KIND, entry["number"], entry["hash"], signer)
+        write_bytes(_head_of(file), canonical(head) + b"\n")
     return entry
+
+
+def _head_of(file: Path) -> Path:
+    return file.with_name(file.name + HEAD)
+
+
+def _require_head(file: Path, entries: Sequence[Entry], signer: Signer) -> None:
+    """Check that the ledger still holds the line that was last written, or more where a kill came before its head."""
+    head_file = _head_of(file)
+    if not entries and not head_file.exists():
+        return
+    try:
+        line = head_file.read_bytes().removesuffix(b"\n")
+        said = json.loads(line)
+        head = read_line(line, HEAD_KIND, said["number"], said["previous"], signer)
+        number, last = int(head["number"]), str(head["previous"])
+        good = 0 < number <= len(entries) and entries[number - 1]["hash"] == last
+        expected, found = f"line {number}, {last[:16]}", f"{len(entries)} lines"
+    except FileNotFoundError:
+        good, expected, found = False, f"{head_file.name} beside it", "no such file"
+    except (BrokenLine, ValueError, TypeError, KeyError, RecursionError) as error:
+        good, expected, found = False, f"{head_file.name}, signed by a trusted key", str(error)
+    if not good:
+        raise CertificateError(
+            "lines were cut off the ledger's end, or its head is missing",
+            file=file,
+            key="number",
+            expected=expected,
+            found=found,
+            remedy=f"restore the ledger and {head_file.name} from a copy, both together; every attempt counts",
+        )
 
 
 def starts(entries: Sequence[Entry], policy: str) -> list[str]:
