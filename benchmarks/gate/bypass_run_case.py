@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import shutil
@@ -104,6 +105,7 @@ class RunCase:
 @cache
 def _made() -> RunCase:
     case = RunCase(Path(tempfile.mkdtemp(prefix="bypass-")))
+    atexit.register(shutil.rmtree, case.root, ignore_errors=True)
     (case.root / "gate.yaml").write_text(GATE)
     keys.create("lab", case.root / "keys")
     case.gate("expert", "good")
@@ -126,10 +128,3 @@ def made() -> Iterator[RunCase]:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(_made().root, folder, dirs_exist_ok=True)
         yield RunCase(Path(folder))
-
-
-def forget() -> None:
-    """Remove what `made` copies."""
-    if _made.cache_info().currsize:
-        shutil.rmtree(_made().root, ignore_errors=True)
-        _made.cache_clear()
