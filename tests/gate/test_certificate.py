@@ -280,6 +280,17 @@ def test_counts_are_those_of_the_gate_s_checks(case, refused, lab):
         assert "other checks" in refused(sign(changed_parts(case.payload, {"counts": other}), lab)).found
 
 
+def test_exactly_the_checks_with_a_threshold_are_judged(case, refused, lab):
+    for changed in ({"counts__success__verdict": "reported"}, {"counts__axis.typo.1__verdict": "fail"}):
+        error = refused(sign(changed_parts(case.payload, changed | {"verdict": "fail"}), lab))
+        assert "with a threshold are judged" in error.found
+
+
+def test_an_error_about_a_foreign_file_is_short(case, refused, lab):
+    error = refused(sign(changed_parts(case.payload, {f"more{k}": k for k in range(500)}), lab))
+    assert len(error.key) == len(error.found) == 2000
+
+
 def test_a_verdict_needs_a_judged_check(case, refused, lab):
     checks = {name: check | {"threshold": None} for name, check in case.payload["gate"]["checks"].items()}
     counts = {name: count | {"verdict": "reported"} for name, count in case.payload["counts"].items()}

@@ -193,10 +193,11 @@ def test_without_demands_there_is_nothing_to_fulfil(tmp_path):
 
 
 def test_demands_are_those_of_the_robot(tmp_path):
-    write_demands(demands(), tmp_path).rename(tmp_path / "demands" / "other.yaml")
-    with pytest.raises(GateError) as error:
-        read_demands("other", tmp_path)
-    assert (error.value.key, error.value.found) == ("robot", "panda")
+    for name in ("other", "zebra"):
+        write_demands(demands(), tmp_path).rename(tmp_path / "demands" / f"{name}.yaml")
+        with pytest.raises(GateError) as error:
+            read_demands(name, tmp_path)
+        assert (error.value.key, error.value.found) == ("robot", "panda")
 
 
 @pytest.mark.parametrize("content", ["", "a: [", "[]", "a: 1\na: 2", "\x00", "- " * 200 + "x"])

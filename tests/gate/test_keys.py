@@ -93,6 +93,11 @@ def test_a_file_of_another_user_is_not_read(tmp_path, monkeypatch):
     assert error.key == "owner" and "others could have" in error.what
 
 
+def test_a_file_of_root_is_read(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert read_guarded(Path("/etc/passwd"), 2**20)
+
+
 def test_only_a_regular_file_of_the_right_size_is_read(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"123456")
@@ -459,6 +464,10 @@ def test_a_revoked_key_signs_no_list(folder, robot, tmp_path):
     keys.trust(folder / "second.pub", robot)
     revocations.import_list(folder / "revoked.json", robot)
     entries = json.loads((folder / "revoked.seen.json").read_text())["revoked"]
+    (folder / "sent.json").write_bytes(sealed(folder, revoked=entries))
+    keys.trust(folder / "lab.pub", tmp_path / "new")
+    error = refusal(revocations.import_list, folder / "sent.json", tmp_path / "new")
+    assert "revoked key" in error.what, "also where no list was seen before"
     for revoked in ({}, entries):  # the thief signs a newer list
         (robot / "revoked.json").write_bytes(sealed(folder, counter=9, revoked=revoked))
         assert "revoked key" in refusal(keys.revoked, robot).what
@@ -476,6 +485,12 @@ def test_the_key_that_signed_before_signs_again_else_it_is_named(folder):
     keys.revoke(by_name["lab"], "stolen", folder, "third")
     assert signer() == by_name["third"]
     assert refusal(keys.revoke, OTHER, "x", folder, "fourth").found == "fourth"
+
+
+def test_without_a_folder_there_is_nothing_to_revoke_in(folder, tmp_path):
+    assert "there are no keys here" in refusal(keys.revoke, ID, "x", tmp_path / "none").what
+    error = refusal(revocations.import_list, folder / "revoked.json", tmp_path / "none")
+    assert "not signed by a trusted key" in error.what and not (tmp_path / "none").exists()
 
 
 def test_a_robot_without_a_private_key_cannot_revoke(robot):

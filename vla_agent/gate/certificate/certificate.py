@@ -15,11 +15,20 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
-from vla_agent.errors import CertificateError, wrong_keys
+from vla_agent.errors import CertificateError
 from vla_agent.files.bounded_reading import read_bytes
 from vla_agent.files.canonical_json import canonical, changes, readable
 from vla_agent.files.write_aside import write_text
-from vla_agent.gate.certificate.envelope import Envelope, Sort, damaged, open_envelope, parse, require_signature, seal
+from vla_agent.gate.certificate.envelope import (
+    Envelope,
+    Sort,
+    damaged,
+    damaged_parts,
+    open_envelope,
+    parse,
+    require_signature,
+    seal,
+)
 from vla_agent.gate.certificate.key_files import Key
 from vla_agent.gate.certificate.statement import (
     FORMAT,
@@ -118,8 +127,7 @@ def _predicate(envelope: Envelope) -> dict[str, Any]:
     try:
         Predicate.model_validate(predicate)
     except ValidationError as error:
-        wrong = {name: text[:2000] for name, text in wrong_keys(error).items()}
-        raise damaged(CERTIFICATE, file, wrong["key"], f"a predicate of format {FORMAT}", wrong["found"]) from error
+        raise damaged_parts(CERTIFICATE, file, error) from error
     for key, expected, found in changes(subjects(predicate["policy"]), statement["subject"]):
         raise damaged(CERTIFICATE, file, f"subject.{key}", expected, found)
     if canonical(statement) != envelope.payload:

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ValidationError
 
-from vla_agent.errors import CertificateError
+from vla_agent.errors import CertificateError, wrong_keys
 from vla_agent.files.bounded_reading import parse_json
 from vla_agent.files.canonical_json import readable
 from vla_agent.gate.certificate.key_files import Key, fingerprint, sign_bytes, verify_bytes
 
 PARTS = {"payload", "payloadType", "signatures"}
 SIGNATURE = {"keyid", "sig"}
+LONGEST = 2000  # characters of an error about a foreign file
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,12 @@ def damaged(sort: Sort, file: Path, key: str, expected: object, found: object) -
         found=found,
         remedy=sort.remedy,
     )
+
+
+def damaged_parts(sort: Sort, file: Path, error: ValidationError) -> CertificateError:
+    """The error for a payload with wrong parts, which names all of them as far as there is room."""
+    wrong = {name: text[:LONGEST] for name, text in wrong_keys(error).items()}
+    return damaged(sort, file, wrong["key"], f"the parts of a {sort.name} of this release", wrong["found"])
 
 
 def _keys_of(data: Any) -> str:

@@ -19,11 +19,19 @@ from typing import Any, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, ValidationError
 
-from vla_agent.errors import CertificateError, wrong_keys
+from vla_agent.errors import CertificateError
 from vla_agent.files.bounded_reading import read_bytes
 from vla_agent.files.canonical_json import canonical, readable
 from vla_agent.files.write_aside import write_text
-from vla_agent.gate.certificate.envelope import Sort, damaged, open_envelope, parse, require_signature, seal
+from vla_agent.gate.certificate.envelope import (
+    Sort,
+    damaged,
+    damaged_parts,
+    open_envelope,
+    parse,
+    require_signature,
+    seal,
+)
 from vla_agent.gate.certificate.guarded_files import read_guarded, require_guarded
 from vla_agent.gate.certificate.key_files import Key, fingerprint, load_private, trusted
 from vla_agent.gate.certificate.statement import Hash, Identity, Part, Time
@@ -140,8 +148,7 @@ def open_list(content: bytes, file: Path, keys: Mapping[str, Key]) -> SignedList
     try:
         found = RevocationList.model_validate(parse(SORT, file, envelope.payload))
     except ValidationError as error:
-        wrong = {name: text[:2000] for name, text in wrong_keys(error).items()}
-        raise damaged(SORT, file, wrong["key"], "a revocation list of format 1", wrong["found"]) from error
+        raise damaged_parts(SORT, file, error) from error
     _require_signer(key.fingerprint, found, file)
     return SignedList(found, key.fingerprint, content)
 
@@ -180,8 +187,7 @@ def _seen(folder: Path) -> RevocationList | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        wrong = {name: text[:2000] for name, text in wrong_keys(error).items()}
-        raise damaged(SORT, file, wrong["key"], "the record of the newest list", wrong["found"]) from error
+        raise damaged_parts(SORT, file, error) from error
 
 
 def _remember(folder: Path, seen: RevocationList) -> None:
@@ -204,6 +210,14 @@ def _publish(folder: Path, content: RevocationList, private: Ed25519PrivateKey) 
 def _locked(folder: Path) -> Iterator[None]:
     """One change of the list at a time, in a folder that nobody else can write."""
     require_guarded(folder)
+    if not folder.is_dir():
+        raise CertificateError(
+            "there are no keys here",
+            file=folder,
+            expected="the folder of the keys",
+            found="no such folder",
+            remedy="vla-agent keys create NAME, or vla-agent keys trust FILE.pub",
+        )
     with (folder / ".revoked.lock").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
@@ -307,10 +321,9 @@ def import_list(file: Path, folder: Path) -> RevocationList:
         content = read_bytes(file, CertificateError, MOST_BYTES)
     except OSError as error:
         raise damaged(SORT, file, file.name, "a file", f"{type(error).__name__}: {error.strerror}") from error
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = open_list(content, file, trusted(folder))
     with _locked(folder):
         _require_no_older_list(folder)
-        new = open_list(content, file, trusted(folder))
         try:
             seen: RevocationList | None = _current(folder)[0].list
         except CertificateError:

@@ -41,7 +41,7 @@ Count = Annotated[int, Field(ge=0)]
 class Part(BaseModel):
     """Plain data of known keys and exact types."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class RobotPart(Part):
