@@ -292,6 +292,14 @@ def test_two_cameras_are_paired_with_the_nearest_names_and_each_once():
     assert mine.differences(one)[1].fix == "add cameras.front_right"
 
 
+def test_a_camera_of_another_size_is_not_the_same_one_renamed():
+    mine = one("cameras", 0, name="top", height=9)
+    assert [(d.key, d.mine == "absent", d.theirs == "absent") for d in mine.differences(SMALL)] == [
+        ("cameras.top", False, True),
+        ("cameras.front", True, False),
+    ]
+
+
 def test_a_part_that_is_absent_is_shown_by_what_it_is():
     (found,) = SMALL.differences(changed(cameras=SMALL.cameras[:1]))
     assert found.mine == "(height 4, width 5, color bgr, hz 10.0)" and found.theirs == "absent"
