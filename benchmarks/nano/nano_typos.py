@@ -8,9 +8,8 @@ from benchmarks.nano.instructed import Setting, lost
 
 NAME = "nano-typos"
 TITLE = "success rate lost on two typing errors, same scenes"
+UNIT, BETTER = "fraction of episodes", "lower"
 TARGET = 0.08
-UNIT = "fraction of episodes"
-BETTER = "lower"
 
 
 def run() -> dict[str, Any]:

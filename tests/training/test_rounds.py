@@ -32,6 +32,7 @@ rounds:
   - corrections:
       - {name: corrections, tasks: [open_drawer], episodes: 1, seed: 1500000, execution: [realtime], delays_ms: [100]}
     train_head: {samples: 32, batch: 16, frame_stride: 8}
+    sight: {samples: 8, batch: 4, width: 8}
     keep_start: 0.5
 """
 
@@ -67,6 +68,32 @@ def test_a_policy_comes_from_nothing_after_a_kill(killed_and_resumed):
     images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in policy.contract.cameras}
     chunk = policy.act({"images": images, "state": np.zeros(policy.contract.state_dim, np.float32)})
     assert chunk.shape == (policy.contract.chunk_length, policy.contract.action_dim)
+    assert policy.doubter is not None and policy.doubter.settings.width == 8, "the round's sight is there"
+    assert load_policy(killed_and_resumed / "run-0").doubter is None
+
+
+def more(killed_and_resumed, folder, *overrides):
+    """A recipe that goes on from the finished training's policy, with its demonstrations."""
+    text = RECIPE[RECIPE.index("backbone:") : RECIPE.index("name_stem:")]
+    demonstrations = f"data: {{demonstrations: ['{killed_and_resumed}/data/demos']}}\n"
+    (folder / "more.yaml").write_text(
+        f"name: more\nstart_from: {killed_and_resumed}\nfresh_head: true\n{text}{demonstrations}"
+        "train_head: {samples: 16, batch: 16, frame_stride: 8}\npretrain: {samples: 0, batch: 4}\n"
+    )
+    return load_recipe(folder / "more.yaml", overrides)
+
+
+@pytest.mark.parametrize(("samples", "kept"), [(0, True), (4, False)])
+def test_a_further_run_keeps_the_doubt_only_where_the_backbone_is_the_same(killed_and_resumed, tmp_path, samples, kept):
+    questions = f"data.questions=[{killed_and_resumed}/data/questions]"
+    recipe = more(killed_and_resumed, tmp_path, questions, f"pretrain.samples={samples}")
+    assert (load_policy(train(recipe, tmp_path / "out")).doubter is not None) == kept
+
+
+def test_a_sight_without_images_is_refused(killed_and_resumed, tmp_path):
+    recipe = more(killed_and_resumed, tmp_path, "sight.samples=4", "sight.batch=2", "train_head.samples=0")
+    with pytest.raises(DatasetError, match="sight"):
+        train(recipe, tmp_path / "out")
 
 
 def test_the_training_is_described_with_the_hashes_of_its_data(killed_and_resumed):
@@ -120,7 +147,7 @@ def test_the_plan_names_every_step_with_its_cost(recipe_file, tmp_path):
     steps = steps_of(load_recipe(recipe_file), tmp_path)
     assert [(s.run, s.what) for s in steps] == [
         *((0, "collect demos"), (0, "questions questions"), (0, "name stem"), (0, "pretrain"), (0, "train head")),
-        *((1, "corrections corrections"), (1, "train head")),
+        *((1, "corrections corrections"), (1, "train head"), (1, "sight")),
     ]
     assert steps[3].seconds == 16 / RATES["pretrain"] and not any(s.done for s in steps)
 

@@ -71,6 +71,7 @@ def _with_untrained_head(policy: VLAPolicy, head: HeadConfig) -> VLAPolicy:
     new = VLAPolicy(policy.contract, policy.backbone, head, policy.execute)
     for name in ("state_normaliser", "action_normaliser"):
         getattr(new, name).load_state_dict(getattr(policy, name).state_dict())
+    new.doubt_with(policy.doubter)
     return new
 
 
