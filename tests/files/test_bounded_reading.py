@@ -98,6 +98,13 @@ def test_a_key_twice_is_refused():
         parse_json('{"a": 1, "b": 2, "a": 3}', "peer", DatasetError)
 
 
+def test_maps_and_lists_at_the_limit_and_one_more(monkeypatch):
+    monkeypatch.setattr(bounded_reading, "JSON_PARTS", 3)
+    assert parse_json('[{}, {"a": "{["}]', "peer", DatasetError) == [{}, {"a": "{["}]
+    with pytest.raises(DatasetError, match="at most 3"):
+        parse_json("[{}, {}, []]", "peer", DatasetError)
+
+
 def test_text_that_is_not_json_is_a_value_error(tmp_path):
     with pytest.raises(ValueError):
         read_json(write(tmp_path, b"{"), DatasetError)

@@ -22,7 +22,7 @@ from os import PathLike
 from typing import Any, BinaryIO
 
 from vla_agent.errors import VlaAgentError
-from vla_agent.files.input_limits import DEPTH, INTEGER_BITS, JSON_BYTES, LINE_BYTES, LINES_BYTES
+from vla_agent.files.input_limits import DEPTH, INTEGER_BITS, JSON_BYTES, JSON_PARTS, LINE_BYTES, LINES_BYTES
 
 File = str | PathLike[str]
 KINDS = {
@@ -162,48 +162,76 @@ def parse_json(
 
     Raises:
         ValueError: it is not JSON.
-        VlaAgentError: ``error``: nested too deeply, a key twice, or a number that is not finite.
+        VlaAgentError: ``error``: nested too deeply, too many maps and lists, a key twice, a number that is not finite,
+            or a whole number of more than 64 bits.
     """
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-    if (found := json_depth(raw)) > depth:
+    found, parts = _nesting(raw)
+    if found > depth:
         raise too_deep(source, error, depth, f"{found} levels")
+    try:
+        if parts > JSON_PARTS:
+            raise _Refused("maps and lists", f"at most {JSON_PARTS:,}", f"{parts:,}")
+        return _DECODERS[finite].decode(raw.decode("utf-8"))
+    except _Refused as reason:
+        key, expected, text = reason.args
+        raise error(
+            "JSON holds what is not read here",
+            file=source,
+            key=key,
+            expected=expected,
+            found=text,
+            remedy="check that it is the right file, and write it again with the program that made it",
+        ) from reason
 
-    def refuse(key: str, expected: str, text: str) -> VlaAgentError:
-        remedy = "write the file again with the program that made it"
-        return error(
-            "JSON holds what has no one meaning", file=source, key=key, expected=expected, found=text, remedy=remedy
-        )
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1) if len(keys) < 1000 else "a key"
-            raise refuse(twice[:100], "each key once", "the key twice in one map")
-        return made
+class _Refused(Exception):
+    """Key, expected and found of a value that is not read."""
 
-    def number(text: str) -> float:
-        value = float(text)
-        if finite and not math.isfinite(value):
-            raise refuse("number", "finite numbers", text[:40])
-        return value
 
-    def constant(text: str) -> float:
-        return number(text.replace("Infinity", "inf"))
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _Refused(twice[:100], "each key once", "the key twice in one map")
+    return made
 
-    def whole(text: str) -> int:
-        if len(text) > 20 or abs(int(text)) >= 2**INTEGER_BITS:
-            raise refuse("number", f"whole numbers of at most {INTEGER_BITS} bits", f"{len(text)} digits")
-        return int(text)
 
-    return json.loads(raw, object_pairs_hook=unique, parse_float=number, parse_constant=constant, parse_int=whole)
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Refused("number", "finite numbers", text[:40])
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) >= 2**INTEGER_BITS:
+        raise _Refused("number", f"whole numbers of at most {INTEGER_BITS} bits", f"{len(text)} digits")
+    return int(text)
+
+
+def _constant(text: str) -> float:
+    """NaN, Infinity, -Infinity."""
+    return _finite(text)
+
+
+_DECODERS = {
+    True: json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_constant, parse_int=_whole),
+    False: json.JSONDecoder(object_pairs_hook=_unique, parse_int=_whole),
+}
 
 
 def json_depth(data: bytes) -> int:
     """The deepest nesting of maps and lists in JSON, without parsing it: one pass over the bytes for each step."""
+    return _nesting(data)[0]
+
+
+def _nesting(data: bytes) -> tuple[int, int]:
+    """The deepest nesting, and the number of maps and lists."""
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = _STRING.sub(b"", plain).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0), len(brackets) // 2
 
 
 def too_deep(source: File, error: type[VlaAgentError], depth: int, found: str) -> VlaAgentError:

@@ -32,7 +32,7 @@ def check_info(root: Path) -> dict[str, Any]:
             file=path,
             key="codebase_version",
             expected=f"{dataset_schema.CODEBASE_VERSION} or {dataset_schema.EARLIER_VERSION}",
-            found=version,
+            found=str(version)[:100],
             remedy="convert it with lerobot (lerobot.datasets.v30.convert_dataset_v21_to_v30), or collect it again",
         )
     keys = ("fps", "features", "total_episodes", "total_frames", "data_path")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +65,16 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
 def _read_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """The rows of a JSON lines file, each with these keys."""
     try:
-        rows = list(islice((row for _, row in read_lines(path, DatasetError)), MOST_ROWS + 1))
-        if len(rows) > MOST_ROWS:
-            raise ValueError(f"more than {MOST_ROWS:,} lines")
-        missing = sorted({key for row in rows for key in keys if key not in row})
-        if missing or not rows:
-            raise ValueError(f"lines without {', '.join(missing)}" if missing else "no lines")
+        rows = []
+        for number, row in read_lines(path, DatasetError):
+            missing = [key for key in keys if key not in row]
+            if missing or len(rows) == MOST_ROWS:
+                raise ValueError(
+                    f"line {number} without {', '.join(missing)}" if missing else f"over {MOST_ROWS:,} lines"
+                )
+            rows.append(row)
+        if not rows:
+            raise ValueError("no lines")
     except (OSError, ValueError, TypeError) as error:
         raise _unreadable(path, f"JSON lines with {', '.join(keys)}", error) from error
     return rows

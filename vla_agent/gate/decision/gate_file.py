@@ -9,13 +9,15 @@ from os import PathLike
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from sim.perturbations.catalogue import AXES, PROBES
 from sim.tasks.task import select
 from vla_agent.errors import GateError, TaskError
+from vla_agent.files.bounded_reading import as_text, read_bytes
+from vla_agent.files.bounded_yaml import parse_yaml
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.input_limits import YAML_BYTES
 from vla_agent.files.shipped import find_shipped
 
 ORACLE = "oracle"  # the cell, and the check of the gate file
@@ -161,9 +163,9 @@ def read_gate(path: str | PathLike[str]) -> GateFile:
     """
     file = find_shipped(path)
     try:
-        content = file.read_bytes()
-        data = YAML().load(content.decode("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_bytes(file, GateError, YAML_BYTES)
+        data = parse_yaml(as_text(content, file, GateError), file, GateError, "rt")
+    except OSError as error:
         raise GateError(
             "there is no such gate file",
             file=file,

@@ -17,8 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from vla_agent.errors import DatasetError
-from vla_agent.files.bounded_reading import KINDS
+from vla_agent.files.bounded_reading import KINDS, too_large
+from vla_agent.files.input_limits import JSON_BYTES, LINES_BYTES
 
+LARGEST = {".json": JSON_BYTES, ".jsonl": LINES_BYTES, ".parquet": 16 * 2**30}  # bytes, by a file's ending
+MOST_BYTES = 64 * 2**30  # of any other: a video
 READERS = 2  # threads that hash; one reads about 1.5 GB/s
 
 
@@ -95,6 +98,8 @@ def hash_files(root: Path, files: Mapping[str, Status], leave_out: tuple[str, ..
 
 
 def _hash(path: Path, expected: Status) -> str:
+    if expected.size > LARGEST.get(path.suffix, MOST_BYTES):
+        raise too_large(path, DatasetError, LARGEST.get(path.suffix, MOST_BYTES), f"{expected.size:,} bytes")
     try:
         with open(path, "rb") as file:
             before = _status(os.fstat(file.fileno()))

@@ -27,6 +27,7 @@ FOOTER_FREE = MIB // 2  # a footer up to this size is parsed without counting: a
 FOOTER_FIELDS = 1_000_000  # of a larger one
 HEADER_BYTES = 64 * 2**10  # of one page
 HEADER_FIELDS = 256
+COLUMNS = 2048  # 20 of the frames, and a few hundred with the statistics of episodes
 PAGES = 100_000  # of the wanted columns
 PAGE_BYTES = 256 * MIB  # of one page, uncompressed
 BATCH_ROWS = 65_536
@@ -45,6 +46,9 @@ def open_table(path: Path) -> pq.ParquetFile:
     with open_regular(path, DatasetError, FILE_BYTES) as file:
         _check_footer(path, file)
     file = pq.ParquetFile(path, memory_map=False, pre_buffer=False)
+    if file.metadata.num_columns > COLUMNS:
+        file.close()
+        raise _too_large(path, "columns", f"at most {COLUMNS:,} columns", f"{file.metadata.num_columns:,}")
     rows = file.metadata.num_rows
     groups = [file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups)]
     if not 0 <= rows <= TABLE_ROWS or min(groups, default=0) < 0 or sum(groups) != rows:
@@ -96,10 +100,22 @@ def read_batches(
     rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(longest, 1)))
     total = 0
     for batch in file.iter_batches(batch_size=rows, row_groups=groups, columns=columns, use_threads=False):
+        batch = _plain(path, batch)
         total += batch.nbytes
         if total > most:
             raise _too_large(path, "columns", f"at most {most:,} bytes", "more")
         yield batch
+
+
+def _plain(path: Path, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Columns that are stored as a dictionary, as the values themselves, which are then counted."""
+    made = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        if "dictionary<" in str(column.type):
+            raise _too_large(path, name, "lists of plain values", str(column.type)[:200])
+        made[name] = column
+    return pa.RecordBatch.from_pydict(made) if made else batch
 
 
 @dataclass
