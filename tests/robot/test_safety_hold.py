@@ -278,3 +278,50 @@ def test_after_a_streams_end_an_arm_may_be_led_and_a_stop_holds_it_there():
     assert not arm.sent and arm.supervisor.final(arm.k * T) == []
     held = arm.supervisor.stop("e-stop", "a test", arm.k * T)
     assert arm.supervisor.mode == STOPPED and np.abs(held.joints - led).max() <= DISPLACED
+
+
+def test_joint_states_that_jump_while_stopped_give_no_target_of_their_own():
+    """The hold's targets come from the clock alone, once a period."""
+    arm = Arm()
+    arm.period(goal=HOME)
+    arm.supervisor.stop("e-stop", "a test", arm.k * T)
+    late = (arm.k + 2) * T
+    assert arm.supervisor.on_joint_state(HOME + 1.0, 0.0, late, late, 0.0) is None
+
+
+def test_a_hold_goes_on_while_joint_states_are_just_fresh_enough():
+    arm = Arm()
+    arm.period(goal=HOME)
+    arm.supervisor.stop("e-stop", "a test", arm.k * T)
+    for _ in range(SURE + 1):
+        arm.period()
+    seen, stale = arm.k * T, arm.supervisor.timing.stale * T
+    for passed, held in ((0.9999, True), (1.0001, False)):
+        arm.supervisor._held_at = -np.inf  # whatever was sent last: a target is due
+        assert (arm.supervisor.tick(seen + passed * stale, seen) is not None) is held
+
+
+def test_a_stop_at_the_first_moment_of_the_clock_holds_at_once():
+    supervisor = Supervisor(ROBOT)
+    supervisor.stop("e-stop", "a test", 0.0)
+    supervisor.on_joint_state(HOME, 0.5, 0.01, 0.01, 0.0)
+    held = supervisor.tick(0.01, 0.01)
+    assert np.array_equal(held.joints, HOME) and held.gripper == 0.5
+
+
+def test_the_joint_is_named_that_is_farthest_outside_its_range():
+    limits = StreamLimits(ROBOT)
+    above, below = ROBOT.high + np.array([0, 0, 0.01, 0, 0.02, 0, 0]), ROBOT.low - np.array([0, 0.03, 0, 0, 0, 0.01, 0])
+    assert limits.check(above).startswith("joint5 position") and limits.check(below).startswith("joint2 position")
+
+
+def test_the_first_target_of_a_stream_is_a_rest_where_the_arm_is():
+    """Also where the arm was moved by less than what a hold follows."""
+    arm = Arm()
+    arm.period(goal=HOME)
+    arm.supervisor.end()
+    led = HOME + 0.99 * DISPLACED * np.eye(7)[1]
+    arm.period(joints=led)
+    now = arm.k * T
+    first = arm.supervisor.command(Command(led, 0.0, now, NOTHING), 0.0, now)
+    assert first is not None and np.array_equal(first.joints, led) and first.rests

@@ -41,7 +41,7 @@ class StreamLimits:
         if not np.isfinite(joints).all():
             return "a joint target is NaN or infinite"
         if not self.within(joints):
-            k = int(np.argmax((joints < self._low - ROUNDING) | (joints > self._high + ROUNDING)))
+            k = int(np.argmax(np.maximum(self._low - joints, joints - self._high)))  # the one that is farthest outside
             return f"{self._names[k]} position {joints[k]:.3f} outside {self._low[k]:.3f} to {self._high[k]:.3f} rad"
         velocity = (joints - self.position) / self._period
         acceleration = (velocity - self.velocity) / self._period

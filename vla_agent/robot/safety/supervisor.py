@@ -68,7 +68,7 @@ class Supervisor:
         self._steps = max(1, round(self.robot.lookahead.seconds / self.robot.period))
         self._hold = Hold(self._limits, self.robot.period)
         self._measured: np.ndarray | None = None
-        self._measured_gripper = 0.0
+        self._measured_gripper: float  # known with the joints
         self._recent: deque[tuple[float, np.ndarray]] = deque()  # (now, joints) that a stream may begin from
         self._measured_at = self._measured_stamp = -np.inf
         self._commanded_at = self._stamp = -np.inf
