@@ -2,7 +2,8 @@
 
 A mutation is one change at one place.  Left out is what no test should hold: texts (f-strings, the arguments of a
 raised error or of a log line), type annotations, ``__repr__`` and ``__str__``, whether a dataclass is frozen (mypy
-holds that), whether ``zip`` checks lengths, and the stars of a signature.
+holds that), whether ``zip`` checks lengths, the stars of a signature, and identity in place of equality, which is the
+same for small numbers and words.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 from vla_agent.errors import OptionError
 
 TEXT_CALLS = {"print", "warn", "debug", "info", "warning", "error", "exception"}
+SAME = ("ReplaceComparisonOperator_Eq_Is", "ReplaceComparisonOperator_NotEq_IsNot")  # as good as no change
 FLAGS = {"zip": "strict", "dataclass": "frozen", "field": "repr"}  # function -> argument that is left alone
 TEXT_METHODS = {"__repr__", "__str__"}
 Position = tuple[int, int]  # line from 1, column from 0
@@ -111,7 +113,7 @@ def _operators() -> dict[str, Any]:
     found = {}
     for name in plugins.operator_names():
         operator = plugins.get_operator(name)
-        if not operator.arguments():
+        if not operator.arguments() and name.partition("/")[2] not in SAME:
             found[name.partition("/")[2]] = operator()
     return {**found, **_dropping_operators()}
 
@@ -177,21 +179,26 @@ def _left_out(source: str) -> Iterator[tuple[Position, Position]]:
 
 def _texts(node: ast.AST) -> list[ast.AST]:
     """The annotation, text or arguments of a text in ``node`` itself."""
-    if isinstance(node, ast.arg) and node.annotation:
-        return [node.annotation]
-    if isinstance(node, ast.AnnAssign):
-        return [node.annotation]
+    if isinstance(node, (ast.arg, ast.AnnAssign)):
+        return [node.annotation] if node.annotation else []
     if isinstance(node, ast.JoinedStr):
         return [node]
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return [node] if node.name in TEXT_METHODS else [node.returns] if node.returns else []
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-        return [*node.exc.args, *(keyword.value for keyword in node.exc.keywords)]
-    if isinstance(node, ast.Call) and _name(node.func) in FLAGS:
-        return [keyword.value for keyword in node.keywords if keyword.arg == FLAGS[_name(node.func)]]
-    if isinstance(node, ast.Call) and _name(node.func) in TEXT_CALLS:
-        return [*node.args, *(keyword.value for keyword in node.keywords)]
-    return []
+        return _arguments(node.exc)
+    return _texts_of_call(node) if isinstance(node, ast.Call) else []
+
+
+def _texts_of_call(call: ast.Call) -> list[ast.AST]:
+    name = _name(call.func)
+    if name in FLAGS:
+        return [keyword.value for keyword in call.keywords if keyword.arg == FLAGS[name]]
+    return _arguments(call) if name in TEXT_CALLS else []
+
+
+def _arguments(call: ast.Call) -> list[ast.AST]:
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
 
 
 def _name(function: ast.expr) -> str:
