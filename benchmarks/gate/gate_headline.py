@@ -14,7 +14,7 @@ SEED = 6
 GATES = 10_000
 MOST_BIAS = 0.005
 WORKERS = 2
-JUDGED = 20  # of each design: the whole judgement is made, and must state the same estimate
+JUDGED = 5  # of each design: the whole judgement is made, and must state the same estimate
 DESIGNS: dict[str, list[float]] = {  # success of the ten families
     "strong, one weak": [0.98] * 9 + [0.60],
     "evenly spread": [0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 1.00],
