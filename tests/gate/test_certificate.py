@@ -238,6 +238,8 @@ def test_signed_bytes_that_are_no_canonical_statement_are_refused(case, refused,
         ("policy__files", {"head.safetensors": "x"}),
         ("contract__control_hz", 0.0),
         ("contract__cameras", {"front": [1.5, 2]}),
+        ("contract__cameras", {"front": [1]}),
+        ("contract__cameras", {"front": [1, 2, 3]}),
         ("simulator", {"sim/a.py": "x"}),
         ("gate__alpha", 0.0),
         ("gate__alpha", "0.05"),
@@ -407,7 +409,9 @@ def test_the_explanation_says_what_is_missing(case, tmp_path):
     text = "\n".join(explain(file, case.keys))
     escapes = explain(case.signed(policy__name="\x1b[2J\npromises: all"), case.keys)
     assert len(escapes) == 10 and "\x1b" not in escapes[0] and "?[2J?promises" in escapes[0]
-    assert "did not pass" in text and "moves no hardware" in text and "not estimated" in text
+    assert (
+        "did not pass" in text and "not all shown" in text and "moves no hardware" in text and "not estimated" in text
+    )
 
 
 def test_the_command_needs_a_policy_or_a_certificate(capsys):

@@ -28,6 +28,7 @@ def explain(file: Path, keys: Path, now: datetime | None = None) -> list[str]:
     p = certificate.payload
     policy, gate, robot, attempt = p["policy"], p["gate"], p["robot"], p["attempt"]
     passed = {"pass": "passed", "fail": "did not pass", "undecided": "did not finish"}[p["verdict"]]
+    shown = "shown" if p["verdict"] == "pass" else "asked, and not all shown"
     bits = f"{len(policy['files'])} files, digest {policy['digest'][:16]}" if policy["files"] else "scripted, no files"
     reported = sorted(name for name, check in gate["checks"].items() if check["threshold"] is None)
     hardware = f"robot file {robot['file'][:16]}" if robot["file"] else "no robot file: it moves no hardware"
@@ -35,7 +36,7 @@ def explain(file: Path, keys: Path, now: datetime | None = None) -> list[str]:
     lines = [
         f"promises: the policy {policy['name']} ({bits}) {passed} the gate {gate['name']} ({gate['sha256'][:16]})",
         f"  success in simulation: {_estimate(p['estimate'])}",
-        f"  shown, each with an error of at most {100 * attempt['alpha']:g} %: {_thresholds(gate['checks'])}",
+        f"  {shown}, each with an error of at most {100 * attempt['alpha']:g} %: {_thresholds(gate['checks'])}",
         f"  attempt {attempt['number']} with these weights in the ledger; seeds from {attempt['seed']}, unknown before "
         f"it was counted; {len(p['simulator'])} files of the simulator are bound",
         f"  robot {robot['name']}, {hardware}; {p['contract']['control_hz']:g} Hz; {cameras}",

@@ -35,6 +35,7 @@ Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Time = Annotated[str, AfterValidator(_aware)]
 Rate = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[list[int], Field(min_length=2, max_length=2)]  # height, width in pixels
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -70,7 +71,7 @@ class PolicyPart(Part):
 class ContractPart(Part):
     sha256: Hash
     control_hz: float = Field(gt=0)
-    cameras: dict[str, list[int]]
+    cameras: dict[str, Size]
 
 
 class CheckPart(Part):
