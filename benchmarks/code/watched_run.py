@@ -98,10 +98,11 @@ def watched_process(arguments: list[str], place: Place, timeout: float = TIMEOUT
     """The same for the installed command, started from the place's folder."""
     output, answers = place.folder.parent / "output", place.folder.parent / "answers"
     answers.write_text(ANSWERS)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # "." would be the case's
     command = [str(Path(sys.executable).with_name("vla-agent")), *arguments]
     with Watch(place.outside) as watch, output.open("w") as out, answers.open() as given:
         started = subprocess.Popen(
-            command, cwd=place.folder, stdin=given, stdout=out, stderr=out, start_new_session=True
+            command, cwd=place.folder, env=environment, stdin=given, stdout=out, stderr=out, start_new_session=True
         )
         try:
             status = started.wait(timeout)

@@ -35,7 +35,7 @@ from vla_agent.files.bounded_yaml import parse_yaml
 from vla_agent.files.input_limits import YAML_BYTES
 from vla_agent.files.shipped import shipped_folders
 from vla_agent.robot.model_bounds import check_model
-from vla_agent.robot.model_files import require_contained
+from vla_agent.robot.model_files import require_below, require_contained
 
 Vector3 = tuple[float, float, float]
 ALIASES = {"franka": "panda", "franka_panda": "panda", "franka_emika_panda": "panda"}  # other names of our robots
@@ -281,6 +281,7 @@ class Robot(_Part):
             root = resolve("/".join(self.model.split("/")[:3]))
         else:  # a file's model is below its folder; that of a description that was changed here may be elsewhere
             root = self._folder if self._folder and path.is_relative_to(self._folder) else path.parent
+        require_below(path, root, path, str(path))  # before any of it is read
         check_model(path, root)
         require_contained(path, root)
         return path

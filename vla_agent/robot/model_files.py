@@ -35,7 +35,7 @@ def require_contained(model: Path, root: Path) -> None:
     waiting = [model]
     while waiting:
         file = waiting.pop()
-        _require_below(file, root, model, str(file))
+        require_below(file, root, model, str(file))
         if file in tops or not file.is_file():
             continue
         if len(tops) == MOST_FILES:
@@ -49,7 +49,7 @@ def require_contained(model: Path, root: Path) -> None:
         bases = [place / folder for place in {file.parent, model.parent} for folder in dict.fromkeys(folders)]
         for name in folders + [value for element in top.iter() for key in NAMES if (value := element.get(key))]:
             for place in {base / _plain(name) for base in bases} - checked:
-                _require_below(place, root, file, name)
+                require_below(place, root, file, name)
                 checked.add(place)
 
 
@@ -68,7 +68,12 @@ def _parsed(file: Path) -> ElementTree.Element:
         raise _refused(file, "XML", "an MJCF or URDF file", str(error)) from error
 
 
-def _require_below(found: Path, root: Path, file: Path, name: str) -> None:
+def require_below(found: Path, root: Path, file: Path, name: str) -> None:
+    """Check that a file is below ``root``, links resolved, and no FIFO or device; ``file`` names it as ``name``.
+
+    Raises:
+        RobotError: it is not.
+    """
     place, top = Path(os.path.abspath(found)), Path(os.path.abspath(root))
     outside = not place.is_relative_to(top) or not place.resolve().is_relative_to(top.resolve())
     if outside or "\\" in name:

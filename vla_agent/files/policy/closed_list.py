@@ -51,6 +51,7 @@ MODEL = (
     "chat_template.jinja",
     "preprocessor_config.json",
     "processor_config.json",
+    "normalizer.json",
 )
 ADAPTER_FORMAT = 2  # of adapter.json; 1 named its base by policy.json alone
 OPTIONS = "vlm.json"

@@ -7,14 +7,18 @@ With these checks, weights as safetensors and ``trust_remote_code=False``, loadi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
 from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
 from vla_agent.errors import CheckpointError
-from vla_agent.files.policy_files import PolicyFiles
+from vla_agent.files.policy_files import PolicyFiles, read_pretrained_files
+from vla_agent.files.policy_folder import hub_folder, hub_hint, is_hub_id
 
 CONFIGS = (
     "config.json",
@@ -66,11 +70,38 @@ TOKENIZERS = frozenset(  # of the families, and of other models with tokenizer.j
         "T5Tokenizer",
         "BertTokenizer",
         "CLIPTokenizer",
+        "WhisperTokenizer",
+        "Wav2Vec2CTCTokenizer",
     }
 )
 BACKENDS = ("tokenizers", "sentencepiece")
 DTYPES = ("float32", "float16", "bfloat16", "auto")
 MODEL_TYPES = frozenset(CONFIG_MAPPING_NAMES) - set(OTHER_LIBRARIES)
+
+
+def read_plain_model(source: str | PathLike[str]) -> PolicyFiles:
+    """What was read of a pretrained model, every configuration of which is plain data.
+
+    Args:
+        source: a folder, or ``hf://OWNER/NAME`` of the Hugging Face hub.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or it names code.
+    """
+    name = str(source)
+    folder = hub_folder(name, "model") if is_hub_id(name) else Path(source)
+    if not folder.is_dir():
+        raise CheckpointError(
+            "there is no such pretrained model",
+            file=name,
+            key="vlm.model",
+            expected="a folder with config.json, safetensors, tokenizer and preprocessor_config.json",
+            found="no such folder",
+            remedy=f"check the path{hub_hint(name)}",
+        )
+    files = read_pretrained_files(folder)
+    require_data(files)
+    return files
 
 
 def require_data(files: PolicyFiles, folder: str = "", model_types: Collection[str] = MODEL_TYPES) -> None:
@@ -128,15 +159,13 @@ def _require_classes(data: dict[str, Any], file: Path) -> None:
         raise _refused(file, "tokenizer_class", ", ".join(sorted(TOKENIZERS)), tokenizer)
     if file.name == "tokenizer_config.json" and backend is not None and backend not in BACKENDS:
         raise _refused(file, "backend", ", ".join(BACKENDS), backend)
-    known = _image_processors()
-    for part in (data, data.get("image_processor")):
+    known = _processors()
+    for part in (data, data.get("image_processor"), data.get("feature_extractor")):
         for key in ("image_processor_type", "feature_extractor_type"):
             found = part.get(key) if isinstance(part, dict) else None
-            if (
-                found is not None
-                and _plain(found, "Fast", "Pil").replace("FeatureExtractor", "ImageProcessor") not in known
-            ):
-                raise _refused(file, key, "an image processor of transformers", found)
+            name = _plain(found, "Fast", "Pil")
+            if found is not None and not {name, name.replace("FeatureExtractor", "ImageProcessor")} & known:
+                raise _refused(file, key, "a processor of transformers", found)
 
 
 def _require_model_type(data: dict[str, Any], file: Path, model_types: Collection[str]) -> None:
@@ -153,12 +182,13 @@ def _plain(name: Any, *endings: str) -> str:
     return text
 
 
-def _image_processors() -> set[str]:
-    names: set[str] = set()
+@cache
+def _processors() -> frozenset[str]:
+    names = {_plain(name, "Fast") for name in FEATURE_EXTRACTOR_MAPPING_NAMES.values()}
     for found in IMAGE_PROCESSOR_MAPPING_NAMES.values():
         listed = found.values() if isinstance(found, dict) else found if isinstance(found, tuple | list) else [found]
         names |= {_plain(name, "Fast", "Pil") for name in listed if name}
-    return names
+    return frozenset(names)
 
 
 def _refused(file: Path, key: str, expected: object, found: object) -> CheckpointError:

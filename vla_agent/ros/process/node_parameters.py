@@ -76,7 +76,7 @@ NODES: dict[str, NodeHelp] = {
         "publishes the instruction that is typed, set as a parameter, or spoken; ends at the end of its input",
         {
             "text": Parameter("", "the instruction; published each time it is set; empty: the policy stops", True),
-            "speech": Parameter("", "speech-recognition model, a hub id or a folder; empty: no speech recognition"),
+            "speech": Parameter("", "speech-recognition model: a folder or hf://OWNER/NAME; empty: none"),
             "microphone": Parameter("default", "ALSA device or audio file"),
             "loudness": Parameter(-35.0, "level that begins an utterance, dB of full scale"),
         },

@@ -19,11 +19,11 @@ import av
 import numpy as np
 
 from vla_agent.errors import NodeError
+from vla_agent.files.policy_folder import is_hub_id
 
 RATE = 16_000  # samples a second
 FRAME = RATE // 50  # samples whose level is measured together
 RETRY = 1.0  # seconds between two attempts to open a microphone
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 TOKENS = 64  # at most in a transcript
 SILENCE = -120.0  # dB, the least level that is reported
 ALSA = Path("/usr/share/alsa/alsa.conf")  # PyAV's copy of ALSA looks for it in its build path
@@ -140,30 +140,34 @@ class SpeechRecogniser:
     """A speech-recognition model of Hugging Face, such as Whisper: its safetensors weights, on the CPU.
 
     Args:
-        source: hub id, or a folder.
+        source: a folder, or ``hf://OWNER/NAME`` of the Hugging Face hub.
 
     Raises:
         NodeError: it cannot be loaded.
     """
 
     def __init__(self, source: str) -> None:
-        if not Path(source).is_dir() and not HUB_ID.fullmatch(source):  # before torch and transformers are imported
-            raise _not_loadable(source, "neither a folder nor a hub id (owner/name)")
+        if not Path(source).is_dir() and not is_hub_id(source):  # before torch and transformers are imported
+            raise _not_loadable(source, "neither a folder nor hf://OWNER/NAME")
         import torch
         from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
+        from vla_agent.models.backbones.configuration_checks import read_plain_model
+
         torch.set_num_threads(1)  # the other cores are for the robot
+        plain: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         try:
-            self._processor: Any = AutoProcessor.from_pretrained(source, trust_remote_code=False)
-            model, loading = AutoModelForSpeechSeq2Seq.from_pretrained(
-                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-            )
+            with read_plain_model(source).view() as view:
+                self._processor: Any = AutoProcessor.from_pretrained(view, **plain)
+                model, loading = AutoModelForSpeechSeq2Seq.from_pretrained(
+                    view, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **plain
+                )
             if loading["missing_keys"]:
                 raise ValueError(f"no weights for {', '.join(sorted(loading['missing_keys'])[:3])}")
             self._model: Any = model.eval()
             self(np.zeros(RATE, np.float32))  # now rather than at the first utterance
         except Exception as error:  # transformers raises many types of exceptions
-            raise _not_loadable(source, str(error).split("\n")[0]) from error
+            raise _not_loadable(source, " ".join(str(error).split())[:300]) from error
 
     def __call__(self, utterance: np.ndarray) -> str:
         """Transcript of the audio (N,), as the model writes it."""
@@ -181,7 +185,7 @@ def _not_loadable(source: str, found: str) -> NodeError:
         key=source,
         expected="a model for speech recognition with its processor and safetensors weights",
         found=found,
-        remedy="use a hub id such as openai/whisper-tiny.en, or a folder that has one; its first use needs a network",
+        remedy="use hf://openai/whisper-tiny.en, or a folder that has one; the first use of the hub needs a network",
     )
 
 

@@ -29,9 +29,8 @@ from transformers import (
 
 from vla_agent.errors import CheckpointError
 from vla_agent.files.policy.closed_list import OPTIONS, PROJECTION
-from vla_agent.files.policy_files import PolicyFiles, read_pretrained_files
-from vla_agent.files.policy_folder import hub_folder, hub_hint, is_hub_id
-from vla_agent.models.backbones.configuration_checks import DTYPES, require_data
+from vla_agent.files.policy_files import PolicyFiles
+from vla_agent.models.backbones.configuration_checks import DTYPES, read_plain_model, require_data
 from vla_agent.models.backbones.pretrained.fused_vision import FusedVision
 from vla_agent.models.backbones.pretrained.model_families import FAMILIES, GENERIC
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone, VLMOptions
@@ -48,8 +47,8 @@ def open_vlm(source: str | PathLike[str], options: VLMOptions) -> VLMBackbone:
     Raises:
         CheckpointError: it cannot be loaded, is of another kind, names code, or ``options`` do not fit it.
     """
-    files = _pretrained(source)
-    encoder = _pretrained(options.fused) if options.fused else None
+    files = read_plain_model(source)
+    encoder = read_plain_model(options.fused) if options.fused else None
     try:
         with files.view() as view, encoder.view() if encoder else nullcontext() as fused:
             config = AutoConfig.from_pretrained(view, **PLAIN)
@@ -96,28 +95,6 @@ def _options(files: PolicyFiles) -> VLMOptions:
     if fields["dtype"] not in DTYPES:
         raise ValueError(f"dtype {fields['dtype']}")
     return VLMOptions(**fields)
-
-
-def _pretrained(source: str | PathLike[str]) -> PolicyFiles:
-    """What was read of a pretrained model.
-
-    Raises:
-        CheckpointError: there is none, it cannot be read, or it names code.
-    """
-    name = str(source)
-    folder = hub_folder(name, "model") if is_hub_id(name) else Path(source)
-    if not folder.is_dir():
-        raise CheckpointError(
-            "there is no such pretrained model",
-            file=name,
-            key="vlm.model",
-            expected="a folder with config.json, safetensors, tokenizer and preprocessor_config.json",
-            found="no such folder",
-            remedy=f"check the path{hub_hint(name)}",
-        )
-    files = read_pretrained_files(folder)
-    require_data(files)
-    return files
 
 
 def save_vlm(backbone: VLMBackbone, folder: Path) -> None:
