@@ -174,6 +174,7 @@ def resume(started, resume=True, policy="p", gate="g", signer=OWN):
 
 def test_an_interrupted_attempt_is_found_again(started, tmp_path):
     assert resume(started) == started[2] and started[2].number == 1
+    assert (started[2].delay_ms, started[2].measured) == (50.0, {"p99_ms": 41.0})
     assert unfinished_attempt(tmp_path / "empty", True, "p", "g", started[1], OWN) is None
 
 
