@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from vla_agent.cli import main
 from vla_agent.errors import DatasetError, RecipeError
 from vla_agent.policy.loading import load_policy
 from vla_agent.training import train as whole
@@ -150,6 +151,14 @@ def test_the_plan_names_every_step_with_its_cost(recipe_file, tmp_path):
         *((1, "corrections corrections"), (1, "train head"), (1, "sight")),
     ]
     assert steps[3].seconds == 16 / RATES["pretrain"] and not any(s.done for s in steps)
+
+
+def test_a_dry_run_prints_the_plan_and_makes_nothing(recipe_file, tmp_path, capsys):
+    assert main(["train", str(recipe_file), "-o", str(tmp_path / "out"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "corrections" in printed and "hours" in printed and not (tmp_path / "out").exists()
+    assert main(["train", str(recipe_file), "-o", str(tmp_path / "out"), "--workers", "0"]) == 2
+    assert "--workers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
