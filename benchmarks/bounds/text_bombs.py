@@ -18,7 +18,12 @@ def _write(data: bytes, name: str = NAME) -> Callable[[Path], Any]:
 
 def _sparse(size: int, name: str = NAME) -> Callable[[Path], Any]:
     """A file of zeros that takes no space on the disk."""
-    return lambda folder: (folder / name).touch() or os.truncate(folder / name, size)
+
+    def make(folder: Path) -> None:
+        (folder / name).touch()
+        os.truncate(folder / name, size)
+
+    return make
 
 
 def _aliases() -> bytes:
@@ -62,6 +67,10 @@ def _yaml_readers() -> dict[str, Callable[[Path], Any]]:
     }
 
 
+def _reading(read: Callable[[Path], Any]) -> Callable[[Path], Any]:
+    return lambda folder: read(folder / NAME)
+
+
 def _models() -> dict[str, bytes]:
     """Models of a robot: XML that grows when it is read, or elements that MuJoCo allocates."""
     entities = "".join(f'<!ENTITY e{k} "{f"&e{k - 1};" * 10}">' for k in range(1, 12))
@@ -95,6 +104,6 @@ def cases() -> Iterator[Case]:
     for reader, read in readers.items():
         for bomb, make in bombs.items():
             if reader == "robot file" or bomb in ("aliases to 10^12 values", "10 GB", "a FIFO"):
-                yield Case(reader, bomb, make, lambda folder, read=read: read(folder / NAME))
+                yield Case(reader, bomb, make, _reading(read))
     for name, data in _models().items():
         yield Case("robot model", name, _write(data, "model.xml"), _read_model)

@@ -182,7 +182,7 @@ def test_messages_keep_what_they_carry():
     )
     image.encoding = "bgr8"
     assert np.array_equal(conversions.image_pixels(image), pixels[:, :, ::-1])
-    for change in ({"encoding": "mono8"}, {"height": 5}, {"step": 1}):
+    for change in ({"encoding": "mono16"}, {"height": 5}, {"step": 1}):
         broken = conversions.image_message(pixels, 0.0, "camera")
         for key, value in change.items():
             setattr(broken, key, value)

@@ -11,14 +11,23 @@ from vla_agent.errors import ObservationError
 from vla_agent.files.bounded_pictures import PictureError, decode_picture
 from vla_agent.files.input_limits import CAMERA_PIXELS, JOINTS, NAME
 
-CHANNELS = {"rgb8": slice(None), "bgr8": slice(None, None, -1)}
+# Encoding -> bytes a pixel, and which of them are red, green and blue.  8UC3 has the order of OpenCV.
+CHANNELS = {
+    "rgb8": (3, (0, 1, 2)),
+    "bgr8": (3, (2, 1, 0)),
+    "8UC3": (3, (2, 1, 0)),
+    "rgba8": (4, (0, 1, 2)),
+    "bgra8": (4, (2, 1, 0)),
+    "mono8": (1, (0, 0, 0)),
+    "8UC1": (1, (0, 0, 0)),
+}
 
 
 def image_pixels(message: Any) -> np.ndarray:
-    """sensor_msgs/Image -> (H, W, 3) uint8 RGB.
+    """sensor_msgs/Image -> (H, W, 3) uint8 RGB: grey is repeated, transparency dropped.
 
     Raises:
-        ObservationError: another encoding than rgb8 or bgr8, or fewer bytes than the size says.
+        ObservationError: an encoding that is not in `CHANNELS`, or fewer bytes than the size says.
     """
     height, width, step = message.height, message.width, message.step
     if height * width > CAMERA_PIXELS:
@@ -35,18 +44,19 @@ def image_pixels(message: Any) -> np.ndarray:
             key="encoding",
             expected=" or ".join(CHANNELS),
             found=message.encoding[:NAME],
-            remedy="configure the camera to publish one of these",
+            remedy="publish or record one of these; pictures of 16 bits need a range, which only their camera knows",
         )
-    if step < 3 * width or len(message.data) != height * step or not height or not width:
+    size, order = CHANNELS[message.encoding]
+    if step < size * width or len(message.data) != height * step or not height or not width:
         raise ObservationError(
             "an image is incomplete",
             key="data",
-            expected=f"{height} rows of {step} bytes, at least {3 * width} each",
+            expected=f"{height} rows of {step} bytes, at least {size * width} each",
             found=f"{len(message.data)} bytes",
             remedy="check the camera's driver",
         )
-    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : 3 * width]
-    return np.ascontiguousarray(rows.reshape(height, width, 3)[:, :, CHANNELS[message.encoding]])
+    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : size * width]
+    return np.ascontiguousarray(rows.reshape(height, width, size)[:, :, order])
 
 
 def compressed_pixels(message: Any) -> np.ndarray:

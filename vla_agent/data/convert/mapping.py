@@ -29,6 +29,9 @@ UNAVAILABLE = {
 Convert = Literal["numbers", "quaternion_xyzw", "quaternion_wxyz", "forward_position", "forward_rotation"]
 
 
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # of cameras and fields: it becomes a part of features and paths
+
+
 class _Part(BaseModel):
     """A part of the file: unknown keys are refused."""
 
@@ -38,11 +41,12 @@ class _Part(BaseModel):
 class Source(_Part):
     """Where a camera or field comes from, and how its messages are matched to control periods.
 
+    name: of the contract's camera or field: letters, digits, and . _ - inside.
     at: topic of a bag, dataset of an HDF5 file below the episode's group, or feature of a LeRobotDataset.
     rule: ``nearest`` message in time, or ``hold``: the last one before.  tolerance: largest distance in seconds.
     """
 
-    name: str
+    name: str = Field(pattern=NAME)
     at: str
     rule: Literal["nearest", "hold"] | None = None
     tolerance: float | None = Field(None, gt=0)

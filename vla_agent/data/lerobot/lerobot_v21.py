@@ -65,7 +65,7 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
 def _read_lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """The rows of a JSON lines file, each with these keys."""
     try:
-        rows = []
+        rows: list[dict[str, Any]] = []
         for number, row in read_lines(path, DatasetError):
             missing = [key for key in keys if key not in row]
             if missing or len(rows) == MOST_ROWS:
