@@ -148,6 +148,7 @@ $(STAMPS)/venv: | system
 # then from PyTorch's own CPU index, at last whatever build the indexes have.
 $(STAMPS)/torch: $(STAMPS)/venv constraints.txt
 	@if $(BIN)/python -c 'import torch, sys; sys.exit(torch.__version__.split("+")[0] != "$(TORCH_VERSION)")' 2> /dev/null; then touch $@; exit 0; fi
+	echo "installing PyTorch into $(VENV)"
 	if command -v nvidia-smi > /dev/null; then
 	  $(PIP) install -q "torch==$(TORCH_VERSION)"
 	else
@@ -158,11 +159,13 @@ $(STAMPS)/torch: $(STAMPS)/venv constraints.txt
 	touch $@
 
 $(STAMPS)/install: $(STAMPS)/torch setup.py setup.cfg
-	@$(PIP) install -q -c constraints.txt -e .
+	@echo "installing the package and what it needs into $(VENV): one to three minutes"
+	$(PIP) install -q -c constraints.txt -e .
 	touch $@
 
 $(STAMPS)/install-dev: $(STAMPS)/torch setup.py setup.cfg
-	@$(PIP) install -q -c constraints.txt -e '.[dev,docs,ros-wheels]'
+	@echo "installing the package, its tools and what they need into $(VENV): one to three minutes"
+	$(PIP) install -q -c constraints.txt -e '.[dev,docs,ros-wheels]'
 	touch $@ $(STAMPS)/install
 
 clean: ## remove caches and builds; runs, datasets and the environment stay
