@@ -20,6 +20,7 @@ without --wrist the wrist camera is black.  Understood: existence, counts, relat
 "where is", lists, "describe the picture".  Other questions go to the policy's decoder, and are marked so.
 
 Confidence is the probability that the policy gives to what its answer rests on; for existence it is calibrated.
+next: vla-agent eval POLICY; its report names what the policy refused
 """
 
 
