@@ -17,6 +17,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from vla_agent.files.canonical_json import digest
 from vla_agent.files.write_aside import write_text
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
@@ -45,10 +46,14 @@ def choose_frames(demos: Demonstrations, settings: TrainHead) -> np.ndarray:
 def compute_features(
     backbone: Backbone | VLMBackbone, demos: Demonstrations, frames: np.ndarray, folder: Path, batch: int = 128
 ) -> Features:
-    """Compute the features of ``frames`` once and keep them in ``folder``; interrupted work is continued."""
+    """Compute the features of ``frames`` once and keep them in ``folder``; interrupted work is continued.
+
+    Features of other datasets than these, by their hash, are computed again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    done_file = folder / "done.json"
-    done = json.loads(done_file.read_text())["done"] if done_file.is_file() else 0
+    done_file, data = folder / "done.json", digest([demos.hashes, len(frames)])
+    kept = json.loads(done_file.read_text()) if done_file.is_file() else {}
+    done = kept["done"] if kept.get("data") == data else 0
     maps = {f.stem: np.lib.format.open_memmap(f, mode="r+") for f in folder.glob("*.npy")} if done else {}
     backbone.eval()
     text: Any = backbone.encode_text(demos.instructions)
@@ -64,9 +69,9 @@ def compute_features(
                 maps[key] = np.lib.format.open_memmap(folder / f"{key}.npy", mode="w+", dtype=dtype, shape=shape)
             maps[key][start : start + len(part)] = array
         if count % 100 == 99 or start + batch >= len(frames):
-            for kept in maps.values():
-                kept.flush()
-            write_text(done_file, json.dumps({"done": min(start + batch, len(frames))}))
+            for array_map in maps.values():
+                array_map.flush()
+            write_text(done_file, json.dumps({"done": min(start + batch, len(frames)), "data": data}))
     return Features(frames, {f.stem: np.load(f, mmap_mode="r") for f in sorted(folder.glob("*.npy"))})
 
 
