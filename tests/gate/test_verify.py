@@ -231,12 +231,30 @@ def test_an_edited_outcome_alone_contradicts_its_success(lab):
 
 def test_a_row_without_its_parts_is_refused(lab):
     good = lab.report()
-    for name, value in (("outcome", 1), ("index", "0"), ("actions_hash", None), ("success", "yes")):
+    for name, value in (
+        ("outcome", 1),
+        ("index", "0"),
+        ("actions_hash", None),
+        ("success", "yes"),
+        ("seed", True),
+        ("control", "axis.lighting.x"),
+        ("control", "axis.camera.1"),
+        ("control", "success"),
+        ("task", "stack"),
+    ):
         report = copy.deepcopy(good)
         report["episodes"][0][name] = value
         lab.forge(report)
         found = lab.verify()
         assert len(found) == 1 and f"episodes.0: certified an episode of a gate, found wrong {name}" in found[0], found
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("episodes", {"a": 1}), ("episodes", []), ("hashes", []), ("excluded", 5), ("summary", {})]
+)
+def test_a_report_of_another_form_is_a_difference_and_no_fault_of_the_program(lab, key, value):
+    lab.forge(lab.report() | {key: value})
+    assert any("report" in text for text in lab.verify())
 
 
 def test_exactly_the_planned_episodes_are_accepted(lab):

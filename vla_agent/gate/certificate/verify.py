@@ -108,6 +108,8 @@ def _with_errors(found: Iterator[Difference]) -> Iterator[Difference]:
         yield from found
     except VlaAgentError as error:
         yield _difference(error)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        yield Difference("report.json", "a gate's report", f"{type(error).__name__}: {error}")
 
 
 def _difference(error: VlaAgentError) -> Difference:
@@ -158,7 +160,7 @@ def _recomputed(case: _Case) -> Iterator[Difference]:
         return
     yield from recompute.check_attempt(attempt, entries, gate, learned)
     yield from recompute.check_end(entries, attempt.run, payload["verdict"], payload["id"])
-    wrong = list(recompute.check_rows(report["episodes"]))
+    wrong = list(recompute.check_rows(gate, report["episodes"]))
     yield from wrong
     if wrong:
         return

@@ -110,11 +110,11 @@ class EpisodeLog:
             "actions": base64.b64encode(actions.tobytes()).decode(),
             "shape": list(actions.shape),
             "looks": looks.tolist(),
-            "seconds": round(played.seconds, 4),
+            "seconds": played.seconds,
         }
         entry = next_line(says, KIND, len(self._heads), self._heads[-1], self._signer)
         if self._stream is None:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.file.parent.mkdir(exist_ok=True)
             self._stream = self.file.open("ab")
         self._stream.write(canonical(entry) + b"\n")
         self._stream.flush()

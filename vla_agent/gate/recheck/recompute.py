@@ -10,7 +10,7 @@ from vla_agent.evaluation.exact_tests import alpha_spent
 from vla_agent.evaluation.result_store import key_of
 from vla_agent.gate.decision.gate_file import ORACLE, Gate
 from vla_agent.gate.decision.judge import judged
-from vla_agent.gate.decision.plan import Planner, sequential_tests, variation_of
+from vla_agent.gate.decision.plan import CONTROL, Planner, sequential_tests, variation_of
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.attempt import Attempt, attempt_of
 from vla_agent.gate.evidence.gate_player import NOT_DONE, REFRAIN
@@ -71,10 +71,13 @@ def check_plan(gate: Gate, attempt: Attempt, report: Mapping[str, Any], learned:
         yield Difference("report.json: episodes", "no episode that was not planned", key)
 
 
-def check_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
+def check_rows(gate: Gate, rows: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
     """Each row's form, and its outcome as success and condition give it; a replay checks the success itself."""
+    cells = {CONTROL, *(name for name in gate.checks_by_name() if name != "success" and not name.startswith("family."))}
+    places = {"control": cells, "task": set(gate.families())}
     for number, row in enumerate(rows):
         wrong = [name for name, sort in ROW.items() if type(row.get(name)) is not sort]
+        wrong += [name for name, known in places.items() if name not in wrong and row[name] not in known]
         if wrong:
             yield Difference(f"report.json: episodes.{number}", "an episode of a gate", f"wrong {', '.join(wrong)}")
             continue
