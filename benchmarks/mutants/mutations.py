@@ -58,11 +58,10 @@ def find_places(root: Path, module: str) -> list[list[Mutation]]:
     for name, operator in _operators().items():
         occurrence = -1
         for node in nodes:
-            if node.parent is not None and node.parent.type in ("parameters", "lambdef"):
-                continue  # a star among the parameters is no multiplication
+            star = node.parent is not None and node.parent.type in ("parameters", "lambdef")  # no multiplication
             for start, _ in operator.mutation_positions(node):
                 occurrence += 1
-                if not any(low <= start < high for low, high in left_out):
+                if not star and not any(low <= start < high for low, high in left_out):
                     mutation = Mutation(module, name, occurrence, *start)
                     places.setdefault((*start, mutation.family), []).append(mutation)
     return [places[key] for key in sorted(places)]

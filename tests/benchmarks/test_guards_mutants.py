@@ -86,6 +86,11 @@ def test_what_is_changed_and_what_is_left_alone(checkout):
         (condition, "if value is None and value > most:"),
         ("check(value)", "None"),
     } <= found
+    for place in find_places(checkout, MODULE):
+        for mutation in place:
+            changed = mutate(SOURCE, mutation)
+            before = difference(SOURCE, changed)[0] if changed else SOURCE.splitlines()[mutation.line - 1].strip()
+            assert before == SOURCE.splitlines()[mutation.line - 1].strip(), "where it says"
     lines = {before for before, _ in found}
     assert lines == {"MOST = 3", condition, "check(value)"}, (
         "neither texts nor annotations nor the stars of a signature"

@@ -101,6 +101,16 @@ def test_in_the_tray_is_inside_its_rectangle_and_low(xyz, inside):
     )
 
 
+class StageAtZero(Stage):
+    def tray(self):
+        return np.zeros(3)
+
+
+@pytest.mark.parametrize("xy", [(HALF[0], 0.0), (-HALF[0], 0.0), (0.0, HALF[1]), (0.0, -HALF[1])])
+def test_the_rectangles_edge_belongs_to_it(xy):
+    assert true("in(a, tray)", StageAtZero(a=(*xy, 0.02)))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_in_the_drawer_is_inside_its_interior_where_it_stands_open(axis, sign):

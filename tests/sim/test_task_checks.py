@@ -156,6 +156,7 @@ def test_lines_are_those_of_the_deepest_part_that_the_file_has(write):
     assert lines.at(("objects", "reference")) == line_of(file, "reference: {}")
     assert lines.at(("wordings", "train", 1)) == line_of(file, "goes the")
     assert lines.at(("start", "hold", 7)) == line_of(file, "hold:")
+    assert lines.at(("objects", "nothing", "reference")) == lines.at(("objects",))
     assert lines.at(("objects", "nothing", "x")) == line_of(file, "objects:")
     assert lines.at(("nothing",)) == lines.at(()) == f"{file}:1"
     assert SourceLines(file, None).at(("a",)) == f"{file}:1"
@@ -201,6 +202,8 @@ def test_the_least_and_the_longest_time_are_taken(write, value):
 
 
 def test_wordings_and_skills_must_be_there(write):
+    error = refused(write(text=SHORT.replace("{train: [go]}", "{held_out: [go]}")))
+    assert (error.what, error.key, error.expected) == ("a key is missing", "wordings.train", "train")
     assert (
         refused(
             write(
@@ -476,6 +479,9 @@ def test_every_assignment_of_the_slots_in_a_scene(family):
         ("a", "b", "right of"),
         ("a", "c", "right of"),
     ], "not those that hold: a is left of b, b right of a and of c; the mug is no target"
+    mug_first = Scene(scene.objects[::-1], scene.buttons, scene.zones, drawer_open=0.05)
+    turned = [(b.names["target"], b.names["reference"], b.words["way"]) for b in family.bindings_in(mug_first)]
+    assert sorted(turned) == sorted(found)
     first = next(family.bindings_in(scene))
     assert first.words == {"way": "left of", "target": "blue cube", "reference": "blue mug"}
     assert first.goal == (Predicate("beside", ("a", "c", "left of")), Predicate("closed", ("drawer",)))
