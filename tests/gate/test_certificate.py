@@ -310,6 +310,10 @@ def test_forms_just_inside_are_read(case, lab, tmp_path):
         {"estimate": {"rate": None, "interval": [0.0, 1.0], "worst_family": None}},
         {"counts__success__k": 0, "counts__success__n": 0, "attempt__seed": 0},
         {"latency__certified_ms": 0, "latency__measured_ms": 0.0},
+        {"contract__control_hz": 0.1, "gate__alpha": 0.999, "gate__beta": 0.001, "attempt__alpha": 0.999},
+        {"gate__checks__success": {"threshold": 0.001, "margin": 0.001}, "gate__alpha": 0.001},
+        {"gate__checks__success": {"threshold": 0.999, "margin": 0.999}, "gate__beta": 0.999, "attempt__alpha": 0.001},
+        {"estimate__rate": 0.0, "estimate__interval": [0.0, 1.0]},
         {"issued": "2026-01-01T00:00:00+01:00", "expires": "2026-01-01T00:00:01+01:00"},
     ]
     for changed in good:

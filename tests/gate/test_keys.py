@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.certificates.certificate_case import make
+from benchmarks.certificates.certificate_case import demands, make
 from vla_agent.cli import main
 from vla_agent.errors import CertificateError
 from vla_agent.files.canonical_json import canonical, readable
 from vla_agent.gate.certificate import keys, revocations
+from vla_agent.gate.certificate.demands import read_demands, write_demands
 from vla_agent.gate.certificate.envelope import seal
 from vla_agent.gate.certificate.guarded_files import read_guarded, require_guarded
 from vla_agent.gate.certificate.revocable import resolve, take_over
@@ -160,6 +161,23 @@ def test_keys_are_private_and_never_overwritten(folder):
 def test_a_key_s_name_is_plain(tmp_path, name):
     assert refusal(keys.create, name, tmp_path).key == "NAME"
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_written_is_closed_whatever_the_umask(tmp_path):
+    """It would be refused otherwise."""
+    before = os.umask(0)
+    try:
+        keys.create("lab", tmp_path / "keys")
+        keys.trust(tmp_path / "keys" / "lab.pub", tmp_path / "robot")
+        revocations.import_list(tmp_path / "keys" / "revoked.json", tmp_path / "robot")
+        keys.revoke(ID, "lost", tmp_path / "keys")
+        write_demands(demands(), tmp_path / "robot")
+    finally:
+        os.umask(before)
+    assert keys.revoked(tmp_path / "keys") == {ID: "lost"} and keys.revoked(tmp_path / "robot") == {}
+    assert keys.load_private("lab", tmp_path / "keys") and read_demands("panda", tmp_path / "robot")
+    (tmp_path / "robot" / "revoked.json").write_bytes((tmp_path / "keys" / "revoked.json").read_bytes())
+    assert keys.revoked(tmp_path / "robot") == {ID: "lost"}
 
 
 def test_the_longest_name_is_taken(tmp_path):
