@@ -71,7 +71,7 @@ class SightBatches:
         Half of the pairs are of objects in view; the other half are not there, and half of these share shape or colour
         with an object that is.
         """
-        fits, absent = self._pairs_of_held_back(np.random.default_rng(seed))
+        fits, absent = self.pairs_of_held_back(np.random.default_rng(seed))
         slope, offset = fit_logistic(fits, absent)
         found = DoubtSettings(shapes, colours, slope, offset, 0.5, width=self.sight.width)
         present = np.sort(found.absent(fits[~absent]))
@@ -81,7 +81,8 @@ class SightBatches:
             DoubtSettings(shapes, colours, slope, offset, max(0.5, float(most)), width=self.sight.width),
         )
 
-    def _pairs_of_held_back(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    @torch.inference_mode()
+    def pairs_of_held_back(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Log-probabilities (n,) of pairs at their best cell, and whether they are absent (n,)."""
         self.sight.eval()
         fits: list[float] = []
