@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from vla_agent.data.collect.collection import Recipe, collect
-from vla_agent.data.collect.unfinished_collection import Plan, spread_evenly
+from vla_agent.data.collect.unfinished_collection import Parts, Plan, spread_evenly
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import load
 from vla_agent.data.lerobot.dataset_writer import write_dataset
@@ -248,6 +248,17 @@ def test_interrupted_and_resumed_gives_the_same_bytes(collected, tmp_path):
     assert not root.with_name("resumed.parts").exists()
 
 
+def test_parts_of_unknown_options_are_not_taken(tmp_path):
+    parts = Parts(tmp_path / "data")
+    parts.folder.mkdir()
+    (parts.folder / "press_button-1000000.json").write_text('{"outcome": "failed"}')
+    with pytest.raises(DatasetError, match="without its options"):
+        parts.open({"seed": 0}, resume=True)
+    (parts.folder / "press_button-1000000.json").unlink()
+    parts.open({"seed": 0}, resume=True)
+    assert (parts.folder / "recipe.json").is_file()
+
+
 def test_nothing_is_overwritten(collected):
     before = load(collected).hash
     with pytest.raises(DatasetError, match="output folder exists"):
@@ -273,8 +284,11 @@ def test_command_line(collected, tmp_path, capsys):
     ]
     assert main(argv) == 2
     assert "output folder exists" in capsys.readouterr().err
-    assert main([*argv, "--resume"]) == 0
-    assert main([*argv, "--resume", "--noise", "0"]) == 2
+    parts = collected.with_name(collected.name + ".parts")
+    parts.mkdir()  # as after a kill between the dataset's last file and the end
+    (parts / "press_button-1000000.json").write_text("{}")
+    assert main([*argv, "--resume", "--noise", "0"]) == 2 and parts.exists()
+    assert main([*argv, "--resume"]) == 0 and not parts.exists()
     assert "noise" in capsys.readouterr().err
     assert main(["collect", "--episodes", "0", "-o", str(tmp_path / "x")]) == 2
     assert main(["collect", "--episodes", "1", "--takeover", str(tmp_path / "none"), "-o", str(tmp_path / "x")]) == 2

@@ -43,6 +43,7 @@ class Parts:
         path = self.folder / "recipe.json"
         recipe = json.loads(json.dumps(recipe))
         if not path.exists():
+            self._require_empty()
             write_json(path, recipe)
             return
         old = json.loads(path.read_text(encoding="utf-8"))
@@ -64,6 +65,18 @@ class Parts:
                 expected="the same options and versions",
                 found="; ".join(f"{key}: {values}" for key, values in changed.items()),
                 remedy="repeat its options, or delete this folder to start again",
+            )
+
+    def _require_empty(self) -> None:
+        outcomes = self.outcomes()
+        if outcomes:
+            raise DatasetError(
+                "there is an unfinished collection without its options",
+                file=self.folder,
+                key="recipe.json",
+                expected="the options that its parts were recorded with",
+                found=f"{len(outcomes)} attempts and no such file",
+                remedy="delete this folder to start again",
             )
 
     def outcomes(self) -> dict[tuple[str, int], str]:
