@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
+from benchmarks.certificates.certificate_case import CertificateCase
 from benchmarks.hardware.running_nodes import RunningNodes, running
 from benchmarks.hardware.uncertified_cases import Hardware, certified, faulty
+from vla_agent.robot.description import Robot, load_robot
 
 NAME = "gate-uncertified"
 TITLE = "messages on the robot's topics in 10,000 random sequences of the supervisor and 200 of the running nodes"
@@ -43,7 +48,8 @@ def run() -> dict[str, Any]:
             seeds = np.array_split(np.arange(SEQUENCES), PROCESSES)
             parts = list(pool.map(_plain_sequences, places, [list(map(int, part)) for part in seeds]))
         rows = _rows("supervisor and gate", parts)
-        seen = sum(plain_sequence(certified(Path(folder) / f"good-{k}"), "", k) for k in range(CONTROLS))
+        robot = load_robot("panda")
+        seen = sum(plain_sequence(certified(Path(folder) / f"good-{k}"), robot, "", k) for k in range(CONTROLS))
         rows += _rows("running nodes", [_node_sequences(Path(folder) / "nodes", NODES)])
         rows.append(_control(Path(folder) / "control"))
     messages = sum(row["messages"] for row in rows if row["asked"] != "control, certified")
@@ -79,34 +85,50 @@ def _rows(asked: str, parts: list[dict[str, tuple[int, int]]]) -> list[dict[str,
 
 
 def _plain_sequences(folder: Path, seeds: list[int]) -> dict[str, tuple[int, int]]:
-    """Certificate -> sequences and messages."""
-    cases = faulty(folder / "faults")
+    """Certificate -> sequences and messages.  The simulator's files are hashed, and the robot's model is read, once."""
+    from vla_agent.gate.certificate import enforce
+    from vla_agent.robot.safety import supervisor
+
+    robot = load_robot("panda")
+    files, ahead = enforce.simulator_files(), supervisor.LookAhead(robot)
+    cases, valid = faulty(folder / "faults"), certified(folder / "valid")
     found: dict[str, Counter[str]] = {}
-    for k, seed in enumerate(seeds):
-        rng = random.Random(f"{SEED} {seed}")
-        fault = rng.choice([*cases, *WITHDRAWN])
-        hardware = cases[fault] if fault in cases else certified(folder / f"withdrawn-{k}")
-        messages = plain_sequence(hardware, "" if fault in cases else fault, seed)
-        found.setdefault(fault, Counter()).update(sequences=1, messages=messages)
+    with (
+        mock.patch.object(enforce, "simulator_files", lambda: files),
+        mock.patch.object(supervisor, "LookAhead", lambda _robot: ahead),
+    ):
+        for seed in seeds:
+            fault = random.Random(f"{SEED} {seed}").choice([*cases, *WITHDRAWN])
+            withdrawn = "" if fault in cases else fault
+            hardware = _copied(valid, folder / f"{seed}") if withdrawn else cases[fault]
+            messages = plain_sequence(hardware, robot, withdrawn, seed)
+            found.setdefault(fault, Counter()).update(sequences=1, messages=messages)
+            if withdrawn:
+                shutil.rmtree(folder / f"{seed}")
     return {fault: (counts["sequences"], counts["messages"]) for fault, counts in found.items()}
+
+
+def _copied(hardware: Hardware, root: Path) -> Hardware:
+    shutil.copytree(hardware.case.root, root)
+    case = CertificateCase(root)
+    return replace(hardware, case=case, certificate=case.certificate)
 
 
 class Plain:
     """Gate, supervisor and watch as the safety node has them, and what happens to them."""
 
-    def __init__(self, hardware: Hardware, rng: random.Random, deadman: bool) -> None:
-        from vla_agent.robot.description import load_robot
+    def __init__(self, hardware: Hardware, rng: random.Random, robot: Robot) -> None:
         from vla_agent.robot.safety.command_gate import CommandGate
         from vla_agent.robot.safety.supervisor import Supervisor
         from vla_agent.ros.runtime.certificate_watch import CertificateWatch
 
         os.environ["VLA_AGENT_KEYS"] = str(hardware.keys)
         self.rng, self.hardware = rng, hardware
-        self.robot = load_robot("panda")
+        self.robot = robot
         self.sent: list[Any] = []
         file = str(hardware.certificate or "")
         self.watch = CertificateWatch(str(hardware.policy), file, hardware.deployment, lambda *_: 1.0)
-        self.gate = CommandGate(Supervisor(self.robot, deadman=deadman), self.sent.append, "not checked yet")
+        self.gate = CommandGate(Supervisor(robot, deadman=rng.random() < 0.3), self.sent.append, "not checked yet")
         self.now, self.clock, self.loaded = 1.0, 1.0, ""
         self.joints = np.array(self.robot.home)
         self.check()
@@ -193,14 +215,14 @@ MOVES: tuple[Callable[[Plain], None], ...] = (
 )
 
 
-def plain_sequence(hardware: Hardware, withdrawn: str, seed: int) -> int:
+def plain_sequence(hardware: Hardware, robot: Robot, withdrawn: str, seed: int) -> int:
     """Targets that reached the robot.
 
     Args:
         withdrawn: one of `WITHDRAWN`, which happens before the events to a valid certificate; empty: nothing does.
     """
     rng = random.Random(f"plain {SEED} {seed}")
-    plain = Plain(hardware, rng, rng.random() < 0.3)
+    plain = Plain(hardware, rng, robot)
     if withdrawn:
         plain.loaded = "0" * 64 if withdrawn == "another policy loaded" else ""
         _withdraw(hardware, withdrawn)
@@ -298,8 +320,6 @@ def _node_moves(nodes: RunningNodes, rng: random.Random) -> list[Callable[[], An
 
 def _control(folder: Path) -> dict[str, Any]:
     """A valid certificate, so that it is seen that messages are seen; the time of an inference is not measured."""
-    from unittest import mock
-
     from vla_agent.ros.runtime import certificate_watch
 
     hardware, messages = certified(folder), 0

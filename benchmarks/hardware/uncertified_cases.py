@@ -46,6 +46,7 @@ def certified(root: Path) -> Hardware:
     write_demands(demands(robot_file=robot_file), case.keys)
     shutil.copy(case.signed(robot__file=robot_file), case.certificate)
     case = CertificateCase(root)  # without what was read before
+    assert case.payload["robot"]["file"] == robot_file  # read now: a fault may damage the file
     deployment = Deployment(
         robot.name, True, cameras=robot.camera_names, control_hz=robot.control_hz, robot_file=robot_file
     )

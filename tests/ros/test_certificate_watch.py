@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from benchmarks.certificates.certificate_case import LATENCY_MS, ROBOT_FILE, CertificateCase, demands, make
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.demands import write_demands
-from vla_agent.ros.runtime.certificate_watch import CertificateWatch
+from vla_agent.ros.runtime.certificate_watch import Background, CertificateWatch
 
 
 @pytest.fixture
@@ -172,3 +173,23 @@ def test_a_certificate_expires_at_its_time(case):
         assert found.expired_at(when) is expired
     late = watch(case, case.signed(issued=past.isoformat(), expires=now.isoformat()))
     assert "expired" in late.check() and late.expired
+
+
+def test_a_check_in_the_background_runs_once_at_a_time_and_gives_its_result_once():
+    background, go, ran = Background(), threading.Event(), []
+
+    def check() -> str:
+        go.wait(10.0)
+        ran.append(threading.current_thread())
+        return "revoked"
+
+    assert background.result() is None and background.result(wait=True) is None
+    background.start(check)
+    background.start(check)
+    assert background.result() is None and not ran
+    go.set()
+    assert background.result(wait=True) == "revoked" and background.result() is None
+    assert len(ran) == 1 and ran[0] is not threading.current_thread()
+    background.start(check)
+    background.close()
+    assert background.result() == "revoked" and len(ran) == 2

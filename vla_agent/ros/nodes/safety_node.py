@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import partial
 
 from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState
@@ -44,7 +45,7 @@ from vla_agent.ros.process.node_base import (
     request_realtime,
     run,
 )
-from vla_agent.ros.runtime.certificate_watch import CertificateWatch
+from vla_agent.ros.runtime.certificate_watch import Background, CertificateWatch
 from vla_agent.ros.runtime.timing_statistics import RateMeter, quantiles
 
 TICKS = 8  # a control period
@@ -79,6 +80,7 @@ class SafetyNode(Node):
             self._supervisor, lambda target: output.send(target, self._ros_time()), UNCHECKED if hardware else ""
         )
         self._watch: CertificateWatch | None = None
+        self._background = Background()
         if hardware:
             robot = self._robot
             deployment = Deployment(
@@ -109,21 +111,33 @@ class SafetyNode(Node):
         """Everything: open the gate, or close it."""
         if self._watch is None:
             return
+        self._background.result(wait=True)  # it was about what is read anew here
         refused = self._watch.check() or self._watch.recheck(self._loaded) or self._other_publishers()
         if refused:
-            self.get_logger().error(refused)
-            self._gate.withdraw(refused, self._now())
+            self._withdraw(refused)
         else:
             self._gate.permit()
 
     def _check_again(self) -> None:
-        """What may change while the gate is open."""
+        """What may change while the gate is open; the files are read in another thread, see `_take_check`."""
         if self._watch is None or self._gate.refused:
             return
-        refused = self._watch.recheck(self._loaded) or self._other_publishers()
-        if refused:
-            self.get_logger().error(refused)
-            self._gate.withdraw(refused, self._now())
+        self._background.start(partial(self._watch.recheck, self._loaded))
+        if refused := self._other_publishers():
+            self._withdraw(refused)
+
+    def _take_check(self) -> None:
+        """Several times a period: close the gate where the last check says so, or the certificate's time is over."""
+        if self._watch is None or self._gate.refused:
+            return
+        if refused := self._background.result():
+            self._withdraw(refused)
+        elif self._watch.expired:
+            self._withdraw(self._watch.recheck() or "not certified: the certificate has expired")
+
+    def _withdraw(self, refused: str) -> None:
+        self.get_logger().error(refused)
+        self._gate.withdraw(refused, self._now())
 
     def _other_publishers(self) -> str:
         """Who else sends commands; empty where nobody does."""
@@ -214,8 +228,7 @@ class SafetyNode(Node):
     # -- out -----------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        if self._watch is not None and not self._gate.refused and self._watch.expired:
-            self._check_again()
+        self._take_check()
         self._gate.tick(self._now(), self._ros_time())
         self._publish_stopped()
         self._reporter.report("error" if self._gate.stopped else "ok", self._message(), self._values)
@@ -249,6 +262,7 @@ class SafetyNode(Node):
 
     def final(self) -> None:
         """Before the process ends: the robot is commanded to rest."""
+        self._background.close()
         self._gate.final(self._now(), lambda: time.sleep(self._robot.period / self._factor))
         self._reporter.report("warn", "ended", self._values)
 

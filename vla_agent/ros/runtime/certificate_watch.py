@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -115,6 +116,31 @@ class CertificateWatch:
             return {}
         folder = find_folder(self._policy)
         return {name: _state(folder / name) for name in certificate.payload["policy"]["files"]}
+
+
+class Background:
+    """Runs one function at a time in a thread of its own, so that commands do not wait for files."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._running: Future[str] | None = None
+
+    def start(self, check: Callable[[], str]) -> None:
+        """Run it, unless the one before has not been asked for its result yet."""
+        if self._running is None:
+            self._running = self._pool.submit(check)
+
+    def result(self, wait: bool = False) -> str | None:
+        """What it returned, once; None where nothing is there yet, and with ``wait`` where nothing was started."""
+        running = self._running
+        if running is None or not (wait or running.done()):
+            return None
+        self._running = None
+        return running.result()
+
+    def close(self) -> None:
+        """Wait for the last one, and end the thread."""
+        self._pool.shutdown()
 
 
 def _state(file: Path) -> State | None:
