@@ -47,7 +47,7 @@ def refused(file, own) -> CertificateError:
 
 def test_what_was_appended_is_read(file, own):
     entries = ledger.read_ledger(file, own)
-    assert [e["number"] for e in entries] == [1, 2, 3, 4] and entries[0]["previous"] == ledger.ORIGIN
+    assert [e["number"] for e in entries] == [1, 2, 3, 4] and entries[0]["previous"] == "0" * 64
     assert all(e["previous"] == before["hash"] for before, e in zip(entries, entries[1:], strict=False))
     assert ledger.starts(entries, "p") == ["a", "b", "c"] and ledger.starts(entries, "q") == []
     assert ledger.read_ledger(file.with_name("none"), own) == []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -125,8 +124,3 @@ class EpisodeLog:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-
-    def remove(self) -> None:
-        """Remove the scratch folder: the gate has its certificate."""
-        self.close()
-        shutil.rmtree(self.file.parent, ignore_errors=True)
