@@ -10,8 +10,9 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Modules are compiled when they are first imported: most of the packages' 20,000 never are.
-PIP := PIP_NO_COMPILE=1 $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install -q --no-compile
 TORCH_VERSION := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -150,22 +151,22 @@ $(STAMPS)/torch: $(STAMPS)/venv constraints.txt
 	@if $(BIN)/python -c 'import torch, sys; sys.exit(torch.__version__.split("+")[0] != "$(TORCH_VERSION)")' 2> /dev/null; then touch $@; exit 0; fi
 	echo "installing PyTorch into $(VENV)"
 	if command -v nvidia-smi > /dev/null; then
-	  $(PIP) install -q "torch==$(TORCH_VERSION)"
+	  $(INSTALL) "torch==$(TORCH_VERSION)"
 	else
-	  $(PIP) install -q "torch==$(TORCH_VERSION)+cpu" 2> /dev/null \
-	    || $(PIP) install -q "torch==$(TORCH_VERSION)+cpu" --index-url $(TORCH_CPU_INDEX) \
-	    || $(PIP) install -q "torch==$(TORCH_VERSION)"
+	  $(INSTALL) "torch==$(TORCH_VERSION)+cpu" 2> /dev/null \
+	    || $(INSTALL) "torch==$(TORCH_VERSION)+cpu" --index-url $(TORCH_CPU_INDEX) \
+	    || $(INSTALL) "torch==$(TORCH_VERSION)"
 	fi
 	touch $@
 
 $(STAMPS)/install: $(STAMPS)/torch setup.py setup.cfg
 	@echo "installing the package and what it needs into $(VENV): one to three minutes"
-	$(PIP) install -q -c constraints.txt -e .
+	$(INSTALL) -c constraints.txt -e .
 	touch $@
 
 $(STAMPS)/install-dev: $(STAMPS)/torch setup.py setup.cfg
 	@echo "installing the package, its tools and what they need into $(VENV): one to three minutes"
-	$(PIP) install -q -c constraints.txt -e '.[dev,docs,ros-wheels]'
+	$(INSTALL) -c constraints.txt -e '.[dev,docs,ros-wheels]'
 	touch $@ $(STAMPS)/install
 
 clean: ## remove caches and builds; runs, datasets and the environment stay
