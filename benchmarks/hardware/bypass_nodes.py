@@ -35,8 +35,8 @@ def cases() -> Iterator[tuple[int, str, Route]]:
     """Every route: kind (of the list in docs/gate.md), name, and what tries it."""
     for name, attack in POLICY_NODE.items():
         yield KIND_LOADED, f"policy node: {name}", partial(_policy_route, attack)
-    for name, route in LOADED.items():
-        yield KIND_LOADED, name, partial(_safety_route, route)
+    for name, change in LOADED.items():
+        yield KIND_LOADED, name, partial(_safety_route, change)
     yield KIND_LOADED, "other weights are timed than were hashed", _other_weights_are_timed
     for name, event in UNCERTIFIED.items():
         yield KIND_SILENT, f"without a certificate: {name}", partial(_silent_route, event)

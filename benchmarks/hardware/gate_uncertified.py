@@ -26,6 +26,7 @@ from benchmarks.certificates.certificate_case import CertificateCase
 from benchmarks.hardware.running_nodes import RunningNodes, running
 from benchmarks.hardware.uncertified_cases import Hardware, certified, faulty
 from vla_agent.robot.description import Robot, load_robot
+from vla_agent.ros.process.graph_table import Value
 
 NAME = "gate-uncertified"
 TITLE = "messages on the robot's topics in 10,000 random sequences of the supervisor and 200 of the running nodes"
@@ -300,9 +301,8 @@ def _node_moves(nodes: RunningNodes, rng: random.Random) -> list[Callable[[], An
         commands.publish(message)
 
     def parameter() -> None:
-        name, value = rng.choice(
-            [("hardware", False), ("certificate", "/dev/null"), ("policy", "x"), ("robot", "so101"), ("deadman", False)]
-        )
+        values: dict[str, Value] = {"hardware": False, "certificate": "/dev/null", "policy": "x", "robot": "so101"}
+        name, value = rng.choice(sorted(values.items()))
         if not nodes.set("safety_node", name, value):
             raise AssertionError(f"the parameter {name} was set while the safety node runs")
 
