@@ -159,6 +159,13 @@ def test_an_interrupt_behind_the_second_rename_leaves_what_the_next_reader_needs
     assert (tmp_path / "f" / "a").read_text() == "new" and not (tmp_path / ".f.old").exists()
 
 
+def test_a_file_is_not_replaced_by_a_folder(tmp_path):
+    write_text(tmp_path / "f", "good")
+    with pytest.raises(NotADirectoryError), folder_aside(tmp_path / "f"):
+        pass
+    assert (tmp_path / "f").read_text() == "good" and names(tmp_path) == ["f"]
+
+
 def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path):
     with folder_aside(tmp_path / "f") as aside:
         with pytest.raises(VlaAgentError, match="another process is writing"), folder_aside(tmp_path / "f"):

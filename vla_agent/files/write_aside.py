@@ -15,6 +15,7 @@ a name points at it, so that a power cut, too, leaves one of the two copies.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -69,8 +70,11 @@ def folder_aside(folder: Path, keep: bool = False) -> Iterator[Path]:
 
     Raises:
         VlaAgentError: another process is writing the folder, or two copies stand there (see `recover`).
+        NotADirectoryError: a file stands there.
     """
     folder = folder.resolve()
+    if folder.is_file():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     _delete_leftovers(folder)
     handle = _claim_folder(folder)
