@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -209,6 +212,34 @@ def test_an_unsigned_ledger_of_an_earlier_release_is_refused_with_the_remedy(tmp
     assert "not signed" in error.what and "earlier release" in error.remedy
     with pytest.raises(CertificateError, match="not signed"):
         start(tmp_path / "old.jsonl", "b", own)
+
+
+@dataclass(frozen=True)
+class Slow(LabKey):
+    """Long between reading and writing, so that two gates that start at once meet."""
+
+    def sign(self, data: bytes) -> str:
+        time.sleep(0.02)
+        return super().sign(data)
+
+
+def test_gates_that_start_at_once_write_one_after_another(tmp_path, own):
+    file = tmp_path / "not" / "yet" / "ledger.jsonl"
+    slow = Slow({}, own.private)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda run: start(file, run, slow), "abcdefgh"))
+    entries = ledger.read_ledger(file, own)
+    assert sorted(e["run"] for e in entries) == list("abcdefgh") and start(file, "i", own)["number"] == 9
+
+
+def test_a_line_is_written_out_before_it_counts(file, own, monkeypatch):
+    """Whole, when the system is asked to put it on the disk; and before its head."""
+    head = file.with_name(file.name + ledger.HEAD)
+    seen = []
+    monkeypatch.setattr(ledger.os, "fsync", lambda handle: seen.append((file.read_bytes(), head.read_bytes())))
+    old = head.read_bytes()
+    start(file, "z", own)
+    assert seen[0] == (file.read_bytes(), old)
 
 
 def test_public_keys_alone_write_nothing(file, own):
