@@ -10,13 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vla_agent.cli import main
 from vla_agent.cli.learn.data import as_ranges, parse_ranges
 from vla_agent.contract import Camera, Contract, Field
 from vla_agent.data.edit import episode_copy
 from vla_agent.data.edit.edit import edit_dataset, split_dataset
-from vla_agent.data.edit.edit_plan import Edit
+from vla_agent.data.edit.edit_plan import Edit, plan
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import load
 from vla_agent.data.lerobot.dataset_writer import write_dataset
@@ -271,6 +273,39 @@ def test_an_edit_needs_an_output(datasets, capsys):
     assert "-o" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["0", "0-2,5", "1,3-4,9"])
-def test_ranges_are_written_as_they_are_read(text):
-    assert as_ranges(parse_ranges(text)) == text
+@given(st.sets(st.integers(0, 60), min_size=1))
+def test_ranges_are_read_as_they_are_written(numbers):
+    text = as_ranges(sorted(numbers))
+    assert parse_ranges(text) == sorted(numbers) and ",," not in text
+
+
+@pytest.fixture(scope="module")
+def dataset(datasets):
+    return load(datasets["images"])
+
+
+@settings(max_examples=50)
+@given(data=st.data())
+def test_a_plan_takes_exactly_the_frames_that_are_asked_for(dataset, data):
+    """Against the definition, frame by frame, on any combination of options."""
+    numbers = st.frozensets(st.integers(0, len(LENGTHS) - 1))
+    leave_out, keep = data.draw(numbers), data.draw(st.none() | numbers)
+    taken = (set(range(len(LENGTHS))) if keep is None else set(keep)) - leave_out
+    trims = {}
+    for number in sorted(taken):
+        ends = data.draw(st.none() | st.tuples(*[st.integers(0, LENGTHS[number] - 1)] * 2))
+        if ends:
+            trims[number] = (min(ends), max(ends))
+    edit = Edit(leave_out, keep, trims)
+    if not taken:
+        with pytest.raises(DatasetError, match="no episode is left"):
+            plan(dataset, edit)
+        return
+    found = [(p.episode.index, k) for p in plan(dataset, edit) for k in range(p.first, p.stop)]
+    wanted = [
+        (number, k)
+        for number in sorted(taken)
+        for k in range(LENGTHS[number])
+        if number not in trims or trims[number][0] <= k <= trims[number][1]
+    ]
+    assert found == wanted
