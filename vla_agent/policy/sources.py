@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from vla_agent.contract import Contract
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import CheckpointError, ServingError
+from vla_agent.files.bounded_reading import parse_json, read_bytes
 from vla_agent.files.hashing import hash_file
 from vla_agent.files.policy_files import PolicyFiles, read_policy_file
 from vla_agent.files.policy_folder import find_folder
@@ -56,7 +56,10 @@ def contract_of(name: str) -> Contract:
         return policy_contract(read_policy_file(find_folder(name), POLICY))
     file = Path(name) / DATASET
     try:
-        return Contract.from_dict(json.loads(file.read_text(encoding="utf-8")), file=str(file))
+        if file.parent.is_symlink():
+            raise ValueError(f"{file.parent} is a link")
+        data = parse_json(read_bytes(file, CheckpointError, links=False), file, CheckpointError)
+        return Contract.from_dict(data, file=str(file))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _no_contract(file, f"{type(error).__name__}: {error}") from error
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.lerobot import dataset_schema
-from vla_agent.data.lerobot.claims.file_claims import check_manifest
+from vla_agent.data.lerobot.claims.file_claims import check_manifest, list_files
 from vla_agent.data.lerobot.claims.info_claims import check_claims
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN, read_json
 from vla_agent.data.lerobot.dataset_tables import DatasetTables
@@ -24,6 +24,7 @@ def check_info(root: Path) -> dict[str, Any]:
         DatasetError: another version, a key is missing, or a number, name or path is not possible.
     """
     path = root / dataset_schema.INFO
+    list_files(root)  # a link that leaves the dataset is refused before anything is read
     info = read_json(path)
     version = info.get("codebase_version") if isinstance(info, dict) else None
     if version not in (dataset_schema.CODEBASE_VERSION, dataset_schema.EARLIER_VERSION):

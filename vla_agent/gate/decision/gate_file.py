@@ -6,9 +6,10 @@ import difflib
 import hashlib
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import PurePath
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 from ruamel.yaml.error import YAMLError
 
 from sim.perturbations.catalogue import AXES, PROBES
@@ -125,6 +126,14 @@ class Gate(_Strict):
         "open_loop", description="execution mode of chunks, in the gate and then on the robot"
     )
     checks: Checks
+
+    @field_validator("tasks")
+    @classmethod
+    def _below_here(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for name in tasks:
+            if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+                raise ValueError(f"{name}: a family of the suite, or a task file below the working directory")
+        return tasks
 
     def checks_by_name(self) -> dict[str, Check]:
         """Name -> check: success, family.NAME, axis.NAME.SEVERITY, probe.NAME, delay.MS, oracle."""
