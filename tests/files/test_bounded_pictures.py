@@ -85,6 +85,15 @@ def test_more_than_8_bits_a_channel_are_refused(data):
     assert "range" in refused.value.remedy
 
 
+def test_a_grey_picture_of_16_bits_is_read_with_its_range():
+    values = np.array([[0, 300], [775, 1250], [2000, 65535]], np.uint16)
+    found = decode_picture(encoded(values), span=(300, 1250))
+    assert found[..., 0].tolist() == [[0, 0], [128, 255], [255, 255]] and found.shape == (3, 2, 3)
+    assert (decode_picture(encoded(PIXELS), span=(300, 1250)) == PIXELS).all()
+    with pytest.raises(PictureError, match="8 bits"):
+        decode_picture(png(2, 2, bytes(2 * 13), bits=16), span=(0, 1))  # colour
+
+
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "WEBP"])
 def test_other_formats_are_refused(kind):
     with pytest.raises(PictureError, match="PNG or JPEG"):

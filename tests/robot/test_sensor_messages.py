@@ -56,6 +56,17 @@ def test_rows_that_do_not_fit_the_size_are_refused(changes):
         image_pixels(image(RGB, "rgb8", **changes))
 
 
+def test_images_of_16_bits_are_read_with_their_range_alone():
+    for kind, big in (("<u2", 0), (">u2", 1)):
+        values = np.array([[0, 300, 775], [1250, 2000, 65535]], kind)
+        message = image(values, "16UC1", is_bigendian=big)
+        assert image_pixels(message, (300, 1250))[..., 2].tolist() == [[0, 0, 128], [255, 255, 255]]
+        with pytest.raises(ObservationError, match="range"):
+            image_pixels(message)
+        with pytest.raises(ObservationError, match="incomplete"):
+            image_pixels(image(values, "16UC1", step=5, is_bigendian=big), (300, 1250))
+
+
 def test_pixels_of_a_camera_at_the_limit_and_one_more(monkeypatch):
     monkeypatch.setattr(sensor_messages, "CAMERA_PIXELS", 24)
     image_pixels(image(RGB, "rgb8"))

@@ -85,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments or os.environ.get("VLA_AGENT_DEBUG", "") not in ("", "0")
     arguments = [argument for argument in arguments if argument != "--debug"]
     command = _command(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter ends no command
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     try:
         options = parse(arguments)
         return _module(options.command).run(options)

@@ -37,7 +37,10 @@ def picture_size(
 
 
 def decode_picture(
-    data: bytes | memoryview, pixels: int = PICTURE_PIXELS, formats: Sequence[str] = FORMATS
+    data: bytes | memoryview,
+    pixels: int = PICTURE_PIXELS,
+    formats: Sequence[str] = FORMATS,
+    span: tuple[float, float] | None = None,
 ) -> np.ndarray:
     """An encoded picture as (H, W, 3) uint8 RGB: grey is repeated, transparency dropped.
 
@@ -45,26 +48,36 @@ def decode_picture(
         data: the file's bytes.
         pixels: largest number of pixels.
         formats: Pillow's names of the formats that are read.
+        span: of a grey picture of 16 bits: the values that become 0 and 255.
 
     Raises:
         PictureError: another format, too many bytes, pixels or parts, 16 bits a channel, or damaged.
     """
-    picture = _open(data, pixels, formats)
+    picture = _open(data, pixels, formats, deep=span is not None)
     try:
+        if span is not None and picture.mode.startswith("I"):
+            return scaled(np.asarray(picture), span)
         return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise many types for damaged data
         raise _damaged(data, formats, error) from error
 
 
-def _open(data: bytes | memoryview, pixels: int, formats: Sequence[str]) -> Any:
-    """Pillow's picture with nothing decoded, after every bound has been checked."""
+def scaled(values: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+    """Grey values (H, W) as (H, W, 3) uint8: ``span`` becomes 0 to 255, and values outside of it the nearer end."""
+    low, high = span
+    grey = np.rint(np.clip((values.astype(np.float32) - low) / (high - low), 0.0, 1.0) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _open(data: bytes | memoryview, pixels: int, formats: Sequence[str], deep: bool = False) -> Any:
+    """Pillow's picture with nothing decoded, after every bound has been checked; ``deep``: grey of 16 bits, too."""
     from PIL import Image
 
     if len(data) > PICTURE_BYTES:
         raise PictureError("a picture is too large", f"at most {PICTURE_BYTES:,} bytes", f"{len(data):,} bytes")
     start = bytes(data[:29])
     if start.startswith(PNG):
-        _check_png(data, start)
+        _check_png(data, start, deep)
     elif start.startswith(JPEG):
         _check_jpeg(data)
     try:
@@ -78,16 +91,16 @@ def _open(data: bytes | memoryview, pixels: int, formats: Sequence[str]) -> Any:
         expected = f"at most {pixels:,} pixels, {SIDE:,} along a side"
         remedy = "use smaller pictures: a policy sees far fewer pixels"
         raise PictureError("a picture is too large", expected, f"{width} x {height}", remedy)
-    if picture.mode.startswith(("I", "F")):
+    if picture.mode.startswith(("I", "F")) and not (deep and picture.mode.startswith("I")):
         raise _deep(picture.mode)
     if start.startswith(JPEG) and (scans := bytes(data).count(b"\xff\xda")) * width * height > PICTURE_SCANS:
         raise PictureError("a picture is too large", f"at most {PICTURE_SCANS:,} pixels times scans", f"{scans} scans")
     return picture
 
 
-def _check_png(data: bytes | memoryview, start: bytes) -> None:
-    """Bits a channel, and the number of chunks."""
-    if start[12:16] == b"IHDR" and start[24:25] == b"\x10":
+def _check_png(data: bytes | memoryview, start: bytes, deep: bool) -> None:
+    """Bits a channel (16 where ``deep`` and grey alone), and the number of chunks."""
+    if start[12:16] == b"IHDR" and start[24:25] == b"\x10" and not (deep and start[25:26] == b"\0"):
         raise _deep("PNG of 16 bits")
     place = len(PNG)
     for _ in range(PARTS):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vla_agent.errors import ObservationError
-from vla_agent.files.bounded_pictures import PictureError, decode_picture
+from vla_agent.files.bounded_pictures import PictureError, decode_picture, scaled
 from vla_agent.files.input_limits import CAMERA_PIXELS, JOINTS, NAME
 
 # Encoding -> bytes a pixel, and which of them are red, green and blue.  8UC3 has the order of OpenCV.
@@ -21,10 +21,15 @@ CHANNELS = {
     "mono8": (1, (0, 0, 0)),
     "8UC1": (1, (0, 0, 0)),
 }
+DEEP = ("16UC1", "mono16")
 
 
-def image_pixels(message: Any) -> np.ndarray:
+def image_pixels(message: Any, span: tuple[float, float] | None = None) -> np.ndarray:
     """sensor_msgs/Image -> (H, W, 3) uint8 RGB: grey is repeated, transparency dropped.
+
+    Args:
+        message: the image.
+        span: of an image of 16 bits (`DEEP`): the values that become 0 and 255.
 
     Raises:
         ObservationError: an encoding that is not in `CHANNELS`, or fewer bytes than the size says.
@@ -38,15 +43,17 @@ def image_pixels(message: Any) -> np.ndarray:
             found=f"{width} x {height}",
             remedy="use a smaller resolution of the camera",
         )
-    if message.encoding not in CHANNELS:
+    deep = span is not None and message.encoding in DEEP
+    if message.encoding not in CHANNELS and not deep:
         raise ObservationError(
             "an image has an unsupported encoding",
             key="encoding",
             expected=" or ".join(CHANNELS),
             found=message.encoding[:NAME],
-            remedy="publish or record one of these; pictures of 16 bits need a range, which only their camera knows",
+            remedy="publish one of these; for a recording of 16 bits, give range: [low, high] in the mapping file",
         )
-    size, order = CHANNELS[message.encoding]
+    size, order = CHANNELS["mono8"] if deep else CHANNELS[message.encoding]
+    size *= 2 if deep else 1
     if step < size * width or len(message.data) != height * step or not height or not width:
         raise ObservationError(
             "an image is incomplete",
@@ -56,24 +63,31 @@ def image_pixels(message: Any) -> np.ndarray:
             remedy="check the camera's driver",
         )
     rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : size * width]
+    if deep and span is not None:
+        kind = ">u2" if message.is_bigendian else "<u2"
+        return scaled(np.ascontiguousarray(rows).view(kind).reshape(height, width), span)
     return np.ascontiguousarray(rows.reshape(height, width, size)[:, :, order])
 
 
-def compressed_pixels(message: Any) -> np.ndarray:
+def compressed_pixels(message: Any, span: tuple[float, float] | None = None) -> np.ndarray:
     """sensor_msgs/CompressedImage -> (H, W, 3) uint8 RGB; the bytes say whether they are JPEG or PNG.
+
+    Args:
+        message: the image.
+        span: of a grey PNG of 16 bits: the values that become 0 and 255.
 
     Raises:
         ObservationError: the bytes are neither, damaged, of 16 bits a channel, or more pixels than any camera has.
     """
     try:
-        return decode_picture(memoryview(message.data), CAMERA_PIXELS)
+        return decode_picture(memoryview(message.data), CAMERA_PIXELS, span=span)
     except PictureError as error:
         raise ObservationError(
             "a compressed image cannot be decoded",
             key="data",
             expected=error.expected,
             found=f"{message.format[:NAME] or 'no format'}, {error.found}",
-            remedy="check the camera's driver",
+            remedy=error.remedy,
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vla_agent.data.convert.bag_reader import BagContent, named_sources, read_bag, read_images
+from vla_agent.data.convert.bag_reader import BagContent, Series, named_sources, read_bag, read_images
 from vla_agent.data.convert.conversion_report import ConvertedEpisode
 from vla_agent.data.convert.field_vectors import Forward, field_values, vectors
 from vla_agent.data.convert.mapping import FieldSource, Mapping
@@ -16,6 +16,8 @@ from vla_agent.data.convert.synchronise import longest_stretch, match, periods
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.errors import DatasetError
+
+APART = "there is no time at which every source has messages"
 
 
 def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[ConvertedEpisode]:
@@ -25,11 +27,35 @@ def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Itera
         DatasetError: the bag is damaged; a topic, a message or the instruction does not fit the mapping; or the sources
             were never recorded at the same time.
     """
-    content = read_bag(path, mapping)
+    number = 0
+    takes = read_bag(path, mapping)
+    for take, content in enumerate(takes):
+        more = {"take": take + 1, "takes": len(takes)} if len(takes) > 1 else {}
+        try:
+            for episode, report in _take_episodes(path, content, mapping, forward, number):
+                number += 1
+                yield episode, report | more
+        except DatasetError as error:
+            if not more or error.what != APART:
+                raise
+            left_out = {
+                "from": path.name,
+                "number": number,
+                "success": None,
+                "left_out": f"{error.what}: {error.found}",
+            }
+            number += 1
+            yield None, left_out | more
+
+
+def _take_episodes(
+    path: Path, content: BagContent, mapping: Mapping, forward: Forward | None, counted: int
+) -> Iterator[ConvertedEpisode]:
+    """The episodes of one take, after ``counted`` others of the bag."""
     first, last = _common_span(path, content, mapping)
     stamps = [t for s in content.series.values() if len(s.stamps) for t in (s.stamps[0], s.stamps[-1])]
     begin, end = min(stamps), max(stamps)
-    for number, (start, stop, success) in enumerate(_stretches(content, mapping, last)):
+    for number, (start, stop, success) in enumerate(_stretches(content, mapping, last), start=counted):
         report: dict[str, Any] = {"from": path.name, "number": number, "success": success}
         # time outside the common span is unused: some source has not started, or has ended
         outside = max(first - max(begin, start), 0.0) + max(min(end, stop) - last, 0.0)
@@ -57,7 +83,7 @@ def _common_span(path: Path, content: BagContent, mapping: Mapping) -> tuple[flo
     if first > last:
         late, early = max(starts, key=lambda t: starts[t]), min(stops, key=lambda t: stops[t])
         raise DatasetError(
-            "there is no time at which every source has messages",
+            APART,
             file=path,
             key=f"{late}, {early}",
             expected="topics recorded at the same time, on one clock",
@@ -120,8 +146,7 @@ def _episode(
         for name, source in named_sources(mapping)
     }
     report["sources"] = {
-        f"{part}.{name}": m.report | {"out_of_order": content.series[part, name].disordered}
-        for (part, name), m in matched.items()
+        f"{part}.{name}": m.report | _counted(content.series[part, name]) for (part, name), m in matched.items()
     }
     complete = np.all([m.index >= 0 for m in matched.values()], axis=0) if len(times) else np.zeros(0, bool)
     kept = longest_stretch(complete)
@@ -142,6 +167,11 @@ def _episode(
     report["frames"] = len(columns[dataset_schema.ACTION])
     origin = {"source": path.name, "number": report["number"]}
     return Episode(task, columns, images, origin), report | {"instruction": task}
+
+
+def _counted(series: Series) -> dict[str, int]:
+    """What was counted while the messages were read."""
+    return {"out_of_order": series.disordered} | ({"empty": series.empty} if series.empty else {})
 
 
 def _values(

@@ -39,6 +39,11 @@ def stamp_of(message: Any, received: float, use_header: bool) -> float:
     return float(header.stamp.sec) + 1e-9 * float(header.stamp.nanosec)
 
 
+def is_empty(message: Any, kind: str) -> bool:
+    """Whether a joint state names no joints, as some drivers publish before the first measurement."""
+    return kind == JOINTS and not len(message.name)
+
+
 def numbers(message: Any, kind: str, field: FieldSource) -> np.ndarray | None:
     """The numbers (P,) that a field picks from a message of type ``kind``; None for a trajectory without points, which
     ends a stream.
@@ -95,10 +100,15 @@ def _number_at(message: Any, path: str, kind: str) -> float:
     )
 
 
-def image(message: Any, kind: str) -> np.ndarray:
+def image(message: Any, kind: str, span: tuple[float, float] | None = None) -> np.ndarray:
     """The RGB image (H, W, 3) uint8 of a raw or compressed (JPEG, PNG) image message.
+
+    Args:
+        message: the image.
+        kind: its type.
+        span: of a picture of 16 bits: the values that become 0 and 255.
 
     Raises:
         ObservationError: an unknown encoding, or a damaged image.
     """
-    return image_pixels(message) if kind == IMAGE else compressed_pixels(message)
+    return image_pixels(message, span) if kind == IMAGE else compressed_pixels(message, span)

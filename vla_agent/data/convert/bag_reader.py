@@ -16,11 +16,13 @@ import numpy as np
 
 from vla_agent.data.convert import mapping as schema
 from vla_agent.data.convert.bag_claims import check_bag
-from vla_agent.data.convert.bag_messages import COMPRESSED, IMAGE, SWITCH, TEXT, image, numbers, stamp_of
+from vla_agent.data.convert.bag_messages import COMPRESSED, IMAGE, SWITCH, TEXT, image, is_empty, numbers, stamp_of
+from vla_agent.data.convert.takes import resets, split
 from vla_agent.errors import DatasetError, ObservationError
 from vla_agent.files.bounded_reading import parse_json
 from vla_agent.robot.cameras.crop import center_crop
 
+Row = tuple[float, int, "np.ndarray | None", float]  # time, position in the bag, values, time of receipt
 GET_AGAIN = "copy the bag again, repair it with `ros2 bag reindex` or `mcap recover`, or leave it out"
 
 
@@ -29,18 +31,19 @@ class Series:
     """The messages of one source.
 
     stamps: times (m,), seconds, ascending.  order: position (m,) of each in the order of the bag.  values: (m, P), or
-    None for images.  disordered: messages that came after a later one.
+    None for images.  disordered: messages that came after a later one.  empty: joint states without joints, skipped.
     """
 
     stamps: np.ndarray
     order: np.ndarray
     values: np.ndarray | None
     disordered: int
+    empty: int = 0
 
 
 @dataclass(frozen=True)
 class BagContent:
-    """A bag without its images.
+    """One take of a bag without its images.
 
     series: by part and name of the source, as in `named_sources`.  instructions, marks: (time in seconds, text).
     custom: the bag's custom data.
@@ -95,8 +98,8 @@ def open_bag(path: Path) -> Iterator[Any]:
         raise _damaged(path, error) from error
 
 
-def read_bag(path: Path, mapping: schema.Mapping) -> BagContent:
-    """Read everything but the images.
+def read_bag(path: Path, mapping: schema.Mapping) -> list[BagContent]:
+    """Read everything but the images: one content for each take, in order (`takes`).
 
     Raises:
         DatasetError: the bag is damaged, a topic is missing or of another type, or a message does not fit the mapping.
@@ -106,7 +109,8 @@ def read_bag(path: Path, mapping: schema.Mapping) -> BagContent:
     with open_bag(path) as reader:
         topics = {source.at for _, source in wanted} | {t for t in texts.values() if t}
         kinds = _message_types(path, reader, mapping, topics)
-        rows: dict[tuple[str, str], list[tuple[float, int, np.ndarray | None]]] = {name: [] for name, _ in wanted}
+        rows: dict[tuple[str, str], list[Row]] = {name: [] for name, _ in wanted}
+        empty = {name: 0 for name, _ in wanted}
         strings: dict[str, list[tuple[float, str]]] = {"instruction": [], "marks": []}
         counts = dict.fromkeys(topics, 0)
         for topic, kind, received, message in _messages(path, reader, topics):
@@ -115,9 +119,13 @@ def read_bag(path: Path, mapping: schema.Mapping) -> BagContent:
                 for name, source in wanted:
                     if source.at != topic:
                         continue
+                    if is_empty(message, kind):
+                        empty[name] += 1
+                        continue
                     values = numbers(message, kind, source) if isinstance(source, schema.FieldSource) else None
                     if values is not None or isinstance(source, schema.CameraSource):
-                        rows[name].append((stamp_of(message, received, mapping.stamps == "header"), position, values))
+                        stamp = stamp_of(message, received, mapping.stamps == "header")
+                        rows[name].append((stamp, position, values, received))
             except ObservationError as error:
                 raise _wrong_message(path, topic, position, error) from error
             for use, at in texts.items():
@@ -125,10 +133,32 @@ def read_bag(path: Path, mapping: schema.Mapping) -> BagContent:
                     strings[use].append((received, _text(message, kind, mapping)))
         _check_complete(path, reader, counts, kinds)
         metadata = getattr(reader.readers[0].storage, "metadata", None)
-        series = {name: _series(found) for name, found in rows.items()}
-        return BagContent(
-            series, strings["instruction"], strings["marks"], _custom_data(getattr(metadata, "custom", None))
-        )
+        custom = _custom_data(getattr(metadata, "custom", None))
+        return _takes(rows, empty, strings, custom)
+
+
+def _takes(
+    rows: Mapping[tuple[str, str], list[Row]],
+    empty: Mapping[tuple[str, str], int],
+    strings: Mapping[str, list[tuple[float, str]]],
+    custom: Mapping[str, Any],
+) -> list[BagContent]:
+    """The content of each take; instructions and marks by the time at which they were received."""
+    places = {name: resets([stamp for stamp, _, _, _ in found]) for name, found in rows.items()}
+    count = 1 + max(map(len, places.values()))
+    begins = [-np.inf]
+    for take in range(1, count):
+        begins.append(min(rows[name][at[take - 1]][3] for name, at in places.items() if len(at) >= take))
+    begins.append(np.inf)
+    contents = []
+    for take, found in enumerate(split(rows, places)):
+        series = {name: _series(of_take, empty[name] if not take else 0) for name, of_take in found.items()}
+        texts = {
+            use: [(t, text) for t, text in said if begins[take] <= t < begins[take + 1]]
+            for use, said in strings.items()
+        }
+        contents.append(BagContent(series, texts["instruction"], texts["marks"], custom))
+    return contents
 
 
 def read_images(
@@ -157,7 +187,7 @@ def read_images(
                 if camera.at != connection.topic or position not in needed[camera.name]:
                     continue
                 try:
-                    pixels = image(reader.deserialize(raw, connection.msgtype), connection.msgtype)
+                    pixels = image(reader.deserialize(raw, connection.msgtype), connection.msgtype, camera.range)
                 except ObservationError as error:
                     raise _wrong_message(path, connection.topic, position, error) from error
                 pixels = center_crop(pixels, (camera.height, camera.width))
@@ -230,13 +260,13 @@ def _check_complete(path: Path, reader: Any, counts: Mapping[str, int], kinds: M
             )
 
 
-def _series(rows: list[tuple[float, int, np.ndarray | None]]) -> Series:
-    """One source's (time, position, values), sorted by time."""
-    stamps = np.array([stamp for stamp, _, _ in rows], dtype=np.float64)
+def _series(rows: list[Row], empty: int) -> Series:
+    """One source's messages, sorted by time."""
+    stamps = np.array([stamp for stamp, _, _, _ in rows], dtype=np.float64)
     order = np.argsort(stamps, kind="stable")
-    values = np.stack([v for _, _, v in rows if v is not None])[order] if rows and rows[0][2] is not None else None
-    positions = np.array([position for _, position, _ in rows], dtype=np.int64)
-    return Series(stamps[order], positions[order], values, int((np.diff(stamps) < 0).sum()))
+    values = np.stack([v for _, _, v, _ in rows if v is not None])[order] if rows and rows[0][2] is not None else None
+    positions = np.array([position for _, position, _, _ in rows], dtype=np.int64)
+    return Series(stamps[order], positions[order], values, int((np.diff(stamps) < 0).sum()), empty)
 
 
 def _custom_data(data: Any) -> dict[str, Any]:

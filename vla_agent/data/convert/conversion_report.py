@@ -20,6 +20,8 @@ def episode_lines(episode: Mapping[str, Any]) -> list[str]:
         cut = episode.get("periods", episode["frames"]) - episode["frames"]
         lines = [f"{name}: {episode['frames']} frames" + (f" ({cut} cut off)" if cut else "")]
         lines[0] += f', "{episode["instruction"]}"'
+    if episode.get("takes"):
+        lines.append(f"  take {episode['take']} of {episode['takes']}: the clock of the headers began again in between")
     if episode.get("seconds_outside", 0.0) > REPORTED_SECONDS:
         lines.append(f"  {episode['seconds_outside']:.1f} s unused: some source had not started, or had ended")
     return lines + [
@@ -36,6 +38,8 @@ def _problems(n: Mapping[str, Any]) -> list[str]:
         problems.append(f"about {n['lost']} messages lost at {n['hz']:g} Hz, longest silence {n['silence']:.3f} s")
     if n["repeated"] and n["gaps"] + n["lost"]:
         problems.append(f"{n['repeated']} control periods repeat the previous message")
+    if n.get("empty"):
+        problems.append(f"{n['empty']} messages without joints skipped")
     if n["out_of_order"]:
         problems.append(f"{n['out_of_order']} messages out of order")
     return problems

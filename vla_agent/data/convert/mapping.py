@@ -56,11 +56,19 @@ class CameraSource(Source):
     """A camera of the contract; images of another size are cropped to its aspect ratio and resized.
 
     flip: the first row is the lowest one, as robosuite renders.
+    range: of pictures of 16 bits in a bag: the values that become 0 and 255; those outside of it become the nearer end.
     """
 
     height: PositiveInt
     width: PositiveInt
     flip: bool = False
+    range: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _check_range(self) -> CameraSource:
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ValueError("the range's first value is not below its second")
+        return self
 
 
 class FieldSource(Source):
