@@ -197,7 +197,8 @@ def running(
 
     arguments = ["--ros-args", "--disable-rosout-logs", "--log-level", "fatal", *words]
     for node, values in parameters.items():
-        for name, value in ({"real_time": False, "robot": robot} | dict(values)).items():
+        given: dict[str, Value] = {"real_time": False, "robot": robot} | dict(values)
+        for name, value in given.items():
             flag, text = parameter_arguments(name, value)
             arguments += [flag, f"{node}:{text}"]
     before = os.environ.get(VARIABLE)
