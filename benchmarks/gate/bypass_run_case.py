@@ -70,7 +70,7 @@ class RunCase:
         return self.root / "bad" / ".partial" / "episodes.jsonl"
 
     def gate(self, policy: str, out: str, **options: Any) -> dict[str, Any]:
-        options = {"suite": self.root / "gate.yaml", "clips": 0, "private": self.private} | options
+        options = dict[str, Any](suite=self.root / "gate.yaml", clips=0, private=self.private) | options
         progress = options.pop("progress", None)
         settings = GateSettings(policy=policy, out=self.root / out, robot="sim", ledger_file=self.ledger, **options)
         return run_gate(settings, progress)
