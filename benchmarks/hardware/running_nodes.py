@@ -197,7 +197,7 @@ def running(
 
     arguments = ["--ros-args", "--disable-rosout-logs", "--log-level", "fatal", *words]
     for node, values in parameters.items():
-        given: dict[str, Value] = {"real_time": False, "robot": robot} | dict(values)
+        given: dict[str, Value] = {"real_time": False, "robot": robot, **values}
         for name, value in given.items():
             flag, text = parameter_arguments(name, value)
             arguments += [flag, f"{node}:{text}"]
