@@ -251,6 +251,8 @@ def test_actions_are_those_of_the_row(tmp_path):
     assert np.array_equal(found[0], actions) and np.array_equal(found[1], looks)
     assert actions_hash(actions[:1], looks) != row["actions_hash"] != actions_hash(actions, looks + 1)
     assert actions_hash(actions.reshape(7, 2), looks) != row["actions_hash"]
+    assert actions_hash(np.nextafter(actions, np.float32(99)), looks) != row["actions_hash"]
+    assert actions_hash(actions[::-1][::-1], looks[::-1]) == row["actions_hash"], "whatever their layout in memory"
     for wrong in (row | {"seed": 2}, row | {"actions_hash": "0" * 64}):
         with pytest.raises(CertificateError, match="not those that were played"):
             read_actions(tmp_path / "a.npz", wrong)
