@@ -258,3 +258,22 @@ def test_actions_are_those_of_the_row(tmp_path):
             read_actions(tmp_path / "a.npz", wrong)
     with pytest.raises(CertificateError, match="not those that were played"):
         read_actions(tmp_path / "none.npz", row)
+
+
+class Canary:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+def test_pickles_among_the_actions_are_not_read(tmp_path):
+    row = {"control": "control", "task": "stack", "seed": 1, "actions_hash": "0" * 64}
+    planted = np.array([Canary(tmp_path / "executed")], dtype=object)
+    np.savez(tmp_path / "a.npz", **{"control/stack/1/actions": planted, "control/stack/1/looks": planted})
+    with pytest.raises(CertificateError, match="not those that were played"):
+        read_actions(tmp_path / "a.npz", row)
+    assert not (tmp_path / "executed").exists()
