@@ -5,6 +5,7 @@ import os
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from vla_agent.contract import Camera, Contract, Field
@@ -198,3 +199,31 @@ def test_what_is_neither_file_nor_folder_is_refused(root, tmp_path):
     (root / "videos").symlink_to(tmp_path / "folder")
     with pytest.raises(DatasetError, match="a link to a folder"):
         load(root)
+
+
+@pytest.mark.parametrize("more", [1, -1])
+def test_a_file_of_another_size_than_the_manifest_states_is_refused_by_load(root, more):
+    file = root / dataset_schema.STATS  # which nothing else reads while a dataset is loaded
+    text = file.read_text()
+    load(root)
+    file.write_text(text + " " if more > 0 else text[:-1])
+    with pytest.raises(DatasetError, match="is incomplete") as refused:
+        load(root)
+    assert refused.value.file == str(file) and refused.value.key == "size"
+
+
+def test_episodes_come_in_their_order_whatever_the_order_of_their_rows(tmp_path):
+    columns = {dataset_schema.STATE: np.zeros((4, 3), np.float32), dataset_schema.ACTION: np.zeros((4, 1), np.float32)}
+    images = [{"front": np.full((4, 8, 8, 3), k, np.uint8)} for k in range(3)]
+    episodes = [encode(Episode(f"go {k}", columns, images[k]), "images", 20) for k in range(3)]
+    write_dataset(tmp_path / "d", CONTRACT, episodes, "images")
+    (tmp_path / "d" / dataset_schema.MANIFEST).unlink()
+    table = tmp_path / "d" / dataset_schema.EPISODES_PATH.format(chunk_index=0, file_index=0)
+    pq.write_table(pq.read_table(table).take([2, 0, 1]), table)
+    dataset = load(tmp_path / "d")
+    assert dataset.frames("front", range(12))[:, 0, 0, 0].tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert [(e.index, e.task, e.start) for e in dataset.episodes] == [
+        (0, "go 0", 0),
+        (1, "go 1", 4),
+        (2, "go 2", 8),
+    ]

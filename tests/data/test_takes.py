@@ -71,6 +71,15 @@ def test_a_take_without_a_common_time_is_left_out(tmp_path):
     assert episodes == [list(range(10))] and "no time at which" in report["left_out"][0]["left_out"]
 
 
+def test_a_bag_that_lost_its_metadata_is_converted_too(tmp_path):
+    for name in ("one", "two"):
+        bag(tmp_path / "bag" / name, [5 + 0.1 * k for k in range(10)])
+    (tmp_path / "bag" / "two" / "metadata.yaml").unlink()
+    report, episodes = converted(tmp_path)
+    assert episodes == [list(range(10))] * 2
+    assert [e["from"] for e in report["episodes"]] == ["one", "two.mcap"]
+
+
 def test_joint_states_without_joints_are_skipped_and_counted(tmp_path):
     bag(tmp_path / "bag", [5 + 0.1 * k for k in range(10)], empty=(0,))
     report, episodes = converted(tmp_path)

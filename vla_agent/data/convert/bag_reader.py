@@ -63,11 +63,15 @@ def named_sources(mapping: schema.Mapping) -> Iterator[tuple[tuple[str, str], sc
 
 
 def find_bags(path: Path) -> list[Path]:
-    """A bag, or all bags in a folder, by name: folders with a metadata.yaml, and single .mcap and .db3 files."""
+    """A bag, or all bags in a folder, by name: folders with a metadata.yaml, and single .mcap and .db3 files.
+
+    The files of a folder whose metadata.yaml is missing, as after a crash, are single files.
+    """
     if path.is_file() or (path / "metadata.yaml").is_file():
         return [path]
     folders = {p.parent for p in path.glob("*/metadata.yaml") if not p.parent.name.startswith(".")}
-    files = {p for suffix in ("mcap", "db3") for p in path.glob(f"*.{suffix}")}
+    found = [p for suffix in ("mcap", "db3") for below in ("", "*/") for p in path.glob(f"{below}*.{suffix}")]
+    files = {p for p in found if p.parent not in folders and not p.parent.name.startswith(".")}
     return sorted(folders | files)
 
 

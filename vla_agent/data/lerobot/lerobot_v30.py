@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,6 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
     first = root / dataset_schema.EPISODES_PATH.format(chunk_index=0, file_index=0)
     paths = sorted((root / "meta" / "episodes").glob("*/*.parquet")) or [first]
     episodes: list[EpisodeInfo] = []
-    file_starts: dict[tuple[int, int], int] = {}  # data file -> number of its first frame
     for path in paths:
         table = read_table(path, most=TEXT_TABLE_BYTES, without="stats/")
         if len(table) + len(episodes) > EPISODES or table.num_columns > MOST_COLUMNS:
@@ -65,7 +65,7 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
             )
         for row in (row for batch in table.to_batches() for row in batch.to_pylist()):
             try:
-                episodes.append(_episode(row, info, file_starts))
+                episodes.append(_episode(row, info))
             except (KeyError, TypeError, ValueError) as error:
                 raise DatasetError(
                     "the table of episodes lacks a column, or holds what is no number",
@@ -75,11 +75,15 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
                     found=sorted(row),
                     remedy=f"{GET_AGAIN}, or convert it to v3.0 with lerobot",
                 ) from error
-    return tuple(sorted(episodes, key=lambda episode: episode.index))
+    starts: dict[tuple[int, int], int] = {}  # data file -> number of its first frame
+    for episode in episodes:
+        starts[episode.data_file] = min(episode.start, starts.get(episode.data_file, episode.start))
+    placed = [replace(e, data_start=e.start - starts[e.data_file]) for e in episodes]
+    return tuple(sorted(placed, key=lambda episode: episode.index))
 
 
-def _episode(row: dict[str, Any], info: dict[str, Any], file_starts: dict[tuple[int, int], int]) -> EpisodeInfo:
-    """One row of the table of episodes; enters the first frame of a new data file into ``file_starts``."""
+def _episode(row: dict[str, Any], info: dict[str, Any]) -> EpisodeInfo:
+    """One row of the table of episodes; its place in the data file is not known yet."""
     videos = [key for key, feature in info["features"].items() if feature["dtype"] == "video"]
     cameras = {key.removeprefix(dataset_schema.IMAGE_PREFIX): f"videos/{key}" for key in videos}
     file, start = (row["data/chunk_index"], row["data/file_index"]), row["dataset_from_index"]
@@ -95,7 +99,7 @@ def _episode(row: dict[str, Any], info: dict[str, Any], file_starts: dict[tuple[
         start=start,
         stop=row["dataset_to_index"],
         data_file=file,
-        data_start=start - file_starts.setdefault(file, start),
+        data_start=0,
         video_files={c: (row[f"{v}/chunk_index"], row[f"{v}/file_index"]) for c, v in cameras.items()},
         video_starts={c: round(row[f"{v}/from_timestamp"] * info["fps"]) for c, v in cameras.items()},
         origin={k.removeprefix("origin/"): v for k, v in row.items() if k.startswith("origin/")},
