@@ -77,7 +77,7 @@ class EpisodeLog:
         try:
             entry = read_line(line, KIND, number, self._heads[-1], self._signer)
         except BrokenLine as error:
-            raise self._changed(number, error.expected, line[:80].decode(errors="replace")) from error
+            raise self._changed(number, str(error), line[:80].decode(errors="replace")) from error
         if entry["key"] != self._signer.fingerprint:
             raise self._changed(number, f"a line of the key {self._signer.fingerprint}", entry["key"])
         return entry

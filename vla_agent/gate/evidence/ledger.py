@@ -55,7 +55,7 @@ def read_ledger(file: Path, signer: Signer) -> list[Entry]:
             if missing:
                 raise BrokenLine(f"an attempt's {', '.join(missing)}")
         except BrokenLine as error:
-            raise _broken(f"{file}:{number}", line, error.expected) from error
+            raise _broken(f"{file}:{number}", line, str(error)) from error
         entries.append(entry)
     return entries
 

@@ -34,11 +34,7 @@ class Signer(Protocol):
 
 
 class BrokenLine(Exception):
-    """A line that does not follow; ``expected`` says what would."""
-
-    def __init__(self, expected: str) -> None:
-        super().__init__(expected)
-        self.expected = expected
+    """A line that does not follow; its text says what would."""
 
 
 def next_line(says: Mapping[str, Any], kind: str, number: int, previous: str, signer: Signer) -> dict[str, Any]:
