@@ -19,7 +19,7 @@ from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.attempt import ATTEMPT, start_attempt, unfinished_attempt
 from vla_agent.gate.evidence.episode_log import EpisodeLog
 from vla_agent.gate.evidence.played_actions import actions_bytes, actions_hash, read_actions
-from vla_agent.gate.evidence.signed_lines import next_line
+from vla_agent.gate.evidence.signed_lines import next_line, shown
 
 ORIGIN = {"attempt": "e", "seed": 1, "policy": "p", "gate": "g"}
 OWN, OTHER = (LabKey({}, Ed25519PrivateKey.generate()) for _ in range(2))
@@ -69,6 +69,23 @@ def test_finished_episodes_are_read_as_they_were_played(out):
     log.add(played(4))
     log.close()
     assert len(opened(out)) == 5
+
+
+def test_an_episode_is_in_the_file_as_soon_as_it_is_kept(out):
+    log = opened(out)
+    log.add(played(4))
+    assert len(lines_of(out)) == 5 and lines_of(out)[4].endswith(b"}")
+    stream = log._stream
+    log.close()
+    log.close()
+    assert stream.closed
+    log.add(played(5))
+    log.close()
+    assert len(opened(out)) == 6
+
+
+def test_errors_show_the_beginning_of_a_line():
+    assert shown(b"x" * 79 + b"yzÿ") == "x" * 79 + "y" and shown(b"ÿ") == "�"
 
 
 def test_a_folder_without_episodes_is_empty(tmp_path):

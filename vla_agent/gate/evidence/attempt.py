@@ -17,7 +17,7 @@ from vla_agent.files.canonical_json import canonical
 from vla_agent.files.write_aside import write_text
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.seeds import first_seed
-from vla_agent.gate.evidence.signed_lines import Signer
+from vla_agent.gate.evidence.signed_lines import Signer, shown
 
 ATTEMPT = "attempt.json"
 
@@ -80,7 +80,7 @@ def unfinished_attempt(
             file=file,
             key="--ledger",
             expected=f"a line of {ledger_file}",
-            found=kept[:80].decode(errors="replace"),
+            found=shown(kept),
             remedy="name the ledger that it was started with; a changed attempt.json cannot be continued",
         )
     attempt = attempt_of(entries, start)

@@ -20,7 +20,7 @@ from vla_agent.errors import GateError
 from vla_agent.evaluation.play.player import PlayedEpisode
 from vla_agent.files.canonical_json import canonical, digest
 from vla_agent.gate.evidence.played_actions import actions_hash
-from vla_agent.gate.evidence.signed_lines import BrokenLine, Signer, next_line, read_line
+from vla_agent.gate.evidence.signed_lines import BrokenLine, Signer, next_line, read_line, shown
 
 FOLDER, EPISODES = ".partial", "episodes.jsonl"
 KIND = "episode"
@@ -77,7 +77,7 @@ class EpisodeLog:
         try:
             entry = read_line(line, KIND, number, self._heads[-1], self._signer)
         except BrokenLine as error:
-            raise self._changed(number, str(error), line[:80].decode(errors="replace")) from error
+            raise self._changed(number, str(error), shown(line)) from error
         if entry["key"] != self._signer.fingerprint:
             raise self._changed(number, f"a line of the key {self._signer.fingerprint}", entry["key"])
         return entry

@@ -25,7 +25,7 @@ from typing import Any
 from vla_agent.errors import CertificateError
 from vla_agent.files.canonical_json import canonical
 from vla_agent.files.write_aside import write_bytes
-from vla_agent.gate.evidence.signed_lines import BrokenLine, Signer, next_line, read_line
+from vla_agent.gate.evidence.signed_lines import BrokenLine, Signer, next_line, read_line, shown
 
 ORIGIN = "0" * 64
 KIND, HEAD_KIND = "ledger", "ledger head"
@@ -70,7 +70,7 @@ def _broken(where: str, line: bytes, expected: str) -> CertificateError:
         file=where,
         key="hash",
         expected=expected,
-        found=line[:80].decode(errors="replace"),
+        found=shown(line),
         remedy=remedy,
     )
 

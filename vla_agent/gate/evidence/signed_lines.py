@@ -69,5 +69,10 @@ def read_line(line: bytes, kind: str, number: int, previous: str, signer: Signer
     return entry
 
 
+def shown(line: bytes) -> str:
+    """The beginning of a line, for an error."""
+    return line[:80].decode(errors="replace")
+
+
 def _signed_bytes(kind: str, end: str) -> bytes:
     return f"vla-agent {kind} line {end}".encode()
