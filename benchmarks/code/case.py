@@ -14,6 +14,8 @@ from typing import Any
 from benchmarks.code.watched_run import Action, Place
 from benchmarks.inputs.badinput.good_inputs import Good
 
+Spoil = Callable[[Path, Place], object]  # damages a folder
+
 
 @dataclass(frozen=True)
 class Case:
@@ -47,11 +49,24 @@ def pickled(place: Place) -> bytes:
     return pickle.dumps(Marked(place.shell))
 
 
-def edit(file: Path, **changes: Any) -> None:
+def edit(file: Path, **changes: Any) -> Path:
     """Change keys of a JSON file; a file that is missing begins empty, None removes a key."""
     data = json.loads(file.read_text()) if file.exists() else {}
     data |= changes
     file.write_text(json.dumps({key: value for key, value in data.items() if value is not None}))
+    return file
+
+
+def removed(file: Path) -> Path:
+    """A file's place, where nothing is any more."""
+    file.unlink(missing_ok=True)
+    return file
+
+
+def fifo(file: Path) -> Path:
+    """A FIFO in a file's place."""
+    os.mkfifo(removed(file))
+    return file
 
 
 def outside_copy(source: Path, place: Place, name: str) -> Path:

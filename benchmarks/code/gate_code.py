@@ -111,8 +111,10 @@ def _play(root: Path, good: Path, number: int) -> tuple[str, str, list[str], boo
     faults: list[str] = []
     ends: list[bool] = []
     for action in case.plant(place, Made(good)):
-        alone = isinstance(action, list) and action[0] == ALONE
-        seen = watched_process(action[1:], place) if alone else watched(action, place)
+        if isinstance(action, list) and action[0] == ALONE:
+            seen = watched_process(action[1:], place)
+        else:
+            seen = watched(action, place)
         faults += seen.faults
         ends.append(seen.refused)
     shutil.rmtree(folder, ignore_errors=True)
@@ -151,13 +153,18 @@ def _controls(root: Path, good: Path) -> Iterator[tuple[str, Seen]]:
         "a secret is printed": lambda p: (lambda text: lambda: print(text))((p.outside / "secret").read_text()),
         "a name is looked up": lambda p: _look_up,
         "a FIFO is waited for": lambda p: partial(_wait_for_fifo, p),
-        "a question is answered": lambda p: lambda: input("run it? ") == "y" and exec(p.code),
+        "a question is answered": lambda p: partial(_ask, p),
         "a pickle is loaded": lambda p: partial(_unpickle, p),
         "transformers trusts a folder": lambda p: partial(_trust, p, good),
     }
     for number, (name, action) in enumerate(actions.items()):
         place = Place.make(root / str(number))
         yield name, watched(action(place), place, SHORT if "FIFO" in name else 60.0)
+
+
+def _ask(place: Place) -> None:
+    if input("run it? ") == "y":
+        exec(place.code)
 
 
 def _look_up() -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from benchmarks.code.case import Case, edit, linked, pickled
+from benchmarks.code.case import Case, Spoil, edit, fifo, linked, pickled
 from benchmarks.code.planted_models import ROOT
 from benchmarks.code.watched_run import Action, Place
 from benchmarks.inputs.badinput.good_inputs import Good
 
-Spoil = Callable[[Path, Place], object]
 DATA = "data/chunk-000/file-000.parquet"
 VIDEO = "videos/observation.images.wrist/chunk-000/file-000.mp4"
 TAGS = (
@@ -82,12 +81,12 @@ def _templates() -> Iterator[tuple[str, Spoil]]:
 
 def _dataset_files() -> Iterator[tuple[str, Spoil]]:
     for name in (DATA, VIDEO, "meta/info.json", "meta/tasks.parquet", "data", "videos", "meta"):
-        yield f"{name} is a link", lambda f, p, n=name: linked(f / n, p)
+        yield f"{name} is a link", partial(_link, name)
     yield "a pickle as data", lambda f, p: (f / DATA).write_bytes(pickled(p))
     yield "a pickle as tasks", lambda f, p: (f / "meta/tasks.parquet").write_bytes(pickled(p))
     yield "code beside the data", lambda f, p: [(f / n).write_text(p.code) for n in ("dataset.py", "__init__.py")]
-    yield "data that is a FIFO", lambda f, p: ((f / DATA).unlink(), os.mkfifo(f / DATA))
-    yield "a video that is a FIFO", lambda f, p: ((f / VIDEO).unlink(), os.mkfifo(f / VIDEO))
+    yield "data that is a FIFO", lambda f, p: fifo(f / DATA)
+    yield "a video that is a FIFO", lambda f, p: fifo(f / VIDEO)
     yield (
         "a video that is a list of files",
         lambda f, p: (f / VIDEO).write_text(f"ffconcat version 1.0\nfile '{p.outside}/secret'\n"),
@@ -98,6 +97,10 @@ def _dataset_files() -> Iterator[tuple[str, Spoil]]:
     )
     yield "a camera whose name goes up", _camera_above
     yield "a pickle in the metadata of a table", _pickled_metadata
+
+
+def _link(name: str, folder: Path, place: Place) -> None:
+    linked(folder / name, place)
 
 
 def _camera_above(folder: Path, place: Place) -> None:

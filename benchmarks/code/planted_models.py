@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.code.case import Case, edit, linked, pickled
+from benchmarks.code.case import Case, Spoil, edit, fifo, linked, pickled, removed
 from benchmarks.code.watched_run import Action, Place
 from benchmarks.inputs.badinput.good_inputs import Good
 
@@ -128,7 +127,7 @@ def _models() -> Iterator[tuple[str, Callable[[Place], str | None]]]:
     yield "a mesh that is a link", _linked_mesh
     yield "a model that is a link", _linked_model
     yield "a mesh that is a FIFO", lambda p: (
-        os.mkfifo(p.folder / "mesh.obj"),
+        fifo(p.folder / "mesh.obj"),
         text(asset=mesh.replace("FILE", "mesh.obj"))(p),
     )[1]  # fmt: skip
     yield "an include that includes above", lambda p: (
@@ -164,7 +163,6 @@ def _model_planter(model: Callable[[Place], str | None]) -> Callable[[Place, Goo
     return plant
 
 
-Spoil = Callable[[Path, Place], object]
 AUTO = {
     "AutoConfig": "planted.Planted",
     "AutoModelForImageTextToText": "planted.Planted",
@@ -173,8 +171,8 @@ AUTO = {
 
 
 def _pretrained() -> Iterator[tuple[str, Spoil]]:
-    def module(folder: Path, place: Place) -> None:
-        (folder / "planted.py").write_text(place.code + "class Planted:\n    pass\n")
+    def module(folder: Path, place: Place) -> int:
+        return (folder / "planted.py").write_text(place.code + "class Planted:\n    pass\n")
 
     yield "auto_map", lambda f, p: (module(f, p), edit(f / "config.json", auto_map=AUTO))
     yield (
@@ -195,7 +193,7 @@ def _pretrained() -> Iterator[tuple[str, Spoil]]:
     yield (
         "weights as a pickle",
         lambda f, p: (
-            (f / "model.safetensors").unlink(),
+            removed(f / "model.safetensors"),
             (f / "pytorch_model.bin").write_bytes(pickled(p)),
         ),
     )
@@ -203,10 +201,7 @@ def _pretrained() -> Iterator[tuple[str, Spoil]]:
     yield "a configuration that is a link", lambda f, p: linked(f / "config.json", p)
     yield (
         "weights that are a FIFO",
-        lambda f, p: (
-            (f / "model.safetensors").unlink(),
-            os.mkfifo(f / "model.safetensors"),
-        ),
+        lambda f, p: (fifo(f / "model.safetensors"),),
     )
     yield "a name that looks like the hub's", lambda f, p: shutil.rmtree(f)
 
@@ -258,7 +253,7 @@ def _speech() -> Iterator[tuple[str, Spoil]]:
     yield (
         "weights as a pickle",
         lambda f, p: (
-            (f / "model.safetensors").unlink(),
+            removed(f / "model.safetensors"),
             (f / "pytorch_model.bin").write_bytes(pickled(p)),
         ),
     )

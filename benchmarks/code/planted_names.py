@@ -8,10 +8,11 @@ import shutil
 import socket
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from benchmarks.code.case import Case, edit, linked, outside_copy, pickled
-from benchmarks.code.planted_policies import Spoil, policy_actions
+from benchmarks.code.case import Case, Spoil, edit, fifo, linked, outside_copy, pickled
+from benchmarks.code.planted_policies import policy_actions
 from benchmarks.code.watched_run import Action, Place
 from benchmarks.inputs.badinput.good_inputs import Good
 
@@ -85,7 +86,7 @@ def _planter(spoil: Spoil, turn: int) -> Callable[[Place, Good], list[Action]]:
 
 def _links() -> Iterator[tuple[str, Spoil]]:
     for name in LINKED:
-        yield f"{name} is a link to a valid copy outside", lambda f, p, n=name: linked(f / n, p)
+        yield f"{name} is a link to a valid copy outside", partial(_link, name)
     yield "a record is a link", lambda f, p: (f / "README.md").symlink_to(p.outside / "secret")
     yield "the folder of reports is a link", lambda f, p: (f / "evaluation").symlink_to(p.outside)
     yield (
@@ -109,20 +110,25 @@ def _blob_elsewhere(folder: Path, place: Place) -> None:
 
 
 def _special() -> Iterator[tuple[str, Spoil]]:
-    def fifo(name: str) -> Spoil:
-        def spoil(folder: Path, place: Place) -> None:
-            (folder / name).unlink(missing_ok=True)
-            os.mkfifo(folder / name)
-
-        return spoil
-
     for name in ("policy.json", "head.safetensors", "backbone/config.json", "backbone/vocab.json", "README.md"):
-        yield f"{name} is a FIFO", fifo(name)
+        yield f"{name} is a FIFO", partial(_fifo, name)
     yield "a socket", _socket
     yield "a folder in place of a file", lambda f, p: (f / "backbone/vocab.json").mkdir()
     yield "a file in place of a folder", lambda f, p: (f / "evaluation").write_text("")
     yield "an unknown folder", lambda f, p: (f / "weights").mkdir()
     yield "a folder in a folder", lambda f, p: shutil.copytree(f / "backbone", f / "backbone/backbone")
+
+
+def _fifo(name: str, folder: Path, place: Place) -> None:
+    fifo(folder / name)
+
+
+def _link(name: str, folder: Path, place: Place) -> None:
+    linked(folder / name, place)
+
+
+def _empty(name: str, folder: Path, place: Place) -> None:
+    (folder / name).write_text("{}")
 
 
 def _socket(folder: Path, place: Place) -> None:
@@ -135,7 +141,7 @@ def _socket(folder: Path, place: Place) -> None:
 
 def _odd() -> Iterator[tuple[str, Spoil]]:
     for name in ODD:
-        yield f"a file named {ascii(name)[:40]}", lambda f, p, n=name: (f / n).write_text("{}")
+        yield f"a file named {ascii(name)[:40]}", partial(_empty, name)
     yield "a name that is no text", lambda f, p: open(os.fsencode(f) + b"/\xff.json", "w").close()
     yield (
         "a name in another normal form",
@@ -175,15 +181,15 @@ def _snapshots() -> Iterator[Case]:
         outside_copy(folder / "head.safetensors", place, "head")
         _relink(folder / "head.safetensors", "../../blobs/../../../outside/head")
 
-    def fifo(folder: Path, place: Place) -> None:
-        os.mkfifo(folder.parents[1] / "blobs" / blob)
+    def waiting(folder: Path, place: Place) -> None:
+        fifo(folder.parents[1] / "blobs" / blob)
         _relink(folder / "head.safetensors", f"../../blobs/{blob}")
 
     for name, change in (
         ("a blob that is a link", outside_blob),
         ("blobs that are a link", outside_blobs),
         ("a link beyond the blobs", beyond),
-        ("a blob that is a FIFO", fifo),
+        ("a blob that is a FIFO", waiting),
     ):
         yield Case("policy: links and names", f"hub's cache: {name}", snapshot(change))
 
@@ -193,8 +199,8 @@ def _relink(file: Path, target: str) -> None:
     file.symlink_to(target)
 
 
-def _adapters() -> Iterator[tuple[str, Callable[[Path, Place], None]]]:
-    def base(**changes: object) -> Callable[[Path, Place], None]:
+def _adapters() -> Iterator[tuple[str, Spoil]]:
+    def base(**changes: object) -> Spoil:
         def change(folder: Path, place: Place) -> None:
             described = json.loads((folder / "adapter.json").read_text())["base"]
             filled = {key: str(value).replace("OUTSIDE", str(place.outside)) for key, value in changes.items()}
@@ -217,7 +223,7 @@ def _adapters() -> Iterator[tuple[str, Callable[[Path, Place], None]]]:
     yield "a base that is its own adapter", base(name=".")
 
 
-def _adapter_planter(change: Callable[[Path, Place], None]) -> Callable[[Place, Good], list[Action]]:
+def _adapter_planter(change: Spoil) -> Callable[[Place, Good], list[Action]]:
     def plant(place: Place, good: Good) -> list[Action]:
         from benchmarks.code.good_folders import adapter
 

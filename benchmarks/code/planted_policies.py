@@ -7,11 +7,10 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.code.case import Case, edit, pickled
+from benchmarks.code.case import Case, Spoil, edit, pickled
 from benchmarks.code.watched_run import Action, Place
 from benchmarks.inputs.badinput.good_inputs import TASK, Good
 
-Spoil = Callable[[Path, Place], None]
 EVAL = ["--tasks", TASK, "--episodes", "1", "--controls", "none", "--out", "out"]
 
 
@@ -55,16 +54,18 @@ def _planter(spoil: Spoil, turn: int) -> Callable[[Place, Good], list[Action]]:
     return plant
 
 
-def module(folder: Path, place: Place, name: str) -> None:
-    (folder / "backbone" / name).write_text(f"{place.code}class Planted:\n    pass\n")
+def module(folder: Path, place: Place, name: str) -> Path:
+    file = folder / "backbone" / name
+    file.write_text(f"{place.code}class Planted:\n    pass\n")
+    return file
 
 
-def _auto(file: str, module: str | None, value: object, **more: object) -> Spoil:
+def _auto(file: str, code: str | None, value: object, **more: object) -> Spoil:
     """``auto_map`` in a file of the backbone, with the module beside it."""
 
     def spoil(folder: Path, place: Place) -> None:
-        if module:
-            module(folder, place, module)
+        if code:
+            module(folder, place, code)
         edit(folder / "backbone" / file, auto_map=value, **more)
 
     return spoil
@@ -152,8 +153,7 @@ def _code_of_transformers() -> Iterator[tuple[str, Spoil, bool]]:
         False,
     )
     yield "code for generation", lambda f, p: (
-        (f / "backbone/custom_generate").mkdir(),
-        (f / "backbone/custom_generate/generate.py").write_text(p.code),
+        _write("backbone/custom_generate/generate.py")(f, p),
         edit(f / "backbone/generation_config.json", custom_generate="custom_generate"),
     ), False  # fmt: skip
     yield "the same key twice", _twice, False

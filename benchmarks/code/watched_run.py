@@ -203,7 +203,7 @@ class Watch:
 
     def opened(self) -> list[str]:
         """Names of the files that were opened since the last call."""
-        found = set()
+        found: set[str] = set()
         while True:
             try:
                 data = os.read(self._fd, 1 << 16)

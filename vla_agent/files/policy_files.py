@@ -223,9 +223,9 @@ def _base_of(files: PolicyFiles) -> dict[str, str]:
     description = files.json("adapter.json")
     mapping = description if isinstance(description, dict) else {}
     base, keys = mapping.get("base"), ("name", "beside", "sha256")
-    named = isinstance(base, dict) and all(isinstance(base.get(key), str) for key in keys)
-    if mapping.get("format") == ADAPTER_FORMAT and named:
-        return {key: base[key] for key in keys}
+    found: dict[str, Any] = base if isinstance(base, dict) else {}
+    if mapping.get("format") == ADAPTER_FORMAT and all(isinstance(found.get(key), str) for key in keys):
+        return {key: found[key] for key in keys}
     raise CheckpointError(
         "the adapter's description cannot be read",
         file=files.folder / "adapter.json",
