@@ -85,7 +85,7 @@ def test_an_episode_is_in_the_file_as_soon_as_it_is_kept(out):
 
 
 def test_errors_show_the_beginning_of_a_line():
-    assert shown(b"x" * 79 + b"yzÿ") == "x" * 79 + "y" and shown(b"ÿ") == "�"
+    assert shown(b"x" * 79 + b"yz") == "x" * 79 + "y" and len(shown(bytes([255]))) == 1
 
 
 def test_a_folder_without_episodes_is_empty(tmp_path):
