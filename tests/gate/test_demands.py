@@ -179,6 +179,8 @@ def test_demands_at_the_limits_are_read_as_written(tmp_path):
     assert file == tmp_path / "demands" / "panda.yaml" and file.stat().st_mode & 0o777 == 0o644
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert read_demands(ROBOT, tmp_path).model_dump() == data
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith("# What this robot demands") and "  success: 0.5" in lines, "one value a line"
     write_demands(demands(validity_days=1, beta=0.01), tmp_path)
     assert read_demands(ROBOT, tmp_path).validity_days == 1
 

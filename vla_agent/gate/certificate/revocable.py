@@ -94,7 +94,8 @@ def _of_digits(digits: str, given: str, known: dict[str, str]) -> Revocable:
     if len(matches) != 1:
         found = ", ".join(matches) or "the beginning of nothing that is known here"
         raise _refused(given, found, f"the beginning of one known identity, or {FORMS}")
-    return Revocable(matches[0], known[matches[0]], True)
+    match = matches.pop()
+    return Revocable(match, known[match], True)
 
 
 def take_over(folder: Path, key: str | None = None) -> RevocationList:
