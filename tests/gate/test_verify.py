@@ -249,6 +249,14 @@ def test_a_row_without_its_parts_is_refused(lab):
         assert len(found) == 1 and f"episodes.0: certified an episode of a gate, found wrong {name}" in found[0], found
 
 
+def test_every_wrong_row_is_named(lab):
+    report = lab.report()
+    for row in report["episodes"][:2]:
+        row["index"] = "0"
+    lab.forge(report)
+    assert [f"episodes.{number}" in text for number, text in enumerate(lab.verify())] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("episodes", {"a": 1}), ("episodes", []), ("hashes", []), ("excluded", 5), ("summary", {})]
 )
