@@ -155,7 +155,7 @@ class SimRobot:
         elif disturbance.fault == "camera_size" and first in images:
             images[first] = images[first][::2, ::2]
         elif disturbance.fault == "camera_encoding":
-            encoding = "mono8"
+            encoding = "16UC1"  # a depth image, without the range that would say what its numbers mean
         elif disturbance.fault == "joints_stop":
             joints = None
         elif disturbance.fault == "joints_jump" and joints is not None:
