@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vla_agent.cli import main
 from vla_agent.cli.learn.data import as_ranges, parse_ranges
 from vla_agent.contract import Camera, Contract, Field
-from vla_agent.data.edit import episode_copy
+from vla_agent.data.edit import edit, episode_copy
 from vla_agent.data.edit.edit import edit_dataset, split_dataset
 from vla_agent.data.edit.edit_plan import Edit, plan
 from vla_agent.data.lerobot import dataset_schema
@@ -233,6 +233,43 @@ def test_a_damaged_episode_can_be_left_out_and_only_then(datasets, tmp_path):
     same(tmp_path / "new", [(datasets["images"], k, 0, LENGTHS[k]) for k in (0, 2, 3)])
     assert record["from"][0]["sha256"] is None
     assert [f for f in validate(tmp_path / "new") if f.error] == []
+
+
+def test_an_episode_with_several_instructions_is_named(datasets, tmp_path):
+    root = tmp_path / "several"
+    shutil.copytree(datasets["images"], root)
+    (file,) = (root / "data").rglob("*.parquet")
+    table = pq.read_table(file)
+    tasks = table["task_index"].to_numpy().copy()
+    tasks[5:] = 1  # from frame 5 of episode 0 on
+    pq.write_table(table.set_column(table.column_names.index("task_index"), "task_index", [tasks]), file)
+    with pytest.raises(DatasetError, match="several instructions") as caught:
+        edit_dataset(root, tmp_path / "new", Edit(keep=frozenset({0})))
+    assert "--leave-out 0" in caught.value.remedy and not (tmp_path / "new").exists()
+    edit_dataset(root, tmp_path / "new", Edit(keep=frozenset({0}), trims={0: (0, 4)}))
+    assert load(tmp_path / "new").episodes[0].task == "put object 0 away"
+
+
+def test_a_dataset_that_changes_meanwhile_is_refused(datasets, tmp_path, monkeypatch):
+    root = tmp_path / "changing"
+    shutil.copytree(datasets["images"], root)
+    copy = edit.copy_episode
+
+    def copied(*arguments):
+        (root / "meta/new.txt").write_text("another program was here")
+        return copy(*arguments)
+
+    monkeypatch.setattr(edit, "copy_episode", copied)
+    with pytest.raises(DatasetError):
+        edit_dataset(root, tmp_path / "new", Edit(keep=frozenset({0})))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["changing"]
+
+
+def test_origins_of_several_types_become_text(datasets, tmp_path):
+    other = make(tmp_path / "other", "images", seed=3, family="a")
+    more = make(tmp_path / "more", "images", seed=4, family=7)
+    edit_dataset(other, tmp_path / "new", Edit(keep=frozenset({0})), [more])
+    assert {e.origin["family"] for e in load(tmp_path / "new").episodes} == {"a", "7"}
 
 
 def test_validate_says_which_command_leaves_the_episodes_out(datasets, tmp_path, capsys):
