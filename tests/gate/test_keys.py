@@ -99,6 +99,15 @@ def test_a_file_of_root_is_read(monkeypatch):
     assert read_guarded(Path("/etc/passwd"), 2**20)
 
 
+def test_no_file_stays_open(tmp_path):
+    file, before = tmp_path / "file", os.listdir("/proc/self/fd")
+    file.write_bytes(b"12")
+    assert read_guarded(file, 5) == b"12"
+    refusal(read_guarded, file, 1)
+    refusal(read_guarded, tmp_path, 9)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
 def test_only_a_regular_file_of_the_right_size_is_read(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"123456")
