@@ -29,7 +29,7 @@ class CommandGate:
     def __init__(self, supervisor: Supervisor, deliver: Callable[[Target], None], refused: str) -> None:
         self._supervisor, self._deliver = supervisor, deliver
         self._refused = refused
-        self._braking = 0  # targets of the last stop that may still pass
+        self._braking = False  # whether the targets of the last stop pass, although the gate is closed
 
     @property
     def refused(self) -> str:
@@ -43,7 +43,7 @@ class CommandGate:
 
     def permit(self) -> None:
         """The robot may be commanded from now on."""
-        self._refused, self._braking = "", 0
+        self._refused = ""
 
     def withdraw(self, reason: str, now: float) -> None:
         """The robot may not be commanded any more; ``reason`` is not empty.
@@ -52,7 +52,7 @@ class CommandGate:
         """
         was_open, self._refused = not self._refused, reason or "no permission"
         if was_open:
-            self._braking = self._supervisor.braking_steps
+            self._braking = self._supervisor.braking_steps > 0
             self._send(self._supervisor.stop("certificate", reason, now))
 
     # -- what comes in: everything that may make the supervisor command the robot ---------------------------------
@@ -110,5 +110,5 @@ class CommandGate:
         if target is None or (self._refused and not self._braking):
             return
         if self._refused:
-            self._braking = 0 if target.rests else self._braking - 1
+            self._braking = not target.rests
         self._deliver(target)
