@@ -90,7 +90,6 @@ def _later(make: Callable[[], Callable[[Path], Any]]) -> Callable[[Path], Any]:
 
 def _bags() -> dict[str, Callable[[Path], Any]]:
     size = 3 * 10**9
-    message = _record(5, struct.pack("<HIQQ", 0, 0, 5, 5) + bytes(60_000_000))
     return {
         "a zstd chunk of 3 GB": _later(lambda: _mcap(_chunk(b"zstd", _packed("zstd", size), size))),
         "a zstd chunk of 3 GB that states 1 kB": _later(lambda: _mcap(_chunk(b"zstd", _packed("zstd", size), 1000))),
@@ -100,14 +99,19 @@ def _bags() -> dict[str, Callable[[Path], Any]]:
         ),
         "a record that states 2^60 bytes": _mcap(b"\x05" + struct.pack("<Q", 2**60)),
         "a summary inside of an attachment": _later(lambda: _hidden(size)),
-        "twenty chunks of 60 MB at one time": _mcap(*[_chunk(b"", message, len(message)) for _ in range(20)]),
+        "twenty chunks of 20 MB at one time": _later(_together),
         "definitions of 30 MB": _mcap(
             _record(
                 3, struct.pack("<H", 1) + _string(b"a/msg/B") + _string(b"ros2msg") + _string(b"int8 a\n" * 4_000_000)
             )
         ),
-        "7 million records in a chunk": _mcap(_chunk(b"", _record(10, b"") * 7_000_000, 63_000_000)),
+        "7 million records in a chunk": _later(lambda: _mcap(_chunk(b"", _record(10, b"") * 7_000_000, 63_000_000))),
     }
+
+
+def _together() -> Callable[[Path], Any]:
+    message = _record(5, struct.pack("<HIQQ", 0, 0, 5, 5) + bytes(20_000_000))
+    return _mcap(*[_chunk(b"", message, len(message)) for _ in range(20)])
 
 
 def _hidden(size: int) -> Callable[[Path], Any]:
