@@ -167,8 +167,7 @@ def _recomputed(case: _Case) -> Iterator[Difference]:
     yield from recompute.check_plan(gate, attempt, report, learned)
     judgement, found = recompute.check_judgement(gate, attempt, report)
     yield from found
-    if judgement is not None:
-        yield from _certified_numbers(payload, gate, attempt, judgement)
+    yield from _certified_numbers(payload, gate, attempt, judgement)
     stated = {
         "attempts": attempts(_up_to(entries, report.get("ledger")), attempt.policy),
         "latency": attempt.measured,

@@ -88,14 +88,8 @@ def check_rows(gate: Gate, rows: Sequence[Mapping[str, Any]]) -> Iterator[Differ
             yield Difference(f"report.json: {key_of(row)} outcome", wanted, row["outcome"])
 
 
-def check_judgement(
-    gate: Gate, attempt: Attempt, report: Mapping[str, Any]
-) -> tuple[dict[str, Any] | None, list[Difference]]:
-    """The judgement of the report's episodes, None where they cannot be judged; and where the report's own differs."""
-    try:
-        judgement = judged(gate, report["episodes"], attempt.number)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        found = f"{type(error).__name__}: {error}"
-        return None, [Difference("report.json: episodes", "episodes of a gate", found)]
-    found = report["summary"].get("judgement")
-    return judgement, list(differences("report.json: summary.judgement", judgement, found))
+def check_judgement(gate: Gate, attempt: Attempt, report: Mapping[str, Any]) -> tuple[dict[str, Any], list[Difference]]:
+    """The judgement of the report's episodes, and where the report's own differs."""
+    judgement = judged(gate, report["episodes"], attempt.number)
+    stated = report["summary"].get("judgement")
+    return judgement, list(differences("report.json: summary.judgement", judgement, stated))
