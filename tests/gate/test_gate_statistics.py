@@ -20,8 +20,9 @@ def test_the_exact_error_rates_keep_their_promises(threshold, margin, alpha, bet
     assert test.characteristic(threshold / 2)[0] <= test.characteristic(threshold)[0]
     assert test.characteristic(threshold + margin)[0] >= 1 - beta
     for p in (threshold / 2, threshold + margin):
-        passing, failing, _ = test.stops(p)
+        passing, failing, last = test.stops(p)
         assert passing.sum() + failing.sum() == pytest.approx(1)
+        assert passing.shape == failing.shape == last.shape == (test.size + 1,) and passing[0] == failing[0] == 0
         assert test.characteristic(p)[1] < fixed_size(threshold, margin, alpha, beta)[0]
 
 

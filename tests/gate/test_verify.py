@@ -16,7 +16,7 @@ from vla_agent.evaluation.play.player import PlayerSettings
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.certificate import read_certificate
 from vla_agent.gate.certificate.statement import counts_of
-from vla_agent.gate.certificate.verify import ledger_of, replay_sample
+from vla_agent.gate.certificate.verify import _up_to, ledger_of, replay_sample
 from vla_agent.gate.decision.gate_file import load_gate
 from vla_agent.gate.decision.judge import judged
 from vla_agent.gate.evidence import ledger
@@ -147,6 +147,11 @@ def test_what_the_report_states_beside_the_episodes_is_checked(lab, key, value, 
     lab.forge(lab.report() | {key: value})
     found = lab.verify()
     assert found and any(named in text for text in found), found
+
+
+def test_attempts_are_listed_as_the_report_saw_them():
+    entries = [{"hash": name} for name in "acb"]
+    assert [len(_up_to(entries, last)) for last in ("a", "c", "b", "x", None)] == [1, 2, 3, 0, 0]
 
 
 def test_a_learned_policy_may_leave_out_no_latency(lab):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import ceil, log
 
 import numpy as np
@@ -101,7 +101,7 @@ class SequentialTest:
         return 1 - failing[:n].sum(), failing[: n + 1].sum()
 
 
-@lru_cache(maxsize=4096)
+@cache
 def _interval(test: SequentialTest, decision: Decision, level: float) -> tuple[float, float]:
     if decision.verdict is None:
         return clopper_pearson(decision.k, decision.n, level)
@@ -153,7 +153,6 @@ def _cut_off(
     lower = np.floor((-b - n * down) / (up - down) + SLACK).astype(int)
     upper = np.where(upper > n, size + 1, upper)
     lower = np.maximum(lower, -1)
-    lower[0], upper[0] = -1, size + 1
     upper[size], lower[size] = size + 1, -1
     passing, _, last = SequentialTest(threshold, margin, alpha, beta, tuple(upper), tuple(lower)).stops(threshold)
     beyond = np.cumsum(last[::-1])[::-1] + passing.sum()  # P(pass) where the cut is k

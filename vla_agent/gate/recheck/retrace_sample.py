@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,7 @@ def choose(rows: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[Map
 
 
 def retrace_rows(
-    rows: Sequence[Mapping[str, Any]],
-    actions_file: Path,
-    settings: PlayerSettings,
-    progress: Callable[[str], None] = lambda key: None,
+    rows: Sequence[Mapping[str, Any]], actions_file: Path, settings: PlayerSettings
 ) -> Iterator[Difference]:
     """Simulate the episodes of these rows again; what differs from them, and where the policy acts otherwise.
 
@@ -44,7 +41,6 @@ def retrace_rows(
     """
     with closing(Player(settings)) as player, one_thread():
         for row in rows:
-            progress(key_of(row))
             yield from _retraced(player, row, actions_file)
 
 
