@@ -22,6 +22,7 @@ IDEAS = {
     "sim": "MuJoCo tabletop: tasks, experts, perturbations, episodes",
     "vla_agent.data.convert": "bags, HDF5, others",
     "vla_agent.data.validate": "defects, by frame",
+    "vla_agent.data.edit": "leave out, split, merge",
     "vla_agent.data.lerobot": "LeRobotDataset v3.0: write, read, check",
     "vla_agent.policy.inference_timing": "latency here",
     "vla_agent.policy.execution_settings": "mode and delay",

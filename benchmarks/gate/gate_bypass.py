@@ -51,5 +51,5 @@ def run() -> dict[str, Any]:
         raise RuntimeError(
             f"{len(rows)} routes over the kinds {sorted(tried)}; {LEAST} over {sorted(KINDS)} are wanted"
         )
-    through = sum(row["refused"] == "no" for row in rows)
-    return {"value": through, "n": len(rows), "interval": None, "seeds": [], "rows": rows}
+    open_routes = sum(row["refused"] == "no" for row in rows)
+    return {"value": open_routes, "n": len(rows), "interval": None, "seeds": [], "rows": rows}

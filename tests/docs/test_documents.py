@@ -118,3 +118,11 @@ def test_pictures_in_html_exist():
     for document in DOCUMENTS:
         for source in re.findall(r'<img[^>]* src="([^"]+)"', document.read_text()):
             assert (document.parent / source).exists(), source
+
+
+def test_the_tests_that_hold_a_promise_exist() -> None:
+    written = set(re.findall(r"\btest_\w+\b", (ROOT / "docs" / "security.md").read_text()))
+    files = [ROOT / path for path in TREE if path.startswith("tests/") and path.endswith(".py")]
+    there = {name for file in files if file.exists() for name in re.findall(r"def (test_\w+)", file.read_text())}
+    missing = sorted(written - there - {file.stem for file in files})
+    assert len(written) > 50 and not missing
