@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -160,8 +161,8 @@ def test_edited_scratch_files_are_not_believed(lab):
     with pytest.raises(KeyboardInterrupt):
         lab.gate("random", "stopped", suite=shorter(lab), progress=stop, clips=0)
     file = lab.root / "stopped" / ".partial" / "episodes.jsonl"
-    text = file.read_text()
-    file.write_text(text.replace('"success":false', '"success":true').replace('"outcome":false', '"outcome":true'))
+    turned = {"true": "false", "false": "true"}
+    file.write_text(re.sub('"(success|outcome)":(true|false)', lambda m: f'"{m[1]}":{turned[m[2]]}', file.read_text()))
     before = lab.ledger.read_bytes()
     with pytest.raises(GateError, match="were changed") as error:
         lab.gate("random", "stopped", suite=lab.root / "shorter.yaml", resume=True, clips=0)
