@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.bounds.bounded_child import Child, Outcome
+from benchmarks.bounds.bounded_child import KILLED_AFTER, Child, Outcome
 from benchmarks.bounds.message_bombs import EMPTY_MAPS
 from vla_agent.errors import VlaAgentError
 
@@ -137,7 +137,7 @@ def run_attack(attack: Callable[[int], None]) -> tuple[Outcome, float]:
     except VlaAgentError:  # it was not served
         slowest = float("inf")
     os.close(stop)
-    outcome = child.wait()
+    outcome = child.wait(KILLED_AFTER)
     os.close(listening)
     os.close(stopping)
     return outcome, slowest
