@@ -219,7 +219,7 @@ def _node_cases(case: CertificateCase, folder: Path) -> dict[str, NodeCase]:
         ),
         "weaker gate": ({"certificate": signed("weak", gate__sha256="0" * 64)}, "gate.sha256"),
         "no demands": ({"keys": without}, "demands"),
-        "adapter added": ({"policy": changed}, "adapter"),
+        "adapter added": ({"policy": changed}, "does not belong there"),
         "faster rate": (_demanded(case, other_rate), "control_hz"),
         "slower machine": ({"certificate": signed("slow", latency__certified_ms=1.0)}, "latency"),
     }
