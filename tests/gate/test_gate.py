@@ -191,12 +191,13 @@ def test_a_gate_file_that_changes_meanwhile_certifies_nothing(lab):
         lab.gate("expert", "changed", resume=True, clips=0)
 
 
-def test_a_task_file_that_changes_meanwhile_certifies_nothing(lab):
+def test_a_task_file_that_changes_meanwhile_certifies_nothing(lab, monkeypatch):
     """It may lie outside the simulator's folder."""
+    monkeypatch.chdir(lab.root)
     task, suite = lab.root / "mine.yaml", lab.root / "gate.yaml"
     text = (ROOT / "sim" / "tasks" / "tabletop" / "press_button.yaml").read_text()
     task.write_text(text)
-    suite.write_text(TINY.replace("[press_button]", f"[{task}]"))
+    suite.write_text(TINY.replace("[press_button]", "[mine.yaml]"))
     with pytest.raises(GateError, match="changed while the gate ran") as error:
         lab.gate("expert", "changed", suite, lambda *_: task.write_text(text + "\n"), clips=0)
     assert error.value.key == "tasks.press_button"
