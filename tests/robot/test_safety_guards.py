@@ -365,6 +365,13 @@ def test_two_commands_are_half_a_period_apart(line, share, allowed):
     assert reason(line).startswith("rate") != allowed and bool(reason(line)) != allowed
 
 
+def test_a_stream_that_ends_in_motion_is_at_rest_from_then_on(line):
+    target = line.supervisor.end()
+    assert target.rests and target.joints.tolist() == line.joints.tolist() and line.supervisor.braking_steps == 0
+    held = line.supervisor.stop("e-stop", "pressed", line.now)
+    assert held.rests and held.joints.tolist() == line.joints.tolist()
+
+
 def test_a_new_stream_may_begin_at_once(line):
     line.supervisor.end()
     assert line.send(line.joints) is not None and line.supervisor.mode == RUNNING
