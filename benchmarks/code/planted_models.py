@@ -190,13 +190,7 @@ def _pretrained() -> Iterator[tuple[str, Spoil]]:
         ),
     )
     yield "a kernel of the hub", lambda f, p: edit(f / "config.json", attn_implementation="owner/kernel")
-    yield (
-        "weights as a pickle",
-        lambda f, p: (
-            removed(f / "model.safetensors"),
-            (f / "pytorch_model.bin").write_bytes(pickled(p)),
-        ),
-    )
+    yield "weights as a pickle", _pickle_in_place
     yield "weights that are a link", lambda f, p: linked(f / "model.safetensors", p)
     yield "a configuration that is a link", lambda f, p: linked(f / "config.json", p)
     yield (
@@ -228,6 +222,11 @@ def _pretrained_planter(spoil: Spoil) -> Callable[[Place, Good], list[Action]]:
     return plant
 
 
+def _pickle_in_place(folder: Path, place: Place) -> None:
+    removed(folder / "model.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(pickled(place))
+
+
 def _speech() -> Iterator[tuple[str, Spoil]]:
     yield (
         "auto_map",
@@ -250,13 +249,7 @@ def _speech() -> Iterator[tuple[str, Spoil]]:
             ),
         ),
     )
-    yield (
-        "weights as a pickle",
-        lambda f, p: (
-            removed(f / "model.safetensors"),
-            (f / "pytorch_model.bin").write_bytes(pickled(p)),
-        ),
-    )
+    yield "weights as a pickle", _pickle_in_place
     yield "weights that are a link", lambda f, p: linked(f / "model.safetensors", p)
     yield "a name that looks like the hub's", lambda f, p: shutil.rmtree(f)
 

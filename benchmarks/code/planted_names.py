@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.code.case import Case, Spoil, edit, fifo, linked, outside_copy, pickled
-from benchmarks.code.planted_policies import policy_actions
+from benchmarks.code.planted_policies import policy_actions, policy_planter
 from benchmarks.code.watched_run import Action, Place
 from benchmarks.inputs.badinput.good_inputs import Good
 
@@ -67,21 +67,12 @@ NOT_HERE = (
 def cases() -> Iterator[Case]:
     """Every planted folder and name."""
     for turn, (name, spoil) in enumerate([*_links(), *_special(), *_odd()]):
-        yield Case("policy: links and names", name, _planter(spoil, turn))
+        yield Case("policy: links and names", name, policy_planter(spoil, turn))
     yield from _snapshots()
     for name, change in _adapters():
         yield Case("adapter", name, _adapter_planter(change))
     for name in NOT_HERE:
         yield Case("name", f"{name!r} is no name of the hub", _name_planter(name))
-
-
-def _planter(spoil: Spoil, turn: int) -> Callable[[Place, Good], list[Action]]:
-    def plant(place: Place, good: Good) -> list[Action]:
-        folder = good.copy("policy", place.folder / "policy")
-        spoil(folder, place)
-        return policy_actions(folder, good, turn)
-
-    return plant
 
 
 def _links() -> Iterator[tuple[str, Spoil]]:

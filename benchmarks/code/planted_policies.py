@@ -41,13 +41,22 @@ def policy_actions(folder: Path, good: Good, turn: int) -> list[Action]:
 
 def cases() -> Iterator[Case]:
     """Every planted policy folder."""
-    found = [*_code_of_transformers(), *_other_code(), *_files_in_keys(), *_pickles(), *_indices()]
+    found = [
+        *_code_of_transformers(),
+        *_code_by_other_keys(),
+        *_other_code(),
+        *_files_in_keys(),
+        *_pickles(),
+        *_indices(),
+    ]
     for turn, (name, spoil, harmless) in enumerate(found):
         # what loads is not played: that takes minutes
-        yield Case("policy: code and paths", name, _planter(spoil, INSPECT if harmless else turn), harmless)
+        yield Case("policy: code and paths", name, policy_planter(spoil, INSPECT if harmless else turn), harmless)
 
 
-def _planter(spoil: Spoil, turn: int) -> Callable[[Place, Good], list[Action]]:
+def policy_planter(spoil: Spoil, turn: int) -> Callable[[Place, Good], list[Action]]:
+    """What plants a damaged copy of the policy, and reads it by the command of this ``turn``."""
+
     def plant(place: Place, good: Good) -> list[Action]:
         folder = good.copy("policy", place.folder / "policy")
         spoil(folder, place)
@@ -113,6 +122,9 @@ def _code_of_transformers() -> Iterator[tuple[str, Spoil, bool]]:
         _auto("processor_config.json", "planted.py", {"AutoProcessor": "planted.Planted"}),
         False,
     )
+
+
+def _code_by_other_keys() -> Iterator[tuple[str, Spoil, bool]]:
     yield "custom_pipelines", lambda f, p: (
         module(f, p, "pipeline.py"),
         edit(f / "backbone/config.json", custom_pipelines={"x": {"impl": "pipeline.Planted"}}),

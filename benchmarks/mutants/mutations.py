@@ -114,11 +114,11 @@ def _operators() -> dict[str, Any]:
         operator = plugins.get_operator(name)
         if not operator.arguments() and name.partition("/")[2] not in SAME:
             found[name.partition("/")[2]] = operator()
-    return {**found, **_dropping_operators()}
+    return {**found, "DropGuard": _drop_guard(), "DropCall": _drop_call()}
 
 
-def _dropping_operators() -> dict[str, Any]:
-    """Operators that cosmic-ray lacks: a condition that is never true, and a call that is not made."""
+def _drop_guard() -> Any:
+    """An operator that cosmic-ray lacks: a condition that is never true."""
     import parso
     from cosmic_ray.operators.operator import Operator
 
@@ -140,6 +140,14 @@ def _dropping_operators() -> dict[str, Any]:
         def examples(cls):  # noqa: ANN206
             return ()
 
+    return DropGuard()
+
+
+def _drop_call() -> Any:
+    """An operator that cosmic-ray lacks: a call that is not made."""
+    import parso
+    from cosmic_ray.operators.operator import Operator
+
     class DropCall(Operator):
         """``check(x)`` -> ``None``, for a call whose result is not used."""
 
@@ -157,7 +165,7 @@ def _dropping_operators() -> dict[str, Any]:
         def examples(cls):  # noqa: ANN206
             return ()
 
-    return {"DropGuard": DropGuard(), "DropCall": DropCall()}
+    return DropCall()
 
 
 def _left_out(source: str) -> Iterator[tuple[Position, Position]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.gate.bypass_run_case import RunCase
+    from benchmarks.bypass.bypass_run_case import RunCase
 
 KIND_LOADED, KIND_SCRATCH, KIND_SEEDS = 2, 4, 6
 Attack = Callable[["RunCase"], Any]  # what `verify` found, or it raises
@@ -38,7 +38,7 @@ def cases() -> Iterator[tuple[int, str, Callable[[], str]]]:
 
 def _route(attack: Attack, says: str) -> Callable[[], str]:
     def tried() -> str:
-        from benchmarks.gate.bypass_run_case import made
+        from benchmarks.bypass.bypass_run_case import made
         from vla_agent.errors import VlaAgentError
 
         with made() as case:
@@ -377,7 +377,7 @@ def _archive(case: RunCase) -> str:
 
 def _expert_played(case: RunCase) -> str:
     """A patched program plays the expert in the place of a policy that does not read its instruction."""
-    from benchmarks.gate.bypass_run_case import load_expert
+    from benchmarks.bypass.bypass_run_case import load_expert
     from sim.experts.planted_faults import load_planted
 
     report = case.gate("planted.deaf", "patched", load=load_expert)

@@ -6,8 +6,8 @@ import os
 from collections import Counter
 from typing import Any
 
+from benchmarks.bypass import bypass_policy, bypass_run
 from benchmarks.certificates import bypass_certificate
-from benchmarks.gate import bypass_policy, bypass_run
 from benchmarks.hardware import bypass_nodes
 
 NAME = "gate-bypass"

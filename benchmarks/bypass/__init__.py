@@ -1,0 +1,1 @@
+"""Ways around the gate, planted: each must be refused."""
