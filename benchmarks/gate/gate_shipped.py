@@ -16,6 +16,9 @@ WORKERS = 2
 def run() -> dict[str, Any]:
     """Runs once per checkpoint, simulator and gate file; later calls read that run's report.
 
+    Where its folder was removed it is another attempt, which the ledger counts and the notes name, and which is held to
+    stricter tests.
+
     The benchmark's key and ledger are its own, so that a measurement is no attempt of a laboratory.  An interrupted one
     goes on with the same attempt.
     """
@@ -56,9 +59,16 @@ def run() -> dict[str, Any]:
         "seeds": f"{report['certified']['attempt']['seed']} and on, derived from policy, gate file and ledger",
         "rows": [_row(name, check) for name, check in judged["checks"].items()],
         "notes": f"verdict: {judged['verdict']}; {'; '.join(judged['reasons']) or 'every judged check passed'}. "
-        f"{headline(judged)}. Certified latency {report['certified']['latency']['certified_ms']:g} ms; n counts "
+        f"{headline(judged)}. {_attempts(report)}. Certified latency {report['certified']['latency']['certified_ms']:g} ms; n counts "
         f"episodes, which took {seconds['episodes']:.0f} s of the two workers' time",
     }
+
+
+def _attempts(report: dict[str, Any]) -> str:
+    """The attempts with this checkpoint: this one, whose verdict is not in the ledger yet, and those before."""
+    number = report["certified"]["attempt"]["number"]
+    earlier = [f"attempt {a['number']}: {a['verdict']}" for a in report["attempts"] if a["number"] < number]
+    return "; ".join([f"Attempt {number} with this checkpoint", *earlier])
 
 
 def _show(played: Any, done: int, total: int) -> None:
