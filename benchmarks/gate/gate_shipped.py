@@ -59,7 +59,8 @@ def run() -> dict[str, Any]:
         "seeds": f"{report['certified']['attempt']['seed']} and on, derived from policy, gate file and ledger",
         "rows": [_row(name, check) for name, check in judged["checks"].items()],
         "notes": f"verdict: {judged['verdict']}; {'; '.join(judged['reasons']) or 'every judged check passed'}. "
-        f"{headline(judged)}. {_attempts(report)}. Certified latency {report['certified']['latency']['certified_ms']:g} ms; n counts "
+        f"{headline(judged)}. {_attempts(report)}. "
+        f"Certified latency {report['certified']['latency']['certified_ms']:g} ms; n counts "
         f"episodes, which took {seconds['episodes']:.0f} s of the two workers' time",
     }
 
