@@ -480,6 +480,25 @@ def test_a_list_of_more_than_four_megabytes_is_not_read(folder, robot):
         assert refusal(revocations.import_list, folder / "sent.json", robot).key.endswith(expected)
 
 
+def test_a_revoked_key_signs_no_gate_and_is_not_demanded(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VLA_AGENT_KEYS", str(folder))
+    keys.create("second", folder)
+    lab = next(print_ for print_, key in keys.trusted(folder).items() if key.name == "lab")
+    assert main(["keys", "revoke", lab, "--reason", "stolen", "--key", "second"]) == 0
+    out, suite = tmp_path / "out", str(tmp_path / "none.yaml")
+    assert main(["gate", "expert", "--key", "lab", "--suite", suite, "-o", str(out)]) == 2
+    shown = capsys.readouterr().err
+    assert "the key is revoked" in shown and "stolen" in shown and not out.exists()
+    assert main(["gate", "expert", "--key", "second", "--suite", suite, "-o", str(out)]) == 2
+    shown = capsys.readouterr().err
+    assert "none.yaml" in shown and "this attempt" not in shown, "nothing was counted"
+    assert not (folder / "ledger.jsonl").exists()
+    demands = ["robot", "demands", "panda", "--gate", "gates/tabletop.yaml", "--key"]
+    assert main([*demands, "lab"]) == 2 and "the key is revoked" in capsys.readouterr().err
+    assert not (folder / "demands").exists()
+    assert main([*demands, "second"]) == 0
+
+
 def test_a_revoked_key_signs_no_list(folder, robot, tmp_path):
     lab = next(iter(keys.trusted(folder)))
     assert "no key here may sign" in refusal(keys.revoke, lab, "stolen", folder).what

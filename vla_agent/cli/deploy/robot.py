@@ -92,6 +92,7 @@ def _write(args: argparse.Namespace, robot: str, robot_file: str, folder: Path) 
 def _fingerprints(names: list[str] | None, folder: Path) -> tuple[str, ...] | None:
     from vla_agent.errors import OptionError
     from vla_agent.gate.certificate.keys import trusted
+    from vla_agent.gate.certificate.revocations import require_not_revoked
 
     if names is None:
         return None
@@ -106,12 +107,13 @@ def _fingerprints(names: list[str] | None, folder: Path) -> tuple[str, ...] | No
                 found=name,
                 remedy="vla-agent keys trust FILE.pub, if you trust its owner",
             )
+        require_not_revoked(name, known[name], folder)
     return tuple(known[name] for name in names)
 
 
 def _words(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {x:g}" if isinstance(x, float) else f"{name} {x}" for name, x in value.items())
+        return ", ".join(f"{name} {_words(x)}" for name, x in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "every trusted key" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

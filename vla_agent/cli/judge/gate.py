@@ -84,11 +84,12 @@ def run(args: argparse.Namespace) -> int:
     robot, robot_file = _robot(args.robot)
     workers = workers_of(args)
     from vla_agent.files.shipped import find_shipped
-    from vla_agent.gate.certificate.keys import default_ledger, keys_folder, load_private, trusted
+    from vla_agent.gate.certificate.keys import default_ledger, keys_folder, trusted
+    from vla_agent.gate.certificate.revocations import load_signing_key
     from vla_agent.gate.report.gate_console import Progress, print_summary
     from vla_agent.gate.run_gate import GateSettings, run_gate
 
-    private = load_private(args.key, keys_folder())
+    private = load_signing_key(args.key, keys_folder())
     suite = find_shipped(args.suite)
     out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}"
     ledger_file = Path(args.ledger) if args.ledger else default_ledger()

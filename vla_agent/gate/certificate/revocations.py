@@ -277,6 +277,35 @@ def revoke(name: str, reason: str, folder: Path, key: str | None = None) -> int:
     return content.counter
 
 
+def load_signing_key(name: str, folder: Path) -> Ed25519PrivateKey:
+    """The private key that is to sign a certificate.
+
+    Raises:
+        CertificateError: no such key, it is revoked, or what was revoked is not known.
+    """
+    private = load_private(name, folder)
+    require_not_revoked(name, fingerprint(private.public_key()), folder)
+    return private
+
+
+def require_not_revoked(name: str, key: str, folder: Path) -> None:
+    """Raise where the key ``name`` with the fingerprint ``key`` is revoked, or what was revoked is not known.
+
+    Raises:
+        CertificateError: see above.
+    """
+    reasons = revoked(folder)
+    if key in reasons:
+        raise CertificateError(
+            "the key is revoked: no robot accepts what it signs",
+            file=folder / LIST,
+            key="--key",
+            expected="a key that is not revoked",
+            found=f"{name} ({key}): {reasons[key]}",
+            remedy="vla-agent keys create NAME, trust NAME.pub on the robots, and name it with --key",
+        )
+
+
 def signer(folder: Path, name: str | None, revoked: Mapping[str, object], before: str = "") -> Ed25519PrivateKey:
     """The private key that is to sign the list.
 

@@ -33,8 +33,8 @@ class Progress:
         return None
 
     def announce_ledger(self, file: Path) -> None:
-        """Where this attempt is counted."""
-        self.console.print(f"this attempt is counted in {file}")
+        """Where attempts are counted."""
+        self.console.print(f"attempts are counted in {file}")
 
     def update(self, played: PlayedEpisode, done: int, total: int) -> None:
         """One more episode; ``total`` counts those of this round."""
