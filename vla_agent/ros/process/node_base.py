@@ -70,13 +70,13 @@ def _check_given(node: Any, executable: str, declared: Mapping[str, Declared]) -
         if name in OF_ROS or name.startswith("qos_overrides."):
             continue
         if name not in declared:
-            nearest = get_close_matches(name, declared, 1, 0.0)
+            nearest = get_close_matches(name, declared, 1, 0.5)
             raise NodeError(
                 f"{executable} has no such parameter",
                 key=name,
                 expected=", ".join(declared),
                 found=f"{name}:={parameter.value}",
-                remedy=f"did you mean {nearest[0]}? `{executable} --help` lists all",
+                remedy=(f"did you mean {nearest[0]}? " if nearest else "") + f"`{executable} --help` lists all",
             )
         kind = Parameter.Type.from_parameter_value(declared[name].default)
         if (kind, parameter.type_) == (Parameter.Type.DOUBLE, Parameter.Type.INTEGER):
