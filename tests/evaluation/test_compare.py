@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from vla_agent.cli import main
 from vla_agent.errors import OptionError, ReportError
 from vla_agent.evaluation.compare_reports import compare
 from vla_agent.evaluation.exact_tests import mcnemar, mcnemar_power, pairs_to_settle
+from vla_agent.evaluation.result_store import read_report
+from vla_agent.files.input_limits import REPORT_BYTES
 
 
 def write(folder, successes, seed=0, tasks=("press_button", "stack"), gate=False, **changed):
@@ -123,3 +126,19 @@ def test_the_command_prints_the_verdict_and_its_exit_code_is_for_ci(tmp_path, ca
     assert main(["compare", str(good), str(good)]) == 0
     assert "pairs on new seeds would show" in capsys.readouterr().out
     assert main(["compare", str(good), str(tmp_path / "none")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "key"),
+    [
+        (os.mkfifo, "kind"),
+        (lambda file: file.write_bytes(b"[" * 200_000), "depth"),
+        (lambda file: file.write_bytes(b"[" + b"[]," * 600_000 + b"[]]"), "maps and lists"),
+        (lambda file: (file.touch(), os.truncate(file, REPORT_BYTES + 1)), "size"),
+    ],
+)
+def test_a_report_that_would_take_all_memory_or_time_is_refused(tmp_path, make, key):
+    make(tmp_path / "report.json")
+    with pytest.raises(ReportError) as error:
+        read_report(tmp_path / "report.json")
+    assert error.value.key == key

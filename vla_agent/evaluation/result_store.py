@@ -17,6 +17,8 @@ import numpy as np
 
 from vla_agent.errors import ReportError
 from vla_agent.evaluation.play.player import Job, PlayedEpisode
+from vla_agent.files import bounded_reading
+from vla_agent.files.input_limits import REPORT_BYTES
 from vla_agent.files.write_aside import file_aside, remove_folder, write_text
 from vla_agent.policy.execution_settings import Execution
 
@@ -208,8 +210,13 @@ def read_report(file: Path) -> dict[str, Any]:
 
 
 def read_json(file: Path) -> Any:
+    """A JSON file of a run, of at most `REPORT_BYTES`.
+
+    Raises:
+        ReportError: missing, damaged, no regular file, too large, or nested too deeply.
+    """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return bounded_reading.read_json(file, ReportError, REPORT_BYTES)
     except (OSError, ValueError) as error:
         raise ReportError(
             "the report cannot be read",

@@ -17,11 +17,16 @@ DEPTH = 32  # nested maps and lists; our own files have at most 8, and recursive
 YAML_BYTES = 256 * KIB  # the largest file that comes with the project has 8 KiB
 YAML_NODES = 20_000  # keys, values, lists and maps; the pure parser reads 10,000 a second
 YAML_EXPANDED = 100_000  # nodes after every alias is replaced by what it stands for
+REPORT_BYTES = 16 * MIB  # of report.json: 550 bytes an episode, 25,000 episodes; parsed as above
+LEDGER_BYTES = 32 * MIB  # 450 bytes a line: 70,000 attempts
+SCRATCH_BYTES = 512 * MIB  # of the episodes of an unfinished run, read line by line: 25,000 of 20 KiB
 INTEGER_BITS = 64  # of a whole number; larger ones are no count, seed or size of ours
 
 # -- arrays and tables -----------------------------------------------------------------------------------------------
 ARRAYS_BYTES = 512 * MIB  # all arrays of one .npz: one episode with its encoded images, or one shard
 ARRAYS = 4096  # arrays in one .npz
+ACTIONS_BYTES = 64 * MIB  # of actions.npz, 2 KiB an episode, and of one episode's arrays
+ACTIONS_ARRAYS = 2**16  # in actions.npz, two an episode
 TABLE_BYTES = 256 * MIB  # of one parquet file's wanted columns, uncompressed; writers start a new file at 100 MB
 TEXT_TABLE_BYTES = 64 * MIB  # of a table of episodes or instructions, whose rows become Python objects
 COLUMNS_BYTES = 256 * MIB  # of all columns of numbers, and for larger datasets:
