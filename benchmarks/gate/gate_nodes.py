@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ros.ros_graph import DOMAIN, PATIENCE
+from vla_agent.errors import VlaAgentError
+from vla_agent.gate.certificate.certificate import read_certificate
 from vla_agent.robot.description import load_robot
 from vla_agent.ros.process.graph_processes import Processes
 from vla_agent.ros.process.graph_table import Value, arguments_of
@@ -36,7 +38,8 @@ def safety_node(
 ) -> tuple[bool, str]:
     """Whether a safety node on hardware passes on what a patched policy node would have it pass on, and its status.
 
-    The commands come from this process: that of a controller that rests, at the robot's home.
+    The commands come from this process: that of a controller that rests, at the robot's home; it says that
+    the certified policy is loaded.
 
     Args:
         then: called once commands are let through; the status is that of the stop which has to follow.
@@ -44,7 +47,7 @@ def safety_node(
     """
     values: dict[str, Value] = {"robot": robot, "policy": str(policy), "certificate": str(certificate)}
     with _running("safety_node", values, logs, keys) as (node, spin):
-        probe = _SafetyProbe(node, robot, silence)
+        probe = _SafetyProbe(node, robot, silence, _certified_digest(certificate))
         called, deadline = False, time.monotonic() + PATIENCE
         with probe.stream:
             while time.monotonic() < deadline:
@@ -61,17 +64,26 @@ def safety_node(
     raise RuntimeError(f"the safety node neither passes commands on nor refuses them: {probe.status}, {probe.counts}")
 
 
+def _certified_digest(certificate: Path | str) -> str:
+    """Digest of the policy that it is for; empty where it cannot be read."""
+    try:
+        return str(read_certificate(Path(certificate)).payload["policy"]["digest"])
+    except VlaAgentError:
+        return ""
+
+
 class _SafetyProbe:
     """What reaches the robot and what the safety node reports, while `stream` plays joint states and commands."""
 
-    def __init__(self, node: Any, robot: str, silence: float) -> None:
+    def __init__(self, node: Any, robot: str, silence: float, loaded: str) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
         from sensor_msgs.msg import JointState
+        from std_msgs.msg import String
         from std_srvs.srv import Trigger
         from trajectory_msgs.msg import JointTrajectory
 
         from vla_agent.ros.messages import conversions
-        from vla_agent.ros.process.node_base import COMMANDS, SENSORS
+        from vla_agent.ros.process.node_base import COMMANDS, LATCHED, SENSORS
 
         spec = load_robot(robot)
         self.targets, self.status, self.period = 0, "", spec.period
@@ -83,6 +95,7 @@ class _SafetyProbe:
         node.create_subscription(JointTrajectory, spec.controller.topics(hardware=True)[0], self._count_target, 50)
         joints = node.create_publisher(JointState, spec.joint_states, SENSORS)
         commands = node.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
+        node.create_publisher(String, "policy/loaded", LATCHED).publish(String(data=loaded))
         self._reset = node.create_client(Trigger, "safety/reset")
         self.stream = _Stream(
             lambda now: joints.publish(conversions.joint_state_message(names, rows[0], now, spec.base_frame, efforts)),

@@ -259,6 +259,7 @@ def _safety_route(route: Callable[[RunningNodes, Hardware], str]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         hardware = certified(Path(folder) / "case")
         with mock.patch.object(certificate_watch, "p99_ms_in_subprocess", lambda *_: 1.0), _running(hardware) as nodes:
+            nodes.announce(hardware.case.payload["policy"]["digest"])
             for _ in range(10):
                 _act(nodes)
                 if nodes.on_hardware():

@@ -328,6 +328,7 @@ def _control(folder: Path) -> dict[str, Any]:
         for _ in range(CONTROLS):
             with running({"safety_node": values, "controller_node": {}}, str(hardware.keys)) as nodes:
                 nodes.connect()
+                nodes.announce(hardware.case.payload["policy"]["digest"])
                 nodes.joints = np.array(nodes.robot.home)
                 nodes.spin(0.2)
                 nodes.spin(0.3, partial(nodes.act, np.zeros(7)))

@@ -161,6 +161,14 @@ class RunningNodes:
         result = self._ask(SetParameters, f"{node}/set_parameters", request).results[0]
         return "" if result.successful else result.reason or "refused"
 
+    def announce(self, digest: str) -> None:
+        """As the policy node does, and wait until the safety node has it."""
+        from std_msgs.msg import String
+
+        self.loaded.publish(String(data=digest))
+        if not self.wait(lambda: self.safety._loaded == digest):
+            raise RuntimeError("policy/loaded does not arrive")
+
     def _ask(self, kind: Any, service: str, request: Any) -> Any:
         client = self.probe.create_client(kind, service)
         try:

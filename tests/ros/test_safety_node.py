@@ -36,9 +36,15 @@ def act(nodes, seconds: float = 0.3) -> None:
     nodes.spin(seconds, partial(nodes.act, np.zeros(7)))
 
 
-def run(nodes) -> None:
+def run(nodes, hardware) -> None:
     """Until the robot is commanded; a stop because this machine was late is reset."""
     nodes.connect()
+    nodes.announce(hardware.case.payload["policy"]["digest"])
+    follow(nodes)
+
+
+def follow(nodes) -> None:
+    """The same once the nodes are connected."""
     nodes.joints = HOME
     nodes.spin(0.15)
     for _ in range(10):
@@ -69,7 +75,7 @@ def test_without_a_certificate_an_emergency_stop_and_joint_states_command_nothin
 
 def test_with_one_the_robot_moves_until_the_file_of_demands_is_gone(hardware):
     with graph(hardware) as nodes:
-        run(nodes)
+        run(nodes, hardware)
         before = nodes.on_hardware()
         (hardware.keys / "demands" / "panda.yaml").unlink()
         assert nodes.wait(lambda: nodes.stopped and "demands" in nodes.status, 3.0), nodes.status
@@ -84,7 +90,7 @@ def test_another_policy_that_is_announced_as_loaded_stops_the_robot(hardware):
     from std_msgs.msg import String
 
     with graph(hardware) as nodes:
-        run(nodes)
+        run(nodes, hardware)
         nodes.loaded.publish(String(data=hardware.case.payload["policy"]["digest"]))
         nodes.spin(0.1)
         assert "another policy" not in nodes.status
@@ -94,11 +100,38 @@ def test_another_policy_that_is_announced_as_loaded_stops_the_robot(hardware):
         assert not done and "another policy" in why
 
 
+def test_commands_are_refused_until_the_certified_policy_is_announced(hardware):
+    """A policy/loaded that was remapped away says nothing: neither before it comes nor after it was taken back."""
+    certified = hardware.case.payload["policy"]["digest"]
+    with graph(hardware) as nodes:
+        nodes.connect()
+        nodes.joints = HOME
+        nodes.spin(0.15)
+        act(nodes)
+        assert not nodes.safety._gate.runs and nodes.safety._supervisor.counts["commands"] == 0
+        assert "no certified policy is announced" in nodes.status
+        nodes.announce(certified)
+        follow(nodes)
+        nodes.announce("")
+        nodes.spin(0.3)
+        before = nodes.safety._supervisor.counts["commands"]
+        nodes.call("safety/reset")
+        act(nodes)
+        assert nodes.safety._supervisor.counts["commands"] == before
+
+
+def test_recorded_actions_move_a_robot_where_it_was_asked_for(hardware):
+    with graph(hardware, replay=True) as nodes:
+        nodes.connect()
+        follow(nodes)
+        assert nodes.wait(lambda: "replay: of no policy" in nodes.status or nodes.stopped, 3.0), nodes.status
+
+
 def test_a_second_node_that_publishes_commands_stops_the_robot(hardware):
     from trajectory_msgs.msg import JointTrajectory
 
     with graph(hardware) as nodes:
-        run(nodes)
+        run(nodes, hardware)
         second = nodes.probe.create_publisher(JointTrajectory, "robot/joint_trajectory", 1)
         found = nodes.wait(lambda: nodes.stopped and "2 nodes publish on /robot/joint_trajectory" in nodes.status, 4.0)
         assert found and "probe, safety_node" in nodes.status, nodes.status

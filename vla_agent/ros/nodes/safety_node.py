@@ -9,9 +9,10 @@ parameters: see `ros.process.node_parameters` or `safety_node --help`
 
 On hardware it checks the certificate itself, whatever the policy node does (`ros.runtime.certificate_watch`).  Without
 a valid one for exactly the files of ``policy``, this robot, and an inference latency that this machine keeps (the node
-times the policy itself, once, in a separate process) nothing at all is sent, and a reset is refused.  Once a second it
-checks again what may have changed, and who else publishes commands; where something is wrong it stops the robot, and
-then sends nothing.
+times the policy itself, once, in a separate process) nothing at all is sent, and a reset is refused.  Commands are
+refused until the policy node has announced the certified digest (with ``replay``, where there is none).  Once a second
+it checks again what may have changed, and who else publishes commands; where something is wrong it stops the robot,
+and then sends nothing.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from vla_agent.ros.runtime.timing_statistics import RateMeter, quantiles
 
 TICKS = 8  # a control period
 ONE_PUBLISHER = ("policy/action", "controller/joint_trajectory")  # on hardware
+UNANNOUNCED = "no certified policy is announced on policy/loaded"
 UNCHECKED = "not certified: the certificate was not checked yet"
 
 
@@ -74,7 +76,7 @@ class SafetyNode(Node):
         self._published_stop: bool | None = None
         self._loaded = ""  # digest of the policy that runs, as the policy node says
         self._supervisor = Supervisor(self._robot, deadman=bool(values["deadman"]))
-        hardware = bool(values["hardware"])
+        hardware, self._replay = bool(values["hardware"]), bool(values["replay"])
         output = RobotOutput(self, self._robot, hardware)
         self._gate = CommandGate(
             self._supervisor, lambda target: output.send(target, self._ros_time()), UNCHECKED if hardware else ""
@@ -152,6 +154,11 @@ class SafetyNode(Node):
         self._loaded = message.data
         self._check_again()
 
+    @property
+    def _unannounced(self) -> bool:
+        """On hardware: whether nobody has said that the certified policy is what acts."""
+        return self._watch is not None and not (self._replay or self._watch.covers(self._loaded))
+
     # -- in ------------------------------------------------------------------------------------------------------
 
     def _command(self, message: JointTrajectory) -> None:
@@ -168,6 +175,9 @@ class SafetyNode(Node):
             return
         if not len(rows):
             self._gate.end()
+            return
+        if self._unannounced:
+            self._supervisor.counts[f"refused: {UNANNOUNCED}"] += 1
             return
         stamp = conversions.to_seconds(message.header.stamp)
         fraction = self._fraction(rows[0, -1])
@@ -236,9 +246,13 @@ class SafetyNode(Node):
     def _message(self) -> str:
         supervisor, refused = self._supervisor, self._gate.refused
         if supervisor.mode != STOPPED:
-            return refused or str(supervisor.mode)
+            return refused or (UNANNOUNCED if self._unannounced else self._mode())
         more = f"; {refused}" if refused and refused not in supervisor.reason else ""
         return f"stopped: {supervisor.reason}{more}"
+
+    def _mode(self) -> str:
+        mode = str(self._supervisor.mode)
+        return f"{mode}; replay: of no policy" if self._watch is not None and self._replay else mode
 
     def _values(self) -> dict[str, object]:
         counts = self._supervisor.counts

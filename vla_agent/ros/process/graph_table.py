@@ -47,6 +47,7 @@ ARGUMENTS: dict[str, Argument] = {
     "real_time_factor": Argument(1.0, "simulated seconds in one second; less than 1 for a slow machine"),
     "certificate": Argument("", "certificate of the policy; required on hardware"),
     "deadman": Argument(False, "motion needs safety/deadman"),
+    "replay": Argument(False, "recorded actions (replay_node), of no policy, may move the robot"),
     "sources": Argument("", "CAMERA=SOURCE,...: index, device, URL or video file of each camera"),
     "output": Argument("recordings", "folder of recorded demonstrations"),
     "bag": Argument("", "folder of the recorded episode"),
@@ -91,7 +92,7 @@ GRAPHS: dict[str, tuple[Entry, ...]] = {
     ),
     "robot": (
         _CAMERA,
-        Entry("safety_node", ("robot", "deadman", "policy", "certificate"), (("hardware", True),)),
+        Entry("safety_node", ("robot", "deadman", "policy", "certificate", "replay"), (("hardware", True),)),
         Entry("controller_node", ("robot",)),
         Entry("policy_node", tuple(a for a in _POLICY if a != "real_time_factor"), (("hardware", True),)),
     ),

@@ -139,6 +139,7 @@ NODES: dict[str, NodeHelp] = {
             "hardware": Parameter(False, "a real robot is driven; needs policy and certificate"),
             "policy": Parameter("", "policy folder that the certificate must cover"),
             "certificate": Parameter("", "certificate file"),
+            "replay": Parameter(False, "on hardware: recorded actions, of no policy, may move the robot"),
             **_PACE,
             **_REAL_TIME,
         },

@@ -77,6 +77,10 @@ class CertificateWatch:
         """The same for another time."""
         return self._certificate is None or now >= datetime.fromisoformat(str(self._certificate.payload["expires"]))
 
+    def covers(self, loaded: str) -> bool:
+        """Whether ``loaded``, a digest that the policy node has announced, is the certified one."""
+        return self._certificate is not None and loaded == _digest(self._certificate)
+
     def recheck(self, loaded: str = "") -> str:
         """Check again what may change while the robot moves; takes milliseconds.
 
@@ -84,7 +88,7 @@ class CertificateWatch:
         since `check`; and that the policy that runs is the certified one.
 
         Args:
-            loaded: the digest that the policy node has announced; empty: none was.
+            loaded: the digest that the policy node has announced; empty: none was, and `covers` is False.
 
         Returns:
             why the robot may not move any more; empty where it may.
