@@ -96,6 +96,7 @@ def _weak() -> dict[str, tuple[Attack, str]]:
         "gates/smoke.yaml for a robot that demands gates/tabletop.yaml": (_gate_file(smoke, 0.05), "gate.sha256"),
         "a threshold of 1e-9 in another gate file": (_gate_file(smoke.replace("0.05", "1e-9"), 1e-9), "gate.sha256"),
         "a threshold of 1e-9 under the allowed gate's hash": (_signed(**{success: 1e-9}), "checks.success"),
+        "a task file that was made easier": (_signed(gate__tasks__stack=ZERO), "gate.tasks.stack"),
         "success reported, not judged": (
             _signed(**{success: None, "counts__success__verdict": "reported"}), "checks.success"),
         "an instruction that need not be followed": (

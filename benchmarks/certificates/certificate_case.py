@@ -21,6 +21,7 @@ from vla_agent.gate.certificate.enforce import Deployment
 
 ROBOT = "panda"
 GATE = "a" * 64  # SHA-256 of the gate file that the demands allow
+TASKS = {"stack": "d" * 64}  # family -> SHA-256 of its task file
 ROBOT_FILE = "b" * 64
 CHECKS = {"success": (0.8, 0.1), "family.stack": (0.5, 0.3), "probe.swap": (0.5, 0.2), "axis.typo.1": (None, 0.1)}
 LATENCY_MS = 100.0
@@ -149,7 +150,7 @@ def make(
         simulator=simulator(),
         gate=gate,
         attempt=attempt,
-        versions={"vla_agent": "0"},
+        head={"versions": {"vla_agent": "0"}, "hashes": {"tasks": TASKS}},
         judgement=_judgement(),
     )
     predicate["evidence"] = {"report.json": "1" * 64}
@@ -182,6 +183,7 @@ def demands(**changed: Any) -> dict[str, Any]:
         "robot": ROBOT,
         "robot_file": ROBOT_FILE,
         "gates": {"tabletop": GATE},
+        "tasks": {"tabletop": dict(TASKS)},
         "simulators": [digest(simulator())],
         "validity_days": 90,
         "alpha": 0.05,

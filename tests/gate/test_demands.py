@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.certificates.certificate_case import CHECKS, GATE, ROBOT, ROBOT_FILE, changed_parts, demands, make
+from benchmarks.certificates.certificate_case import (
+    CHECKS,
+    GATE,
+    ROBOT,
+    ROBOT_FILE,
+    TASKS,
+    changed_parts,
+    demands,
+    make,
+)
 from vla_agent.cli import main
 from vla_agent.errors import CertificateError, GateError
 from vla_agent.files.canonical_json import digest
@@ -22,6 +31,7 @@ from vla_agent.gate.certificate.demands import (
     write_demands,
 )
 from vla_agent.gate.decision.gate_file import hash_gate, load_gate
+from vla_agent.gate.decision.plan import task_files
 
 ROOT = Path(__file__).parents[2]
 PANDA = ROOT / "config" / "robots" / "panda.yaml"
@@ -55,7 +65,8 @@ def asked(payload, key=KEY, **changed):
 def test_a_certificate_that_shows_exactly_what_is_demanded_is_enough(payload):
     asked(payload)
     asked(payload, keys=[KEY, "2" * 32])
-    asked(payload, gates={"other": ZERO, "tabletop": GATE}, execution=["open_loop", "realtime"])
+    two = {"other": {"mine": ZERO}, "tabletop": TASKS}
+    asked(payload, gates={"other": ZERO, "tabletop": GATE}, tasks=two, execution=["open_loop", "realtime"])
     asked(payload, simulators=[ZERO, demands()["simulators"][0]])
 
 
@@ -64,6 +75,13 @@ def test_a_certificate_that_shows_exactly_what_is_demanded_is_enough(payload):
     [
         ({"robot_file": ZERO}, "robot.file"),
         ({"gates": {"tabletop": ZERO}}, "gate.sha256"),
+        ({"tasks__tabletop__stack": ZERO}, "gate.tasks.stack"),
+        ({"tasks__tabletop__mine": ZERO}, "gate.tasks.mine"),
+        ({"tasks": {"tabletop": {"mine": TASKS["stack"]}}}, "gate.tasks.mine"),
+        (
+            {"gates": {"other": ZERO, "tabletop": GATE}, "tasks": {"other": TASKS, "tabletop": {"stack": ZERO}}},
+            "gate.tasks.stack",
+        ),
         ({"simulators": [ZERO]}, "simulator"),
         ({"validity_days": 89}, "validity"),
         ({"alpha": 0.049}, "alpha"),
@@ -91,6 +109,8 @@ def test_less_than_what_is_demanded_is_not_enough(payload, changed, key):
         ({"attempt__alpha": 0.051}, "attempt.alpha"),
         ({"gate__alpha": 0.051}, "alpha"),
         ({"gate__beta": 0.051}, "beta"),
+        ({"gate__tasks__stack": ZERO}, "gate.tasks.stack"),
+        ({"gate__tasks__mine": ZERO}, "gate.tasks.mine"),
         ({"gate__checks__success__threshold": None}, "checks.success"),
         ({"gate__checks__success__threshold": 1e-9}, "checks.success"),
         ({"counts__probe.swap__verdict": "fail"}, "checks.probe.swap"),
@@ -123,6 +143,10 @@ def test_validity_is_compared_to_the_second(payload):
         ({"robot": "../panda"}, "robot"),
         ({"robot_file": "x"}, "robot_file"),
         ({"gates": {}}, "gates"),
+        ({"tasks": {}}, "file"),
+        ({"tasks": {"tabletop": TASKS, "other": TASKS}}, "file"),
+        ({"tasks": {"tabletop": {}}}, "tasks.tabletop"),
+        ({"tasks__tabletop__stack": "x"}, "tasks.tabletop.stack"),
         ({"gates": {"a": "x"}}, "gates.a"),
         ({"simulators": []}, "simulators"),
         ({"validity_days": 0}, "validity_days"),
@@ -252,7 +276,22 @@ def test_a_gate_s_judged_checks_become_demands():
     more = {"robot": "panda", "robot_file": ZERO, "simulator": {}, "latency_ms": 1.0}
     other = demands_from_gate(gate, ZERO, **more, validity_days=3, keys=(KEY,))
     assert other["validity_days"] == 3 and other["keys"] == [KEY]
+    assert data["tasks"] == {"tabletop": task_files(gate)} and len(data["tasks"]["tabletop"]) == 10
     assert set(data) == set(demands()) and all(threshold for threshold, _ in list(CHECKS.values())[:3])
+
+
+def test_a_task_file_edited_after_the_demands_is_not_the_demanded_one(payload, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = tmp_path / "stack.yaml"
+    task.write_bytes((ROOT / "sim" / "tasks" / "tabletop" / "stack.yaml").read_bytes())
+    gate = load_gate(TABLETOP).model_copy(update={"tasks": ("stack.yaml",)})
+    more = {"robot": "panda", "robot_file": ROBOT_FILE, "simulator": {}, "latency_ms": 50.0}
+    before = demands_from_gate(gate, GATE, **more)["tasks"]
+    asked(changed_parts(payload, {"gate__tasks": task_files(gate)}), tasks=before)
+    task.write_text(task.read_text() + "\n# easier\n")
+    with pytest.raises(GateError) as error:
+        asked(changed_parts(payload, {"gate__tasks": task_files(gate)}), tasks=before)
+    assert error.value.key == "gate.tasks.stack"
 
 
 def test_the_command_writes_and_shows_demands(tmp_path, monkeypatch, capsys):

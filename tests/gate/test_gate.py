@@ -205,7 +205,8 @@ def test_a_task_file_that_changes_meanwhile_certifies_nothing(lab, monkeypatch):
     lab.gate("expert", "right", suite, clips=0)
     assert lab.verify("right") == []
     task.write_text(text + "\n")
-    assert [text.startswith("report.json.hashes.tasks.press_button") for text in lab.verify("right")] == [True]
+    places = "certificate.gate.tasks.press_button", "report.json.hashes.tasks.press_button"
+    assert [text.startswith(place) for text, place in zip(lab.verify("right"), places, strict=True)] == [True, True]
 
 
 def test_a_policy_that_changes_meanwhile_certifies_nothing(lab, tmp_path, monkeypatch):

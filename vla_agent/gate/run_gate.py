@@ -273,7 +273,7 @@ def _report(
         simulator=run.simulator,
         gate=run.file.gate,
         attempt=run.attempt,
-        versions=run.head["versions"],
+        head=run.head,
         judgement=judgement,
     )
     return run.head | {

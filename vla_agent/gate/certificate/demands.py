@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 from vla_agent.errors import GateError, wrong_keys
 from vla_agent.files.bounded_reading import as_text
 from vla_agent.files.bounded_yaml import parse_yaml
-from vla_agent.files.canonical_json import digest
+from vla_agent.files.canonical_json import changes, digest
 from vla_agent.files.write_aside import write_text
 from vla_agent.gate.certificate.guarded_files import read_guarded, require_guarded
 from vla_agent.gate.certificate.keys import NAME
@@ -46,6 +46,7 @@ class Demands(Part):
         robot: name of the robot.
         robot_file: SHA-256 of its robot file, with all limits.
         gates: name -> SHA-256 of the gate files that are enough.
+        tasks: name of each of these gates -> family -> SHA-256 of the task file that it must have played, no others.
         simulators: digests of the simulators (`digest` of `bound_files.simulator_files`) that are enough.
         validity_days: the longest that a certificate may be valid.
         alpha, beta: the largest error rates of the gate's tests.
@@ -59,6 +60,7 @@ class Demands(Part):
     robot: str = Field(pattern=f"^{NAME.pattern}$")
     robot_file: Hash
     gates: dict[str, Hash] = Field(min_length=1)
+    tasks: dict[str, Annotated[dict[str, Hash], Field(min_length=1)]]
     simulators: list[Hash] = Field(min_length=1)
     validity_days: int = Field(ge=1, le=MOST_DAYS)
     alpha: float = Field(gt=0, le=MOST_ALPHA)
@@ -70,6 +72,8 @@ class Demands(Part):
 
     @model_validator(mode="after")
     def _strong_enough(self) -> Demands:
+        if set(self.tasks) != set(self.gates):
+            raise ValueError("tasks and gates name other gates")
         for name, least in (("success", LEAST_SUCCESS), ("probe.swap", LEAST_SWAP)):
             if self.checks.get(name, 0.0) < least:
                 raise ValueError(f"checks must demand {name} with a threshold of at least {least:g}")
@@ -161,17 +165,22 @@ def demands_from_gate(
 ) -> dict[str, Any]:
     """What a gate shows, as demands in plain data: every judged check with its threshold; see `Demands`.
 
+    Its task files are hashed as they are now.
+
     Args:
         gate_hash: SHA-256 of the gate file.
         simulator: files of the simulator, `bound_files.simulator_files`.
         validity_days: None: those of the gate file.
     """  # fmt: skip
+    from vla_agent.gate.decision.plan import task_files  # a robot's nodes need no simulator
+
     judged = {name: check.threshold for name, check in gate.checks_by_name().items() if check.threshold is not None}
     return {
         "format": 1,
         "robot": robot,
         "robot_file": robot_file,
         "gates": {gate.name: gate_hash},
+        "tasks": {gate.name: task_files(gate)},
         "simulators": [digest(dict(simulator))],
         "validity_days": gate.validity_days if validity_days is None else validity_days,
         "alpha": gate.alpha,
@@ -239,6 +248,9 @@ def _compared(payload: Mapping[str, Any], key: str, demands: Demands) -> Iterato
     keys = demands.keys if demands.keys is not None else (key,)
     yield "robot.file", demands.robot_file, robot or "none", robot == demands.robot_file
     yield "gate.sha256", allowed, f"{gate['name']} {gate['sha256']}", gate["sha256"] in demands.gates.values()
+    tasks = {sha256: demands.tasks[name] for name, sha256 in demands.gates.items()}
+    for name, expected, found in changes(tasks[gate["sha256"]], gate["tasks"]):
+        yield f"gate.tasks.{name}", expected, found, False
     yield "simulator", ", ".join(demands.simulators), simulator, simulator in demands.simulators
     yield "validity", f"at most {longest}", validity, validity <= longest
     yield "alpha", f"at most {demands.alpha:g}", gate["alpha"], gate["alpha"] <= demands.alpha

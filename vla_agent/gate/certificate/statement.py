@@ -82,10 +82,11 @@ class CheckPart(Part):
 
 
 class GatePart(Part):
-    """``sha256``: of the gate file; ``checks``: all that were played."""
+    """``sha256``: of the gate file; ``tasks``: family -> SHA-256 of its file; ``checks``: all that were played."""
 
     name: str
     sha256: Hash
+    tasks: dict[str, Hash] = Field(min_length=1)
     alpha: float = Field(gt=0, lt=1)
     beta: float = Field(gt=0, lt=1)
     checks: dict[str, CheckPart]
@@ -186,7 +187,7 @@ def gate_predicate(
     simulator: Mapping[str, str],
     gate: Gate,
     attempt: Attempt,
-    versions: Mapping[str, Any],
+    head: Mapping[str, Any],
     judgement: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The predicate of a gate that has just been judged, without its evidence.
@@ -194,6 +195,7 @@ def gate_predicate(
     Args:
         robot: ``name`` and ``file`` (SHA-256 of the robot file, or empty).
         policy, contract, simulator: as `bound_files` makes them, of what was played.
+        head: of the report: ``versions``, and the ``hashes`` of the ``tasks``.
         judgement: of `vla_agent.gate.decision.judge.judge`.
     """
     now = datetime.now(timezone.utc).replace(microsecond=0)
@@ -210,6 +212,7 @@ def gate_predicate(
         "gate": {
             "name": gate.name,
             "sha256": attempt.gate,
+            "tasks": dict(head["hashes"]["tasks"]),
             "alpha": gate.alpha,
             "beta": gate.beta,
             "checks": {name: {key: c[key] for key in ("threshold", "margin")} for name, c in checks.items()},
@@ -223,7 +226,7 @@ def gate_predicate(
         },
         "execution": gate.execution,
         "latency": {"certified_ms": attempt.delay_ms, "measured_ms": attempt.measured.get("p99_ms", 0.0)},
-        "versions": dict(versions),
+        "versions": dict(head["versions"]),
         "counts": counts_of(judgement),
         "estimate": judgement["estimate"],
         "verdict": judgement["verdict"],

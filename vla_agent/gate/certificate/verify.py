@@ -198,7 +198,7 @@ def _certified_numbers(
         simulator=payload["simulator"],
         gate=gate,
         attempt=attempt,
-        versions=payload["versions"],
+        head={"versions": payload["versions"], "hashes": {"tasks": task_files(gate)}},
         judgement=judgement,
     )
     issued = datetime.fromisoformat(payload["issued"])
