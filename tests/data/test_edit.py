@@ -284,6 +284,10 @@ def test_validate_says_which_command_leaves_the_episodes_out(datasets, tmp_path,
     assert f"next: vla-agent data edit {root} --leave-out 2-3 -o NEW" in printed
     assert main(["data", "edit", str(root), "--leave-out", "2-3", "-o", str(tmp_path / "new")]) == 0
     assert main(["data", "validate", str(tmp_path / "new")]) == 0
+    (root / "meta/contract.json").unlink()
+    assert main(["data", "edit", str(root), "--leave-out", "2-3", "-o", str(tmp_path / "other")]) == 2
+    assert main(["data", "validate", str(root)]) == 1
+    assert "data edit" not in capsys.readouterr().out, "no command is advised that is refused"
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,8 @@ def _progress(done: int, total: int) -> None:
 
 def _validate(args: argparse.Namespace, findings: list[Finding]) -> int:
     """Print the findings; 1 where one is an error."""
+    from vla_agent.data.lerobot.dataset_schema import CONTRACT
+
     if args.json:
         write_text(Path(args.json), json.dumps([f.to_dict() for f in findings], indent=2) + "\n")
     for finding in findings[:PRINTED]:
@@ -177,7 +179,7 @@ def _validate(args: argparse.Namespace, findings: list[Finding]) -> int:
         print(f"... and {len(findings) - PRINTED} more; --json FILE writes all")
     print(f"{args.directory}: {errors} errors, {len(findings) - errors} warnings")
     damaged = sorted({f.episode for f in findings if f.error and f.episode is not None})
-    if damaged:
+    if damaged and (Path(args.directory) / CONTRACT).exists():  # without a contract `data edit` refuses the dataset
         print(f"next: vla-agent data edit {args.directory} --leave-out {as_ranges(damaged)} -o NEW")
     return 1 if errors else 0
 

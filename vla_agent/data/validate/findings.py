@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-LEAVE_OUT = "leave the episode out (vla-agent data edit DIR --leave-out EPISODE -o NEW), or record it again"
+EDIT = " (vla-agent data edit DIR --leave-out EPISODE -o NEW)"
+LEAVE_OUT = f"leave the episode out{EDIT}, or record it again"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Finding:
         where += "" if self.frame is None else f", frame {self.frame}"
         kind = "error" if self.error else "warning"
         return f"{kind}: {self.check}: {where}: {self.key}\n  {self.what}: {self.found}\n  remedy: {self.remedy}"
+
+    def without_edit(self) -> Finding:
+        """The same without the command that edits: it takes only datasets that have a contract."""
+        return replace(self, remedy=self.remedy.replace(EDIT, ""))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: the JSON of ``vla-agent data validate --json``."""

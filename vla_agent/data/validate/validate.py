@@ -61,6 +61,8 @@ def validate(
     findings += short_videos
     if images:
         findings += _check_images(dataset, {f.episode for f in short_videos} | _misplaced(dataset, rows), progress)
+    if not (root / dataset_schema.CONTRACT).exists():
+        findings = [finding.without_edit() for finding in findings]
     return sorted(findings, key=lambda f: (-1 if f.episode is None else f.episode, f.frame or 0, f.check))
 
 
