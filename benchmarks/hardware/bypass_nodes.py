@@ -477,6 +477,9 @@ SILENT: dict[str, Route] = {
     "a simulated robot's topic remapped to the motors": partial(_remapped, ("-r", f"{SIM}:={REAL}"), "safety_node"),
     "its gripper's topic": partial(_remapped, ("-r", "sim/robot/gripper:=robot/gripper"), "safety_node"),
     "the controller's topic": partial(_remapped, ("-r", f"controller/joint_trajectory:={REAL}"), "controller_node"),
+    "the controller's topic, to a robot of another file": partial(
+        _remapped, ("-r", "controller/joint_trajectory:=/other/joint_trajectory"), "controller_node"
+    ),
     "a misspelled parameter": _misspelled,
     "a stream that goes on where the arm was": _stale_stream,
 }

@@ -158,7 +158,20 @@ def test_no_other_node_publishes_where_the_robot_takes_commands(tmp_path):
             forbid_robot_topics(nodes.controller)
         assert error.value.key == "/robot/joint_trajectory"
         forbid_robot_topics(nodes.safety)
-        forbid_robot_topics(nodes.probe)
+
+
+@pytest.mark.parametrize("topic", ["/robot2/joint_trajectory", "policy/action"])
+def test_no_command_is_remapped_whatever_robot_file_the_node_was_given(tmp_path, topic):
+    words = ("-r", f"controller/joint_trajectory:={topic}")
+    with running({"controller_node": {}}, str(tmp_path), words) as nodes:
+        with pytest.raises(NodeError, match="only the safety node") as error:
+            forbid_robot_topics(nodes.controller)
+        assert error.value.expected == "/controller/joint_trajectory"
+        with pytest.raises(NodeError):  # a node that names no topic of commands may have none
+            forbid_robot_topics(nodes.probe)
+    for words in (("-r", "joint_states:=/arm/joint_states"), ("-r", "__ns:=/arm1")):
+        with running({"controller_node": {}}, str(tmp_path), words) as nodes:
+            forbid_robot_topics(nodes.controller)
 
 
 def test_the_controllers_stream_begins_where_the_arm_was_led_during_a_stop(tmp_path):

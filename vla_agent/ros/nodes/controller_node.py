@@ -43,6 +43,8 @@ EE_DELTA = [f"{part}.{k}" for part in ("ee_translation", "ee_rotation") for k in
 class ControllerNode(Node):
     """See the module."""
 
+    COMMAND_TOPIC = "controller/joint_trajectory"  # not to be remapped
+
     def __init__(self) -> None:
         super().__init__("controller_node")
         values = declare_parameters(self, "controller_node")
@@ -67,7 +69,7 @@ class ControllerNode(Node):
         self._counts: Counter[str] = Counter()
         self._rate = RateMeter()
         self._reporter = StatusReporter(self)
-        self._publisher = self.create_publisher(JointTrajectory, "controller/joint_trajectory", COMMANDS)
+        self._publisher = self.create_publisher(JointTrajectory, self.COMMAND_TOPIC, COMMANDS)
         self.create_subscription(JointTrajectory, "policy/action", self._action, COMMANDS)
         self.create_subscription(JointState, self._robot.joint_states, self._state, SENSORS)
         self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED)

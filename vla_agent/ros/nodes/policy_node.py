@@ -62,6 +62,8 @@ TICKS = 8  # a control period
 class PolicyNode(LifecycleNode):
     """See the module."""
 
+    COMMAND_TOPIC = "policy/action"  # not to be remapped
+
     def __init__(self) -> None:
         super().__init__("policy_node")
         values = declare_parameters(self, "policy_node")
@@ -83,7 +85,7 @@ class PolicyNode(LifecycleNode):
         self._image_subscriptions: dict[str, Any] = {}
         self._stop = self.create_publisher(String, "safety/stop", 10)
         self._loaded = self.create_publisher(String, "policy/loaded", LATCHED)
-        self._actions = self.create_publisher(JointTrajectory, "policy/action", COMMANDS)
+        self._actions = self.create_publisher(JointTrajectory, self.COMMAND_TOPIC, COMMANDS)
         freeze_while(self, "policy_node", lambda: self._loop is not None)
         if self.autostart:
             self.trigger_configure()

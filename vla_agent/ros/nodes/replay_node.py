@@ -41,6 +41,8 @@ TICKS = 8  # a control period
 class ReplayNode(Node):
     """See the module."""
 
+    COMMAND_TOPIC = "policy/action"  # not to be remapped
+
     def __init__(self) -> None:
         super().__init__("replay_node")
         values = declare_parameters(self, "replay_node")
@@ -55,7 +57,7 @@ class ReplayNode(Node):
         self._stopped: bool | None = None
         self._began: float | None = None  # seconds, of the first action
         self._next = 0
-        self._publisher = self.create_publisher(JointTrajectory, "policy/action", COMMANDS)
+        self._publisher = self.create_publisher(JointTrajectory, self.COMMAND_TOPIC, COMMANDS)
         self.create_subscription(JointState, self._robot.joint_states, self._state, SENSORS)
         self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED)
         steady = Clock(clock_type=ClockType.STEADY_TIME)

@@ -37,6 +37,11 @@ COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 SENSORS = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
 LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
 REMEDIES = {"RELIABILITY": "set image_reliability:=best_effort here, or publish reliably there"}
+COMMAND_MESSAGES = {  # types that robots' controllers take
+    *("JointTrajectory", "JointTrajectoryPoint", "MultiDOFJointTrajectory", "JointJog"),
+    *("Twist", "TwistStamped", "Pose", "PoseStamped", "Wrench", "WrenchStamped"),
+    *("Float32MultiArray", "Float64MultiArray", "Float32", "Float64"),
+}
 OF_ROS = ("use_sim_time", "start_type_description_service")  # parameters that rclpy declares itself
 SWITCH_INTERVAL = 0.0002  # seconds after which a thread, such as the inference thread, gives Python to one that waits
 
@@ -104,23 +109,29 @@ def freeze_while(node: Any, executable: str, frozen: Callable[[], bool]) -> None
 
 
 def forbid_robot_topics(node: Any) -> None:
-    """Check that a node does not publish where a robot takes commands; only a node with ``COMMANDS_ROBOT`` may.
+    """Check where a node publishes messages that a robot's controller could take for commands.
+
+    Only a node with ``COMMANDS_ROBOT`` publishes where a robot takes commands.  Every other one publishes messages of
+    these types (`COMMAND_MESSAGES`) on the one topic that its class names (``COMMAND_TOPIC``) alone, and that cannot be
+    remapped: which robots are on the network is in no file.
 
     Raises:
-        NodeError: one of its topics was remapped to the robot's.
+        NodeError: one of its topics was remapped to the robot's, or that topic to another.
     """
-    robot = getattr(node, "_robot", None)
-    if robot is None or getattr(node, "COMMANDS_ROBOT", False):
+    if getattr(node, "COMMANDS_ROBOT", False):
         return
-    commanded = {node.resolve_topic_name(topic) for topic in robot.controller.topics(hardware=True)}
+    robot, own = getattr(node, "_robot", None), getattr(node, "COMMAND_TOPIC", "")
+    commanded = {node.resolve_topic_name(topic) for topic in robot.controller.topics(hardware=True)} if robot else set()
+    allowed = node.resolve_topic_name(own, only_expand=True) if own else "none"
     for publisher in node.publishers:
-        if publisher.topic_name in commanded:
+        name, kind = publisher.topic_name, publisher.msg_type.__name__
+        if name in commanded or (kind in COMMAND_MESSAGES and name != allowed):
             raise NodeError(
                 "only the safety node may publish where the robot takes commands",
-                key=publisher.topic_name,
-                expected="another topic",
-                found=f"a publisher of {node.get_name()}",
-                remedy="do not remap this node's topics to the robot's",
+                key=name,
+                expected=allowed if kind in COMMAND_MESSAGES else "another topic",
+                found=f"a publisher of {node.get_name()}, {kind}",
+                remedy="do not remap this node's topics: a robot could listen there",
             )
 
 
