@@ -12,9 +12,14 @@ rclpy = pytest.importorskip("rclpy")
 
 from benchmarks.hardware.running_nodes import running  # noqa: E402
 from benchmarks.hardware.uncertified_cases import certified, faulty  # noqa: E402
-from vla_agent.errors import NodeError  # noqa: E402
+from vla_agent.errors import NodeError, VlaAgentError  # noqa: E402
 from vla_agent.robot.description import load_robot  # noqa: E402
-from vla_agent.ros.process.node_base import declare_parameters, forbid_robot_topics, freeze_while  # noqa: E402
+from vla_agent.ros.process.node_base import (  # noqa: E402
+    checked_factor,
+    declare_parameters,
+    forbid_robot_topics,
+    freeze_while,
+)
 from vla_agent.ros.runtime import certificate_watch  # noqa: E402
 
 HOME = np.array(load_robot("panda").home)
@@ -252,6 +257,20 @@ def test_what_takes_effect_while_a_node_runs_can_be_set():
         declare_parameters(node, "sim_robot_node")
         assert node.set_parameters([Parameter("seed", value=3)])[0].successful
         assert not node.set_parameters([Parameter("robot", value="x")])[0].successful
+
+
+@pytest.mark.parametrize("factor", [4.0, 0.5, 1.0001, float("nan")])
+def test_on_hardware_time_is_that_of_the_wall_clock(factor):
+    with pytest.raises(VlaAgentError, match="wall clock") as error:
+        checked_factor({"real_time_factor": factor, "hardware": True})
+    assert error.value.key == "real_time_factor"
+    assert checked_factor({"real_time_factor": 1.0, "hardware": True}) == 1.0
+    assert checked_factor({"real_time_factor": 4.0, "hardware": False}) == checked_factor({"real_time_factor": 4}) == 4
+
+
+def test_a_safety_node_on_hardware_does_not_start_with_a_faster_clock(hardware):
+    with pytest.raises(VlaAgentError, match="wall clock"), graph(hardware, real_time_factor=4.0):
+        pass
 
 
 def test_a_safety_node_reads_the_robot_file_that_it_drives(hardware, tmp_path):

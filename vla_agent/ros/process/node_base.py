@@ -138,10 +138,21 @@ def forbid_robot_topics(node: Any) -> None:
 def checked_factor(values: Mapping[str, Any]) -> float:
     """Parameter ``real_time_factor``: control seconds in one second of the wall clock; 1 on a real robot.
 
+    Controller and replay node do not know whether a real robot follows; whatever their pace, the safety node on
+    hardware lets pass what its own limits allow in its own time.
+
     Raises:
-        VlaAgentError: it is not within 0.001 to 100.
+        VlaAgentError: it is not within 0.001 to 100, or not 1 with ``hardware``: it would multiply every limit.
     """
     factor = float(values["real_time_factor"])
+    if values.get("hardware") and factor != 1.0:
+        raise VlaAgentError(
+            "a real robot has the time of the wall clock",
+            key="real_time_factor",
+            expected=1.0,
+            found=factor,
+            remedy="leave it at 1: it would multiply the robot's limits",
+        )
     if not 0.001 <= factor <= 100:
         raise VlaAgentError(
             "the real-time factor is out of range",
