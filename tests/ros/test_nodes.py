@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -239,6 +240,49 @@ def test_a_recorded_episode_can_be_read_again_and_a_discarded_one_leaves_nothing
     assert [p.name for p in tmp_path.iterdir()] == ["episode-0000"]
     with pytest.raises(NodeError, match="nothing is being recorded"):
         recorder.end("failure")
+
+
+def test_the_recorder_takes_an_instruction_that_is_not_latched_and_records_each_once(tmp_path):
+    rclpy = pytest.importorskip("rclpy")
+    rosbag2 = pytest.importorskip("rosbags.rosbag2")
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.serialization import deserialize_message
+    from std_msgs.msg import String
+
+    from benchmarks.ros.ros_graph import DOMAIN
+    from vla_agent.ros.nodes.recorder_node import RecorderNode
+    from vla_agent.ros.process.node_base import LATCHED
+
+    rclpy.init(args=["--ros-args", "-p", f"output:={tmp_path}"], domain_id=int(DOMAIN))
+    node, probe, executor = RecorderNode(), rclpy.create_node("probe"), SingleThreadedExecutor()
+    for each in (node, probe):
+        executor.add_node(each)
+
+    def give(publisher, text: str) -> None:
+        publisher.publish(String(data=text))
+        until = time.monotonic() + 10
+        while node._values()["instruction"] != text and time.monotonic() < until:
+            executor.spin_once(timeout_sec=0.01)
+        assert node._values()["instruction"] == text
+
+    plain, latched = (probe.create_publisher(String, "instruction", qos) for qos in (10, LATCHED))
+    try:
+        while plain.get_subscription_count() < 1 or latched.get_subscription_count() < 2:
+            executor.spin_once(timeout_sec=0.01)
+        give(plain, "stack the cubes")
+        name = node._begin().split(":")[0]
+        give(latched, "wipe the table")
+        for _ in range(10):  # the other subscription's copy
+            executor.spin_once(timeout_sec=0.01)
+        node._end("success")
+    finally:
+        executor.shutdown()
+        for each in (node, probe):
+            each.destroy_node()
+        rclpy.try_shutdown()
+    with rosbag2.Reader(tmp_path / name) as reader:
+        texts = [deserialize_message(bytes(raw), String).data for _, _, raw in reader.messages()]
+    assert texts == ["stack the cubes", "wipe the table"]
 
 
 def test_two_recorders_in_one_folder_keep_both_episodes_and_delete_what_a_killed_one_left(tmp_path):

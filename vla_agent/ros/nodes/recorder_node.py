@@ -32,6 +32,7 @@ from vla_agent.ros.process.node_base import (
 )
 from vla_agent.ros.runtime.recorder import Recorder
 
+INSTRUCTION = "instruction"
 TYPES = {
     Image: "sensor_msgs/msg/Image",
     CompressedImage: "sensor_msgs/msg/CompressedImage",
@@ -54,18 +55,20 @@ class RecorderNode(Node):
         topics = {c.image_topic: (TRANSPORTS[c.transport].message, images) for c in robot.cameras}
         topics |= {
             robot.joint_states: (JointState, SENSORS),
-            "instruction": (String, LATCHED),
             "policy/action": (JointTrajectory, COMMANDS),
             "controller/joint_trajectory": (JointTrajectory, COMMANDS),
         }
         for hardware in (True, False):  # simulated or real
             topic, gripper_topic = spec.topics(hardware)
             topics |= {topic: (arm, COMMANDS), gripper_topic: (Float64MultiArray, COMMANDS)}
-        self._instruction = ""
-        self._recorder = Recorder(output, {f"/{topic}": TYPES[kind] for topic, (kind, _) in topics.items()})
+        self._instruction, self._given = "", b""  # as text, and as it was sent
+        types = {f"/{topic}": TYPES[kind] for topic, (kind, _) in topics.items()}
+        self._recorder = Recorder(output, types | {f"/{INSTRUCTION}": TYPES[String]})
         self._reporter = StatusReporter(self)
         for topic, (kind, qos) in topics.items():
             self.create_subscription(kind, topic, partial(self._record, topic), qos, raw=True)
+        for durability in (LATCHED, 10):  # the second is for publishers that do not latch
+            self.create_subscription(String, INSTRUCTION, self._instruct, durability, raw=True)
         for name, act in (
             ("start", self._begin),
             ("success", partial(self._end, "success")),
@@ -75,9 +78,13 @@ class RecorderNode(Node):
             self.create_service(Trigger, f"record/{name}", partial(self._serve, act))
         self.create_timer(1.0, self._report)
 
+    def _instruct(self, data: bytes) -> None:
+        """Take an instruction; one that is repeated, as by both subscriptions, is recorded once."""
+        if data != self._given:
+            self._instruction, self._given = deserialize_message(data, String).data, data
+            self._record(INSTRUCTION, data)
+
     def _record(self, topic: str, data: bytes) -> None:
-        if topic == "instruction":
-            self._instruction = deserialize_message(data, String).data
         try:
             self._recorder.write(f"/{topic}", self.get_clock().now().nanoseconds, data)
         except NodeError as error:
@@ -92,6 +99,7 @@ class RecorderNode(Node):
 
     def _begin(self) -> str:
         name = self._recorder.begin(self._instruction)
+        self._record(INSTRUCTION, self._given)  # it was given before: the bag has it on its topic, too
         return f'{name}: "{self._instruction}"'
 
     def _end(self, outcome: str) -> str:
