@@ -2,12 +2,12 @@
 
 import struct
 import zipfile
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from vla_agent.errors import DatasetError
-from vla_agent.files import bounded_arrays
 from vla_agent.files.bounded_arrays import read_arrays
 
 
@@ -53,11 +53,10 @@ def test_uncompressed_bytes_at_the_limit_and_one_more(tmp_path):
         read_arrays(file, DatasetError, most=size - 1)
 
 
-def test_number_of_arrays(tmp_path, monkeypatch):
-    monkeypatch.setattr(bounded_arrays, "ARRAYS", 2)
-    read_arrays(archive(tmp_path, a=header((0,)), b=header((0,))), DatasetError)
+def test_number_of_arrays(tmp_path):
+    read_arrays(archive(tmp_path, a=header((0,)), b=header((0,))), DatasetError, count=2)
     with pytest.raises(DatasetError, match="3 arrays"):
-        read_arrays(archive(tmp_path, a=header((0,)), b=header((0,)), c=header((0,))), DatasetError)
+        read_arrays(archive(tmp_path, a=header((0,)), b=header((0,)), c=header((0,))), DatasetError, count=2)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +103,15 @@ def test_nothing_is_unpickled(tmp_path):
     np.savez(file, a=np.array([print], dtype=object))
     with pytest.raises(ValueError, match="object|dimensions"):
         read_arrays(file, DatasetError)
+
+
+def test_an_archive_s_directory_is_bounded(tmp_path):
+    """`zipfile` holds the whole directory in memory before it can be counted."""
+    for comment, refused in ((60_000, False), (65_000, True)):
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as written:
+            for number in range(17):
+                entry = zipfile.ZipInfo(f"{number}.npy")
+                entry.comment = bytes(comment)
+                written.writestr(entry, b"")
+        with pytest.raises(ValueError, match="a directory of 1,105,") if refused else nullcontext():
+            assert read_arrays(tmp_path / "a.npz", DatasetError, names=[]) == {}

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vla_agent.errors import CertificateError, GateError
+from vla_agent.evaluation import result_store
 from vla_agent.evaluation.play.player import PlayedEpisode
 from vla_agent.files.canonical_json import canonical, digest
 from vla_agent.gate.certificate.keys import Key
@@ -294,3 +295,22 @@ def test_pickles_among_the_actions_are_not_read(tmp_path):
     with pytest.raises(CertificateError, match="not those that were played"):
         read_actions(tmp_path / "a.npz", row)
     assert not (tmp_path / "executed").exists()
+
+
+def test_actions_that_would_take_all_memory_are_refused(tmp_path, monkeypatch):
+    """A small file of large arrays, and one of more arrays than were ever played."""
+    row = {"control": "control", "task": "stack", "seed": 1}
+    key = "control/stack/1"
+    actions, looks = np.zeros((500, 7), np.float32), np.array([0], np.int32)
+    (tmp_path / "a.npz").write_bytes(actions_bytes([row], {key: actions}, {key: looks}))
+    row["actions_hash"] = actions_hash(actions, looks)
+    size = actions.nbytes + looks.nbytes + 2 * 128  # with the headers of both arrays
+    assert (tmp_path / "a.npz").stat().st_size < size / 10
+    for bound, least in (("ACTIONS_BYTES", size), ("ACTIONS_ARRAYS", 2)):
+        monkeypatch.setattr(result_store, bound, least)
+        read_actions(tmp_path / "a.npz", row)
+        monkeypatch.setattr(result_store, bound, least - 1)
+        with pytest.raises(CertificateError) as error:
+            read_actions(tmp_path / "a.npz", row)
+        assert error.value.key == "size"
+        monkeypatch.undo()

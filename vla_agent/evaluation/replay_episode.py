@@ -16,7 +16,7 @@ from vla_agent.errors import OptionError, ReportError
 from vla_agent.evaluation import provenance
 from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.evaluation.report.video import caption, inset, write_video
-from vla_agent.evaluation.result_store import key_of, read_report
+from vla_agent.evaluation.result_store import key_of, read_episode_arrays, read_report
 from vla_agent.files.write_aside import file_aside
 
 
@@ -83,9 +83,13 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
 
 def _read_actions(file: Path, key: str) -> tuple[np.ndarray, tuple[int, ...]]:
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            return stored[f"{key}/actions"], tuple(int(i) for i in stored[f"{key}/looks"])
-    except Exception as error:  # numpy and zipfile raise half a dozen kinds for damaged archives
+        actions, looks = read_episode_arrays(file, key, ReportError)
+        if actions.ndim != 2 or looks.ndim != 1 or len(looks) > max(len(actions), 1):
+            raise ValueError(f"actions {actions.shape} and looks {looks.shape}")
+        return actions, tuple(int(i) for i in looks)
+    except ReportError:
+        raise
+    except Exception as error:  # missing, damaged, or not numbers
         raise ReportError(
             "the episode's actions cannot be read",
             file=file,

@@ -15,10 +15,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from vla_agent.errors import ReportError
+from vla_agent.errors import ReportError, VlaAgentError
 from vla_agent.evaluation.play.player import Job, PlayedEpisode
 from vla_agent.files import bounded_reading
-from vla_agent.files.input_limits import REPORT_BYTES
+from vla_agent.files.bounded_arrays import read_arrays
+from vla_agent.files.input_limits import ACTIONS_ARRAYS, ACTIONS_BYTES, ARRAYS_BYTES, REPORT_BYTES
 from vla_agent.files.write_aside import file_aside, remove_folder, write_text
 from vla_agent.policy.execution_settings import Execution
 
@@ -101,11 +102,11 @@ class Store:
     def _load(self) -> None:
         if (self.out / "report.json").exists() and (self.out / "actions.npz").exists():
             report = read_report(self.out / "report.json")
-            with np.load(self.out / "actions.npz", allow_pickle=False) as stored:
-                for row in report["episodes"]:
-                    key = key_of(row)
-                    if f"{key}/actions" in stored:
-                        self._keep(key, row, stored[f"{key}/actions"], stored[f"{key}/looks"])
+            stored = _all_arrays(self.out / "actions.npz")
+            for row in report["episodes"]:
+                key = key_of(row)
+                if f"{key}/actions" in stored and f"{key}/looks" in stored:
+                    self._keep(key, row, stored[f"{key}/actions"], stored[f"{key}/looks"])
             self.seconds += report["summary"]["seconds"]["episodes"]
         for line in self._lines():
             actions = np.frombuffer(base64.b64decode(line["actions"]), np.float32).reshape(line["shape"])
@@ -207,6 +208,31 @@ def read_report(file: Path) -> dict[str, Any]:
                 remedy="the file was changed: get it again, or evaluate again",
             )
     return report
+
+
+def read_episode_arrays(file: Path, key: str, error: type[VlaAgentError]) -> tuple[np.ndarray, np.ndarray]:
+    """Actions and looks of one episode of an ``actions.npz``, as they are stored; nothing is unpickled.
+
+    Raises:
+        OSError, ValueError, KeyError: they are missing or damaged.
+        VlaAgentError: ``error``: they are larger than any that were played.
+    """
+    names = f"{key}/actions", f"{key}/looks"
+    arrays = read_arrays(file, error, ACTIONS_BYTES, names, ACTIONS_ARRAYS)
+    return arrays[names[0]], arrays[names[1]]
+
+
+def _all_arrays(file: Path) -> dict[str, np.ndarray]:
+    try:
+        return read_arrays(file, ReportError, ARRAYS_BYTES, count=ACTIONS_ARRAYS)
+    except (OSError, ValueError) as error:
+        raise ReportError(
+            "the actions of the finished run cannot be read",
+            file=file,
+            expected="the actions.npz that `vla-agent eval` wrote",
+            found=f"{type(error).__name__}: {error}",
+            remedy="get the file again, or evaluate into another --out",
+        ) from error
 
 
 def read_json(file: Path) -> Any:

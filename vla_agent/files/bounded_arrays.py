@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Collection
@@ -17,10 +18,26 @@ from vla_agent.files.input_limits import ARRAYS, ARRAYS_BYTES
 KINDS = "biufcSU"  # booleans, numbers, text of fixed size
 DIMENSIONS = 8
 BLOCK = 2**20  # bytes that are read at a time
+ENTRY = 256  # bytes of one array's entry in the archive's directory
+
+
+class _Archive(io.BufferedReader):
+    """A file whose directory, which `zipfile` reads in one piece, has at most ``longest`` bytes."""
+
+    longest = BLOCK
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > self.longest:
+            raise zipfile.BadZipFile(f"a directory of {size:,} bytes, expected at most {self.longest:,}")
+        return super().read(size)
 
 
 def read_arrays(
-    file: File, error: type[VlaAgentError], most: int = ARRAYS_BYTES, names: Collection[str] | None = None
+    file: File,
+    error: type[VlaAgentError],
+    most: int = ARRAYS_BYTES,
+    names: Collection[str] | None = None,
+    count: int = ARRAYS,
 ) -> dict[str, np.ndarray]:
     """Every array of an .npz file, or those with these ``names``; nothing is unpickled.
 
@@ -28,14 +45,16 @@ def read_arrays(
         OSError: it is missing, a folder, or may not be read.
         ValueError: it is damaged, or an array's header does not fit its bytes.
         KeyError: it lacks one of ``names``.
-        VlaAgentError: ``error``: no regular file, more than ``most`` bytes of arrays, or too many arrays.
+        VlaAgentError: ``error``: no regular file, more than ``most`` bytes of arrays, or more than ``count`` arrays.
     """
     with open_regular(file, error, most) as opened:
         try:
-            with zipfile.ZipFile(opened) as archive:
+            stream = _Archive(io.FileIO(opened.fileno(), closefd=False))
+            stream.longest = max(BLOCK, ENTRY * count)
+            with zipfile.ZipFile(stream) as archive:
                 members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
-                if len(members) > ARRAYS:
-                    raise too_large(file, error, most, f"{len(members):,} arrays, at most {ARRAYS:,}")
+                if len(members) > count:
+                    raise too_large(file, error, most, f"{len(members):,} arrays, at most {count:,}")
                 chosen = members if names is None else {name: members[name] for name in names}
                 if (size := sum(m.file_size for m in chosen.values())) > most:
                     raise too_large(file, error, most, f"{size:,} bytes uncompressed")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vla_agent.errors import CertificateError
-from vla_agent.evaluation.result_store import key_of
+from vla_agent.evaluation.result_store import key_of, read_episode_arrays
 
 ACTIONS = "actions.npz"
 
@@ -39,14 +39,15 @@ def read_actions(file: Path, row: Mapping[str, Any]) -> tuple[np.ndarray, np.nda
     """Actions (N, A) and looks of a row's episode.
 
     Raises:
-        CertificateError: they cannot be read, or are not those whose hash the row holds.
+        CertificateError: they cannot be read, are larger than any, or are not those whose hash the row holds.
     """
     key = key_of(row)
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            actions, looks = stored[f"{key}/actions"], stored[f"{key}/looks"]
+        actions, looks = read_episode_arrays(file, key, CertificateError)
         found = actions_hash(actions, looks)
-    except Exception as error:  # numpy and zipfile raise half a dozen kinds for damaged archives
+    except CertificateError:
+        raise
+    except Exception as error:  # missing, damaged, or not numbers
         found = f"{type(error).__name__}: {error}"
     if found != row["actions_hash"]:
         raise CertificateError(
