@@ -285,6 +285,8 @@ _UNCLEAR: dict[str, Callable[[CertificateCase], str]] = {
     "its id with a typing error": lambda case: _mistyped(case),
     "a word": lambda case: "the old one",
     "nothing": lambda case: "",
+    "its policy's folder, changed since": lambda case: _changed_folder(case),
+    "a certificate that a stranger signed": lambda case: str(_stranger(case)["certificate"]),
 }
 
 
@@ -296,7 +298,7 @@ def _command(written: Callable[[CertificateCase], str]) -> Attack:
         from vla_agent.gate.certificate.revocable import resolve
 
         keys.create("second", case.keys)  # signs where the lab's own key is revoked
-        entry = {"event": "finish", "certificate": case.payload["id"]}
+        entry = {"event": "finish", "certificate": case.payload["id"], "policy": case.payload["policy"]["digest"]}
         (case.keys / "ledger.jsonl").write_text(json.dumps(entry) + "\n")
         meant = resolve(written(case), case.keys)
         keys.revoke(meant.identity, "a benchmark", case.keys, "second")
@@ -313,6 +315,15 @@ def _lab(case: CertificateCase) -> str:
 def _mistyped(case: CertificateCase) -> str:
     name = case.payload["id"]
     return str(name[:-1] + ("0" if name[-1] != "0" else "1"))
+
+
+def _changed_folder(case: CertificateCase) -> str:
+    """A copy with another byte; the robot holds the one that was certified."""
+    copy = case.root / "changed"
+    shutil.copytree(case.policy, copy)
+    file = copy / "policy.json"
+    file.write_bytes(file.read_bytes() + b"\n")
+    return str(copy)
 
 
 def _removed(name: str) -> Attack:

@@ -22,6 +22,7 @@ from vla_agent.cli import main
 from vla_agent.errors import CertificateError
 from vla_agent.files.canonical_json import canonical, readable
 from vla_agent.gate.certificate import keys, revocations
+from vla_agent.gate.certificate.certificate import sign, write_certificate
 from vla_agent.gate.certificate.demands import read_demands, write_demands
 from vla_agent.gate.certificate.envelope import seal
 from vla_agent.gate.certificate.guarded_files import read_guarded, require_guarded
@@ -577,12 +578,15 @@ def test_what_is_given_is_resolved_when_it_is_written(tmp_path, monkeypatch):
     case = make(tmp_path / "case")
     monkeypatch.chdir(tmp_path)
     lab = next(iter(keys.trusted(case.keys)))
-    ledger = [{"certificate": ID, "policy": DIGEST}, ["x"], {"certificate": 3}]
-    (case.keys / "ledger.jsonl").write_text("no JSON\n" + "".join(json.dumps(entry) + "\n" for entry in ledger))
     digest = case.payload["policy"]["digest"]
+    ledger = [{"certificate": ID, "policy": DIGEST}, ["x"], {"certificate": 3}, {"event": "start", "policy": digest}]
+    (case.keys / "ledger.jsonl").write_text("no JSON\n" + "".join(json.dumps(entry) + "\n" for entry in ledger))
+    keys.create("stranger", tmp_path / "other")
+    stranger = keys.load_private("stranger", tmp_path / "other").public_key()
     for text, identity, known in (
         (str(case.certificate), case.payload["id"], True),
         (str(case.keys / "lab.pub"), lab, True),
+        (str(tmp_path / "other" / "stranger.pub"), keys.fingerprint(stranger), False),
         (str(case.policy), digest, True),
         ("lab", lab, True),
         (lab, lab, True),
@@ -624,6 +628,34 @@ def test_what_is_not_clear_is_refused(folder, tmp_path, monkeypatch, given, says
     (folder / "ledger.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     error = refusal(resolve, given, folder)
     assert says in error.found and error.key == "ID"
+
+
+def test_a_policy_folder_that_was_changed_or_never_tried_is_not_what_is_revoked(tmp_path):
+    case = make(tmp_path / "case")
+    error = refusal(resolve, str(case.policy), case.keys)
+    assert "never tried here" in error.found and "certificate.json" in error.remedy and error.key == "ID"
+    assert case.payload["policy"]["digest"] in error.found
+    entry = {"event": "start", "policy": case.payload["policy"]["digest"]}
+    (case.keys / "ledger.jsonl").write_text(json.dumps(entry) + "\n")
+    assert resolve(str(case.policy), case.keys).identity == entry["policy"]
+    file = case.policy / "policy.json"
+    file.write_text(file.read_text() + "\n")
+    assert "was changed since" in refusal(resolve, str(case.policy), case.keys).found
+
+
+def test_a_certificate_that_no_trusted_key_signed_is_not_what_is_revoked(tmp_path):
+    case = make(tmp_path / "case")
+    forged = json.loads(case.certificate.read_bytes())
+    payload = case.payload | {"id": OTHER}
+    keys.create("stranger", tmp_path / "other")
+    stranger = sign(payload, keys.load_private("stranger", tmp_path / "other"))
+    own = sign(payload, keys.load_private("lab", case.keys))
+    for wrong in (stranger, own | {"signatures": forged["signatures"]}):
+        write_certificate(tmp_path / "forged.json", wrong)
+        error = refusal(resolve, str(tmp_path / "forged.json"), case.keys)
+        assert error.key == "ID" and "nothing was" in error.what and "trusted key signed" in error.expected
+    write_certificate(tmp_path / "forged.json", own)
+    assert resolve(str(tmp_path / "forged.json"), case.keys).identity == OTHER
 
 
 @settings(derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])

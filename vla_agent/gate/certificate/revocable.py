@@ -11,7 +11,7 @@ from pathlib import Path
 from vla_agent.errors import CertificateError
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.gate.certificate.bound_files import policy_parts
-from vla_agent.gate.certificate.certificate import read_certificate
+from vla_agent.gate.certificate.certificate import read_certificate, require_signed
 from vla_agent.gate.certificate.guarded_files import read_guarded
 from vla_agent.gate.certificate.key_files import fingerprint, trusted
 from vla_agent.gate.certificate.keys import LEDGER, read_public
@@ -57,7 +57,7 @@ def resolve(given: str, folder: Path) -> Revocable:
     if text in names:
         return Revocable(names[text].fingerprint, f"the key {text}", True)
     if exists:
-        return _of_path(Path(text), given)
+        return _of_path(Path(text), given, folder)
     if re.fullmatch(r"[0-9a-f]+", digits):
         return _of_digits(digits, given, dict(_known(folder)))
     raise _refused(given, "none of them", FORMS)
@@ -70,14 +70,34 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _of_path(path: Path, given: str) -> Revocable:
+def _of_path(path: Path, given: str, folder: Path) -> Revocable:
     if path.is_dir() and ((path / "policy.json").is_file() or (path / "policy" / "policy.json").is_file()):
-        return Revocable(policy_parts(find_folder(path))["digest"], f"the policy {path}", True)
+        return _of_policy(path, given, folder)
     if path.suffix == ".pub":
-        return Revocable(fingerprint(read_public(path)), f"the key in {path}", True)
+        identity = fingerprint(read_public(path))
+        return Revocable(identity, f"the key in {path}", identity in trusted(folder))
     if path.suffix == ".json":
-        return Revocable(read_certificate(path).id, f"the certificate {path}", True)
+        return _of_certificate(path, given, folder)
     raise _refused(given, "another file or folder", FORMS)
+
+
+def _of_policy(path: Path, given: str, folder: Path) -> Revocable:
+    """The folder's digest, if it was ever tried here: one that was changed since is not what robots hold."""
+    identity = policy_parts(find_folder(path))["digest"]
+    if identity not in dict(_known(folder)):
+        found = f"a policy with the digest {identity}, which was never tried here, or was changed since"
+        raise _refused(given, found, "the certificate.json of what was certified, or this digest itself if it is meant")
+    return Revocable(identity, f"the policy {path}", True)
+
+
+def _of_certificate(path: Path, given: str, folder: Path) -> Revocable:
+    """The id of a certificate that a trusted key signed; anybody can write another id into a file."""
+    certificate = read_certificate(path)
+    try:
+        require_signed(certificate, trusted(folder))
+    except CertificateError as error:
+        raise _refused(given, error.what, "a certificate that a trusted key signed, or its id") from error
+    return Revocable(certificate.id, f"the certificate {path}", True)
 
 
 def _of_digits(digits: str, given: str, known: dict[str, str]) -> Revocable:
@@ -161,5 +181,5 @@ def _refused(given: str, found: str, expected: str) -> CertificateError:
         key="ID",
         expected=expected,
         found=f"{given!r}: {found}",
-        remedy="give the file itself: certificate.json, KEY.pub or the policy folder",
+        remedy="give the file itself: the certificate.json of what was certified, or KEY.pub",
     )
