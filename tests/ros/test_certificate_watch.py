@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.certificates.certificate_case import LATENCY_MS, ROBOT_FILE, CertificateCase, demands, make
-from vla_agent.gate.certificate import keys
+from vla_agent.files import policy_folder
+from vla_agent.gate.certificate import enforce, keys
 from vla_agent.gate.certificate.demands import write_demands
+from vla_agent.gate.certificate.enforce import Deployment
+from vla_agent.ros.runtime import certificate_watch
 from vla_agent.ros.runtime.certificate_watch import Background, CertificateWatch
 
 
@@ -183,13 +188,81 @@ def test_a_check_in_the_background_runs_once_at_a_time_and_gives_its_result_once
         ran.append(threading.current_thread())
         return "revoked"
 
-    assert background.result() is None and background.result(wait=True) is None
+    assert background.result() is None and background.result(0.01) is None
     background.start(check)
     background.start(check)
     assert background.result() is None and not ran
     go.set()
-    assert background.result(wait=True) == "revoked" and background.result() is None
+    assert background.result(10.0) == "revoked" and background.result() is None
     assert len(ran) == 1 and ran[0] is not threading.current_thread()
     background.start(check)
+    assert background.result(10.0) == "revoked" and len(ran) == 2
     background.close()
-    assert background.result() == "revoked" and len(ran) == 2
+
+
+def test_a_check_that_waits_is_overdue_and_nobody_waits_for_it_at_the_end(monkeypatch):
+    monkeypatch.setattr(certificate_watch, "PATIENCE", 0.05)
+    background, go = Background(), threading.Event()
+    background.start(lambda: str(go.wait(10.0)))
+    assert not background.overdue
+    time.sleep(0.06)
+    assert background.overdue
+    began = time.monotonic()
+    background.close()
+    assert time.monotonic() - began < 1.0
+    go.set()
+    assert background.result(10.0) == "True" and not background.overdue
+
+
+def test_while_the_robot_moves_no_check_waits_for_a_writer(case, monkeypatch):
+    found = watch(case)
+    assert not found.check()
+    monkeypatch.setattr(policy_folder, "recover", lambda _: pytest.fail("it waits where another process writes"))
+    assert not found.recheck()
+
+
+@pytest.mark.parametrize("when", ["check", "recheck"])
+def test_a_file_that_vanishes_meanwhile_refuses(case, monkeypatch, when):
+    found = watch(case, timed=Timed(1.0, 1.0))
+    assert not found.check()
+    monkeypatch.setattr(certificate_watch, "trusted", _gone)
+    monkeypatch.setattr(enforce, "trusted", _gone)
+    assert getattr(found, when)() == "not certified: a file cannot be read: lab.pub"
+
+
+def _gone(_folder: Path) -> dict:
+    raise FileNotFoundError(2, "No such file or directory", "lab.pub")
+
+
+def test_a_write_to_an_adapter_s_base_is_noticed(tmp_path):
+    """Its files are certified as base/NAME, and lie where the adapter says."""
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder, name in ((base, "policy.json"), (adapter, "adapter.json")):
+        folder.mkdir()
+        (folder / name).write_text("{}")
+    found = CertificateWatch(str(adapter), "", Deployment("panda", True))
+    found._folders = {"": adapter, "base/": base}
+    files = {"adapter.json": "", "base/policy.json": ""}
+    states = found._states_of(SimpleNamespace(payload={"policy": {"files": files}}))
+    os.utime(base / "policy.json", ns=(1, 1))
+    changed = found._states_of(SimpleNamespace(payload={"policy": {"files": files}}))
+    assert [n for n in files if states[n] != changed[n]] == ["base/policy.json"] and None not in states.values()
+
+
+def test_a_write_to_a_blob_behind_a_link_is_noticed(tmp_path):
+    blob, link = tmp_path / "blob", tmp_path / "head.safetensors"
+    blob.write_bytes(b"good")
+    link.symlink_to(blob)
+    before = certificate_watch._state(link)
+    os.utime(blob, ns=(1, 1))
+    assert None is not before != certificate_watch._state(link)
+    blob.unlink()
+    assert certificate_watch._state(link) is None
+
+
+def test_a_certified_file_that_was_never_there_refuses(case):
+    found = watch(case)
+    assert not found.check()
+    (case.policy / "head.safetensors").unlink()
+    found._states["head.safetensors"] = None
+    assert found.recheck().endswith("written to: head.safetensors")

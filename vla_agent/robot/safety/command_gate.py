@@ -102,6 +102,11 @@ class CommandGate:
             self._send(target)
 
     @property
+    def brakes(self) -> bool:
+        """Whether the robot was commanded to stop and does not rest yet."""
+        return self._supervisor.mode == STOPPED and self._supervisor.braking_steps > 0
+
+    @property
     def runs(self) -> bool:
         """Whether the robot follows commands."""
         return self._supervisor.mode == RUNNING

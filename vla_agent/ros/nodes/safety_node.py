@@ -46,11 +46,12 @@ from vla_agent.ros.process.node_base import (
     request_realtime,
     run,
 )
-from vla_agent.ros.runtime.certificate_watch import Background, CertificateWatch
+from vla_agent.ros.runtime.certificate_watch import PATIENCE, Background, CertificateWatch
 from vla_agent.ros.runtime.timing_statistics import RateMeter, quantiles
 
 TICKS = 8  # a control period
 ONE_PUBLISHER = ("policy/action", "controller/joint_trajectory")  # on hardware
+OVERDUE = f"not certified: the files could not be checked within {PATIENCE:g} s"
 UNANNOUNCED = "no certified policy is announced on policy/loaded"
 UNCHECKED = "not certified: the certificate was not checked yet"
 
@@ -113,7 +114,10 @@ class SafetyNode(Node):
         """Everything: open the gate, or close it."""
         if self._watch is None:
             return
-        self._background.result(wait=True)  # it was about what is read anew here
+        self._background.result(PATIENCE)  # it was about what is read anew here
+        if self._background.overdue:
+            self._withdraw(OVERDUE)
+            return
         refused = self._watch.check() or self._watch.recheck(self._loaded) or self._other_publishers()
         if refused:
             self._withdraw(refused)
@@ -132,10 +136,10 @@ class SafetyNode(Node):
         """Several times a period: close the gate where the last check says so, or the certificate's time is over."""
         if self._watch is None or self._gate.refused:
             return
-        if refused := self._background.result():
+        if refused := self._background.result() or (OVERDUE if self._background.overdue else ""):
             self._withdraw(refused)
         elif self._watch.expired:
-            self._withdraw(self._watch.recheck() or "not certified: the certificate has expired")
+            self._withdraw("not certified: the certificate has expired")
 
     def _withdraw(self, refused: str) -> None:
         self.get_logger().error(refused)
@@ -229,6 +233,9 @@ class SafetyNode(Node):
 
     def _reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         now = self._now()  # before the files are checked: that takes longer than a joint state stays fresh
+        if self._gate.stopped and self._gate.brakes:
+            response.success, response.message = False, "still braking"  # its next target is due: check no files now
+            return response
         if self._gate.stopped:
             self._check_certificate()  # everything again: files may have changed
         response.success, response.message = self._gate.reset(now)
@@ -276,8 +283,8 @@ class SafetyNode(Node):
 
     def final(self) -> None:
         """Before the process ends: the robot is commanded to rest."""
-        self._background.close()
         self._gate.final(self._now(), lambda: time.sleep(self._robot.period / self._factor))
+        self._background.close()
         self._reporter.report("warn", "ended", self._values)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from vla_agent.errors import VlaAgentError
+from vla_agent.files.policy_files import BASE, hash_policy_files
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.gate.certificate.certificate import Certificate, require_current, require_signed
 from vla_agent.gate.certificate.demands import read_demands, require_demanded
@@ -17,7 +19,8 @@ from vla_agent.gate.certificate.keys import keys_folder, revoked, trusted
 from vla_agent.policy.inference_timing import p99_ms_in_subprocess
 from vla_agent.policy.sources import is_server
 
-State = tuple[int, int, int, int]  # of a file: inode, size, times of change, ns
+PATIENCE = 2.0  # seconds that a check of the files may take while the robot moves
+State = tuple[int, ...]  # of a file, and of the link to it: device, inode, size, times of change, ns
 
 
 class CertificateWatch:
@@ -43,6 +46,7 @@ class CertificateWatch:
         self._certificate: Certificate | None = None
         self._timed: tuple[str, float] = ("", float("inf"))  # digest and p99 of what was timed on this machine, ms
         self._states: dict[str, State | None] = {}
+        self._folders: dict[str, Path] = {}  # of the policy, and of an adapter's base ("base/"), as `check` found them
 
     def check(self) -> str:
         """Check everything, the policy's files and its latency on this machine included.
@@ -58,6 +62,7 @@ class CertificateWatch:
             known = replace(self._deployment, unknown=("latency_ms", "execution"))
             certificate = require_certificate(self._policy, self._file, known)
             assert certificate is not None  # it is None where nothing needs to be certified alone
+            self._folders = self._find_folders(certificate)  # once: it may wait for a writer
             states = self._states_of(certificate)  # before the files are read again below
             allowed, digest = float(certificate.payload["latency"]["certified_ms"]), _digest(certificate)
             if not (self._timed[0] == digest and self._timed[1] <= allowed):
@@ -66,6 +71,8 @@ class CertificateWatch:
             self._certificate, self._states = require_certificate(self._policy, self._file, timed), states
         except VlaAgentError as error:
             return _reason(error)
+        except OSError as error:
+            return f"not certified: a file cannot be read: {error.filename or error}"
         return ""
 
     @property
@@ -107,7 +114,9 @@ class CertificateWatch:
             states = self._states_of(certificate)
         except VlaAgentError as error:
             return _reason(error)
-        changed = sorted(name for name, state in states.items() if state != self._states.get(name))
+        except OSError as error:
+            return f"not certified: a file cannot be read: {error.filename or error}"
+        changed = sorted(name for name, state in states.items() if state is None or state != self._states.get(name))
         if changed:
             return f"not certified: the policy's files were written to: {', '.join(changed)}"
         if loaded and loaded != _digest(certificate):
@@ -118,8 +127,20 @@ class CertificateWatch:
         """State of each certified file; None where it is gone.  Empty for a server."""
         if is_server(self._policy):
             return {}
-        folder = find_folder(self._policy)
-        return {name: _state(folder / name) for name in certificate.payload["policy"]["files"]}
+        own, base = self._folders[""], self._folders.get(BASE)
+        return {
+            name: _state(base / name.removeprefix(BASE) if base and name.startswith(BASE) else own / name)
+            for name in certificate.payload["policy"]["files"]
+        }
+
+    def _find_folders(self, certificate: Certificate) -> dict[str, Path]:
+        if is_server(self._policy):
+            return {}
+        found = {"": find_folder(self._policy)}
+        if any(name.startswith(BASE) for name in certificate.payload["policy"]["files"]):
+            base = hash_policy_files(found[""]).base
+            found |= {BASE: base.folder} if base else {}
+        return found
 
 
 class Background:
@@ -128,31 +149,37 @@ class Background:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1)
         self._running: Future[str] | None = None
+        self._began = 0.0  # of `time.monotonic`
 
     def start(self, check: Callable[[], str]) -> None:
         """Run it, unless the one before has not been asked for its result yet."""
         if self._running is None:
-            self._running = self._pool.submit(check)
+            self._running, self._began = self._pool.submit(check), time.monotonic()
 
-    def result(self, wait: bool = False) -> str | None:
-        """What it returned, once; None where nothing is there yet, and with ``wait`` where nothing was started."""
+    @property
+    def overdue(self) -> bool:
+        """Whether it has run for more than `PATIENCE` seconds: a folder of the network that does not answer."""
+        return self._running is not None and not self._running.done() and time.monotonic() - self._began > PATIENCE
+
+    def result(self, patience: float = 0.0) -> str | None:
+        """What it returned, once; None where nothing is there within ``patience`` seconds."""
         running = self._running
-        if running is None or not (wait or running.done()):
+        if running is None or not wait([running], patience).done:
             return None
         self._running = None
         return running.result()
 
     def close(self) -> None:
-        """Wait for the last one, and end the thread."""
-        self._pool.shutdown()
+        """End the thread with what runs in it; nobody waits for that."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _state(file: Path) -> State | None:
     try:
-        found = file.lstat()
+        found = [file.lstat(), file.stat()]  # in a snapshot of the hub a name is a link, and its blob what is read
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return tuple(n for s in found for n in (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))
 
 
 def _digest(certificate: Certificate) -> str:
