@@ -15,7 +15,7 @@ from securesystemslib.signer import SSlibKey
 from benchmarks.certificates.certificate_case import changed_parts, make
 from vla_agent.cli import main
 from vla_agent.errors import CertificateError
-from vla_agent.files.canonical_json import canonical, readable
+from vla_agent.files.canonical_json import canonical, digest, readable
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.certificate import (
     CERTIFICATE,
@@ -378,6 +378,18 @@ def test_what_a_certificate_is_about_can_be_revoked(case):
             require_current(certificate, {name: "a test"})
         assert error.value.key == key and "a test" in error.value.found
     require_current(certificate, {ZERO: "another"})
+
+
+def test_a_revoked_base_revokes_the_adapters_on_it(case):
+    """The base's digest is that of its own folder, whether or not the base was ever certified itself."""
+    base = case.payload["policy"]["files"]
+    files = {"adapter.json": "5" * 64} | {f"base/{name}": sha256 for name, sha256 in base.items()}
+    policy = {"policy__files": files, "policy__adapter": ["adapter.json"], "policy__digest": digest(files)}
+    adapter = read_certificate(case.signed(**policy))
+    require_current(adapter, {ZERO: "another"})
+    with pytest.raises(CertificateError, match="was revoked") as error:
+        require_current(adapter, {case.payload["policy"]["digest"]: "a test"})
+    assert error.value.key == "policy.base"
 
 
 def test_ten_lines_explain_a_certificate(case, monkeypatch, capsys):

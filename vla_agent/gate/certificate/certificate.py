@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from vla_agent.errors import CertificateError
 from vla_agent.files.bounded_reading import read_bytes
-from vla_agent.files.canonical_json import canonical, changes, readable
+from vla_agent.files.canonical_json import canonical, changes, digest, readable
+from vla_agent.files.policy_files import BASE
 from vla_agent.files.write_aside import write_text
 from vla_agent.gate.certificate.envelope import (
     Envelope,
@@ -184,5 +185,8 @@ def _revocable(certificate: Certificate) -> Iterator[tuple[str, str]]:
     yield "key", certificate.key
     yield "policy", payload["policy"]["digest"]
     yield "gate", payload["gate"]["sha256"]
-    for name, sha256 in payload["policy"]["files"].items():
+    files = payload["policy"]["files"]
+    for name, sha256 in files.items():
         yield f"policy.files.{name}", sha256
+    while files := {name.removeprefix(BASE): sha256 for name, sha256 in files.items() if name.startswith(BASE)}:
+        yield "policy.base", digest(files)  # of an adapter: the policy that it was tuned from
