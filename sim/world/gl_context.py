@@ -10,7 +10,7 @@ from typing import Any
 
 import mujoco
 
-from sim import BACKENDS
+from sim import BACKENDS, INSTALL
 from vla_agent.errors import SimulatorError
 
 
@@ -39,8 +39,7 @@ class RenderContext:
                 key=f"MUJOCO_GL={backend}",
                 expected=f"a working OpenGL backend of {', '.join(BACKENDS)}",
                 found=f"{type(error).__name__}: {error}",
-                remedy="apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri and set MUJOCO_GL=egl; "
-                "or apt-get install libosmesa6 and set MUJOCO_GL=osmesa",
+                remedy=INSTALL,
             ) from error
         if not _registered:  # only now: what is registered after the backend's own exit function runs before it
             _registered.append(atexit.register(_free_all))

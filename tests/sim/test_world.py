@@ -311,6 +311,24 @@ def test_rendering_needs_no_setting_even_when_mujoco_comes_first() -> None:
     assert "(96, 96, 3)" in out.stdout, out.stderr
 
 
+@pytest.mark.parametrize("library", ["AttributeError('no glGetError')", "RuntimeError('invalid value')"])
+def test_a_backend_that_is_not_installed_is_refused_with_the_remedy(library: str) -> None:
+    """PyOpenGL raises an AttributeError where the library of a backend is missing."""
+    code = (
+        "import importlib.abc, sys\n"
+        "class Missing(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == 'mujoco': raise {library}\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from vla_agent.errors import SimulatorError\n"
+        "try:\n    import sim\nexcept SimulatorError as e:\n    print(e.key, '|', e.found, '|', e.remedy)"
+    )
+    environment = {**os.environ, "MUJOCO_GL": "osmesa"}
+    root = Path(__file__).parents[2]
+    out = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
+    assert "MUJOCO_GL=osmesa" in out.stdout and "apt-get" in out.stdout, out.stderr
+
+
 def test_no_gl_names_the_remedy() -> None:
     code = (
         "from sim.world.world import World\nfrom vla_agent.errors import SimulatorError\n"

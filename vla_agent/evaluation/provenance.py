@@ -46,12 +46,12 @@ def renderer_name() -> str:
     try:
         context = cameras.mujoco.GLContext(16, 16)
         context.make_current()
+        from OpenGL import GL
+
+        name = GL.glGetString(GL.GL_RENDERER).decode()
+        context.free()
     except Exception:  # the world raises the proper error when it renders
         return f"{backend}: does not start"
-    from OpenGL import GL
-
-    name = GL.glGetString(GL.GL_RENDERER).decode()
-    context.free()
     return f"{backend}: {name}"
 
 
