@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from vla_agent.errors import CertificateError, GateError
 from vla_agent.evaluation import result_store
 from vla_agent.evaluation.play.player import PlayedEpisode
 from vla_agent.files.canonical_json import canonical, digest
+from vla_agent.files.input_limits import LINE_BYTES, SCRATCH_BYTES
 from vla_agent.gate.certificate.keys import Key
 from vla_agent.gate.certificate.lab_key import LabKey
 from vla_agent.gate.decision.plan import GateJob
@@ -314,3 +316,20 @@ def test_actions_that_would_take_all_memory_are_refused(tmp_path, monkeypatch):
             read_actions(tmp_path / "a.npz", row)
         assert error.value.key == "size"
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("name", [ATTEMPT, ".partial/episodes.jsonl"])
+@pytest.mark.parametrize(("size", "key"), [(None, "kind"), (SCRATCH_BYTES + 1, "size"), (LINE_BYTES + 1, "size")])
+def test_what_no_unfinished_gate_can_be_is_not_read_whole(started, name, size, key):
+    """A FIFO, a file over the bound, a line over its bound; none of them is waited for or held in memory."""
+    bad = started[0] / name
+    bad.parent.mkdir(exist_ok=True)
+    bad.unlink(missing_ok=True)
+    if size is None:
+        os.mkfifo(bad)
+    else:
+        bad.touch()
+        os.truncate(bad, size)
+    with pytest.raises(GateError) as error:
+        resume(started) if name == ATTEMPT else opened(started[0])
+    assert error.value.key == key

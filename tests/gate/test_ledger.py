@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from vla_agent.errors import CertificateError
 from vla_agent.files.canonical_json import canonical, digest
+from vla_agent.files.input_limits import LEDGER_BYTES, LINE_BYTES
 from vla_agent.gate.certificate import keys
 from vla_agent.gate.certificate.keys import Key, fingerprint
 from vla_agent.gate.certificate.lab_key import LabKey
@@ -292,3 +294,19 @@ def test_seeds_depend_on_policy_gate_and_line_and_clash_with_no_other_kind():
 
 def test_the_fingerprint_is_that_of_the_signing_key(own):
     assert own.fingerprint == fingerprint(own.private.public_key())
+
+
+@pytest.mark.parametrize("name", ["ledger.jsonl", "ledger.jsonl.head"])
+@pytest.mark.parametrize(("size", "key"), [(None, "kind"), (LEDGER_BYTES + 1, "size"), (LINE_BYTES + 1, "size")])
+def test_what_no_ledger_can_be_is_not_read_whole(file, own, name, size, key):
+    """A FIFO, a file of 32 MiB, a line of 1 MiB; none of them is waited for or held in memory."""
+    bad = file.with_name(name)
+    bad.unlink()
+    if size is None:
+        os.mkfifo(bad)
+    else:
+        bad.touch()
+        os.truncate(bad, size)
+    with pytest.raises(CertificateError) as error:
+        start(file, "d", own)
+    assert error.value.key == key

@@ -19,7 +19,7 @@ from vla_agent.errors import ReportError, VlaAgentError
 from vla_agent.evaluation.play.player import Job, PlayedEpisode
 from vla_agent.files import bounded_reading
 from vla_agent.files.bounded_arrays import read_arrays
-from vla_agent.files.input_limits import ACTIONS_ARRAYS, ACTIONS_BYTES, ARRAYS_BYTES, REPORT_BYTES
+from vla_agent.files.input_limits import ACTIONS_ARRAYS, ACTIONS_BYTES, ARRAYS_BYTES, REPORT_BYTES, SCRATCH_BYTES
 from vla_agent.files.write_aside import file_aside, remove_folder, write_text
 from vla_agent.policy.execution_settings import Execution
 
@@ -92,9 +92,9 @@ class Store:
         if not file.exists():
             return []
         lines = []
-        for line in file.read_bytes().split(b"\n"):
+        for number, line in bounded_reading.raw_lines(file, ReportError, SCRATCH_BYTES):
             try:
-                lines.append(json.loads(line))
+                lines.append(bounded_reading.parse_json(line, f"{file}:{number}", ReportError))
             except ValueError:
                 continue
         return lines
@@ -113,9 +113,11 @@ class Store:
             self._keep(line["key"], line["record"], actions, np.array(line["looks"], np.int32))
             self.seconds += line["seconds"]
         file = self.aside / "episodes.jsonl"
-        if file.exists() and not file.read_bytes().endswith(b"\n"):
-            with file.open("ab") as stream:
-                stream.write(b"\n")
+        if file.exists():
+            with file.open("rb+") as stream:
+                stream.seek(-min(1, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+                if stream.read(1) not in (b"\n", b""):
+                    stream.write(b"\n")
 
     def _keep(self, key: str, row: dict[str, Any], actions: np.ndarray, looks: np.ndarray) -> None:
         self.records[key], self.actions[key], self.looks[key] = row, actions, looks

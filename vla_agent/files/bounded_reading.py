@@ -4,8 +4,8 @@ before anything large is allocated.
 Every function takes the typed error of its room, and raises it with what was expected, found and the remedy where a
 bound is exceeded.  A missing file is an `OSError`, as with `open`; text that is not JSON a `ValueError`.
 
-`read_bytes`, `read_text`, `read_json` and `read_lines` are here; YAML is in `bounded_yaml`, arrays (.npz) in
-`bounded_arrays`, pictures in `bounded_pictures`; the limits with their reasons in `input_limits`.
+`read_bytes`, `read_text`, `read_json`, `read_lines` and `raw_lines` are here; YAML is in `bounded_yaml`, arrays (.npz)
+in `bounded_arrays`, pictures in `bounded_pictures`; the limits with their reasons in `input_limits`.
 """
 
 from __future__ import annotations
@@ -254,6 +254,19 @@ def read_lines(
     Raises:
         OSError, ValueError, VlaAgentError: as `read_json`; a line is longer than ``longest`` bytes.
     """
+    for number, line in raw_lines(file, error, most, longest):
+        if line.strip():
+            yield number, parse_json(line, f"{file}:{number}", error)
+
+
+def raw_lines(
+    file: File, error: type[VlaAgentError], most: int = LINES_BYTES, longest: int = LINE_BYTES
+) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and bytes of each line, with its end; the last one may have none.
+
+    Raises:
+        OSError, VlaAgentError: as `open_regular`; a line is longer than ``longest`` bytes.
+    """
     with open_regular(file, error, most) as opened:
         number, total = 0, 0
         while line := opened.readline(longest + 1):
@@ -261,5 +274,4 @@ def read_lines(
             if len(line) > longest or total > most:
                 limit = longest if len(line) > longest else most
                 raise too_large(f"{file}:{number}", error, limit, f"more than {limit:,} bytes")
-            if line.strip():
-                yield number, parse_json(line, f"{file}:{number}", error)
+            yield number, line

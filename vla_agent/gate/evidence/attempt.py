@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import GateError
+from vla_agent.files.bounded_reading import read_bytes
 from vla_agent.files.canonical_json import canonical
+from vla_agent.files.input_limits import LINE_BYTES
 from vla_agent.files.write_aside import write_text
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.seeds import first_seed
@@ -72,7 +74,7 @@ def unfinished_attempt(
     if not file.exists():
         return None
     entries = ledger.read_ledger(ledger_file, signer)
-    kept = file.read_bytes()
+    kept = read_bytes(file, GateError, LINE_BYTES)
     start = next((e for e in entries if e["event"] == ledger.START and canonical(e) + b"\n" == kept), None)
     if start is None:
         raise GateError(

@@ -18,7 +18,9 @@ import numpy as np
 
 from vla_agent.errors import GateError
 from vla_agent.evaluation.play.player import PlayedEpisode
+from vla_agent.files.bounded_reading import raw_lines
 from vla_agent.files.canonical_json import canonical, digest
+from vla_agent.files.input_limits import SCRATCH_BYTES
 from vla_agent.gate.evidence.played_actions import actions_hash
 from vla_agent.gate.evidence.signed_lines import BrokenLine, Signer, next_line, read_line, shown
 
@@ -36,7 +38,8 @@ class EpisodeLog:
         ends: (number of lines, hash of the last) that the ledger names for this attempt.
 
     Raises:
-        GateError: a line was changed, removed, moved or added, or comes from another run; names file and line.
+        GateError: a line was changed, removed, moved or added, or comes from another run; names file and line.  Or the
+            file is no regular file, or larger than any.
     """
 
     def __init__(self, out: Path, origin: Mapping[str, Any], signer: Signer, ends: Sequence[tuple[int, str]]) -> None:
@@ -62,15 +65,16 @@ class EpisodeLog:
         return {"episodes": len(self), "head": self._heads[-1]}
 
     def _load(self) -> None:
+        whole = 0
         try:
-            data = self.file.read_bytes()
+            for _, line in raw_lines(self.file, GateError, SCRATCH_BYTES):
+                if not line.endswith(b"\n"):  # a line that a kill left half written
+                    os.truncate(self.file, whole)
+                    return
+                self._keep(self._checked(line.removesuffix(b"\n")))
+                whole += len(line)
         except FileNotFoundError:
             return
-        *lines, cut = data.split(b"\n")
-        for line in lines:
-            self._keep(self._checked(line))
-        if cut:  # a line that a kill left half written
-            os.truncate(self.file, len(data) - len(cut))
 
     def _checked(self, line: bytes) -> dict[str, Any]:
         number = len(self._heads)

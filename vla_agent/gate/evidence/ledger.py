@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import CertificateError
+from vla_agent.files.bounded_reading import raw_lines, read_bytes, require_regular
 from vla_agent.files.canonical_json import canonical
+from vla_agent.files.input_limits import LEDGER_BYTES, LINE_BYTES
 from vla_agent.files.write_aside import write_bytes
 from vla_agent.gate.evidence.signed_lines import BrokenLine, Signer, next_line, read_line, shown
 
@@ -39,25 +41,29 @@ def read_ledger(file: Path, signer: Signer) -> list[Entry]:
     """All entries, chain and signatures checked; none where there is no file.
 
     Raises:
-        CertificateError: a line is damaged, not signed by a trusted key, or the chain is broken, with its number.
+        CertificateError: a line is damaged, not signed by a trusted key, or the chain is broken, with its number; or
+            the file is no regular file, or larger than any ledger.
     """
+    entries: list[Entry] = []
     try:
-        *lines, rest = file.read_bytes().split(b"\n")
+        for number, ended in raw_lines(file, CertificateError, LEDGER_BYTES):
+            entries.append(_checked(file, number, ended.removesuffix(b"\n"), entries, signer))
     except FileNotFoundError:
         return []
-    lines += [rest] if rest else []
-    entries: list[Entry] = []
-    for number, line in enumerate(lines, 1):
-        previous = entries[-1]["hash"] if entries else ORIGIN
-        try:
-            entry = read_line(line, KIND, number, previous, signer)
-            missing = [name for name in SAYS if not isinstance(entry.get(name), str)]
-            if missing:
-                raise BrokenLine(f"an attempt's {', '.join(missing)}")
-        except BrokenLine as error:
-            raise _broken(f"{file}:{number}", line, str(error)) from error
-        entries.append(entry)
     return entries
+
+
+def _checked(file: Path, number: int, line: bytes, before: Sequence[Entry], signer: Signer) -> Entry:
+    """The entry of the line that follows those ``before``."""
+    previous = before[-1]["hash"] if before else ORIGIN
+    try:
+        entry = read_line(line, KIND, number, previous, signer)
+        missing = [name for name in SAYS if not isinstance(entry.get(name), str)]
+        if missing:
+            raise BrokenLine(f"an attempt's {', '.join(missing)}")
+    except BrokenLine as error:
+        raise _broken(f"{file}:{number}", line, str(error)) from error
+    return entry
 
 
 def _broken(where: str, line: bytes, expected: str) -> CertificateError:
@@ -82,6 +88,8 @@ def append(file: Path, event: Mapping[str, Any], signer: Signer) -> Entry:
         CertificateError: the ledger was changed, or lines were cut off its end.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        require_regular(file, CertificateError, LEDGER_BYTES)  # before opening: a FIFO would be waited for
     with file.open("a+", encoding="utf-8") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         entries = read_ledger(file, signer)
@@ -107,7 +115,7 @@ def _require_head(file: Path, entries: Sequence[Entry], signer: Signer) -> None:
     if not entries and not head_file.exists():
         return
     try:
-        line = head_file.read_bytes().removesuffix(b"\n")
+        line = read_bytes(head_file, CertificateError, LINE_BYTES).removesuffix(b"\n")
         said = json.loads(line)
         head = read_line(line, HEAD_KIND, said["number"], said["previous"], signer)
         number, last = int(head["number"]), str(head["previous"])
