@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from vla_agent.contract.tabletop import tabletop_contract
+from vla_agent.errors import NodeError
 from vla_agent.policy import inference_timing
 from vla_agent.policy.inference_timing import COUNT, RUNS, TOO_SLOW, WARM_UP, best_p99_ms, inference_times, p99_ms
 
@@ -51,3 +53,36 @@ def test_the_first_run_within_the_limit_counts_and_else_the_best(monkeypatch):
     assert best_p99_ms(policy, 10.0, pause=0.5) == pytest.approx(5.0) and policy.slept == [0.5]
     policy = Paced(monkeypatch, 20.0, 20.0, 11.0, 11.0, 15.0, 15.0)
     assert best_p99_ms(policy, 10.0) == pytest.approx(11.0) and len(policy.slept) == RUNS - 1
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lambda lock, other: lock.symlink_to(other),
+        lambda lock, other: lock.symlink_to(other.with_name("made")),
+        lambda lock, other: os.mkfifo(lock),
+        lambda lock, other: lock.mkdir(),
+    ],
+)
+def test_what_others_put_in_the_lock_s_place_is_left_alone(monkeypatch, tmp_path, plant):
+    other = tmp_path / "other"
+    other.write_text("kept")
+    monkeypatch.setattr(inference_timing.tempfile, "gettempdir", lambda: str(tmp_path))
+    plant(tmp_path / f"vla-agent-trial-{os.getuid()}.lock", other)
+    with pytest.raises(NodeError) as error:
+        inference_times(Paced(monkeypatch, 5.0), {}, "x")
+    assert error.value.key == "lock"
+    assert other.read_text() == "kept" and not (tmp_path / "made").exists()
+
+
+def test_a_lock_of_another_user_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(inference_timing.tempfile, "gettempdir", lambda: str(tmp_path))
+    inference_times(Paced(monkeypatch, 5.0), {}, "x")
+    (lock,) = tmp_path.iterdir()
+    assert lock.stat().st_mode & 0o777 == 0o600
+    inference_times(Paced(monkeypatch, 5.0), {}, "x")
+    own = os.getuid()
+    monkeypatch.setattr(inference_timing.os, "getuid", lambda: own + 1)
+    lock.rename(tmp_path / f"vla-agent-trial-{own + 1}.lock")
+    with pytest.raises(NodeError, match="own file"):
+        inference_times(Paced(monkeypatch, 5.0), {}, "x")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -97,10 +98,36 @@ def p99_ms_in_subprocess(policy: str, enough: float, digest: str) -> float:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """A lock among all processes of this user: two timing runs at once slow each other down."""
-    with open(Path(tempfile.gettempdir()) / f"vla-agent-trial-{os.getuid()}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also by a kill
+    """A lock among all processes of this user: two timing runs at once slow each other down.
+
+    Raises:
+        NodeError: what lies in the lock's place, where every user can write, is not this user's own regular file.
+    """
+    file = Path(tempfile.gettempdir()) / f"vla-agent-trial-{os.getuid()}.lock"
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(file, flags, 0o600)
+    except OSError as error:
+        raise _not_a_lock(file, error.strerror or str(error)) from error
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid():
+            raise _not_a_lock(file, f"{stat.filemode(status.st_mode)} of user {status.st_uid}")
+        fcntl.flock(handle, fcntl.LOCK_EX)  # released when the file is closed, also by a kill
         yield
+    finally:
+        os.close(handle)
+
+
+def _not_a_lock(file: Path, found: str) -> NodeError:
+    return NodeError(
+        "the lock of timing runs is not this user's own file",
+        file=file,
+        key="lock",
+        expected=f"a regular file of user {os.getuid()}, or nothing",
+        found=found,
+        remedy="find out who put it there and remove it, or set TMPDIR to a folder of your own",
+    )
 
 
 def main() -> None:
