@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -14,7 +15,9 @@ import pytest
 
 from benchmarks.certificates.certificate_case import LATENCY_MS, ROBOT_FILE, CertificateCase, demands, make
 from vla_agent.files import policy_folder
+from vla_agent.files.policy.closed_list import ADAPTER_FORMAT
 from vla_agent.gate.certificate import enforce, keys
+from vla_agent.gate.certificate.bound_files import policy_parts
 from vla_agent.gate.certificate.demands import write_demands
 from vla_agent.gate.certificate.enforce import Deployment
 from vla_agent.ros.runtime import certificate_watch
@@ -234,18 +237,20 @@ def _gone(_folder: Path) -> dict:
     raise FileNotFoundError(2, "No such file or directory", "lab.pub")
 
 
-def test_a_write_to_an_adapter_s_base_is_noticed(tmp_path):
+def test_a_write_to_an_adapter_s_base_is_noticed(case, tmp_path):
     """Its files are certified as base/NAME, and lie where the adapter says."""
-    base, adapter = tmp_path / "base", tmp_path / "adapter"
-    for folder, name in ((base, "policy.json"), (adapter, "adapter.json")):
-        folder.mkdir()
-        (folder / name).write_text("{}")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    base = {"name": str(case.policy), "beside": "nowhere", "sha256": case.payload["policy"]["digest"]}
+    (adapter / "adapter.json").write_text(json.dumps({"format": ADAPTER_FORMAT, "base": base}))
+    (adapter / "adapter.safetensors").write_bytes(b"a")
+    files = policy_parts(adapter)["files"]
+    certificate = SimpleNamespace(payload={"policy": {"files": files}})
     found = CertificateWatch(str(adapter), "", Deployment("panda", True))
-    found._folders = {"": adapter, "base/": base}
-    files = {"adapter.json": "", "base/policy.json": ""}
-    states = found._states_of(SimpleNamespace(payload={"policy": {"files": files}}))
-    os.utime(base / "policy.json", ns=(1, 1))
-    changed = found._states_of(SimpleNamespace(payload={"policy": {"files": files}}))
+    found._folders = found._find_folders(certificate)
+    states = found._states_of(certificate)
+    os.utime(case.policy / "policy.json", ns=(1, 1))
+    changed = found._states_of(certificate)
     assert [n for n in files if states[n] != changed[n]] == ["base/policy.json"] and None not in states.values()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -257,6 +259,47 @@ def test_what_takes_effect_while_a_node_runs_can_be_set():
         declare_parameters(node, "sim_robot_node")
         assert node.set_parameters([Parameter("seed", value=3)])[0].successful
         assert not node.set_parameters([Parameter("robot", value="x")])[0].successful
+
+
+def test_a_check_that_waits_for_its_files_closes_the_gate_and_holds_up_no_brake(hardware, monkeypatch):
+    """A folder of the network that does not answer, a lock that somebody holds."""
+    monkeypatch.setattr(certificate_watch, "PATIENCE", 0.3)
+    go = threading.Event()
+    try:
+        with graph(hardware) as nodes:
+            run(nodes, hardware)
+            monkeypatch.setattr(nodes.safety._watch, "recheck", lambda *_: str(go.wait(20.0)))
+            assert nodes.wait(lambda: nodes.stopped and "could not be checked within" in nodes.status, 4.0)
+            began = time.monotonic()
+            nodes.safety.final()
+            assert time.monotonic() - began < 2.0
+    finally:
+        go.set()
+
+
+def test_the_robot_brakes_before_anything_else_at_the_end(hardware, monkeypatch):
+    with graph(hardware) as nodes:
+        order = []
+        monkeypatch.setattr(nodes.safety._gate, "final", lambda *_: order.append("brake"))
+        monkeypatch.setattr(nodes.safety._background, "close", lambda: order.append("close"))
+        nodes.safety.final()
+        assert order == ["brake", "close"]
+
+
+def test_a_reset_while_the_arm_brakes_reads_no_files(hardware, monkeypatch):
+    from std_srvs.srv import Trigger
+
+    with graph(hardware) as nodes:
+        read = []
+        monkeypatch.setattr(nodes.safety, "_check_certificate", lambda: read.append(1))
+        supervisor = nodes.safety._supervisor
+        supervisor.stop("e-stop", "a test", 0.0)
+        supervisor._limits.velocity = np.full(7, 0.5)
+        answer = nodes.safety._reset(Trigger.Request(), Trigger.Response())
+        assert (answer.success, answer.message, read) == (False, "still braking", [])
+        supervisor._limits.velocity = np.zeros(7)
+        nodes.safety._reset(Trigger.Request(), Trigger.Response())
+        assert read == [1]
 
 
 @pytest.mark.parametrize("factor", [4.0, 0.5, 1.0001, float("nan")])

@@ -160,8 +160,10 @@ class SafetyNode(Node):
 
     @property
     def _unannounced(self) -> bool:
-        """On hardware: whether nobody has said that the certified policy is what acts."""
-        return self._watch is not None and not (self._replay or self._watch.covers(self._loaded))
+        """On hardware, with a certificate: whether nobody has said that the certified policy is what acts."""
+        if self._watch is None or self._replay or self._gate.refused:
+            return False
+        return not self._watch.covers(self._loaded)
 
     # -- in ------------------------------------------------------------------------------------------------------
 
