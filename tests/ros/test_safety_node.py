@@ -14,8 +14,9 @@ rclpy = pytest.importorskip("rclpy")
 
 from benchmarks.hardware.running_nodes import running  # noqa: E402
 from benchmarks.hardware.uncertified_cases import certified, faulty  # noqa: E402
-from vla_agent.errors import NodeError, VlaAgentError  # noqa: E402
+from vla_agent.errors import GateError, NodeError, VlaAgentError  # noqa: E402
 from vla_agent.robot.description import load_robot  # noqa: E402
+from vla_agent.ros.nodes.policy_node import require_as_certified  # noqa: E402
 from vla_agent.ros.process.node_base import (  # noqa: E402
     checked_factor,
     declare_parameters,
@@ -314,6 +315,27 @@ def test_on_hardware_time_is_that_of_the_wall_clock(factor):
 def test_a_safety_node_on_hardware_does_not_start_with_a_faster_clock(hardware):
     with pytest.raises(VlaAgentError, match="wall clock"), graph(hardware, real_time_factor=4.0):
         pass
+
+
+GIVEN = {"execute": 0, "openvino": False, "max_age": 2.25, "tolerance": 0.6, "stalled_after": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("execute", 5), ("openvino", True), ("max_age", 2.26), ("tolerance", 0.61), ("stalled_after", 2.01)),
+        *(("max_age", float("nan")), ("tolerance", 0.0), ("stalled_after", float("inf"))),
+    ],
+)
+def test_on_hardware_a_policy_is_executed_as_it_was_certified(name, value):
+    with pytest.raises(GateError, match="not executed as it was certified") as error:
+        require_as_certified(GIVEN | {name: value}, 4)
+    assert error.value.key == name
+
+
+def test_on_hardware_stricter_limits_than_the_defaults_may_be_given():
+    require_as_certified(GIVEN, 4)
+    require_as_certified(GIVEN | {"execute": 4, "max_age": 1.0, "tolerance": 0.1, "stalled_after": 0.5}, 4)
 
 
 def test_a_safety_node_reads_the_robot_file_that_it_drives(hardware, tmp_path):

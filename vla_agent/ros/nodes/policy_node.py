@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -57,6 +57,35 @@ from vla_agent.ros.runtime.topic_monitor import TopicMonitor
 from vla_agent.serving.session import takes_committed
 
 TICKS = 8  # a control period
+LIMITS = ("max_age", "tolerance", "stalled_after")  # on hardware their defaults are the most
+
+
+def require_as_certified(given: Mapping[str, Any], execute: int) -> None:
+    """Check what no certificate states: on hardware a policy is executed as the gate executed it.
+
+    Args:
+        given: values of the node's parameters.  execute: the policy's own number of steps of a chunk.
+
+    Raises:
+        GateError: other steps, another library than PyTorch, or limits of age and time wider than the defaults.
+    """
+    declared = NODES["policy_node"].parameters
+    if int(given["execute"]) not in (0, execute):
+        wrong, expected = "execute", f"0, or the policy's own {execute}"
+    elif given["openvino"]:
+        wrong, expected = "openvino", "false: the gate ran the policy with PyTorch"
+    else:
+        limits = ((name, float(declared[name].default)) for name in LIMITS)
+        wrong, most = next(((n, most) for n, most in limits if not 0 < float(given[n]) <= most), ("", 0.0))
+        expected = f"more than 0, at most {most:g}"
+    if wrong:
+        raise GateError(
+            "the policy is not executed as it was certified",
+            key=wrong,
+            expected=expected,
+            found=given[wrong],
+            remedy=f"leave the parameter {wrong} at {declared[wrong].default}",
+        )
 
 
 class PolicyNode(LifecycleNode):
@@ -201,14 +230,8 @@ class PolicyNode(LifecycleNode):
             files=self._files,
         )
         require_certificate(str(self._given["policy"]), str(self._given["certificate"]), deployment)
-        if hardware and int(self._given["execute"]) not in (0, self._execute):
-            raise GateError(
-                "the policy is not executed as it was certified",
-                key="execute",
-                expected=f"0, or the policy's own {self._execute}",
-                found=self._given["execute"],
-                remedy="leave the parameter execute at 0",
-            )
+        if hardware:
+            require_as_certified(self._given, self._execute)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End the stream of actions: the robot rests."""

@@ -94,7 +94,7 @@ GRAPHS: dict[str, tuple[Entry, ...]] = {
         _CAMERA,
         Entry("safety_node", ("robot", "deadman", "policy", "certificate", "replay"), (("hardware", True),)),
         Entry("controller_node", ("robot",)),
-        Entry("policy_node", tuple(a for a in _POLICY if a != "real_time_factor"), (("hardware", True),)),
+        Entry("policy_node", tuple(a for a in _POLICY if a not in ("real_time_factor", "openvino")), (("hardware", True),)),
     ),
     "record": (
         _CAMERA,

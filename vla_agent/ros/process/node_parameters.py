@@ -108,7 +108,7 @@ NODES: dict[str, NodeHelp] = {
                 2.0, "inference time after which the policy counts as hung, seconds", configured=True
             ),
             "instruction": Parameter("", "first instruction, given at activation", configured=True),
-            "openvino": Parameter(False, "compute the policy with OpenVINO", configured=True),
+            "openvino": Parameter(False, "compute the policy with OpenVINO; not on hardware", configured=True),
             **_IMAGE_QOS,
             **_PACE,
             **_REAL_TIME,
