@@ -166,6 +166,7 @@ def _other() -> dict[str, tuple[Attack, str]]:
         "a key that nobody trusts": (_stranger, "keyid"),
         "a key in trusted/ behind a link": (_linked_key, "kind"),
         "a folder of keys that everybody can write": (lambda case: case.keys.chmod(0o777), "permissions"),
+        "a folder above the keys that its group can write": (lambda case: case.root.chmod(0o770), "permissions"),
         "a public key that everybody can write": (lambda case: (case.keys / "lab.pub").chmod(0o666), "permissions"),
         **({"a public key of another user": (_foreign_key, "owner")} if os.geteuid() == 0 else {}),  # root can try
         "another execution mode, certified": (

@@ -145,12 +145,41 @@ def test_a_folder_of_another_user_or_behind_a_link_is_not_used(tmp_path, monkeyp
     assert refusal(require_guarded, place).key == "owner"
 
 
-def test_a_folder_below_one_that_everybody_can_write_is_not_used(tmp_path):
+@pytest.mark.parametrize("mode", [0o757, 0o775, 0o2770])
+def test_a_folder_below_one_that_others_can_write_is_not_used(tmp_path, mode):
+    place = tmp_path / "above" / "between" / "place"
+    missing = place.parent / "missing"
+    place.mkdir(parents=True)
+    above = place.parent.parent
+    above.chmod(mode)
+    for folder in (place, missing):
+        error = refusal(require_guarded, folder)
+        assert error.file == str(above) and error.key == "permissions"
+    refusal(keys.create, "lab", missing)
+    assert not missing.exists()
+    for allowed in (0o700, 0o750, 0o755, 0o1777, 0o1770):  # homes, and sticky ones as /tmp
+        above.chmod(allowed)
+        require_guarded(place)
+        require_guarded(missing)
+
+
+def test_a_folder_below_one_of_another_user_is_not_used(tmp_path, monkeypatch):
     place = tmp_path / "above" / "place"
     place.mkdir(parents=True)
-    place.parent.chmod(0o757)
-    assert refusal(require_guarded, place).file == str(place.parent)
-    place.parent.chmod(0o1757)  # sticky, as /tmp
+    place.parent.chmod(0o1777)
+    make_foreign(place.parent, monkeypatch)
+    assert refusal(require_guarded, place).key == "owner"
+
+
+def test_a_folder_below_a_link_that_others_could_exchange_is_not_used(tmp_path):
+    place = tmp_path / "real" / "place"
+    place.mkdir(parents=True)
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "link").symlink_to(place.parent)
+    require_guarded(shared / "link" / "place")
+    shared.chmod(0o775)
+    assert refusal(require_guarded, shared / "link" / "place").file == str(shared)
     require_guarded(place)
 
 
@@ -182,8 +211,10 @@ def test_what_is_written_is_closed_whatever_the_umask(tmp_path):
         revocations.import_list(tmp_path / "keys" / "revoked.json", tmp_path / "robot")
         keys.revoke(ID, "lost", tmp_path / "keys")
         write_demands(demands(), tmp_path / "robot")
+        keys.create("lab", tmp_path / "config" / "vla-agent" / "keys")
     finally:
         os.umask(before)
+    assert keys.load_private("lab", tmp_path / "config" / "vla-agent" / "keys")
     assert keys.revoked(tmp_path / "keys") == {ID: "lost"} and keys.revoked(tmp_path / "robot") == {}
     assert keys.load_private("lab", tmp_path / "keys") and read_demands("panda", tmp_path / "robot")
     (tmp_path / "robot" / "revoked.json").write_bytes((tmp_path / "keys" / "revoked.json").read_bytes())

@@ -21,7 +21,7 @@ from vla_agent.files.bounded_reading import as_text
 from vla_agent.files.bounded_yaml import parse_yaml
 from vla_agent.files.canonical_json import changes, digest
 from vla_agent.files.write_aside import write_text
-from vla_agent.gate.certificate.guarded_files import read_guarded, require_guarded
+from vla_agent.gate.certificate.guarded_files import make_guarded, read_guarded, require_guarded
 from vla_agent.gate.certificate.keys import NAME
 from vla_agent.gate.certificate.statement import Hash, Identity, Part
 
@@ -202,8 +202,7 @@ def write_demands(data: Mapping[str, Any], folder: Path) -> Path:
     file = demands_file(str(data.get("robot")), folder)
     demands_of(data, file)
     for place in (folder, file.parent):
-        require_guarded(place)
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_guarded(place)
     text, yaml = io.StringIO(), YAML(typ="safe")
     yaml.default_flow_style, yaml.width = False, 200
     yaml.dump(dict(data), text)

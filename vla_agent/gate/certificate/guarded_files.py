@@ -1,7 +1,8 @@
 """Files that decide what a robot obeys (keys, revocation list, demands): read only where nobody else may change them.
 
 A file or folder must belong to this user or to root, may not be writable by its group or by others, and may not be a
-link.  The folders above may not be writable by everybody, except sticky ones such as ``/tmp``.
+link.  The same holds for the folders above, except that sticky ones such as ``/tmp`` may be writable, and links may be
+among them.
 """
 
 from __future__ import annotations
@@ -12,30 +13,41 @@ from pathlib import Path
 
 from vla_agent.errors import CertificateError
 
-WRITABLE, READABLE, EVERYBODY = 0o022, 0o077, 0o002
+WRITABLE, READABLE = 0o022, 0o077
 SHOWN = 0o7777
 
 
 def require_guarded(folder: Path) -> None:
-    """Raise where somebody else could put files into ``folder``; one that is missing passes.
+    """Raise where somebody else could put files into ``folder``, or another folder in its place; a missing one passes.
 
     Raises:
-        CertificateError: a link, no folder, another owner, or writable by others.
+        CertificateError: a link, no folder, another owner, or writable by others; or a folder above is.
     """
     try:
         status = folder.lstat()
     except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(status.st_mode):
-        kind = "a link" if stat.S_ISLNK(status.st_mode) else "no folder"
-        raise _unguarded(folder, "kind", "a folder", kind, "put the folder itself there")
-    _require_owned(folder, status, WRITABLE)
-    for above in folder.resolve().parents:
-        mode = above.stat().st_mode
-        if mode & EVERYBODY and not mode & stat.S_ISVTX:
-            raise _unguarded(
-                above, "permissions", "not writable by everybody", oct(mode & SHOWN), f"chmod o-w '{above}'"
-            )
+        pass
+    else:
+        if not stat.S_ISDIR(status.st_mode):
+            kind = "a link" if stat.S_ISLNK(status.st_mode) else "no folder"
+            raise _unguarded(folder, "kind", "a folder", kind, "put the folder itself there")
+        _require_owned(folder, status, WRITABLE)
+    for above in dict.fromkeys((*folder.absolute().parents, *folder.resolve().parents)):
+        if above.exists():
+            _require_owned(above, above.lstat(), 0)  # of a link: whoever owns it can point it elsewhere
+            status = above.stat()
+            _require_owned(above, status, 0 if status.st_mode & stat.S_ISVTX else WRITABLE)
+
+
+def make_guarded(folder: Path) -> None:
+    """Make ``folder`` and what is missing above it, for this user alone whatever the umask; nothing where it exists.
+
+    Raises:
+        CertificateError: as `require_guarded`.
+    """
+    require_guarded(folder)
+    for place in (*reversed(folder.parents), folder):
+        place.mkdir(exist_ok=True, mode=0o700)
 
 
 def read_guarded(file: Path, most: int, secret: bool = False) -> bytes:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from vla_agent.errors import CertificateError
 from vla_agent.files.bounded_reading import read_bytes
 from vla_agent.files.write_aside import write_bytes
-from vla_agent.gate.certificate.guarded_files import require_guarded
+from vla_agent.gate.certificate.guarded_files import make_guarded, require_guarded
 from vla_agent.gate.certificate.key_files import (
     MOST_BYTES,
     TRUSTED,
@@ -72,7 +72,7 @@ def create(name: str, folder: Path) -> Key:
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_guarded(folder)
     for file, content, mode in ((f"{name}.key", pem, 0o600), (f"{name}.pub", public_pem(private.public_key()), 0o644)):
         try:
             handle = os.open(folder / file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -136,7 +136,7 @@ def trust(file: Path, folder: Path) -> Key:
             remedy="rename your file, or remove the trusted key first",
         )
     for place in (folder, target.parent):
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_guarded(place)
     write_bytes(target, public_pem(public))
     target.chmod(0o644)
     return Key(file.stem, fingerprint(public), public, False)
