@@ -7,6 +7,7 @@ import configparser
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -240,6 +241,43 @@ def test_a_recorded_episode_can_be_read_again_and_a_discarded_one_leaves_nothing
     assert [p.name for p in tmp_path.iterdir()] == ["episode-0000"]
     with pytest.raises(NodeError, match="nothing is being recorded"):
         recorder.end("failure")
+
+
+@pytest.mark.parametrize("moment", ["try_lock", "name_aside"])
+def test_recorders_that_begin_in_the_same_moment_keep_both_bags(tmp_path, monkeypatch, moment):
+    """The second begins before the first has locked its bag, or before that bag is there."""
+    pytest.importorskip("rosbags.rosbag2")
+    from vla_agent.ros.runtime import recorder
+
+    first, second = (recorder.Recorder(tmp_path, {"/state": "std_msgs/msg/String"}, free=0) for _ in range(2))
+    real = getattr(recorder, moment)
+
+    def meanwhile(path):
+        monkeypatch.setattr(recorder, moment, real)
+        if moment == "try_lock":
+            second.begin("theirs")
+            return real(path)
+        name = real(path)
+        second.begin("theirs")
+        return name
+
+    monkeypatch.setattr(recorder, moment, meanwhile)
+    first.begin("mine")
+    assert {first.end("success").name, second.end("success").name} == {"episode-0000", "episode-0001"}
+    marks = [(tmp_path / f"episode-000{k}" / "metadata.yaml").read_text() for k in range(2)]
+    assert "mine" in marks[0] and "theirs" in marks[1]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_bag_that_is_always_deleted_is_a_typed_error(tmp_path, monkeypatch):
+    pytest.importorskip("rosbags.rosbag2")
+    from vla_agent.ros.runtime import recorder
+
+    monkeypatch.setattr(recorder, "try_lock", lambda path: shutil.rmtree(path))
+    own = recorder.Recorder(tmp_path, {"/state": "std_msgs/msg/String"}, free=0)
+    with pytest.raises(NodeError, match="again and again"):
+        own.begin("mine")
+    assert not own.recording
 
 
 def test_the_recorder_takes_an_instruction_that_is_not_latched_and_records_each_once(tmp_path):

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vla_agent.files.write_aside import name_aside, place_folder
 
 FREE = 2 * 2**30  # bytes that must stay free on the disk
 OUTCOMES = ("success", "failure")
+TRIES = 10  # bags that are begun; each that is lost takes another recorder that begins in that moment
 
 
 class Recorder:
@@ -58,9 +60,8 @@ class Recorder:
         """Start an episode; returns its name.
 
         Raises:
-            NodeError: one is being recorded, there is no instruction, or the disk is full.
+            NodeError: one is being recorded, there is no instruction, the disk is full, or others delete each new bag.
         """
-        from rosbags.rosbag2 import StoragePlugin, Writer
         from rosbags.typesys import Stores, get_typestore
 
         if self.recording:
@@ -70,14 +71,38 @@ class Recorder:
         self._require_space()
         self._name, self._instruction = f"episode-{self._number:04d}", instruction.strip()
         self.messages = self.bytes = 0
-        self._aside = name_aside(self._folder / self._name)
-        writer = Writer(self._aside, version=9, storage_plugin=StoragePlugin.MCAP)
-        writer.open()
-        self._lock = try_lock(self._aside)  # another recorder in this folder leaves it alone
+        writer = self._open_bag()
         types = get_typestore(Stores.ROS2_JAZZY)
         self._connections = {t: writer.add_connection(t, kind, typestore=types) for t, kind in self._topics.items()}
         self._writer = writer
         return self._name
+
+    def _open_bag(self) -> Any:
+        """A bag beside the episode's name, locked, so that another recorder in this folder leaves it alone.
+
+        Until it is locked, another one that begins takes it for a dead writer's and deletes it: then there is a next.
+        """
+        from rosbags.rosbag2 import StoragePlugin, Writer
+
+        for _ in range(TRIES):
+            self._aside = name_aside(self._folder / self._name)
+            writer = Writer(self._aside, version=9, storage_plugin=StoragePlugin.MCAP)
+            try:
+                writer.open()
+            except FileNotFoundError:  # deleted between the folder and the file in it
+                continue
+            self._lock = try_lock(self._aside)
+            if self._lock is not None:
+                return writer
+            with suppress(OSError):  # its folder is gone
+                writer.close()
+        raise NodeError(
+            "the new bag was deleted again and again before it could be locked",
+            file=self._folder,
+            expected="one folder for each recorder",
+            found=f"{TRIES} bags that something else deleted or locked",
+            remedy="record to a folder of its own, and end what deletes .tmp folders there",
+        )
 
     def write(self, topic: str, nanoseconds: int, data: bytes) -> None:
         """Write one serialized message; nothing happens between episodes.
@@ -133,6 +158,7 @@ class Recorder:
         self._writer = None
         if self._lock is not None:
             unlock(self._lock)
+            self._lock = None
 
     @property
     def free(self) -> int:
