@@ -13,7 +13,7 @@ from sim.tasks.task import TaskFamily, TaskInstance, select
 from sim.world.panda import ACTION_LIMITS
 from sim.world.world import World
 from vla_agent.contract.tabletop import CAMERAS, CONTROL_HZ, tabletop_contract
-from vla_agent.errors import TaskError
+from vla_agent.errors import ContractError, TaskError
 
 STATE_LIMITS = np.array([2.0] * 3 + [1.001] * 6 + [1.0] + [4.0] * 7, np.float32)
 
@@ -114,9 +114,13 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self._observe(), self._info(False)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """One control period (50 ms)."""
+        """One control period (50 ms).  ``action``: (A,) finite numbers in the contract's layout; the world clips them.
+
+        Raises:
+            ContractError: another shape or type, NaN or infinity; then nothing has changed.
+        """
         task = self.task
-        self.world.step(action)
+        self.world.step(self._checked(action))
         self._steps += 1
         success = bool(task.success(self.world))
         truncated = not success and self._steps >= task.steps_limit
@@ -131,6 +135,23 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     def close(self) -> None:
         """Free the renderer.  Optional: it is freed when the process ends, too."""
         self.world.close()
+
+    def _checked(self, action: Any) -> np.ndarray:
+        try:
+            array = np.asarray(action)
+        except ValueError:  # lists of different lengths
+            array = np.array(None)
+        numbers = array.dtype.kind in "fiu" and array.shape == self.action_space.shape
+        if numbers and np.isfinite(array).all():
+            return array
+        layout = ", ".join(f"{field.name}[{field.size}] {field.unit}" for field in self.contract.action)
+        raise ContractError(
+            "the action cannot be executed",
+            key="action",
+            expected=f"{self.action_space.shape} finite numbers: {layout}",
+            found=array.tolist() if numbers else f"shape {array.shape} of {array.dtype}: {str(action)[:100]}",
+            remedy="pass one action, such as a row of the policy's chunk",
+        )
 
     def _observe(self) -> dict[str, Any]:
         return {"images": self.world.render(), "state": self.world.state()}

@@ -15,7 +15,7 @@ from sim.env import TabletopEnv
 from sim.experts.expert import Expert
 from sim.tasks.task import load_suite
 from vla_agent.contract.tabletop import tabletop_contract
-from vla_agent.errors import OptionError, TaskError
+from vla_agent.errors import ContractError, OptionError, TaskError
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,30 @@ def test_expert_succeeds_through_the_environment(env: TabletopEnv) -> None:
             break
     assert terminated and not truncated and total == 1.0 and info["success"]
     env.reset(seed=2, options={"task": "put_in_tray"})
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        np.full(7, np.nan),
+        [0.0] * 6 + [np.inf],
+        np.ones(6),
+        np.ones(8),
+        np.ones((1, 7)),
+        ["0"] * 7,
+        "up",
+        None,
+        [[1], 2],
+    ],
+)
+def test_an_action_that_is_none_is_refused_before_anything_moves(env: TabletopEnv, action: object) -> None:
+    env.reset(seed=4)
+    before, steps = env.world.snapshot().physics, env._steps
+    with pytest.raises(ContractError) as error:
+        env.step(action)
+    assert error.value.key == "action" and error.value.expected.startswith("(7,) finite numbers")
+    assert np.array_equal(env.world.snapshot().physics, before) and env._steps == steps
+    env.step([0] * 7)
 
 
 def test_time_limit_truncates(env: TabletopEnv) -> None:
