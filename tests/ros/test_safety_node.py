@@ -16,6 +16,7 @@ from benchmarks.hardware.running_nodes import running  # noqa: E402
 from benchmarks.hardware.uncertified_cases import certified, faulty  # noqa: E402
 from vla_agent.errors import GateError, NodeError, VlaAgentError  # noqa: E402
 from vla_agent.robot.description import load_robot  # noqa: E402
+from vla_agent.ros.messages.robot_commands import _require_simulated  # noqa: E402
 from vla_agent.ros.nodes.policy_node import require_as_certified  # noqa: E402
 from vla_agent.ros.process.node_base import (  # noqa: E402
     checked_factor,
@@ -315,6 +316,27 @@ def test_on_hardware_time_is_that_of_the_wall_clock(factor):
 def test_a_safety_node_on_hardware_does_not_start_with_a_faster_clock(hardware):
     with pytest.raises(VlaAgentError, match="wall clock"), graph(hardware, real_time_factor=4.0):
         pass
+
+
+def test_on_hardware_no_clock_topic_sets_the_time():
+    from rclpy.parameter import Parameter
+
+    words = ("-p", "hardware:=true")
+    with Given(*words, "-p", "use_sim_time:=true") as node, pytest.raises(NodeError) as error:
+        declare_parameters(node, "safety_node")
+    assert error.value.key == "use_sim_time"
+    for more, allowed in ((words, False), ((), True)):
+        with Given(*more) as node:
+            declare_parameters(node, "safety_node")
+            assert node.set_parameters([Parameter("use_sim_time", value=True)])[0].successful is allowed
+
+
+def test_the_goals_of_a_simulated_action_cannot_be_remapped():
+    for rule in ("sim/arm/_action/send_goal:=/arm/_action/send_goal", "rosservice://sim/arm/_action/send_goal:=/x"):
+        with Given("-r", rule) as node, pytest.raises(NodeError, match="may not be remapped"):
+            _require_simulated(node, "sim/arm")
+    with Given("-r", "__ns:=/arm1") as node:
+        _require_simulated(node, "sim/arm")
 
 
 GIVEN = {"execute": 0, "openvino": False, "max_age": 2.25, "tolerance": 0.6, "stalled_after": 2.0}

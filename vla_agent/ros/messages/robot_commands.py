@@ -187,12 +187,15 @@ def _arm_sender(node: Any, robot: Robot, topic: str) -> Callable[[Target, float]
 
 
 def _require_simulated(node: Any, topic: str) -> None:
-    found = node.resolve_topic_name(topic)
-    if found != node.resolve_topic_name(topic, only_expand=True):
+    goals = f"{topic}/_action/send_goal"  # where the topic is an action: the service that takes its goals
+    for key, resolve in ((topic, node.resolve_topic_name), (goals, node.resolve_service_name)):
+        expected, found = resolve(key, only_expand=True), resolve(key)
+        if found == expected:
+            continue
         raise NodeError(
             "the commands of a simulated robot may not be remapped: they could reach a motor without a certificate",
-            key=topic,
-            expected=node.resolve_topic_name(topic, only_expand=True),
+            key=key,
+            expected=expected,
             found=found,
             remedy="leave the topic as it is, or run with hardware:=true and a certificate",
         )

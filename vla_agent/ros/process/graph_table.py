@@ -69,6 +69,7 @@ _POLICY = (
     "image_reliability",
     "openvino",
 )
+_NOT_ON_HARDWARE = ("real_time_factor", "openvino")
 _SIM_TIME = (("use_sim_time", True),)
 _SIMULATED = (
     Entry("sim_robot_node", ("robot", "task", "seed", "real_time_factor", "image_reliability")),
@@ -94,7 +95,7 @@ GRAPHS: dict[str, tuple[Entry, ...]] = {
         _CAMERA,
         Entry("safety_node", ("robot", "deadman", "policy", "certificate", "replay"), (("hardware", True),)),
         Entry("controller_node", ("robot",)),
-        Entry("policy_node", tuple(a for a in _POLICY if a not in ("real_time_factor", "openvino")), (("hardware", True),)),
+        Entry("policy_node", tuple(a for a in _POLICY if a not in _NOT_ON_HARDWARE), (("hardware", True),)),
     ),
     "record": (
         _CAMERA,

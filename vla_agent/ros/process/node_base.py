@@ -52,11 +52,12 @@ def declare_parameters(node: Any, executable: str) -> dict[str, Any]:
     A parameter that is read only once is read-only: it cannot be set while the node runs.
 
     Raises:
-        NodeError: a value was given for a parameter that the node does not have, or of another type.
+        NodeError: a value was given for a parameter that the node does not have, or of another type; or simulated time
+            with ``hardware``.
     """
     declared = NODES[executable].parameters
     _check_given(node, executable, declared)
-    return {
+    values = {
         name: node.declare_parameter(
             name,
             parameter.default,
@@ -66,6 +67,27 @@ def declare_parameters(node: Any, executable: str) -> dict[str, Any]:
         ).value
         for name, parameter in declared.items()
     }
+    if values.get("hardware"):
+        _forbid_sim_time(node)
+    return values
+
+
+def _forbid_sim_time(node: Any) -> None:
+    """A clock that anybody can publish on /clock would set the pace and the age of commands."""
+    if node.get_parameter("use_sim_time").value:
+        raise NodeError(
+            "a real robot has the time of the wall clock",
+            key="use_sim_time",
+            expected="false",
+            found="true",
+            remedy="leave it out with hardware:=true",
+        )
+
+    def refuse(parameters: list[Parameter]) -> SetParametersResult:
+        wrong = any(parameter.name == "use_sim_time" and parameter.value for parameter in parameters)
+        return SetParametersResult(successful=not wrong, reason="use_sim_time: not on hardware" if wrong else "")
+
+    node.add_on_set_parameters_callback(refuse)
 
 
 def _check_given(node: Any, executable: str, declared: Mapping[str, Declared]) -> None:
