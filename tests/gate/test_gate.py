@@ -338,7 +338,11 @@ def test_the_commands_state_ledger_and_strength(tmp_path, monkeypatch, capsys):
     assert main(["verify", f"{out}/certificate.json", "--ledger", str(ledger_file), "--replay", "0"]) == 0
     assert "no episode was replayed" in capsys.readouterr().out
     assert main(["verify", f"{out}/certificate.json", "--ledger", str(tmp_path / "none"), "--replay", "0"]) == 1
-    assert "the start of run" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "the start of run" in shown and shown.endswith("1 difference\n")
+    assert main(["verify", out, "--policy", "expert", "--replay", "1"]) == 0, "a folder, and the policy by its name"
+    assert main(["verify", out, "--policy", "random", "--replay", "0"]) == 1
+    assert "policy.name: certified expert, found random" in capsys.readouterr().out
 
 
 def test_labels_part_all_pairs():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vla_agent.gate.recheck.difference import Difference
 
 DESCRIPTION = """\
 Hash the policy, the simulator, the gate file and the evidence again; compute the attempt from the ledger, the plan of
@@ -23,13 +26,16 @@ exit codes: 0 valid, 1 not valid, 2 bad input
 next: `vla-agent up robot` with the certificate; docs/gate.md says what a certificate does not promise
 """
 REPLAYED = 3
+CERTIFICATE = "certificate.json"
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``verify`` to the command line."""
     parser = subparsers.add_parser("verify", help="check a certificate", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("certificate", metavar="CERT", help="certificate.json, with its evidence beside it")
-    parser.add_argument("--policy", metavar="DIR", help="policy folder or hf://OWNER/NAME (none for a scripted policy)")
+    parser.add_argument(
+        "certificate", metavar="CERT", help="certificate.json, with its evidence beside it, or its folder"
+    )
+    parser.add_argument("--policy", metavar="DIR", help="policy folder, hf://OWNER/NAME, `expert` or `random`")
     parser.add_argument(
         "--ledger",
         metavar="FILE",
@@ -53,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Verify; 0 where the certificate is valid, 1 where something differs."""
     import secrets
 
+    from vla_agent.evaluation.play.player import SCRIPTED
     from vla_agent.evaluation.result_store import read_report
     from vla_agent.files.policy_folder import find_folder
     from vla_agent.gate.certificate.certificate import read_certificate
@@ -61,17 +68,21 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.gate.report.wording import headline, latency_refusal, strength_of_evidence
 
     file, count = Path(args.certificate), max(0, args.replay)
-    folder = find_folder(args.policy) if args.policy else None
+    file = file / CERTIFICATE if file.is_dir() else file
+    scripted = args.policy if args.policy in SCRIPTED else None
+    folder = find_folder(args.policy) if args.policy and not scripted else None
     ledger_file = Path(args.ledger) if args.ledger else ledger_of(file, keys_folder())
     seed = secrets.randbelow(2**32) if args.seed is None else args.seed
     differences = verify(file, folder, ledger=ledger_file)
+    if scripted and not differences:
+        differences = _other_name(scripted, str(read_certificate(file).payload["policy"]["name"]))
     if count and not differences:
         name = str(folder) if folder else str(read_certificate(file).payload["policy"]["name"])
         differences = replay_sample(file, name, count, seed)
     for difference in differences:
         print(f"differs: {difference}")
     if differences:
-        print(f"the certificate is not valid: {len(differences)} differences")
+        print(f"the certificate is not valid: {len(differences)} difference{'s' * (len(differences) > 1)}")
         return 1
     payload, report = read_certificate(file).payload, read_report(file.with_name("report.json"))
     judgement, robot = report["summary"]["judgement"], payload["robot"]["name"]
@@ -84,3 +95,10 @@ def run(args: argparse.Namespace) -> int:
         if line:
             print(f"  {line}")
     return 0
+
+
+def _other_name(given: str, certified: str) -> list[Difference]:
+    """The difference between the names of two scripted policies; [] where there is none."""
+    from vla_agent.gate.recheck.difference import Difference
+
+    return [] if given == certified else [Difference("policy.name", certified, given)]
