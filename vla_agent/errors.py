@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 
 
 def wrong_keys(error: ValidationError) -> dict[str, str]:
-    """``key`` and ``found`` of a typed error: all problems of a checked file at once."""
-    problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in error.errors()]
+    """``key`` and ``found`` of a typed error: all problems of a checked file at once.
+
+    A list is not called too short where it is so only because its entries are wrong.
+    """
+    errors = error.errors()
+    inside = {e["loc"][:depth] for e in errors for depth in range(len(e["loc"]))}
+    told = [e for e in errors if e["type"] != "too_short" or e["loc"] not in inside]
+    problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in told]
     return {
         "key": "; ".join(key for key, _ in problems),
         "found": "; ".join(f"{key}: {message}" for key, message in problems),

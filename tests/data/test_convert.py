@@ -250,6 +250,11 @@ def test_all_faults_of_a_mapping_are_reported_at_once(tmp_path):
     assert all(key in caught.value.key for key in wrong) and caught.value.file.endswith("mapping.yaml")
     with pytest.raises(DatasetError, match="exactly one of text, topic"):
         load_mapping(mapping_file(tmp_path, instruction={"text": "a", "topic": "/b"}))
+    with pytest.raises(DatasetError) as caught:
+        load_mapping(mapping_file(tmp_path, cameras=[{"name": "front", "at": "/front", "heigth": 96, "width": 96}]))
+    assert "cameras.0.heigth" in caught.value.key and "at least 1" not in caught.value.found
+    with pytest.raises(DatasetError, match="cameras: Tuple should have at least 1"):
+        load_mapping(mapping_file(tmp_path, cameras=[]))
     with pytest.raises(DatasetError, match="needs robot"):
         joints = MAPPING["state"][0] | {"convert": "forward_position"}
         load_mapping(mapping_file(tmp_path, state=[joints]))
