@@ -229,6 +229,8 @@ POLICY_NODE: dict[str, Callable[[_PolicyNode], str]] = {
     "another policy after a cleanup": _another_policy_after_cleanup,
     "another execution mode": lambda p: _another_execution(p, "mode", "open_loop"),
     "other steps of a chunk": lambda p: _another_execution(p, "execute", 1),
+    "images of any age": lambda p: _another_execution(p, "max_age", 1e6),
+    "an inference that never counts as hung": lambda p: _another_execution(p, "stalled_after", 1e9),
 }
 
 
