@@ -142,6 +142,29 @@ def test_pitfall_a_missing_state_input_is_refused_not_filled_with_zeros():
         CONTRACT.check_observation({"images": images})
 
 
+def test_pitfall_a_state_in_other_units_is_refused_and_one_at_the_edge_is_not():
+    images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in CONTRACT.cameras}
+    state = np.array([0.5, 0, 0.3, 1, 0, 0, 0, -1, 0, 0.5, 0, 0.2, 0, -2.4, 0, 2.6, 0.8], np.float32)
+    for place, value, looks_like in (
+        (9, 255.0, "0 to 255"),
+        (9, 60.0, "0 to 100"),
+        (9, -255.0, "another unit"),
+        (13, -137.5, "degrees"),
+        (4, 45.0, "degrees"),
+    ):
+        other = state.copy()
+        other[place] = value
+        with pytest.raises(ObservationError, match="far beyond") as error:
+            CONTRACT.check_observation({"images": images, "state": other})
+        assert error.value.key.startswith(f"state[{place}]") and looks_like in error.value.found
+    for place, value in ((9, -0.02), (9, 1.2), (4, 1.0001), (13, -6.3), (0, 99.0)):
+        other = state.copy()
+        other[place] = value
+        CONTRACT.check_observation({"images": images, "state": other})
+    with pytest.raises(ObservationError, match="no number"):
+        CONTRACT.check_observation({"images": images, "state": np.array(["0"] * 17)})
+
+
 def test_pitfall_channel_order_unit_frame_range_and_rate_are_compared():
     for part, name, values in (
         ("cameras", "front", {"color": "bgr"}),

@@ -24,6 +24,7 @@ import numpy as np
 
 from vla_agent.contract.differences import Difference, compare
 from vla_agent.contract.layout import VERSION, Camera, Field, Layout
+from vla_agent.contract.state_units import other_units
 from vla_agent.contract.validation import impossible_values
 from vla_agent.contract.version_1 import from_version_1
 from vla_agent.errors import ContractError, ObservationError
@@ -118,7 +119,9 @@ class Contract(Layout):
             )
 
     def check_observation(self, observation: Mapping[str, Any]) -> None:
-        """Raise unless the observation has every camera and the state, in the right shape and type, finite.
+        """Raise unless the observation has every camera and the state, in the right shape, type and unit, finite.
+
+        The unit is judged by the fields' ranges, generously: see `vla_agent.contract.state_units`.
 
         Raises:
             ObservationError: naming the key, what was expected and what was found.
@@ -152,7 +155,9 @@ class Contract(Layout):
                     found=f"{image.shape} {image.dtype}",
                     remedy="resize to the contract's size and pass RGB bytes",
                 )
-        state = np.asarray(observation["state"])
+        self._check_state(np.asarray(observation["state"]))
+
+    def _check_state(self, state: np.ndarray) -> None:
         if state.shape != (self.state_dim,):
             raise ObservationError(
                 "the state has the wrong shape",
@@ -161,13 +166,22 @@ class Contract(Layout):
                 found=state.shape,
                 remedy="build the state in the contract's layout",
             )
-        if not np.isfinite(state).all():
+        if state.dtype.kind not in "biuf" or not np.isfinite(state).all():
             raise ObservationError(
-                "the state holds NaN or infinity",
+                "the state holds NaN, infinity or what is no number",
                 key="state",
                 expected="finite numbers",
                 found=state.tolist(),
                 remedy="check the joint state source",
+            )
+        wrong = other_units(self.state, state)
+        if wrong:
+            raise ObservationError(
+                "the state is far beyond the contract's range",
+                key=", ".join(wrong),
+                expected=", ".join(f"{f.name} in {f.unit}" + _range(f) for f in self.state),
+                found="; ".join(f"{name}: {text}" for name, text in wrong.items()),
+                remedy="convert the state to the contract's units",
             )
 
     def check_chunk(self, chunk: Any) -> np.ndarray:
@@ -186,6 +200,10 @@ class Contract(Layout):
                 remedy=f"return per control period one row of {', '.join(f'{f.name}[{f.size}]' for f in self.action)}",
             )
         return array
+
+
+def _range(field: Field) -> str:
+    return "" if field.low is None or field.high is None else f" ({field.low:g} to {field.high:g})"
 
 
 def _canonical(value: Any) -> Any:
