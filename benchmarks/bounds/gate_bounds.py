@@ -40,12 +40,19 @@ def measured(only: str = "") -> Iterator[dict[str, Any]]:
     """A row for each bomb, or for those whose format or name holds ``only``."""
     import tempfile
 
-    from benchmarks.bounds import dataset_bombs, message_bombs, picture_bombs, recording_bombs, text_bombs
+    from benchmarks.bounds import (
+        dataset_bombs,
+        evidence_bombs,
+        message_bombs,
+        picture_bombs,
+        recording_bombs,
+        text_bombs,
+    )
     from benchmarks.bounds.bounded_child import run_case
     from benchmarks.bounds.server_bombs import attacks, run_attack
 
     _import_readers()
-    modules = (text_bombs, picture_bombs, dataset_bombs, recording_bombs, message_bombs)
+    modules = (text_bombs, evidence_bombs, picture_bombs, dataset_bombs, recording_bombs, message_bombs)
     with tempfile.TemporaryDirectory() as folder:
         for number, case in enumerate(case for module in modules for case in module.cases()):
             if only in f"{case.format}, {case.name}":
@@ -87,6 +94,10 @@ def _import_readers() -> None:
     import sensor_msgs.msg  # noqa: F401
 
     import vla_agent.data.convert.convert  # noqa: F401
+    import vla_agent.evaluation.replay_episode  # noqa: F401
+    import vla_agent.gate.certificate.lab_key  # noqa: F401
+    import vla_agent.gate.evidence.ledger  # noqa: F401
+    import vla_agent.gate.evidence.played_actions  # noqa: F401
     import vla_agent.robot.control.controller_factory  # noqa: F401
     import vla_agent.ros.messages.conversions  # noqa: F401
     import vla_agent.serving.server  # noqa: F401

@@ -18,7 +18,7 @@ from vla_agent.files.input_limits import ARRAYS, ARRAYS_BYTES
 KINDS = "biufcSU"  # booleans, numbers, text of fixed size
 DIMENSIONS = 8
 BLOCK = 2**20  # bytes that are read at a time
-ENTRY = 256  # bytes of one array's entry in the archive's directory
+ENTRY = 160  # bytes of one array's entry in the archive's directory: 66 and its name
 
 
 class _Archive(io.BufferedReader):
