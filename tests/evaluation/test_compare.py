@@ -142,3 +142,14 @@ def test_a_report_that_would_take_all_memory_or_time_is_refused(tmp_path, make, 
     with pytest.raises(ReportError) as error:
         read_report(tmp_path / "report.json")
     assert error.value.key == key
+
+
+@pytest.mark.parametrize("key", ["versions", "hashes", "episodes", "summary"])
+def test_a_report_whose_parts_are_of_another_kind_is_refused(tmp_path, key):
+    folder = write(tmp_path / "a", [True, False])
+    read_report(folder / "report.json")
+    changed = json.loads((folder / "report.json").read_text()) | {key: 5}
+    (folder / "report.json").write_text(json.dumps(changed))
+    with pytest.raises(ReportError) as error:
+        read_report(folder / "report.json")
+    assert error.value.key == key

@@ -24,6 +24,7 @@ from vla_agent.files.write_aside import file_aside, remove_folder, write_text
 from vla_agent.policy.execution_settings import Execution
 
 KEYS = ("policy", "suite", "split", "versions", "hashes", "episodes", "summary")
+SHAPES = {"versions": dict, "hashes": dict, "episodes": list, "summary": dict}
 ROW_KEYS = ("task", "instruction", "seed", "success", "steps", "failure", "control", "state_hash", "image_hash")
 
 
@@ -198,6 +199,16 @@ def read_report(file: Path) -> dict[str, Any]:
             found=sorted(report) if isinstance(report, dict) else type(report).__name__,
             remedy="pass the report.json that `vla-agent eval` wrote",
         )
+    for key, shape in SHAPES.items():
+        if not isinstance(report[key], shape):
+            raise ReportError(
+                "the file is not an evaluation report",
+                file=file,
+                key=key,
+                expected="a list" if shape is list else "a map",
+                found=type(report[key]).__name__,
+                remedy="pass the report.json that `vla-agent eval` wrote",
+            )
     for number, row in enumerate(report["episodes"]):
         absent = [k for k in ROW_KEYS if k not in row] if isinstance(row, dict) else list(ROW_KEYS)
         if absent:
