@@ -68,7 +68,9 @@ def run() -> dict[str, Any]:
 def _attempts(report: dict[str, Any]) -> str:
     """The attempts with this checkpoint: this one, whose verdict is not in the ledger yet, and those before."""
     number = report["certified"]["attempt"]["number"]
-    earlier = [f"attempt {a['number']}: {a['verdict']}" for a in report["attempts"] if a["number"] < number]
+    earlier = [
+        f"attempt {a['number']}: {a['verdict'] or 'not finished'}" for a in report["attempts"] if a["number"] < number
+    ]
     return "; ".join([f"Attempt {number} with this checkpoint", *earlier])
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vla_agent.cli.output_name import require_suffix
 from vla_agent.errors import OptionError
 
 EPILOG = """\
@@ -43,14 +44,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer one question."""
-    if args.out is not None and args.out.suffix.lower() != ".png":
-        raise OptionError(
-            "the picture cannot have this format",
-            key="-o",
-            expected="a name that ends in .png",
-            found=args.out,
-            remedy=f"-o {args.out.with_suffix('.png')}",
-        )
+    require_suffix(args.out, ".png", "-o")
     from vla_agent.evaluation.asking.answerer import Answerer
     from vla_agent.policy.loading import load_policy
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vla_agent.cli.output_name import require_suffix
 from vla_agent.errors import OptionError
 
 DESCRIPTION = """\
@@ -43,14 +44,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay; 0 where every bit is the same, else 1."""
-    if args.out is not None and args.out.suffix.lower() != ".mp4":
-        raise OptionError(
-            "the video cannot have this format",
-            key="-o",
-            expected="a name that ends in .mp4",
-            found=args.out,
-            remedy=f"-o {args.out.with_suffix('.mp4')}",
-        )
+    require_suffix(args.out, ".mp4", "-o")
     if args.size % 2 or not 64 <= args.size <= 1024:
         raise OptionError(
             "the video cannot have this size",

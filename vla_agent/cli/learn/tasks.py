@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from vla_agent.cli.output_name import require_suffix
 from vla_agent.errors import OptionError
 from vla_agent.files.write_aside import file_aside
 
@@ -202,14 +203,7 @@ def _run_expert(family: TaskFamily, seeds: range, console: Console) -> int:
 
 def _write_examples(tasks: list[TaskInstance], path: Path) -> None:
     """A contact sheet of the tasks' scenes, both cameras, as a PNG file."""
-    if path.suffix.lower() != ".png":
-        raise OptionError(
-            "the image is no .png",
-            key="--picture",
-            expected="a path that ends in .png",
-            found=path,
-            remedy="rename it",
-        )
+    require_suffix(path, ".png", "--picture")
     from sim.world.world import World  # before matplotlib: it chooses the GL backend
 
     world = World((240, 240))
