@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +137,21 @@ def test_doctor_finds_what_evaluation_needs(capsys):
     assert code == (0 if report["healthy"] else 1)
     assert states["mujoco"] == states["torch"] == states["video"] == "ok"
     assert states["opengl"] != "fail"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python cannot be told so before 3.11")
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("json", ["doctor", "--json"]),
+        ("multiprocessing", ["eval", "expert", "--tasks", "press_button", "--episodes", "2", "--workers", "2", "--out", "out"]),
+    ],
+)
+def test_a_module_in_the_folder_where_a_command_is_started_is_not_imported(tmp_path, module, command):
+    (tmp_path / f"{module}.py").write_text("open('executed', 'w')\nraise ImportError\n")
+    program = Path(sys.executable).with_name("vla-agent")
+    subprocess.run([program, *command], cwd=tmp_path, capture_output=True, timeout=120)
+    assert not (tmp_path / "executed").exists()
 
 
 def test_doctor_says_how_to_mend_a_broken_renderer(monkeypatch):
