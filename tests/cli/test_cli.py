@@ -144,7 +144,7 @@ def test_doctor_finds_what_evaluation_needs(capsys):
     ("module", "command"),
     [
         ("json", ["doctor", "--json"]),
-        ("multiprocessing", ["eval", "expert", "--tasks", "press_button", "--episodes", "2", "--workers", "2", "--out", "out"]),
+        ("multiprocessing", ["eval", "expert", "--tasks=press_button", "--episodes=2", "--workers=2", "--out=out"]),
     ],
 )
 def test_a_module_in_the_folder_where_a_command_is_started_is_not_imported(tmp_path, module, command):
