@@ -11,6 +11,56 @@ from vla_agent.robot.description import Robot
 MARGIN = 0.01  # metres; a smaller distance counts as contact
 
 
+def guarded_spec(robot: Robot) -> mujoco.MjSpec:
+    """The robot's model with the obstacles of its file: guarded geoms have ``contype`` 1, forbidden ``conaffinity`` 1.
+
+    Raises:
+        RobotError: the model cannot be read, or lacks a joint, a body or the end effector.
+    """
+    path, spec_of = robot.model_path(), robot.lookahead
+    try:
+        spec = mujoco.MjSpec.from_file(str(path))
+    except ValueError as error:
+        raise RobotError(
+            "the robot's model cannot be read",
+            file=path,
+            expected="an MJCF or URDF file with its meshes",
+            found=str(error).splitlines()[0],
+            remedy="fix the file, or use another one in the robot file",
+        ) from error
+    bodies = {body.name: body for body in spec.bodies}
+    joints, sites = {joint.name for joint in spec.joints}, {site.name for site in spec.sites}
+    missing = [f"body {n}" for n in (*spec_of.guarded, *spec_of.forbidden) if n not in bodies]
+    missing += [f"joint {n}" for n in robot.joint_names if n not in joints]
+    missing += [] if robot.end_effector in sites else [f"site {robot.end_effector}"]
+    if missing:
+        raise RobotError(
+            "names of the robot file are missing in the robot's model",
+            file=path,
+            key=", ".join(missing),
+            expected=f"bodies {sorted(bodies)}; joints {sorted(joints)}; sites {sorted(sites)}",
+            found="no such name in the model",
+            remedy="use the model's own names",
+        )
+    for k, geom in enumerate(spec.geoms):
+        name = geom.parent.name
+        geom.contype = int(name in spec_of.guarded)
+        geom.conaffinity = int(name in spec_of.forbidden)
+        geom.margin = MARGIN if geom.contype else 0.0
+        if geom.type == mujoco.mjtGeom.mjGEOM_MESH or not geom.name:
+            geom.name = f"{name}.{geom.meshname or 'geom'}.{k}"
+    for box in spec_of.obstacles:
+        spec.worldbody.add_geom(
+            name=box.name,
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=box.size,
+            pos=box.position,
+            contype=0,
+            conaffinity=1,
+        )
+    return spec
+
+
 class LookAhead:
     """The robot's model with its guarded bodies and the obstacles of its description; nothing else collides.
 
@@ -21,47 +71,7 @@ class LookAhead:
     """
 
     def __init__(self, robot: Robot) -> None:
-        path, spec_of = robot.model_path(), robot.lookahead
-        try:
-            spec = mujoco.MjSpec.from_file(str(path))
-        except ValueError as error:
-            raise RobotError(
-                "the robot's model cannot be read",
-                file=path,
-                expected="an MJCF or URDF file with its meshes",
-                found=str(error).splitlines()[0],
-                remedy="fix the file, or use another one in the robot file",
-            ) from error
-        bodies = {body.name: body for body in spec.bodies}
-        joints, sites = {joint.name for joint in spec.joints}, {site.name for site in spec.sites}
-        missing = [f"body {n}" for n in (*spec_of.guarded, *spec_of.forbidden) if n not in bodies]
-        missing += [f"joint {n}" for n in robot.joint_names if n not in joints]
-        missing += [] if robot.end_effector in sites else [f"site {robot.end_effector}"]
-        if missing:
-            raise RobotError(
-                "names of the robot file are missing in the robot's model",
-                file=path,
-                key=", ".join(missing),
-                expected=f"bodies {sorted(bodies)}; joints {sorted(joints)}; sites {sorted(sites)}",
-                found="no such name in the model",
-                remedy="use the model's own names",
-            )
-        for k, geom in enumerate(spec.geoms):
-            name = geom.parent.name
-            geom.contype = int(name in spec_of.guarded)
-            geom.conaffinity = int(name in spec_of.forbidden)
-            geom.margin = MARGIN if geom.contype else 0.0
-            if geom.type == mujoco.mjtGeom.mjGEOM_MESH or not geom.name:
-                geom.name = f"{name}.{geom.meshname or 'geom'}.{k}"
-        for box in spec_of.obstacles:
-            spec.worldbody.add_geom(
-                name=box.name,
-                type=mujoco.mjtGeom.mjGEOM_BOX,
-                size=box.size,
-                pos=box.position,
-                contype=0,
-                conaffinity=1,
-            )
+        spec = guarded_spec(robot)
         self._model = spec.compile()
         self._data = mujoco.MjData(self._model)
         self._qpos = np.array([self._model.joint(name).qposadr[0] for name in robot.joint_names])
