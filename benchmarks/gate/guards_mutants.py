@@ -2,28 +2,26 @@
 
 python -m benchmarks run guards-mutants
 python -m benchmarks.gate.guards_mutants --module vla_agent/robot/safety/supervisor.py --all
+
+Outcomes are kept in runs/bench/guards-mutants: a run that was stopped goes on where it was, and tries again what
+another module or other tests may have changed.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutants.guarded_modules import (
-    draw,
-    every,
-    guarded_modules,
-    key_of,
-    read_equivalents,
-    read_groups,
-)
-from benchmarks.mutants.mutant_runner import Job, MutantRunner, Outcome
+from benchmarks.mutants.group_tally import GroupTally, where
+from benchmarks.mutants.guarded_modules import Group, draw, every, guarded_modules, read_groups
+from benchmarks.mutants.mutant_runner import Job, MutantRunner, Outcome, Report
+from benchmarks.mutants.outcome_file import OutcomeFile
 from vla_agent.errors import OptionError, VlaAgentError
 
 NAME = "guards-mutants"
@@ -35,64 +33,89 @@ SEED = 17
 FEWEST = 600
 WORKERS = 2
 ROOT = Path(__file__).parents[2]
-Reporter = Callable[[Outcome], None]
+OUTCOMES = ROOT / "runs" / "bench" / NAME / "outcomes.jsonl"
+Grouped = list[tuple[str, Job]]  # jobs with their groups
 
 
 def run() -> dict[str, Any]:
     """At least `FEWEST` mutants over all groups; each group must reach its own percentage, too."""
-    from vla_agent.evaluation.exact_tests import clopper_pearson
-
     groups = read_groups()
-    results = {}
-    for name, group in groups.items():
-        results[name] = try_mutants(draw(ROOT, guarded_modules(ROOT, group), group.sample, f"{SEED} {name}"))
-    equivalent = read_equivalents()
-    rows, wrongly, survivors = [], [], []
-    killed, total, met = 0, 0, True
-    for name, outcomes in results.items():
-        counted = [o for o in outcomes if key_of(o.job) not in equivalent]
-        wrongly += [_where(o) for o in outcomes if o not in counted and o.result != "survived"]
-        survivors += [_where(o) for o in counted if o.result == "survived"]
-        dead = sum(o.result != "survived" for o in counted)
-        timeouts = sum(o.result == "timeout" for o in counted)
-        percent = 100 * dead / max(len(counted), 1)
-        met = met and percent >= groups[name].at_least
-        counts = {"mutants": len(counted), "killed": dead, "by_timeout": timeouts, "percent": round(percent, 1)}
-        rows.append({"group": name, **counts, "equivalent": len(outcomes) - len(counted)})
-        killed, total = killed + dead, total + len(counted)
+    jobs = drawn(groups, SEED)
+    tally = try_mutants(groups, jobs)
+    killed, total = tally.killed, tally.mutants
     return {
         "value": round(100 * killed / max(total, 1), 2),
         "n": total,
-        "interval": [100 * x for x in clopper_pearson(killed, total)],
+        "interval": tally.interval(),
         "seeds": str(SEED),
-        "rows": rows,
-        "passed": met and not wrongly and total >= FEWEST and killed >= TARGET / 100 * total,
-        "notes": _notes(wrongly, survivors),
+        "rows": tally.rows(),
+        "passed": tally.reached and not tally.wrongly and total >= FEWEST and killed >= TARGET / 100 * total,
+        "notes": _notes(tally),
     }
 
 
-def _notes(wrongly: list[str], survivors: list[str]) -> str:
+def drawn(groups: dict[str, Group], seed: int) -> Grouped:
+    """The samples of all groups, in one random order: whenever it stops, the rates so far are those of a sample."""
+    jobs = [
+        (name, job)
+        for name, group in groups.items()
+        for job in draw(ROOT, guarded_modules(ROOT, group), group.sample, f"{seed} {name}")
+    ]
+    random.Random(seed).shuffle(jobs)
+    return jobs
+
+
+def _notes(tally: GroupTally) -> str:
     return (
         "a place is drawn first and one of its mutations then; operators of cosmic-ray, and a dropped condition or "
         "call; texts and annotations are left alone. Equivalent ones, with the reason for each: "
         "benchmarks/mutants/equivalent_mutants.yaml. Named equivalent, but killed: "
-        f"{'; '.join(wrongly) or 'none'}. Survivors: {'; '.join(survivors) or 'none'}"
+        f"{'; '.join(tally.wrongly) or 'none'}. Survivors: {'; '.join(tally.survivors) or 'none'}"
     )
 
 
-def try_mutants(jobs: list[Job], workers: int = WORKERS, report: Reporter = lambda outcome: None) -> list[Outcome]:
-    """Run the tests on each mutant; without mutants they must pass before and after."""
-    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
+def try_mutants(groups: dict[str, Group], jobs: Grouped, workers: int = WORKERS, file: Path = OUTCOMES) -> GroupTally:
+    """Run the tests on each mutant that ``file`` has no outcome of; survivors are told as they come.
+
+    Without mutants the tests must pass before, and those that killed any once more afterwards.
+
+    Raises:
+        OptionError: they do not; where it is afterwards, the outcomes of this run are forgotten.
+    """
+    from tqdm import tqdm
+
+    tally, group_of = GroupTally(groups), {id(job): name for name, job in jobs}
+    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch, tqdm(total=len(jobs), unit="mutant") as bar:
         runner = MutantRunner(ROOT, Path(scratch), workers)
-        runner.check_tests(jobs)
-        outcomes = runner.run(jobs, report)
-        runner.check_tests(jobs)
-    return outcomes
+        outcomes = OutcomeFile(file, runner.root)
+
+        def count(outcome: Outcome) -> None:
+            tally.add(group_of[id(outcome.job)], outcome)
+            if tally.is_survivor(outcome):
+                bar.write(f"survived: {where(outcome.job)}")
+            bar.set_postfix_str(tally.line(), refresh=False)
+            bar.update()
+
+        def keep(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            count(outcome)
+
+        kept = outcomes.kept(job for _, job in jobs)
+        for outcome in kept:
+            count(outcome)
+        done = {id(outcome.job) for outcome in kept}
+        _try(runner, outcomes, [job for _, job in jobs if id(job) not in done], keep)
+    return tally
 
 
-def _where(outcome: Outcome) -> str:
-    module, before, after = key_of(outcome.job)
-    return f"{module}:{outcome.job.mutation.line} `{before}` -> `{after}`"
+def _try(runner: MutantRunner, file: OutcomeFile, jobs: list[Job], report: Report) -> None:
+    runner.check_tests(jobs)
+    found = runner.run(jobs, report)
+    try:
+        runner.check_killers(found)
+    except OptionError:
+        file.drop(found)
+        raise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,48 +124,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--group", action="append", default=[], metavar="NAME", help="a group of guarded.yaml")
     parser.add_argument("--module", action="append", default=[], metavar="PATH", help="a guarded file or folder")
     parser.add_argument("--tests", nargs="+", metavar="FILE", help="instead of those of guarded.yaml")
-    parser.add_argument("--sample", type=int, default=40, help="mutants drawn at random (40)")
+    parser.add_argument("--sample", type=int, default=40, help="mutants drawn at random of each group (40)")
     parser.add_argument("--all", action="store_true", help="every place, instead of a sample")
     parser.add_argument("--seed", default="0")
     parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args(argv)
     try:
-        return _try(options)
+        groups = read_groups()
+        tally = try_mutants(groups, _chosen(groups, options), options.workers)
     except VlaAgentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    for row in tally.rows():
+        if row["mutants"] or row["equivalent"]:
+            print(", ".join(f"{key} {value}" for key, value in row.items()))
+    for text in tally.wrongly:
+        print(f"named equivalent, but killed: {text}")
+    return 1 if tally.survivors or tally.wrongly else 0
 
 
-def _try(options: argparse.Namespace) -> int:
-    modules = _chosen(options)
-    jobs = every(ROOT, modules) if options.all else draw(ROOT, modules, options.sample, options.seed)
-    known = read_equivalents()
-    tally: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-
-    def report(outcome: Outcome) -> None:
-        equivalent = key_of(outcome.job) in known
-        tally[outcome.job.mutation.module]["equivalent" if equivalent else outcome.result] += 1
-        if outcome.result == "survived" and not equivalent:
-            print(f"survived: {_where(outcome)}", flush=True)
-
-    outcomes = try_mutants(jobs, options.workers, report)
-    for module, counts in sorted(tally.items()):
-        print(f"{module}: {', '.join(f'{n} {result}' for result, n in sorted(counts.items()))}")
-    seconds = sum(o.seconds for o in outcomes) / max(len(outcomes), 1)
-    print(f"{len(outcomes)} mutants, {seconds:.1f} s each")
-    return 1 if any(counts["survived"] for counts in tally.values()) else 0
-
-
-def _chosen(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
-    """The chosen modules with their tests."""
-    groups = read_groups()
-    modules: dict[str, tuple[str, ...]] = {}
+def _chosen(groups: dict[str, Group], options: argparse.Namespace) -> Grouped:
+    """The mutants of the chosen modules."""
+    jobs: Grouped = []
     for name, group in groups.items():
         if name in options.group or options.module:
-            modules |= guarded_modules(ROOT, group, options.module or ("",))
-    if options.tests:
-        modules = dict.fromkeys(modules, tuple(options.tests))
-    if not modules:
+            modules = guarded_modules(ROOT, group, options.module or ("",))
+            if options.tests:
+                modules = dict.fromkeys(modules, tuple(options.tests))
+            made = every(ROOT, modules) if options.all else draw(ROOT, modules, options.sample, options.seed)
+            jobs += [(name, job) for job in made]
+    if not jobs:
         raise OptionError(
             "no module is chosen",
             key="--group, --module",
@@ -150,7 +161,8 @@ def _chosen(options: argparse.Namespace) -> dict[str, tuple[str, ...]]:
             found=", ".join([*options.group, *options.module]) or "nothing",
             remedy="choose one; benchmarks/mutants/guarded.yaml lists the modules",
         )
-    return modules
+    random.Random(options.seed).shuffle(jobs)
+    return jobs
 
 
 if __name__ == "__main__":

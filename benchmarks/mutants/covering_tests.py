@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,15 +17,17 @@ from typing import Any
 
 import pytest
 
+from benchmarks.mutants.fork_watch import Seconds
+
 Lines = dict[str, dict[str, list[int]]]  # test -> module -> lines
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a `LineRecorder` noted: ``lines`` of each test, and the ``seconds`` that it took while they were noted."""
+    """What a `LineRecorder` noted: ``lines`` of each test, and what it took while they were noted."""
 
     lines: Lines
-    seconds: dict[str, float]
+    seconds: dict[str, Seconds]
 
 
 class LineRecorder:
@@ -43,27 +46,27 @@ class LineRecorder:
         self._shared: dict[str, set[tuple[str, int]]] = defaultdict(set)  # fixture of a wider scope -> lines
         self._uses: dict[str, set[str]] = {}
         self._now: set[tuple[str, int]] = set()
-        self._seconds: dict[str, float] = {}
+        self._seconds: dict[str, Seconds] = {}
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_setup(self, item: Any) -> Iterator[None]:
         definitions = item._fixtureinfo.name2fixturedefs
         wide = {n for n in item.fixturenames if n in definitions and definitions[n][-1].scope != "function"}
         self._uses[item.nodeid] = wide
-        began = time.monotonic()
+        began = _now()
         with self:
             yield
-        self._seconds[item.nodeid] = time.monotonic() - began
+        self._seconds[item.nodeid] = _since(began)
         for name in wide:
             self._shared[name] |= self._now
         self._found[item.nodeid] |= self._now
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_call(self, item: Any) -> Iterator[None]:
-        began = time.monotonic()
+        began = _now()
         with self:
             yield
-        self._seconds[item.nodeid] += time.monotonic() - began
+        self._seconds[item.nodeid] += _since(began)
         self._found[item.nodeid] |= self._now
 
     def __enter__(self) -> None:
@@ -88,22 +91,49 @@ class LineRecorder:
         for test, found in self._found.items():
             own = found.union(*(self._shared[name] for name in self._uses[test]))
             lines[test] = {m: sorted(n for module, n in own if module == m) for m in {module for module, _ in own}}
-        file.write_text(json.dumps({"lines": lines, "seconds": self._seconds}), encoding="utf-8")
+        seconds = {test: [its.cpu, its.clock] for test, its in self._seconds.items()}
+        file.write_text(json.dumps({"lines": lines, "seconds": seconds}), encoding="utf-8")
 
 
 class Selection:
-    """A pytest plugin that runs the chosen tests alone."""
+    """A pytest plugin that runs the chosen tests alone, in their order, file by file.
 
-    def __init__(self, tests: Collection[str]) -> None:
-        self._tests = frozenset(tests)
+    Args:
+        tests: their node ids.
+        failed: the file that gets the node id of the last test that failed.
+    """
 
+    def __init__(self, tests: Sequence[str], failed: Path) -> None:
+        self._failed = failed
+        self._place = {test: k for k, test in enumerate(tests)}
+        self.files = tuple(dict.fromkeys(test.partition("::")[0] for test in tests))
+
+    @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items[:] = [item for item in items if item.nodeid in self._tests]
+        chosen = [item for item in items if item.nodeid in self._place]
+        file = {name: k for k, name in enumerate(self.files)}
+        items[:] = sorted(chosen, key=lambda i: (file[i.nodeid.partition("::")[0]], self._place[i.nodeid]))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self._failed.write_text(report.nodeid, encoding="utf-8")
 
 
 def read_recorded(file: Path) -> Recorded:
     """What a `LineRecorder` wrote."""
-    return Recorded(**json.loads(file.read_text(encoding="utf-8")))
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return Recorded(found["lines"], {test: Seconds(*its) for test, its in found["seconds"].items()})
+
+
+def _now() -> Seconds:
+    """Since some moment: of the clock, and of CPU of this process and of the children that it has waited for."""
+    times = os.times()
+    return Seconds(times.user + times.system + times.children_user + times.children_system, time.monotonic())
+
+
+def _since(began: Seconds) -> Seconds:
+    now = _now()
+    return Seconds(now.cpu - began.cpu, now.clock - began.clock)
 
 
 def covering_tests(lines: Lines, source: str, module: str, line: int) -> list[str]:

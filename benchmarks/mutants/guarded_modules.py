@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
 
-from benchmarks.mutants.mutant_runner import Job, modules_below
+from benchmarks.mutants.mutant_runner import Job
 from benchmarks.mutants.mutations import Mutation, difference, find_places, mutate
 from vla_agent.errors import OptionError
 
@@ -130,3 +130,18 @@ def _jobs(root: Path, tests: tuple[str, ...], places: Iterable[list[Mutation]]) 
             if changed is not None:
                 yield Job(mutation, source, changed, tests)
                 break
+
+
+def modules_below(root: Path, paths: Iterable[str]) -> Iterator[str]:
+    """The Python files that ``paths`` (files or folders of the checkout) name, without ``__init__.py``."""
+    for path in paths:
+        found = [root / path] if (root / path).is_file() else sorted((root / path).rglob("*.py"))
+        if not found:
+            raise OptionError(
+                "there is no such module",
+                key=path,
+                expected="a Python file or a folder of them in the checkout",
+                found="nothing",
+                remedy="correct benchmarks/mutants/guarded.yaml or --module",
+            )
+        yield from (str(file.relative_to(root)) for file in found if file.name != "__init__.py")

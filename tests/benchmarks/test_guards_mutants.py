@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+psutil = pytest.importorskip("psutil", reason="pip install 'vla_agent[mutants]'")
 pytest.importorskip("cosmic_ray", reason="pip install 'vla_agent[mutants]'")
 
-from benchmarks.mutants import mutant_runner  # noqa: E402
+from benchmarks.gate import guards_mutants  # noqa: E402
+from benchmarks.mutants import fork_watch, pytest_forks  # noqa: E402
 from benchmarks.mutants.covering_tests import covering_tests  # noqa: E402
-from benchmarks.mutants.guarded_modules import draw, every, guarded_modules, read_equivalents, read_groups  # noqa: E402
-from benchmarks.mutants.mutant_runner import Job, MutantRunner  # noqa: E402
+from benchmarks.mutants.fork_watch import ForkWatch, Seconds, cpu_seconds, end_fork  # noqa: E402
+from benchmarks.mutants.guarded_modules import (  # noqa: E402
+    Group,
+    draw,
+    every,
+    guarded_modules,
+    read_equivalents,
+    read_groups,
+)
+from benchmarks.mutants.mutant_runner import Job, MutantRunner, Outcome  # noqa: E402
 from benchmarks.mutants.mutations import Mutation, difference, find_places, mutate  # noqa: E402
+from benchmarks.mutants.outcome_file import OutcomeFile  # noqa: E402
+from vla_agent.errors import OptionError  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 MODULE = "vla_agent/limits.py"
@@ -66,7 +82,7 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / "vla_agent" / "__init__.py").touch()
     (tmp_path / MODULE).write_text(SOURCE)
     (tmp_path / "tests" / "test_limits.py").write_text(TESTS)
-    monkeypatch.setattr(mutant_runner, "COPIED", ("vla_agent", "tests", "benchmarks"))
+    monkeypatch.setattr(pytest_forks, "COPIED", ("vla_agent", "tests", "benchmarks"))
     return tmp_path
 
 
@@ -128,12 +144,18 @@ def job(change: tuple[str, str]) -> Job:
 
 
 def test_tests_that_notice_kill_and_others_do_not(checkout, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(mutant_runner, "SPARE", 6.0)
+    """What the clock alone stops is tried again: one that waits once survives, one that always waits does not."""
+    monkeypatch.setattr(fork_watch, "SPARE", 2.0)
+    monkeypatch.setattr(fork_watch, "SPARE_WALL", 4.0)
+    waited = checkout / "waited"
+    once = f"p = __import__('pathlib').Path('{waited}')\n    p.exists() or p.touch() or __import__('time').sleep(60)"
     jobs = {
         "killed": job(("value > most", "value >= most")),
         "by dying": job(("    check(value)\n", "    __import__('os').abort()\n")),
         "not imported": job(("MOST = 3", "MOST = nothing")),
-        "timeout": job(("    check(value)\n", "    while True: pass\n")),
+        "computes for ever": job(("    check(value)\n", "    while True: pass\n")),
+        "waits for ever": job(("    check(value)\n", "    __import__('time').sleep(60)\n")),
+        "waits once": job(("    check(value)\n", f"    {once}\n    check(value)\n")),
         "survived": job(("value is not None and", "True and")),
     }
     runner = MutantRunner(checkout, tmp_path_factory.mktemp("scratch"), workers=2)
@@ -144,12 +166,103 @@ def test_tests_that_notice_kill_and_others_do_not(checkout, tmp_path_factory, mo
         "killed": "killed",
         "by dying": "killed",
         "not imported": "killed",
-        "timeout": "timeout",
+        "computes for ever": "timeout",
+        "waits for ever": "timeout",
+        "waits once": "survived",
         "survived": "survived",
     }
+    assert waited.exists()
     assert outcomes[id(jobs["killed"])].killer == "tests/test_limits.py::test_at_the_limit_and_beyond"
     assert (checkout / MODULE).read_text() == SOURCE, "the checkout itself is never changed"
-    runner.check_tests(jobs.values())
+    assert (runner.root / MODULE).read_text() == SOURCE, "and its copies are as before"
+    runner.check_killers(outcomes.values())
+    (runner.root / "tests" / "test_limits.py").write_text(TESTS.replace("checked(3) == 3", "checked(3) == 4"))
+    with pytest.raises(OptionError, match="fail without a mutant"):
+        runner.check_killers(outcomes.values())
+    (runner.root / MODULE).write_text("changed")
+    with pytest.raises(OptionError, match="changed meanwhile"):
+        runner.run([jobs["killed"]])
+
+
+def test_time_is_that_of_all_processes_of_a_fork():
+    """A busy machine takes the clock's time from a mutant, and not its CPU's."""
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    try:
+        watch = ForkWatch(process.pid, Seconds(0.3, 600.0))
+        while not watch.over():
+            time.sleep(0.05)
+        assert watch.over() in ("", "cpu") and cpu_seconds(process.pid) > 0.3
+        child = psutil.Process(process.pid).children()[0]
+    finally:
+        end_fork(process.pid)
+        process.wait()
+    assert child.wait(60) is None or not child.is_running()
+    assert cpu_seconds(process.pid) == 0.0
+
+
+def outcome_of(made: Job, result: str, killer: str = "") -> Outcome:
+    return Outcome(made, result, 1.0, killer)
+
+
+def test_outcomes_are_kept_until_the_module_or_the_tests_that_they_depend_on_change(checkout, tmp_path):
+    (checkout / "tests" / "test_more.py").write_text("")
+    both = ("tests/test_limits.py", "tests/test_more.py")
+    killed, survived = (
+        replace(job(change), tests=both) for change in (("value > most", "value >= most"), ("None and", "1 and"))
+    )
+    file = tmp_path / "kept" / "outcomes.jsonl"
+    assert OutcomeFile(file, checkout).kept([killed, survived]) == []
+    first = OutcomeFile(file, checkout)
+    outcomes = [outcome_of(killed, "killed", "tests/test_limits.py::test_x[a b]"), outcome_of(survived, "survived")]
+    for outcome in outcomes:
+        first.append(outcome)
+    assert OutcomeFile(file, checkout).kept([survived, killed]) == outcomes[::-1]
+    assert OutcomeFile(file, checkout).kept([replace(killed, source=SOURCE + "#")]) == [], "another module"
+    assert OutcomeFile(file, checkout).kept([replace(killed, tests=both[1:])]) == [], "not by these tests"
+    (checkout / "tests" / "test_more.py").write_text("# another test")
+    assert OutcomeFile(file, checkout).kept([survived, killed]) == outcomes[:1], "more tests may kill a survivor"
+    (checkout / "conftest.py").write_text("")
+    assert OutcomeFile(file, checkout).kept([survived, killed]) == [], "and another fixture may let all live"
+    (checkout / "conftest.py").unlink()
+    first.drop([outcomes[0]])
+    assert OutcomeFile(file, checkout).kept([killed]) == []
+
+
+def test_a_line_of_outcomes_that_was_cut_off_is_tried_again_and_a_wrong_one_refused(checkout, tmp_path):
+    file, made = tmp_path / "outcomes.jsonl", job(("value > most", "value >= most"))
+    OutcomeFile(file, checkout).append(outcome_of(made, "survived"))
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole[:-5])
+    assert len(OutcomeFile(file, checkout).kept([made])) == 1
+    OutcomeFile(file, checkout).append(outcome_of(made, "timeout"))
+    assert len(file.read_bytes().splitlines()) == 2
+    assert OutcomeFile(file, checkout).kept([made])[0].result == "timeout", "the latest counts"
+    file.write_bytes(whole.replace(b'"format": 1', b'"format": 0'))
+    with pytest.raises(OptionError, match="line 1"):
+        OutcomeFile(file, checkout).kept([made])
+
+
+def test_a_run_that_is_stopped_goes_on_and_counts_by_group(checkout, tmp_path, monkeypatch):
+    monkeypatch.setattr(guards_mutants, "ROOT", checkout)
+    groups = {name: Group(sample=2, at_least=least, guards=[]) for name, least in (("a", 50.0), ("b", 100.0))}
+    jobs = [
+        ("a", job(("value > most", "value >= most"))),
+        ("a", job(("value is not None and", "True and"))),
+        ("b", job(("    check(value)\n", "    None\n"))),
+    ]
+    file, tried, run = tmp_path / "outcomes.jsonl", [], MutantRunner.run
+
+    def counted(self, todo, report):
+        tried.extend(todo)
+        return run(self, todo, report)
+
+    monkeypatch.setattr(MutantRunner, "run", counted)
+    guards_mutants.try_mutants(groups, jobs[:2], workers=1, file=file)
+    tally = guards_mutants.try_mutants(groups, jobs, workers=1, file=file)
+    assert tried == [made for _, made in jobs], "each once"
+    assert tally.line() == "killed 2/3: a 1/2, b 1/1" and tally.reached and len(tally.survivors) == 1
+    assert [row["percent"] for row in tally.rows()] == [50.0, 100.0]
 
 
 def test_the_lists_of_modules_and_of_equivalent_mutants_are_those_of_this_checkout():
