@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,17 +42,6 @@ def test_every_node_is_an_executable_for_ros():
         assert os.access(ROOT / "scripts" / name, os.X_OK), "pip keeps the run bit of data files"
         assert (NODES / f"{name}.py").is_file()
     assert sorted(EXECUTABLES) == sorted(p.stem for p in NODES.glob("*_node.py"))
-
-
-def test_the_nearest_parameter_is_named_only_where_it_is_near():
-    from vla_agent.ros.process.node_base import _check_given
-
-    for given, named in (("hardwar", "did you mean hardware?"), ("max_age", "")):
-        node = SimpleNamespace(_parameter_overrides={given: SimpleNamespace(value=3)})
-        with pytest.raises(NodeError) as error:
-            _check_given(node, "safety_node", NODE_PARAMETERS["safety_node"].parameters)
-        assert error.value.remedy.startswith(named) and error.value.remedy.endswith("--help` lists all")
-        assert ("did you mean" in error.value.remedy) == bool(named)
 
 
 def test_the_table_names_executables_and_parameters_that_exist():

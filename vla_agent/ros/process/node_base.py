@@ -8,13 +8,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -23,9 +22,10 @@ from rclpy.signals import SignalHandlerOptions
 
 from vla_agent.errors import NodeError, VlaAgentError
 from vla_agent.ros.process.node_parameters import NODES
-from vla_agent.ros.process.node_parameters import Parameter as Declared
+from vla_agent.ros.process.parameter_check import checked_values, is_of_ros
 from vla_agent.ros.process.realtime_priority import PRIORITY, keep_cpus_awake, lock_memory, set_realtime_priority
 from vla_agent.ros.process.start import STOP
+from vla_agent.ros.process.status_reporter import StatusReporter
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -35,14 +35,12 @@ except ImportError:  # before Iron
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 SENSORS = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
-LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": DiagnosticStatus.ERROR}
 REMEDIES = {"RELIABILITY": "set image_reliability:=best_effort here, or publish reliably there"}
 COMMAND_MESSAGES = {  # types that robots' controllers take
     *("JointTrajectory", "JointTrajectoryPoint", "MultiDOFJointTrajectory", "JointJog"),
     *("Twist", "TwistStamped", "Pose", "PoseStamped", "Wrench", "WrenchStamped"),
     *("Float32MultiArray", "Float64MultiArray", "Float32", "Float64"),
 }
-OF_ROS = ("use_sim_time", "start_type_description_service")  # parameters that rclpy declares itself
 SWITCH_INTERVAL = 0.0002  # seconds after which a thread, such as the inference thread, gives Python to one that waits
 
 
@@ -56,7 +54,7 @@ def declare_parameters(node: Any, executable: str) -> dict[str, Any]:
             with ``hardware``.
     """
     declared = NODES[executable].parameters
-    _check_given(node, executable, declared)
+    _check_given(node, executable)
     values = {
         name: node.declare_parameter(
             name,
@@ -67,6 +65,7 @@ def declare_parameters(node: Any, executable: str) -> dict[str, Any]:
         ).value
         for name, parameter in declared.items()
     }
+    _check_set(node, executable)
     if values.get("hardware"):
         _forbid_sim_time(node)
     return values
@@ -90,32 +89,25 @@ def _forbid_sim_time(node: Any) -> None:
     node.add_on_set_parameters_callback(refuse)
 
 
-def _check_given(node: Any, executable: str, declared: Mapping[str, Declared]) -> None:
+def _check_given(node: Any, executable: str) -> None:
     """Check the parameters of the command line and of files; a whole number is taken for a double."""
     given = node._parameter_overrides  # rclpy has no other way to ask for those that are not declared
-    for name, parameter in given.items():
-        if name in OF_ROS or name.startswith("qos_overrides."):
-            continue
-        if name not in declared:
-            nearest = get_close_matches(name, declared, 1, 0.5)
-            raise NodeError(
-                f"{executable} has no such parameter",
-                key=name,
-                expected=", ".join(declared),
-                found=f"{name}:={parameter.value}",
-                remedy=(f"did you mean {nearest[0]}? " if nearest else "") + f"`{executable} --help` lists all",
-            )
-        kind = Parameter.Type.from_parameter_value(declared[name].default)
-        if (kind, parameter.type_) == (Parameter.Type.DOUBLE, Parameter.Type.INTEGER):
-            given[name] = Parameter(name, kind, float(parameter.value))
-        elif parameter.type_ != kind:
-            raise NodeError(
-                "a parameter has another type",
-                key=name,
-                expected=f"{kind.name.lower()}, such as {declared[name].default!r}",
-                found=f"{parameter.value!r}, {parameter.type_.name.lower()}",
-                remedy=f"give a value of that type; `{executable} --help` shows the default",
-            )
+    for name, value in checked_values(executable, {name: given[name].value for name in given}).items():
+        if not is_of_ros(name):
+            given[name] = Parameter(name, value=value)
+
+
+def _check_set(node: Any, executable: str) -> None:
+    """Refuse impossible values of parameters that are set while the node runs."""
+
+    def refuse(parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            checked_values(executable, {parameter.name: parameter.value for parameter in parameters})
+        except NodeError as error:
+            return SetParametersResult(successful=False, reason=f"{error.key}: {error.found}, not {error.expected}")
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(refuse)
 
 
 def freeze_while(node: Any, executable: str, frozen: Callable[[], bool]) -> None:
@@ -252,41 +244,6 @@ class ControlClock:
         return time.monotonic() * self._factor
 
 
-class StatusReporter:
-    """Publishes one status on /diagnostics: once a second, and at once when level or message change."""
-
-    def __init__(self, node: Any) -> None:
-        self._node = node
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._last: tuple[str, str] | None = None
-        self._at = 0.0
-
-    def report(
-        self, level: str, message: str, more: Callable[[], dict[str, object]] = dict, /, **values: object
-    ) -> None:
-        """``level``: ok, warn or error; ``more``: further values, computed only where they are published."""
-        now = time.monotonic()
-        if (level, message) == self._last and now - self._at < 1.0:
-            return
-        if (level, message) != self._last and self._last is not None:
-            self._log(level, message)
-        self._last, self._at = (level, message), now
-        status = DiagnosticStatus(level=LEVELS[level], name=self._node.get_name(), message=message)
-        status.values = [KeyValue(key=key, value=str(value)) for key, value in (values | more()).items()]
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(array)
-
-    def _log(self, level: str, message: str) -> None:
-        logger = self._node.get_logger()
-        if level == "ok":  # rclpy allows one severity a line of code
-            logger.info(message)
-        elif level == "warn":
-            logger.warning(message)
-        else:
-            logger.error(message)
-
-
 def make_executor() -> Any:
     """rclpy's executor on events where it has one: that on wait sets costs up to a millisecond a message.
 
@@ -299,19 +256,57 @@ def make_executor() -> Any:
     return EventsExecutor()
 
 
+def init() -> None:
+    """Start ROS with this program's arguments; `start` handles the signals.
+
+    Raises:
+        NodeError: they are wrong: a remap or parameter that cannot be read, a file that is missing, an unknown one.
+    """
+    try:
+        rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy has no public class for it
+        if not isinstance(error, (RuntimeError, ValueError)) and type(error).__name__ != "UnknownROSArgsError":
+            raise
+        raise NodeError(
+            "ROS does not take the arguments",
+            key="--ros-args",
+            expected="-p NAME:=VALUE, -r FROM:=TO, --params-file FILE, --log-level LEVEL",
+            found=str(error).removeprefix("failed to initialize rcl: ").split(", at /")[0],
+            remedy="correct what is named there; `NODE --help` lists the parameters",
+        ) from error
+
+
+def created(make: Callable[[], Any]) -> Any:
+    """The node that ``make`` creates.
+
+    Raises:
+        VlaAgentError: it cannot be: bad input, a name that ROS does not allow, a file that cannot be read.
+    """
+    try:
+        node = make()
+    except (NameValidationException, OSError) as error:
+        raise NodeError(
+            "the node cannot start",
+            found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            remedy="check the names in the robot file and the remaps, and the files that the parameters name",
+        ) from error
+    forbid_robot_topics(node)
+    return node
+
+
 def run(make: Callable[[], Any]) -> None:
     """Spin the node that ``make`` creates until SIGINT or SIGTERM; then ``node.final()``, and exit with code 0.
 
     rclpy's own signal handling would end the context before a last message can be published; `start` has set its own.
     Exit code 2: bad input (a `VlaAgentError`, printed); 3: a fault of the program.
     """
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    code, executor = 0, make_executor()
+    code, executor = 0, None
     node: Any = None
     try:
+        init()
+        executor = make_executor()
         if not STOP.is_set():
-            node = make()
-            forbid_robot_topics(node)
+            node = created(make)
             executor.add_node(node)
         gc.collect()
         gc.freeze()  # imported objects are not scanned again while the robot moves
@@ -329,7 +324,8 @@ def run(make: Callable[[], Any]) -> None:
         if hasattr(node, "final") and rclpy.ok():
             node.final()
             time.sleep(0.1)  # Fast DDS sends from a thread of its own
-        executor.shutdown(timeout_sec=1.0)
+        if executor is not None:
+            executor.shutdown(timeout_sec=1.0)
         if node is not None:
             node.destroy_node()
         del node, executor

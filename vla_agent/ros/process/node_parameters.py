@@ -14,6 +14,10 @@ class Parameter:
     """A ROS parameter; its default gives its type.
 
     Attributes:
+        choices: the values that it may have; empty: any.
+        low: the smallest value of a number, or of each number of a list.
+        above: what a number must be more than.
+        high: the largest value of a number.
         running: it takes effect when it is set while the node runs.
         configured: a lifecycle node reads it when it is configured; until it is cleaned up, it cannot be set.  All
             others are read once, when the node starts, and cannot be set after that.
@@ -23,6 +27,10 @@ class Parameter:
     description: str
     running: bool = False
     configured: bool = False
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -34,12 +42,20 @@ class NodeHelp:
 
 
 _ROBOT = {"robot": Parameter("panda", "robot file: a name of config/robots, or a path")}
-_PACE = {"real_time_factor": Parameter(1.0, "control seconds in one second; 1 on a real robot")}
+_PACE = {"real_time_factor": Parameter(1.0, "control seconds in one second; 1 on a real robot", low=0.001, high=100.0)}
 _REAL_TIME = {
     "real_time": Parameter(True, "real-time scheduling, no deep processor sleep, locked memory, if permitted")
 }
-_IMAGE_QOS = {"image_reliability": Parameter("best_effort", "QoS of the images: best_effort or reliable")}
-_IMAGE_SIZE = {"image_size": Parameter([96, 96], "height and width of the images, pixels")}
+RELIABILITY = ("best_effort", "reliable")
+EXECUTION_MODES = ("", "open_loop", "ensemble", "adaptive", "realtime")
+SIMULATED_FAULTS = (
+    *("none", "camera_stop", "camera_frozen", "camera_size", "camera_encoding", "joints_stop", "joints_jump"),
+    *("joints_nan", "gripper_force", "clock_jump"),
+)
+_IMAGE_QOS = {
+    "image_reliability": Parameter("best_effort", "QoS of the images: best_effort or reliable", choices=RELIABILITY)
+}
+_IMAGE_SIZE = {"image_size": Parameter([96, 96], "height and width of the images, pixels", low=1, high=8192)}
 
 NODES: dict[str, NodeHelp] = {
     "camera_node": NodeHelp(
@@ -48,7 +64,7 @@ NODES: dict[str, NodeHelp] = {
             **_ROBOT,
             "sources": Parameter("", "CAMERA=SOURCE,...: index, device, URL, video or image file, or image folder"),
             **_IMAGE_SIZE,
-            "rate": Parameter(30.0, "images a second of a single image file or an image folder"),
+            "rate": Parameter(30.0, "images a second of a single image file or an image folder", above=0),
             **_IMAGE_QOS,
         },
     ),
@@ -66,8 +82,8 @@ NODES: dict[str, NodeHelp] = {
         {
             **_ROBOT,
             "tasks": Parameter("", "task families, separated by commas; empty: all of the suite"),
-            "episodes": Parameter(5, "episodes of each family"),
-            "seed": Parameter(0, "seed of the first episode; episode k has seed + k"),
+            "episodes": Parameter(5, "episodes of each family", low=1),
+            "seed": Parameter(0, "seed of the first episode; episode k has seed + k", low=0),
             "results": Parameter("runs/graph", "folder for graph.json"),
             "report": Parameter("", "report.json of `vla-agent eval` to compare with"),
         },
@@ -78,7 +94,7 @@ NODES: dict[str, NodeHelp] = {
             "text": Parameter("", "the instruction; published each time it is set; empty: the policy stops", True),
             "speech": Parameter("", "speech-recognition model: a folder or hf://OWNER/NAME; empty: none"),
             "microphone": Parameter("default", "ALSA device or audio file"),
-            "loudness": Parameter(-35.0, "level that begins an utterance, dB of full scale"),
+            "loudness": Parameter(-35.0, "level that begins an utterance, dB of full scale", low=-120, high=0),
         },
     ),
     "policy_node": NodeHelp(
@@ -92,20 +108,21 @@ NODES: dict[str, NodeHelp] = {
                 "",
                 "execution mode: open_loop, ensemble, adaptive, realtime; empty: realtime if the policy supports it",
                 configured=True,
+                choices=EXECUTION_MODES,
             ),
             "execute": Parameter(
-                0, "actions of a chunk before the policy replans; 0: the policy's own number", configured=True
+                0, "actions of a chunk before the policy replans; 0: the policy's own number", configured=True, low=0
             ),
-            "seed": Parameter(0, "seed of the policy's noise", configured=True),
+            "seed": Parameter(0, "seed of the policy's noise", configured=True, low=0),
             "certificate": Parameter("", "certificate file; required on hardware", configured=True),
             "hardware": Parameter(False, "a real robot is driven"),
             "autostart": Parameter(True, "configure and activate at the start"),
             "tolerance": Parameter(
-                0.6, "largest time between the parts of an observation, control periods", configured=True
+                0.6, "largest time between the parts of an observation, control periods", configured=True, above=0
             ),
-            "max_age": Parameter(2.25, "largest age of an observation, control periods", configured=True),
+            "max_age": Parameter(2.25, "largest age of an observation, control periods", configured=True, above=0),
             "stalled_after": Parameter(
-                2.0, "inference time after which the policy counts as hung, seconds", configured=True
+                2.0, "inference time after which the policy counts as hung, seconds", configured=True, above=0
             ),
             "instruction": Parameter("", "first instruction, given at activation", configured=True),
             "openvino": Parameter(False, "compute the policy with OpenVINO; not on hardware", configured=True),
@@ -127,7 +144,7 @@ NODES: dict[str, NodeHelp] = {
         {
             **_ROBOT,
             "bag": Parameter("", "folder of the recorded episode"),
-            "start_tolerance": Parameter(0.1, "largest distance of a joint from the recording's start, rad"),
+            "start_tolerance": Parameter(0.1, "largest distance of a joint from the recording's start, rad", above=0),
             **_PACE,
         },
     ),
@@ -150,13 +167,13 @@ NODES: dict[str, NodeHelp] = {
             **_ROBOT,
             "task": Parameter("put_in_tray", "task family; used at the start and at a reset", True),
             "split": Parameter("seen", "split of the task's objects and wordings; used at a reset", True),
-            "seed": Parameter(0, "episode of the task; used at the start and at a reset", True),
+            "seed": Parameter(0, "episode of the task; used at the start and at a reset", True, low=0),
             "tell": Parameter(True, "publish the scene's instruction at the start and at a reset", True),
-            "fault": Parameter("none", "injected fault, see vla_agent/ros/runtime/sim_robot.py", True),
-            "drop": Parameter(0.0, "fraction of messages dropped", True),
-            "joint_noise": Parameter(0.0, "noise of the joint states, standard deviation, rad", True),
-            "image_noise": Parameter(0.0, "noise of the images, standard deviation, grey levels", True),
-            "delay": Parameter(0, "delay of the readings, control periods", True),
+            "fault": Parameter("none", "injected fault", True, choices=SIMULATED_FAULTS),
+            "drop": Parameter(0.0, "fraction of messages dropped", True, low=0, high=1),
+            "joint_noise": Parameter(0.0, "noise of the joint states, standard deviation, rad", True, low=0),
+            "image_noise": Parameter(0.0, "noise of the images, standard deviation, grey levels", True, low=0),
+            "delay": Parameter(0, "delay of the readings, control periods", True, low=0, high=1000),
             **_PACE,
             **_IMAGE_SIZE,
             **_IMAGE_QOS,

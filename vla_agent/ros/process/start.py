@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import signal
 import sys
 import threading
-from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 
@@ -35,6 +35,17 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     start.STOP.set()
 
 
+def _not_for_ros(words: list[str]) -> list[str]:
+    """The words that are not between ``--ros-args`` and ``--``."""
+    found, ros = [], False
+    for word in words:
+        if word == "--ros-args" or (ros and word == "--"):
+            ros = word == "--ros-args"
+        elif not ros:
+            found.append(word)
+    return found
+
+
 def main() -> None:
     """Run the node given by this program's name, or by its first argument; ``--help`` prints its parameters instead."""
     os.environ["PYTHONSAFEPATH"] = "1"  # the timing process imports nothing from the folder that the node is started in
@@ -52,9 +63,12 @@ def main() -> None:
 
         print(help_text(name), end="")
         return
-    unknown = list(takewhile(lambda word: word != "--ros-args", sys.argv[1:]))
-    if unknown:
+    if unknown := _not_for_ros(sys.argv[1:]):
         print(f"error: {name} takes --help or --ros-args, not '{unknown[0]}'", file=sys.stderr)
+        sys.exit(2)
+    if importlib.util.find_spec("rclpy") is None:
+        how = "source your ROS 2 installation, or: pip install 'vla_agent[ros-wheels]'"
+        print(f"error: ROS 2 is not installed\n  remedy:   {how}", file=sys.stderr)
         sys.exit(2)
     importlib.import_module(f"vla_agent.ros.nodes.{name}").main()
 
