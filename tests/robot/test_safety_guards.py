@@ -735,7 +735,10 @@ def test_a_plan_is_looked_at_up_to_the_horizon_and_then_a_stop(line, monkeypatch
         before = plan[kept - 2] if kept > 1 else first
         speed = (plan[kept - 1] - before)[0] / T
         braked = plan[kept - 1, 0] + max(speed - 0.5, 0) * T
-        assert rows[length][1 + kept, 0] == pytest.approx(braked) and len(rows[length]) == max(4, 2 + kept)
+        assert rows[length][1 + kept, 0] == pytest.approx(braked)
+        to_rest = supervisor._limits.steps_to_rest(np.array([speed, 0.0]))
+        assert len(rows[length]) == max(4, 1 + kept + to_rest) and to_rest > 1
+        assert np.array_equal(rows[length][-1], rows[length][-2]), "the last point rests"
 
 
 def test_a_horizon_shorter_than_a_period_is_one_command_and_a_stop(robot):

@@ -6,7 +6,7 @@ held target, the target follows: the robot is never pulled back to where it was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,12 +23,19 @@ SURE = 3  # targets at rest that are sent in any case: a message may be lost
 class Target:
     """A target for the robot: joint positions (J,) rad and gripper (0 open to 1 closed).
 
-    ``start``: (J,) rad, the target before it; the same as ``joints`` where it is to rest.
+    ``start``: (J,) rad, the target before it; the same as ``joints`` where it is to rest.  ``plan``: (N, J) rad, what
+    comes after it where no other target is sent: it ends at rest, and was checked as the target was; N may be 0.
     """
 
     joints: np.ndarray
     gripper: float
     start: np.ndarray
+    plan: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def path(self) -> np.ndarray:
+        """(N + 1, J) rad: the target and its plan, one row a control period."""
+        return np.vstack([self.joints[None], self.plan]) if len(self.plan) else self.joints[None]
 
     @property
     def rests(self) -> bool:
@@ -100,7 +107,7 @@ class Hold:
         """
         start, joints = self._limits.position, self._limits.decelerated()
         self._limits.accept(joints)
-        target = Target(joints, self.gripper, start)
+        target = Target(joints, self.gripper, start, self._limits.stop_to_rest())
         self._resting += target.rests
         known = fresh and not self._lost
         if (self._resting > SURE and not known) or not self._limits.within(start):

@@ -46,15 +46,30 @@ class StreamLimits:
         velocity = (joints - self.position) / self._period
         acceleration = (velocity - self.velocity) / self._period
         jerk = (acceleration - self._last_acceleration) / self._period
-        for what, unit, value, limit in (
+        return self._fastest(velocity[None], acceleration[None], jerk[None])
+
+    def check_path(self, path: np.ndarray) -> str | None:
+        """The same for each row of ``path`` (N, J) after the one before, the first after what was accepted last."""
+        outside = ~((path >= self._low - ROUNDING) & (path <= self._high + ROUNDING))
+        if outside.any():
+            row, k = np.argwhere(outside)[0]
+            return f"{self._names[k]} position {path[row, k]:.3f} outside {self._low[k]:.3f} to {self._high[k]:.3f} rad"
+        velocity = np.diff(np.vstack([self.position, path]), axis=0) / self._period
+        acceleration = np.diff(np.vstack([self.velocity, velocity]), axis=0) / self._period
+        jerk = np.diff(np.vstack([self._last_acceleration, acceleration]), axis=0) / self._period
+        return self._fastest(velocity, acceleration, jerk)
+
+    def _fastest(self, velocity: np.ndarray, acceleration: np.ndarray, jerk: np.ndarray) -> str | None:
+        """The first limit that one of the rows (N, J) breaks; None where none does."""
+        for what, unit, values, limit in (
             ("velocity", "rad/s", velocity, self._velocity),
             ("acceleration", "rad/s^2", acceleration, self._acceleration),
             ("jerk", "rad/s^3", jerk, self._jerk),
         ):
-            over = np.abs(value) > limit * (1 + TOLERANCE)
-            if over.any():
-                k = int(np.argmax(np.abs(value) / limit))
-                return f"{self._names[k]} {what} {value[k]:.2f} over {limit[k]:.2f} {unit}"
+            share = np.abs(values) / limit
+            if (share > 1 + TOLERANCE).any():
+                row, k = np.unravel_index(np.argmax(share), share.shape)
+                return f"{self._names[k]} {what} {values[row, k]:.2f} over {limit[k]:.2f} {unit}"
         return None
 
     def within(self, joints: np.ndarray) -> bool:
@@ -64,8 +79,7 @@ class StreamLimits:
     @property
     def braking_steps(self) -> int:
         """Number of targets of the fastest stop from here, the first that rests included; 0 where the arm rests."""
-        steps = (np.abs(self.velocity) / (self._acceleration * self._period)).max()
-        return int(np.ceil(steps)) + int(steps > 0)  # one more: rounding may leave a last bit of motion
+        return self.steps_to_rest(self.velocity)
 
     @property
     def braking_time(self) -> float:
@@ -81,6 +95,15 @@ class StreamLimits:
     def decelerated(self) -> np.ndarray:
         """(J,) the next target of the fastest stop that the acceleration limits allow; changes nothing."""
         return stopping(self.position, self.velocity, self._acceleration, self._period, 1, self._low, self._high)[0]
+
+    def stop_to_rest(self) -> np.ndarray:
+        """(N, J) targets of the fastest stop from here, up to the first that rests; N = 0 where the arm rests."""
+        return self.stop_path(self.position, self.velocity, self.braking_steps)
+
+    def steps_to_rest(self, velocity: np.ndarray) -> int:
+        """Number of targets of the fastest stop from ``velocity`` (J,) rad/s, the first that rests included."""
+        steps = (np.abs(velocity) / (self._acceleration * self._period)).max()
+        return int(np.ceil(steps)) + int(steps > 0)  # one more: rounding may leave a last bit of motion
 
     def stop_path(self, position: np.ndarray, velocity: np.ndarray, steps: int) -> np.ndarray:
         """(steps, J) targets of the fastest stop from ``position`` (J,) rad at ``velocity`` (J,) rad/s."""

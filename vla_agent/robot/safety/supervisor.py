@@ -161,16 +161,15 @@ class Supervisor:
             return self.stop("limit", broken, now)
         if np.abs(command.joints - self._measured).max() > self.timing.lag:
             return self.stop("following", "the robot does not follow its commands", now)
-        start, velocity = self._limits.position, self._limits.velocity
+        start, path = self._limits.position, self._rollout(command)
+        wrong = self._path_problem(start, path, 1 + len(command.plan[: self._steps - 1]))
+        if wrong:
+            return self.stop(*wrong, now)
         self._limits.accept(command.joints)
-        contact = self._lookahead.path(start, self._rollout(command))
-        if contact:
-            self._limits.position, self._limits.velocity = start, velocity
-            return self.stop("look-ahead", contact, now)
         self.mode, self._stamp, self._commanded_at = RUNNING, command.stamp, now
         self._hold.gripper = command.gripper
         self.counts["commands"] += 1
-        return Target(command.joints.copy(), command.gripper, start)
+        return Target(command.joints.copy(), command.gripper, start, path[1:])
 
     def end(self) -> Target | None:
         """The stream of commands ends properly: the robot rests at its last target, and may be started again.
@@ -290,12 +289,22 @@ class Supervisor:
         return f"effort {effort:.2f} over {most:.2f}" if abs(effort) > most else ""
 
     def _rollout(self, command: Command) -> np.ndarray:
-        """(N, J): the command, its plan within the horizon, then the fastest stop up to the horizon."""
+        """(N, J): the command, its plan within the horizon, then the fastest stop: to rest, and up to the horizon."""
         plan = np.vstack([command.joints[None], command.plan[: self._steps - 1]])
-        rest = self._steps - len(plan)
-        before = plan[-2] if len(plan) > 1 else command.joints - self._limits.velocity * self.robot.period
+        before = plan[-2] if len(plan) > 1 else self._limits.position
         velocity = (plan[-1] - before) / self.robot.period
-        return np.vstack([plan, self._limits.stop_path(plan[-1], velocity, max(rest, 1))])
+        steps = max(self._steps - len(plan), self._limits.steps_to_rest(velocity), 1)
+        return np.vstack([plan, self._limits.stop_path(plan[-1], velocity, steps)])
+
+    def _path_problem(self, start: np.ndarray, path: np.ndarray, planned: int) -> tuple[str, str] | None:
+        """What speaks against ``path`` (N, J) from ``start`` (J,): kind and reason; None where nothing does.
+
+        ``planned``: rows before the stop, which may brake without a limit of jerk.
+        """
+        if contact := self._lookahead.path(start, path):
+            return "look-ahead", contact
+        broken = self._limits.check_path(path[:planned])
+        return ("limit", f"{broken} in the plan") if broken else None
 
     def _refusal(self, command: Command, age: float, now: float) -> tuple[str, str] | None:
         """Why a command is refused before its limits are checked: (kind, reason); None where it is not."""
