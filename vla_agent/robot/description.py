@@ -34,6 +34,7 @@ from vla_agent.files.bounded_reading import as_text, read_bytes
 from vla_agent.files.bounded_yaml import parse_yaml
 from vla_agent.files.input_limits import YAML_BYTES
 from vla_agent.files.shipped import shipped_folders
+from vla_agent.robot.filter_settings import SafetySettings
 from vla_agent.robot.model_bounds import check_model
 from vla_agent.robot.model_files import require_below, require_contained
 
@@ -214,6 +215,7 @@ class Robot(_Part):
     controller: ControllerSpec
     cameras: tuple[CameraSpec, ...]
     joint_states: str
+    safety: SafetySettings = Field(default_factory=SafetySettings)
     _folder: Path | None = PrivateAttr(None)  # of the robot file
 
     @field_validator("model")
