@@ -34,7 +34,7 @@ def _robot_actions(file: Path) -> list[Action]:
         from vla_agent.robot.control.controller_factory import skeleton
         from vla_agent.robot.description import load_robot
 
-        return skeleton(load_robot(file).model_path())
+        return skeleton(load_robot(file))
 
     def look_ahead() -> object:
         from vla_agent.robot.description import load_robot

@@ -168,7 +168,7 @@ def _arm_model(robot: Robot) -> Any:
     """The robot's kinematic model with the arm's joints alone, within the robot file's limits."""
     from vla_agent.robot.control.controller_factory import skeleton
 
-    spec = skeleton(robot.model_path())
+    spec = skeleton(robot)
     limits = {joint.name: joint.position for joint in robot.joints}
     for joint in list(spec.joints):
         if joint.name in limits:

@@ -7,7 +7,6 @@ error no node starts and nothing moves.
 from __future__ import annotations
 
 import hashlib
-from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -35,8 +34,8 @@ from vla_agent.files.bounded_yaml import parse_yaml
 from vla_agent.files.input_limits import YAML_BYTES
 from vla_agent.files.shipped import shipped_folders
 from vla_agent.robot.filter_settings import SafetySettings
-from vla_agent.robot.model_bounds import check_model
-from vla_agent.robot.model_files import require_below, require_contained
+from vla_agent.robot.model.packages import resolve
+from vla_agent.robot.model.source import ModelSource, locate_model
 
 Vector3 = tuple[float, float, float]
 ALIASES = {"franka": "panda", "franka_panda": "panda", "franka_emika_panda": "panda"}  # other names of our robots
@@ -100,12 +99,21 @@ class Obstacle(_Part):
 
 
 class LookAheadSpec(_Part):
-    """Guarded bodies of the model, what they may not touch, and the look-ahead time."""
+    """Guarded bodies of the model, what they may not touch, and the look-ahead time.
+
+    ``srdf``: of a URDF: pairs of links that this file disables are no contact, beside neighbours.
+    """
 
     guarded: tuple[str, ...] = Field(min_length=1)
     forbidden: tuple[str, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
     seconds: PositiveFloat = 0.5
+    srdf: str | None = None
+
+    @field_validator("srdf")
+    @classmethod
+    def _resolve_srdf(cls, path: str | None, info: ValidationInfo) -> str | None:
+        return path if path is None else _beside(path, info)
 
 
 class ControllerSpec(_Part):
@@ -140,10 +148,11 @@ def _beside(path: str, info: ValidationInfo) -> str:
 class CameraSpec(_Part):
     """A camera by the contract's name, its image topic and its frame.
 
-    ``transport``: Image on ``topic``, or CompressedImage on ``topic``/compressed.  The rest is for the camera_node:
-    ``calibration`` is a camera_info file (`robot.cameras.calibration`), its path relative to the robot file;
-    ``rectify`` removes the lens distortion; ``crop`` is (left, top, width, height) in pixels of the source, or of its
-    rectified image.
+    ``transport``: Image on ``topic``, or CompressedImage on ``topic``/compressed.  The rest is for whatever makes the
+    policy's images of the camera's, the camera_node, or the policy node where another driver publishes (see
+    `robot.cameras.topic_view`): ``calibration`` is a camera_info file (`robot.cameras.calibration`), its path relative
+    to the robot file; ``rectify`` removes the lens distortion; ``crop`` is (left, top, width, height) in pixels of the
+    source, or of its rectified image.
     """
 
     name: str
@@ -199,10 +208,16 @@ OLDER_KINEMATICS: dict[Any, dict[str, Any]] = {
 
 
 class Robot(_Part):
-    """A robot file; vectors over joints follow the order of ``joints``."""
+    """A robot file; vectors over joints follow the order of ``joints``.
+
+    ``model``: MJCF, URDF or xacro, of which ``xacro`` gives the arguments; ``packages``: folders of ROS packages that
+    are not installed.  ``end_effector``: a link (body), frame or site of the model.
+    """
 
     name: str
     model: str
+    xacro: dict[str, str] = Field(default_factory=dict)
+    packages: dict[str, str] = Field(default_factory=dict)
     kinematics: KinematicsSpec = Field(default_factory=lambda: KinematicsSpec())
     base_frame: str
     end_effector: str
@@ -214,7 +229,7 @@ class Robot(_Part):
     lookahead: LookAheadSpec
     controller: ControllerSpec
     cameras: tuple[CameraSpec, ...]
-    joint_states: str
+    joint_states: str | tuple[str, ...]  # topics, whose parts are joined by joint name
     safety: SafetySettings = Field(default_factory=SafetySettings)
     _folder: Path | None = PrivateAttr(None)  # of the robot file
 
@@ -222,6 +237,19 @@ class Robot(_Part):
     @classmethod
     def _resolve_model(cls, path: str, info: ValidationInfo) -> str:
         return _beside(path, info)
+
+    @field_validator("packages")
+    @classmethod
+    def _resolve_packages(cls, folders: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        return {name: _beside(folder, info) for name, folder in folders.items()}
+
+    @field_validator("xacro", mode="before")
+    @classmethod
+    def _read_arguments(cls, given: Any) -> Any:
+        """YAML's numbers and booleans become the text that xacro takes."""
+        if not isinstance(given, dict):
+            return given
+        return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in given.items()}
 
     @field_validator("kinematics", mode="before")
     @classmethod
@@ -239,6 +267,8 @@ class Robot(_Part):
             raise ValueError(f"home has {len(self.home)} positions for {len(self.joints)} joints")
         if len(set(self.joint_names)) != len(self.joints):
             raise ValueError("two joints have the same name")
+        if not self.joint_state_topics or len(set(self.joint_state_topics)) != len(self.joint_state_topics):
+            raise ValueError("joint_states names no topic, or one twice")
         topics = [camera.info_topic for camera in self.cameras if camera.calibration is not None]
         if len(set(topics)) != len(topics):
             raise ValueError(f"two calibrated cameras share a topic; give each its own namespace: {', '.join(topics)}")
@@ -247,6 +277,11 @@ class Robot(_Part):
     @property
     def joint_names(self) -> tuple[str, ...]:
         return tuple(joint.name for joint in self.joints)
+
+    @property
+    def joint_state_topics(self) -> tuple[str, ...]:
+        """Topics of the joint states."""
+        return (self.joint_states,) if isinstance(self.joint_states, str) else self.joint_states
 
     @property
     def camera_names(self) -> tuple[str, ...]:
@@ -272,21 +307,22 @@ class Robot(_Part):
         return np.array([joint.position[1] for joint in self.joints])
 
     def model_path(self) -> Path:
-        """The model file (MJCF or URDF); ``package://PACKAGE/PATH`` is resolved in the installed package.
+        """The model file (MJCF, URDF or xacro); ``package://PACKAGE/PATH`` is resolved in the package.
 
         Raises:
             RobotError: it is missing, or names files outside of the robot file's folder or the package.
         """
-        path = resolve(self.model)
-        package = self.model.startswith("package://")
-        if package:
-            root = resolve("/".join(self.model.split("/")[:3]))
-        else:  # a file's model is below its folder; that of a description that was changed here may be elsewhere
-            root = self._folder if self._folder and path.is_relative_to(self._folder) else path.parent
-        require_below(path, root, path, str(path))  # before any of it is read
-        check_model(path, root)
-        require_contained(path, root)
-        return path
+        return self.model_source().path
+
+    def model_source(self) -> ModelSource:
+        """What `vla_agent.robot.model.loading.load_model` reads, checked.
+
+        Raises:
+            RobotError: see `model_path`.
+        """
+        path, root = locate_model(self.model, self.packages, self._folder)
+        srdf = None if self.lookahead.srdf is None else resolve(self.lookahead.srdf, self.packages)
+        return ModelSource(path, root, self.end_effector, self.base_frame, self.packages, self.xacro, srdf)
 
     def require(self, contract: Contract, policy: str) -> None:
         """Raise unless a policy of this contract can drive this robot.
@@ -331,30 +367,6 @@ class Robot(_Part):
             if field.frame not in ("", self.base_frame):
                 lines.append(f"action {field.name}: frame '{field.frame}', robot '{self.base_frame}'")
         return lines
-
-
-def resolve(uri: str) -> Path:
-    """A path, or ``package://PACKAGE/PATH`` below an importable package.
-
-    Raises:
-        RobotError: there is no such package or file.
-    """
-    path = Path(uri)
-    if uri.startswith("package://"):
-        package, _, rest = uri.removeprefix("package://").partition("/")
-        plain = package.isidentifier() and not Path(rest).is_absolute() and ".." not in Path(rest).parts
-        spec = find_spec(package) if plain else None  # a dotted name would import its parent
-        folders = spec.submodule_search_locations if spec else None
-        path = Path(folders[0]) / rest if folders else Path(uri)
-    if not path.exists():
-        raise RobotError(
-            "a file of the robot file is missing",
-            file=uri,
-            expected="a path, or package://PACKAGE/PATH of an installed Python package",
-            found="no such file",
-            remedy="install the package or fix the path",
-        )
-    return path
 
 
 def robot_folders() -> list[Path]:

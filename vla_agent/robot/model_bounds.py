@@ -50,9 +50,10 @@ class _Model:
             self._seen.add(self._file)
             if len(self._seen) > FILES:
                 raise self.refused("include", f"at most {FILES} files", "more")
-            self._parse(read_bytes(self._file, RobotError, XML_BYTES))
+            self.parse(read_bytes(self._file, RobotError, XML_BYTES))
 
-    def _parse(self, data: bytes) -> None:
+    def parse(self, data: bytes) -> None:
+        """Raise the first element of one file that exceeds a bound."""
         parser = expat.ParserCreate()
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.EntityDeclHandler = parser.StartDoctypeDeclHandler = self._declared
@@ -124,6 +125,18 @@ def check_model(path: Path, root: Path) -> None:
         model.check()
     except OSError as error:
         raise model.refused("file", "a file that can be read", f"{error.filename}: {error.strerror}") from error
+
+
+def check_text(data: bytes, path: Path, root: Path) -> None:
+    """Check the text of a model that includes no others: a URDF, also one that xacro has made of ``path``.
+
+    Raises:
+        RobotError: no XML, entities, too long, or too many or too large elements.
+    """
+    model = _Model(path, root)
+    if len(data) > XML_BYTES:
+        raise model.refused("size", f"at most {XML_BYTES:,} bytes", f"{len(data):,}")
+    model.parse(data)
 
 
 def _number(text: str) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 
 from vla_agent.errors import RobotError
 from vla_agent.robot.description import Robot
+from vla_agent.robot.model.loading import load_model
 
 MARGIN = 0.01  # metres; a smaller distance counts as contact
 
@@ -17,30 +18,30 @@ def guarded_spec(robot: Robot) -> mujoco.MjSpec:
     Raises:
         RobotError: the model cannot be read, or lacks a joint, a body or the end effector.
     """
-    path, spec_of = robot.model_path(), robot.lookahead
-    try:
-        spec = mujoco.MjSpec.from_file(str(path))
-    except ValueError as error:
-        raise RobotError(
-            "the robot's model cannot be read",
-            file=path,
-            expected="an MJCF or URDF file with its meshes",
-            found=str(error).splitlines()[0],
-            remedy="fix the file, or use another one in the robot file",
-        ) from error
+    source, spec_of = robot.model_source(), robot.lookahead
+    spec = load_model(source).spec
     bodies = {body.name: body for body in spec.bodies}
-    joints, sites = {joint.name for joint in spec.joints}, {site.name for site in spec.sites}
+    joints = {joint.name for joint in spec.joints}
     missing = [f"body {n}" for n in (*spec_of.guarded, *spec_of.forbidden) if n not in bodies]
     missing += [f"joint {n}" for n in robot.joint_names if n not in joints]
-    missing += [] if robot.end_effector in sites else [f"site {robot.end_effector}"]
     if missing:
         raise RobotError(
             "names of the robot file are missing in the robot's model",
-            file=path,
+            file=source.path,
             key=", ".join(missing),
-            expected=f"bodies {sorted(bodies)}; joints {sorted(joints)}; sites {sorted(sites)}",
+            expected=f"bodies {sorted(bodies)}; joints {sorted(joints)}",
             found="no such name in the model",
             remedy="use the model's own names",
+        )
+    bare = [name for name in (*spec_of.guarded, *spec_of.forbidden) if not bodies[name].geoms]
+    if bare:
+        raise RobotError(
+            "bodies that the look-ahead guards have no shape in the robot's model",
+            file=source.path,
+            key=", ".join(bare),
+            expected=f"bodies with collision shapes: {', '.join(n for n, b in bodies.items() if b.geoms)}",
+            found="none",
+            remedy="guard other bodies, or give these a <collision> in the model",
         )
     for k, geom in enumerate(spec.geoms):
         name = geom.parent.name

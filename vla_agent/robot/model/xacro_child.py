@@ -1,0 +1,149 @@
+"""The process that expands a xacro file: it reads what the model may name, and computes numbers and text.
+
+A xacro file holds Python expressions, which xacro itself does not confine: ``python.vars`` and frames lead to any code.
+Here an expression may not name what leads out of it, files are read below known folders within bounds, and the process
+has little memory, little time, and no way to write files.  It reads a request (JSON) from stdin, and writes the URDF,
+or what is wrong, as JSON to stdout.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from vla_agent.errors import RobotError, VlaAgentError
+from vla_agent.files.bounded_reading import read_text
+from vla_agent.files.input_limits import MIB
+from vla_agent.robot.model.packages import no_package, package_folders
+
+MEMORY = 1024 * MIB  # the Python process itself takes 100 MiB; UR's whole description 60 MiB more
+SECONDS = 60  # of computing; UR's whole description takes half a second
+FILE_BYTES = 4 * MIB
+FILES = 500  # included or loaded, each as often as it is named
+REFUSED_NODES = (ast.Lambda, ast.GeneratorExp, ast.NamedExpr, ast.Await, ast.Yield)
+# Attributes that lead from a value to code, frames or any object; names with an underscore in front are refused, too.
+REFUSED_NAMES = {"mro", "format", "format_map"}
+FRAMES = ("gi_", "cr_", "ag_", "tb_", "f_", "co_", "func_")  # beginnings of such attributes
+HIDDEN = ("vars", "type", "hash", "isinstance", "issubclass", "repr")  # of xacro's namespace ``python``
+
+
+def check_expression(text: str) -> None:
+    """Raise ValueError where an expression uses what a robot's description does not need."""
+    for node in ast.walk(ast.parse(text.strip(), mode="eval")):
+        if isinstance(node, REFUSED_NODES):
+            raise ValueError(f"{type(node).__name__} is not allowed in an expression")
+        name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        if name in REFUSED_NAMES or name.startswith(("_", *FRAMES)):
+            raise ValueError(f"the name {name} is not allowed in an expression")
+
+
+class _Reader:
+    """Stands for ``open`` in xacro: text of files below the folders that the model may name."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self.folders, self._count = folders, 0
+
+    def __call__(self, name: str, *_: Any, **__: Any) -> io.StringIO:
+        """The text of a file as an open one.
+
+        Raises:
+            RobotError: it lies elsewhere, is no regular file, too large, or has a document type.
+        """
+        path, self._count = Path(name), self._count + 1
+        if self._count > FILES:
+            raise _refused(name, f"at most {FILES} files", "more")
+        if ".." in path.relative_to(path.anchor).parts:
+            path = Path(path.parent.resolve(), path.name)
+        if not any(path.is_relative_to(folder) for folder in self.folders):
+            raise _refused(name, f"files below {', '.join(map(str, self.folders))}", "a file elsewhere")
+        text = read_text(path, RobotError, FILE_BYTES)
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise _refused(name, "XML without document type and entities", "a declaration")
+        return io.StringIO(text)
+
+
+def _refused(name: str, expected: str, found: str) -> RobotError:
+    remedy = "put the file below the model's folder, or into a package"
+    what = "the robot's xacro file names what it may not read"
+    return RobotError(what, file=name, expected=expected, found=found, remedy=remedy)
+
+
+def expand(file: Path, root: Path, arguments: dict[str, str], packages: dict[str, str]) -> tuple[str, list[Path]]:
+    """(URDF, folders that were read from: ``root`` and those of packages) of a xacro file.
+
+    Args:
+        file: the xacro file.
+        root: the folder that it and what it includes lie in, beside packages.
+        arguments: of ``xacro:arg``.
+        packages: name -> folder, of the robot file.
+
+    Raises:
+        Exception: any; xacro has no type of its own for what is wrong in a file.
+    """
+    import xacro
+    from xacro import substitution_args
+
+    reader = _Reader([root.resolve(), root])
+
+    def find(name: str) -> str:
+        folder = next(package_folders(name, packages), None)
+        if folder is None:
+            raise no_package(name, file, packages)
+        reader.folders += [folder, folder.resolve()]
+        return str(folder)
+
+    safe_eval, evaluate = xacro.safe_eval, substitution_args._eval
+
+    def checked(text: str, *rest: Any) -> Any:
+        check_expression(text)
+        return safe_eval(text, *rest)
+
+    def checked_substitution(text: str, context: Any) -> str:
+        check_expression(text)
+        return evaluate(text, context)
+
+    for name in HIDDEN:
+        dict.pop(xacro._global_symbols["python"], name, None)
+    xacro.open, xacro.safe_eval, xacro.error = reader, checked, lambda *_, **__: None
+    substitution_args._eval, substitution_args._eval_find = checked_substitution, find
+    substitution_args._eval_dict["find"] = find
+    document = xacro.process_file(str(file), mappings=dict(arguments))
+    return document.documentElement.toxml(), list(dict.fromkeys(reader.folders))
+
+
+def main() -> None:
+    """One request: ``{"file", "root", "arguments", "packages"}`` -> ``{"urdf", "folders"}`` or ``{"error"}``."""
+    request = json.load(sys.stdin)
+    for limit, value in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CPU, SECONDS),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+    out, sys.stdout = sys.stdout, sys.stderr  # messages of the file are no answer
+    try:
+        file, root = Path(request["file"]), Path(request["root"])
+        urdf, folders = expand(file, root, request["arguments"], request["packages"])
+        answer: dict[str, Any] = {"urdf": urdf, "folders": list(map(str, folders))}
+    except VlaAgentError as error:
+        answer = {"error": f"{error.what}: {error.file}: {error.found}; {error.remedy}"}
+    except ImportError as error:
+        answer = {"missing": str(error)}
+    except MemoryError:
+        answer = {"error": f"it needs more than {MEMORY // MIB} MiB of memory"}
+    except RecursionError:
+        answer = {"error": "macros or properties that call themselves"}
+    except Exception as error:
+        answer = {"error": " ".join(str(error).split()) or type(error).__name__}
+    json.dump(answer, out)
+    out.flush()
+
+
+if __name__ == "__main__":
+    main()
