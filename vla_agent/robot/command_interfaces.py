@@ -79,7 +79,7 @@ class GripperCommandGripper(_GripperOutput):
 
 
 class ParallelGripper(_GripperOutput):
-    """control_msgs/action/ParallelGripperCommand; effort in N or N m, velocity in m/s or rad/s, where they are given."""
+    """control_msgs/action/ParallelGripperCommand; effort N or N m, velocity m/s or rad/s, where they are given."""
 
     type: Literal["parallel_gripper_command"]
     max_effort: PositiveFloat | None = None

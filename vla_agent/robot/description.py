@@ -33,6 +33,7 @@ from vla_agent.files.bounded_reading import as_text, read_bytes
 from vla_agent.files.bounded_yaml import parse_yaml
 from vla_agent.files.input_limits import YAML_BYTES
 from vla_agent.files.shipped import shipped_folders
+from vla_agent.robot.command_interfaces import ControllerSpec
 from vla_agent.robot.filter_settings import SafetySettings
 from vla_agent.robot.model.packages import resolve
 from vla_agent.robot.model.source import ModelSource, locate_model
@@ -114,26 +115,6 @@ class LookAheadSpec(_Part):
     @classmethod
     def _resolve_srdf(cls, path: str | None, info: ValidationInfo) -> str | None:
         return path if path is None else _beside(path, info)
-
-
-class ControllerSpec(_Part):
-    """Command interface of the robot, see `ros.messages.robot_commands`; the gripper takes a Float64MultiArray.
-
-    ``topic``: for ``follow_joint_trajectory`` the action's name.
-    """
-
-    type: Literal["joint_trajectory", "forward_position", "twist", "pose", "follow_joint_trajectory"]
-    topic: str
-    gripper_topic: str
-
-    def topics(self, hardware: bool) -> tuple[str, str]:
-        """Topics of arm and gripper; without hardware under ``sim/``, so that a simulated graph reaches no motor."""
-        arm, gripper = self.topic, self.gripper_topic
-        return (arm, gripper) if hardware else (_simulated(arm), _simulated(gripper))
-
-
-def _simulated(topic: str) -> str:
-    return f"/sim{topic}" if topic.startswith("/") else f"sim/{topic}"
 
 
 def _beside(path: str, info: ValidationInfo) -> str:
@@ -267,6 +248,7 @@ class Robot(_Part):
             raise ValueError(f"home has {len(self.home)} positions for {len(self.joints)} joints")
         if len(set(self.joint_names)) != len(self.joints):
             raise ValueError("two joints have the same name")
+        self.controller.require_each_once(self.joint_names, self.gripper.joint)
         if not self.joint_state_topics or len(set(self.joint_state_topics)) != len(self.joint_state_topics):
             raise ValueError("joint_states names no topic, or one twice")
         topics = [camera.info_topic for camera in self.cameras if camera.calibration is not None]
