@@ -1,4 +1,4 @@
-"""Turns a policy's actions into joint targets: inverse kinematics, then shaping to the robot's limits."""
+"""Turns a policy's actions into joint targets: inverse kinematics, shaping to the robot's limits, then the filter."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vla_agent.errors import RobotError
 from vla_agent.robot.control.controller_factory import make_pose_controller
 from vla_agent.robot.control.limit_shaper import LimitShaper
 from vla_agent.robot.description import Robot
+from vla_agent.robot.filter.barrier_filter import BarrierFilter, Filtered, Motion
 
 # States that differ by less count as the previewed ones: far over rounding errors, far below what moves an arm.
 PREVIEW_TOLERANCE = 1e-6
@@ -66,7 +67,9 @@ class ArmController:
                 remedy="fix the joints, or use the kinematic model of this robot",
             )
         self._shaper = LimitShaper(robot)
-        self._starting = True
+        self._filter = BarrierFilter(robot) if robot.safety.filter.enabled else None
+        self.filtered: Filtered | None = None  # the last command's, where the filter changed it
+        self._starting, self._period = True, robot.period
         self._preview_steps: list[PreviewStep] = []
         self.gripper = 0.0
 
@@ -93,14 +96,30 @@ class ArmController:
 
         The first target after `rest` is where the robot rests, so that every stream starts at standstill; the motion
         of the first action is caught up in the following periods.
+
+        Raises:
+            RobotError: the filter has no solution, or a number is not finite.  The robot must be stopped.
         """
         controller = self._controller
         controller.command(np.asarray(action, dtype=np.float64), *self.forward(measured))
-        self.gripper = controller.gripper
+        self.gripper, self.filtered = controller.gripper, None
         if self._starting:
             self._starting = False
             return self._shaper.position.copy()
-        return self._shaper.step(controller.joints)
+        before = Motion(*self._shaper.get_state())
+        target = self._shaper.step(controller.joints)
+        return target if self._filter is None else self._filter_target(self._filter, before, target)
+
+    def _filter_target(self, barrier_filter: BarrierFilter, before: Motion, target: np.ndarray) -> np.ndarray:
+        """(J,) rad: ``target`` (J,), or what the filter allows of it; the commanded pose then begins there."""
+        filtered = barrier_filter.apply(before, target)
+        if filtered.limit:
+            self.filtered, controller = filtered, self._controller
+            velocity = (filtered.joints - before.position) / self._period
+            self._shaper.set_state((filtered.joints, velocity, (velocity - before.velocity) / self._period))
+            controller.joints = filtered.joints.copy()
+            controller.position, controller.quaternion = self.forward(filtered.joints)
+        return filtered.joints
 
     def preview(self, actions: np.ndarray) -> np.ndarray:
         """(N, J) rad: the joint targets that ``actions`` (N, A) would give next; changes nothing.
@@ -108,6 +127,7 @@ class ArmController:
         Steps that the previous preview has computed from the same state with the same actions are reused.
         """
         saved, shaped, gripper = self._controller.get_state(), self._shaper.get_state(), self.gripper
+        filtered = self.filtered
         steps = self._reusable_steps(actions)
         if steps:
             self._controller.set_state(steps[-1].controller)
@@ -117,7 +137,7 @@ class ArmController:
             steps.append(PreviewStep(action, target, self._controller.get_state(), self._shaper.get_state()))
         self._controller.set_state(saved)
         self._shaper.set_state(shaped)
-        self.gripper, self._preview_steps = gripper, steps
+        self.gripper, self.filtered, self._preview_steps = gripper, filtered, steps
         return np.array([step.target for step in steps]).reshape(len(steps), len(shaped[0]))
 
     def _reusable_steps(self, actions: np.ndarray) -> list[PreviewStep]:
