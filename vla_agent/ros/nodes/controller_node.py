@@ -2,7 +2,8 @@
 
 in:  policy/action (JointTrajectory; joint_names: the action's components; first point: this control step, then the
      next ones; no point ends the stream), joint_states, safety/stopped
-out: controller/joint_trajectory (joints and gripper; first point: this control step, then the plan), /diagnostics
+out: controller/joint_trajectory (joints and gripper; first point: this control step, then the plan), /diagnostics;
+     safety/stop where the filter (`robot.filter.barrier_filter`) finds no motion
 parameters: see `ros.process.node_parameters` or `controller_node --help`
 
 Where actions arrive at the control rate, early commands wait in a jitter buffer (`ros.runtime.jitter_buffer`).
@@ -16,10 +17,10 @@ from collections import Counter
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
-from vla_agent.errors import ObservationError
+from vla_agent.errors import ObservationError, RobotError
 from vla_agent.robot.control.arm_controller import ArmController
 from vla_agent.robot.description import load_robot
 from vla_agent.ros.messages import conversions
@@ -37,6 +38,7 @@ from vla_agent.ros.process.node_base import (
 from vla_agent.ros.runtime.jitter_buffer import JitterBuffer
 from vla_agent.ros.runtime.timing_statistics import RateMeter
 
+TOLD = 1.0  # seconds that the status says what the filter acted for
 EE_DELTA = [f"{part}.{k}" for part in ("ee_translation", "ee_rotation") for k in range(3)] + ["gripper"]
 
 
@@ -69,7 +71,9 @@ class ControllerNode(Node):
         self._counts: Counter[str] = Counter()
         self._rate = RateMeter()
         self._reporter = StatusReporter(self)
+        self._filter_status, self._filter_until, self._last_filter = "", 0.0, ""
         self._publisher = self.create_publisher(JointTrajectory, self.COMMAND_TOPIC, COMMANDS)
+        self._stop_request = self.create_publisher(String, "safety/stop", 10)
         self.create_subscription(JointTrajectory, "policy/action", self._action, COMMANDS)
         self.create_subscription(JointState, self._robot.joint_states, self._state, SENSORS)
         self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED)
@@ -117,25 +121,50 @@ class ControllerNode(Node):
         elif stamp - self._last > 1.5 * period:
             self._arm.pause()
         self._last = stamp
-        joints = self._arm.command(actions[0], self._measured)
-        plan = self._arm.preview(actions[1 : self._horizon])
-        gripper = self._robot.gripper.position(self._arm.gripper)
-        rows = np.column_stack([np.vstack([joints[None], plan]), np.full(1 + len(plan), gripper)])
-        self._waiting = conversions.trajectory_message(self._names, rows, stamp, period)
+        targets = self._targets(actions, self._measured)
+        if targets is None:
+            return
+        self._waiting = conversions.trajectory_message(self._names, targets, stamp, period)
         early = self._jitter_buffer.wait(round((stamp - self._first) / period), time.monotonic())
         if early > 0:
             self._release_timer.timer_period_ns = 1 + round(early * 1e9)
             self._release_timer.reset()
         else:
             self._release()
-        self._report("ok", "following the policy")
+        self._report("ok", f"following the policy{self._filter_status}")
+
+    def _targets(self, actions: np.ndarray, measured: np.ndarray) -> np.ndarray | None:
+        """(N, J + 1): this period's target and the plan; None where the filter has no motion: a stop is requested."""
+        try:
+            joints = self._arm.command(actions[0], measured)
+            plan = self._arm.preview(actions[1 : self._horizon])
+        except RobotError as error:
+            self._counts["refused: the filter"] += 1
+            self._stop_request.publish(String(data=f"{error.what}: {error.found}"))
+            self._report("error", error.what)
+            return None
+        self._note_filter()
+        gripper = self._robot.gripper.position(self._arm.gripper)
+        return np.column_stack([np.vstack([joints[None], plan]), np.full(1 + len(plan), gripper)])
+
+    def _note_filter(self) -> None:
+        """What the filter did to this command, for the diagnostics."""
+        filtered, now = self._arm.filtered, time.monotonic()
+        if filtered is not None:
+            self._counts[f"filter: {filtered.limit}"] += 1
+            self._last_filter = f"{filtered.limit}, {filtered.change:.4f} rad less"
+            if now >= self._filter_until:
+                self._filter_status = f"; the filter acts: {filtered.limit}"
+            self._filter_until = max(self._filter_until, now + TOLD)
+        elif now >= self._filter_until:
+            self._filter_status = ""
 
     def _report(self, level: str, message: str) -> None:
         self._reporter.report(level, message, self._values)
 
     def _values(self) -> dict[str, object]:
         values: dict[str, object] = dict(self._counts)
-        return values | {"commands Hz": self._rate(self._counts["commands"])}
+        return values | {"last filter": self._last_filter, "commands Hz": self._rate(self._counts["commands"])}
 
     def _release(self) -> None:
         """Publish the waiting command, if there is one."""
