@@ -8,7 +8,7 @@ import numpy as np
 
 from vla_agent.errors import ObservationError, RobotError
 from vla_agent.robot.cameras.calibration import PLUMB_BOB, read_calibration
-from vla_agent.robot.cameras.crop import crop_and_resize, crop_window
+from vla_agent.robot.cameras.crop import crop_and_resize, crop_window, distorted
 from vla_agent.robot.cameras.rectification import make_rectifier
 from vla_agent.robot.description import CameraSpec, resolve
 
@@ -64,7 +64,8 @@ class CameraView:
         """(H, W, 3) uint8 -> (height, width, 3) uint8.
 
         Raises:
-            ObservationError: the image does not have the calibration's size, or the crop exceeds it.
+            ObservationError: the image does not have the calibration's size, the crop exceeds it, or what is left is
+                too small to keep the aspect ratio.
         """
         shape = pixels.shape[0], pixels.shape[1]
         if self._shape is not None and shape != self._shape:
@@ -73,7 +74,10 @@ class CameraView:
             raise _wrong(f"gives {_size(shape)}, which the crop {wrong} exceeds", "crop")
         if self._rectify is not None:
             return self._rectify(pixels)
-        return crop_and_resize(pixels, crop_window(shape, self._size, self._crop), self._size)
+        part = crop_window(shape, self._size, self._crop)
+        if distorted(part, self._size):
+            raise _wrong(f"gives {_size(shape)}, of which {part[2]} x {part[3]} would be distorted", "crop")
+        return crop_and_resize(pixels, part, self._size)
 
     def _outside(self, shape: tuple[int, int]) -> str:
         """The crop in words where it exceeds the image; else empty."""

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 Window = tuple[int, int, int, int]  # left, top, width, height in pixels
+DISTORTION = 0.02  # of the aspect ratio, by rounding to whole pixels
 
 
 def crop_window(shape: tuple[int, int], size: tuple[int, int], crop: Window | None = None) -> Window:
@@ -15,6 +16,11 @@ def crop_window(shape: tuple[int, int], size: tuple[int, int], crop: Window | No
     scale = min(high / height, wide / width)
     part = round(height * scale), round(width * scale)
     return left + (wide - part[1]) // 2, top + (high - part[0]) // 2, part[1], part[0]
+
+
+def distorted(part: Window, size: tuple[int, int]) -> bool:
+    """Whether a part is so small that whole pixels cannot have the aspect ratio of ``size`` (H, W)."""
+    return abs(part[2] * size[0] / (part[3] * size[1]) - 1.0) > DISTORTION if part[2] and part[3] else True
 
 
 def crop_and_resize(pixels: np.ndarray, part: Window, size: tuple[int, int]) -> np.ndarray:

@@ -20,8 +20,8 @@ from vla_agent.contract import Contract
 from vla_agent.errors import ObservationError
 from vla_agent.files.input_limits import NAME, POINTS
 from vla_agent.robot.cameras.calibration import Calibration
-from vla_agent.robot.sensor_messages import compressed_pixels as compressed_pixels
-from vla_agent.robot.sensor_messages import image_pixels as image_pixels
+from vla_agent.robot.cameras.image_messages import compressed_pixels as compressed_pixels
+from vla_agent.robot.cameras.image_messages import image_pixels as image_pixels
 from vla_agent.robot.sensor_messages import joint_positions as joint_positions
 
 QUALITY = 95  # of JPEG, without chroma subsampling: most training images were never compressed
