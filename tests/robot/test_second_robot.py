@@ -175,6 +175,6 @@ def test_the_simulator_says_that_it_has_another_robot():
 
 
 def test_the_second_robots_file_is_whole():
-    assert ROBOT.controller.type == "forward_position" and len(ROBOT.joints) == 5
+    assert ROBOT.controller.type == "joint_trajectory" and len(ROBOT.joints) == 5
     assert ROBOT.gripper.fraction(ROBOT.gripper.open) == 0.0 and ROBOT.gripper.fraction(ROBOT.gripper.closed) == 1.0
     assert (ROBOT.low < HOME).all() and (ROBOT.high > HOME).all()

@@ -65,22 +65,25 @@ def resolve(uri: str, packages: Mapping[str, str] | None = None) -> Path:
         RobotError: there is no such package or file.
     """
     inside = find_in_package(uri, packages) if uri.startswith("package://") else (Path(uri), None)
-    if inside is None or not inside[0].exists():
-        raise RobotError(
-            "a file of the robot file is missing",
-            file=uri,
-            expected="a path, or package://PACKAGE/PATH of an installed Python or ROS package",
-            found="no such file",
-            remedy="install the package (and source its workspace's setup.bash), name its folder as "
-            "packages: {NAME: FOLDER}, or fix the path",
-        )
-    return inside[0]
+    if inside is not None and inside[0].exists():
+        return inside[0]
+    name = uri.removeprefix("package://").partition("/")[0]
+    near = get_close_matches(name, _known(packages), 3) if uri.startswith("package://") else []
+    raise RobotError(
+        "a file of the robot file is missing",
+        file=uri,
+        expected=f"a package such as {', '.join(near)}"
+        if near and next(package_folders(name, packages), None) is None
+        else "a path, or package://PACKAGE/PATH of an installed Python or ROS package",
+        found="no such file",
+        remedy="install the package (and source its workspace's setup.bash), name its folder as "
+        "packages: {NAME: FOLDER}, or fix the path",
+    )
 
 
 def no_package(name: str, file: Path, own: Mapping[str, str] | None = None) -> RobotError:
     """The error for a package that is not found."""
-    known = sorted({*(own or {}), *_ament_names()})
-    near = get_close_matches(name, known, 3)
+    near = get_close_matches(name, _known(own), 3)
     return RobotError(
         "a package of the robot's model is not found",
         file=file,
@@ -92,9 +95,12 @@ def no_package(name: str, file: Path, own: Mapping[str, str] | None = None) -> R
     )
 
 
-def _ament_names() -> list[str]:
-    folders = (prefix / INDEX for prefix in _entries("AMENT_PREFIX_PATH"))
-    return [entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()]
+def _known(own: Mapping[str, str] | None) -> list[str]:
+    """Names of packages: of the robot file, the ament index and ROS_PACKAGE_PATH."""
+    index = [prefix / INDEX for prefix in _entries("AMENT_PREFIX_PATH")]
+    names = {entry.name for folder in index if folder.is_dir() for entry in folder.iterdir()}
+    below = {f.name for top in _entries("ROS_PACKAGE_PATH") for f in _below(top) if (f / "package.xml").is_file()}
+    return sorted({*(own or {}), *names, *below})
 
 
 def _entries(variable: str) -> list[Path]:

@@ -112,8 +112,19 @@ def expand(file: Path, root: Path, arguments: dict[str, str], packages: dict[str
     xacro.open, xacro.safe_eval, xacro.error = reader, checked, lambda *_, **__: None
     substitution_args._eval, substitution_args._eval_find = checked_substitution, find
     substitution_args._eval_dict["find"] = find
-    document = xacro.process_file(str(file), mappings=dict(arguments))
+    try:
+        document = xacro.process_file(str(file), mappings=dict(arguments))
+    except xacro.XacroException as error:
+        raise _cause(error) from error
     return document.documentElement.toxml(), list(dict.fromkeys(reader.folders))
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first of our own errors that xacro has wrapped, or the error itself."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, VlaAgentError):
+        inner = getattr(inner, "exc", None)
+    return inner or error
 
 
 def main() -> None:
