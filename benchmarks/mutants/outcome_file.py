@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import fcntl
 import hashlib
 import json
 import os
@@ -18,9 +20,9 @@ FORMAT = 1
 class OutcomeFile:
     """A file with a JSON line for each outcome.
 
-    An outcome counts as long as the module, the mutant and the tests are the same: of a killed one, the file of the
-    test that killed it; of every other one, all files of tests.  What lies beside tests (conftest.py, helpers) counts
-    as a part of them.
+    An outcome counts as long as the module, the mutant and the tests are the same: of a killed one, the test that
+    killed it, with all that is no test in its file; of every other one, all files of tests.  What lies beside tests
+    (conftest.py, helpers) counts as a part of them.
 
     Args:
         file: the lines; made, with its folder, by the first outcome.
@@ -29,7 +31,7 @@ class OutcomeFile:
 
     def __init__(self, file: Path, root: Path) -> None:
         self._file, self._root = file, root
-        self._digests: dict[tuple[str, ...], str] = {}
+        self._digests: dict[tuple[tuple[str, ...], str], str] = {}
 
     def kept(self, jobs: Iterable[Job]) -> list[Outcome]:
         """The outcomes of these jobs that are there and still count, the latest of each.
@@ -46,7 +48,7 @@ class OutcomeFile:
         return found
 
     def append(self, outcome: Outcome) -> None:
-        """Write one more line, at once."""
+        """Write one more line, at once; other runs may do so, too."""
         job = outcome.job
         line = {
             "format": FORMAT,
@@ -61,8 +63,8 @@ class OutcomeFile:
         }
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("ab") as stream:
-            whole = self._whole()
-            stream.truncate(whole)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.truncate(self._whole())
             stream.write(json.dumps(line).encode() + b"\n")
 
     def drop(self, outcomes: Iterable[Outcome]) -> None:
@@ -100,13 +102,13 @@ class OutcomeFile:
 
     def _tests(self, job: Job, killer: str) -> str:
         """Digest of the tests that an outcome depends on; of no test where the killer is none of the job's."""
-        file = killer.partition("::")[0]
+        file, _, name = killer.partition("::")
         if killer and file not in job.tests:
             return "none"
-        files = (file,) if killer else job.tests
-        if files not in self._digests:
-            self._digests[files] = _digest_of_tests(self._root, files)
-        return self._digests[files]
+        key = ((file,) if killer else job.tests, name.partition("[")[0])
+        if key not in self._digests:
+            self._digests[key] = _digest_of_tests(self._root, *key)
+        return self._digests[key]
 
 
 def _mutant(job: Job) -> str:
@@ -114,14 +116,20 @@ def _mutant(job: Job) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digest_of_tests(root: Path, tests: tuple[str, ...]) -> str:
-    """Of the test files and of what lies beside and above them, by name and content."""
-    files = {root / test for test in tests}
-    for test in tests:
-        folder = (root / test).parent
-        files |= {f for f in folder.glob("*.py") if not f.name.startswith("test_")}
-        files |= {f for above in folder.parents if above.is_relative_to(root) for f in above.glob("conftest.py")}
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(json.dumps([str(file.relative_to(root)), file.read_text(encoding="utf-8")]).encode())
-    return digest.hexdigest()
+def _digest_of_tests(root: Path, tests: tuple[str, ...], only: str) -> str:
+    """Of the test files (of the test ``only``, where it is not empty) and of what lies beside and above them."""
+    texts = {test: _without_others((root / test).read_text(encoding="utf-8"), only) for test in tests}
+    for folder in {(root / test).parent for test in tests}:
+        beside = [f for f in folder.glob("*.py") if not f.name.startswith("test_")]
+        above = [f for a in folder.parents if a.is_relative_to(root) for f in a.glob("conftest.py")]
+        texts |= {str(f.relative_to(root)): f.read_text(encoding="utf-8") for f in (*beside, *above)}
+    return hashlib.sha256(json.dumps(sorted(texts.items())).encode()).hexdigest()
+
+
+def _without_others(source: str, only: str) -> str:
+    """A test file without its tests but ``only``; the whole file where that is empty, or none of them."""
+    body = ast.parse(source).body
+    tests = [n for n in body if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")]
+    if only not in {test.name for test in tests}:
+        return source
+    return "\n".join(ast.unparse(n) for n in body if n not in tests or n.name == only)

@@ -214,7 +214,10 @@ def test_outcomes_are_kept_until_the_module_or_the_tests_that_they_depend_on_cha
     file = tmp_path / "kept" / "outcomes.jsonl"
     assert OutcomeFile(file, checkout).kept([killed, survived]) == []
     first = OutcomeFile(file, checkout)
-    outcomes = [outcome_of(killed, "killed", "tests/test_limits.py::test_x[a b]"), outcome_of(survived, "survived")]
+    outcomes = [
+        outcome_of(killed, "killed", "tests/test_limits.py::test_far_inside[a b]"),
+        outcome_of(survived, "survived"),
+    ]
     for outcome in outcomes:
         first.append(outcome)
     assert OutcomeFile(file, checkout).kept([survived, killed]) == outcomes[::-1]
@@ -222,9 +225,17 @@ def test_outcomes_are_kept_until_the_module_or_the_tests_that_they_depend_on_cha
     assert OutcomeFile(file, checkout).kept([replace(killed, tests=both[1:])]) == [], "not by these tests"
     (checkout / "tests" / "test_more.py").write_text("# another test")
     assert OutcomeFile(file, checkout).kept([survived, killed]) == outcomes[:1], "more tests may kill a survivor"
-    (checkout / "conftest.py").write_text("")
-    assert OutcomeFile(file, checkout).kept([survived, killed]) == [], "and another fixture may let all live"
-    (checkout / "conftest.py").unlink()
+    for name, text, counts in (
+        ("tests/test_limits.py", TESTS + "\n\ndef test_more():\n    pass\n", True),
+        ("tests/test_limits.py", TESTS.replace("checked(0)", "checked(1)"), False),
+        ("tests/test_limits.py", TESTS + "\n\nvalue = 1\n", False),
+        ("conftest.py", "", False),
+    ):
+        before = (checkout / name).read_text() if (checkout / name).exists() else None
+        (checkout / name).write_text(text)
+        assert bool(OutcomeFile(file, checkout).kept([survived, killed])) is counts, text
+        (checkout / name).unlink() if before is None else (checkout / name).write_text(before)
+    assert OutcomeFile(file, checkout).kept([killed]) == outcomes[:1]
     first.drop([outcomes[0]])
     assert OutcomeFile(file, checkout).kept([killed]) == []
 

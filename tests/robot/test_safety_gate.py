@@ -181,3 +181,12 @@ def test_a_pressed_deadman_switch_lets_the_robot_move_and_a_released_one_stops_i
     assert driven.gate.runs
     driven.gate.on_deadman(False, driven.now)
     assert driven.supervisor.reason == "deadman: the switch was released" and len(driven.sent) == 4
+
+
+@pytest.mark.parametrize("event", ["e-stop", "bad state", "clock", "force"])
+def test_the_first_target_of_every_stop_reaches_the_robot_at_once(event):
+    driven = Driven()
+    driven.run(6)
+    before = len(driven.sent)
+    EVENTS[event](driven)
+    assert len(driven.sent) == before + 1 and driven.supervisor.mode == STOPPED

@@ -583,6 +583,14 @@ def test_releasing_the_switch_stops_a_motion_and_nothing_else(robot):
     assert line.supervisor.counts["stop: deadman"] == 1
 
 
+def test_a_switch_that_was_released_before_the_first_command_is_not_pressed(robot):
+    line = Line(robot, deadman=True)
+    line.state()
+    line.supervisor.on_deadman_pressed(0.0)
+    line.supervisor.on_deadman_released(0.0)
+    assert line.send(HOME) is not None and reason(line) == "deadman: the switch is not pressed"
+
+
 @pytest.mark.parametrize(("silent", "allowed"), [(0.5, True), (0.5001, False)])
 def test_the_switch_is_pressed_again_within_half_a_second(robot, silent, allowed):
     line = Line(robot, deadman=True)
@@ -745,6 +753,16 @@ def test_a_horizon_shorter_than_a_period_is_one_command_and_a_stop(robot):
     short = robot.model_copy(update={"lookahead": robot.lookahead.model_copy(update={"seconds": 0.01})})
     plan = np.array([[0.05, 0.0], [0.1, 0.0]])
     assert Supervisor(short)._rollout(Command(HOME, 0.0, 0.0, plan)).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(("row", "allowed"), [(1, False), (2, False), (3, False), (4, True)])
+def test_every_row_of_a_plan_within_the_horizon_is_held_to_the_limits(line, row, allowed):
+    line.k += 1
+    line.state()
+    plan = np.array([forward(line, 1 + k) for k in range(1, row + 1)])
+    plan[-1, 1] = 0.07
+    assert line.send(forward(line), plan=plan) is not None
+    assert reason(line) == ("" if allowed else "limit: b velocity 0.56 over 0.50 rad/s in the plan")
 
 
 def test_a_command_into_an_obstacle_is_refused_and_the_arm_brakes_from_where_it_is(robot):
