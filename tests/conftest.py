@@ -1,6 +1,11 @@
 """Settings for all tests: headless software OpenGL, one thread a process; set before MuJoCo is imported."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "0")
@@ -22,3 +27,34 @@ LONG = ("test_ros_graphs.py", "test_ros_graph.py", "test_processes.py", "test_ex
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def interfaces() -> Path:
+    """A folder for PYTHONPATH (and already in `sys.path`) with control_msgs, franka_msgs, moveit_msgs and tf2_msgs.
+
+    They are built once, below the virtual environment, from tests/interfaces; skipped where no compiler is.
+    """
+    return built_interfaces(sorted((ROOT / "tests" / "interfaces").glob("*/package.xml")))
+
+
+@pytest.fixture(scope="session")
+def own_interfaces() -> Path:
+    """The same with vla_agent_interfaces."""
+    return built_interfaces([ROOT / "vla_agent_interfaces" / "package.xml"])
+
+
+def built_interfaces(manifests: list[Path]) -> Path:
+    script, cache = ROOT / "scripts" / "build_interfaces.py", Path(sys.prefix) / ".interfaces"
+    command = [sys.executable, str(script), "--cache", str(cache), *(str(manifest.parent) for manifest in manifests)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == 3:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    folder = done.stdout.splitlines()[-1]
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return Path(folder)
