@@ -8,6 +8,7 @@ from typing import Any
 
 from vla_agent.errors import NodeError, VlaAgentError
 from vla_agent.ros.process.diagnostics_listener import DiagnosticsListener, observer_node
+from vla_agent.ros.process.graph_plan import checked_namespace
 from vla_agent.ros.runtime.instructions import invalid_reason
 
 PROGRAM = "python -m vla_agent.ros.client"
@@ -23,6 +24,7 @@ examples:
   {PROGRAM} set sim_robot_node seed 4           then: call sim/reset lays out that scene
   {PROGRAM} status
   {PROGRAM} topics
+  {PROGRAM} --namespace arm1 call safety/estop     of a graph that was started with --namespace arm1
 
 It sees the graphs of this machine and of the same ROS_DOMAIN_ID.
 exit codes: 0 done, 1 the node refused, 2 bad input, or nobody answers
@@ -47,9 +49,11 @@ def main(argv: list[str] | None = None) -> int:
         set_parser.add_argument(name, metavar=name.upper())
     commands.add_parser("status", help="print what each node reports on /diagnostics")
     commands.add_parser("topics", help="list topics with type, publishers and subscribers")
+    parser.add_argument("--namespace", default="", metavar="NAME", help="of the graph's nodes, as for `vla-agent up`")
     args = parser.parse_args(argv)
     try:
-        with observer_node("vla_agent_client") as (node, spin):
+        space = checked_namespace(args.namespace)
+        with observer_node("vla_agent_client", namespace=space) as (node, spin):
             return COMMANDS[args.command](node, spin, args)
     except VlaAgentError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vla_agent.errors import NodeError
+from vla_agent.errors import NodeError, OptionError
+from vla_agent.ros.process.graph_plan import Choices, checked_namespace, choices_of
 from vla_agent.ros.process.graph_processes import Processes
-from vla_agent.ros.process.graph_table import GRAPHS, arguments_of
+from vla_agent.ros.process.graph_table import GRAPHS, OPTIONS, Argument, arguments_of
+from vla_agent.ros.process.ros_arguments import RosArguments
 
 DESCRIPTION = """\
 Start the ROS 2 nodes of a graph as processes: the same nodes with the same arguments as `ros2 launch vla_agent
@@ -29,6 +31,7 @@ examples:
   vla-agent up record --sources front=0,wrist=2   demonstrations to MCAP
   vla-agent up replay --bag recordings/episode-0000
   vla-agent up evaluate --tasks stack --episodes 10 --report runs/mine/report.json
+  vla-agent up robot --ros-args -r joint_states:=/franka/joint_states -p policy_node:max_age:=2
 
 give instructions, stop and reset, from a second terminal, without the `ros2` command:
   python -m vla_agent.ros.client instruct "put the red mug in the tray"
@@ -59,19 +62,30 @@ def add_parser(subparsers: Any) -> None:
     graphs = parser.add_subparsers(dest="graph", metavar="GRAPH", required=True)
     for graph in GRAPHS:
         one = graphs.add_parser(graph, help=SUMMARIES[graph], description=f"Start {SUMMARIES[graph]}.", epilog=EPILOG)
-        for name, argument in arguments_of(graph).items():
-            default = argument.default
-            text = f"{argument.description} (default: {default!r})"
-            if isinstance(default, bool):
-                one.add_argument(f"--{name}", action="store_true", help=text)
-            else:
-                one.add_argument(f"--{name}", type=type(default), default=default, metavar="VALUE", help=text)
-        one.add_argument(
-            "--without", default="", metavar="NODE,...", help="nodes that are not started: you run your own"
-        )
+        for name, argument in (arguments_of(graph) | OPTIONS).items():
+            _add_argument(one, name, argument)
         one.add_argument("--logs", type=Path, default=Path("runs") / f"up-{graph}", help="folder of the nodes' logs")
         one.add_argument("--seconds", type=float, default=0.0, help="end after this time (default: run on)")
+        one.add_argument(
+            "--ros-args",
+            nargs=argparse.REMAINDER,
+            default=[],
+            metavar="...",
+            help="last: what ROS nodes take, such as -r FROM:=TO, -p [NODE:]NAME:=VALUE, --params-file, --log-level",
+        )
     parser.set_defaults(run=run)
+
+
+def _add_argument(parser: Any, name: str, argument: Argument) -> None:
+    """An argument of a graph; it is not in the namespace where it was not given."""
+    default = argument.default
+    more: dict[str, Any] = {"type": type(default), "metavar": "NODE,..." if name == "without" else "VALUE"}
+    if isinstance(default, bool):
+        more = {"action": argparse.BooleanOptionalAction}
+    elif argument.choices:
+        more["choices"] = argument.choices
+    text = f"{argument.description} (default: {default!r})"
+    parser.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text, **more)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,15 +98,17 @@ def run(args: argparse.Namespace) -> int:
             found="no such module",
             remedy="source your ROS 2 installation, or: pip install 'vla_agent[ros-wheels]'",
         )
-    values = {name: getattr(args, name) for name in arguments_of(args.graph)}
+    known = arguments_of(args.graph)
+    given = {name: getattr(args, name) for name in known if hasattr(args, name)}
+    values = {name: argument.default for name, argument in known.items()} | given
     _require_valid(values)
-    without = [name for name in args.without.split(",") if name]
-    processes = Processes(args.graph, values, args.logs, without)
+    choices = _choices(args)
+    processes = Processes(args.graph, given, args.logs, choices=choices)
     code = 0
     try:
         processes.start()
         print(f"started: {', '.join(processes.names)}; logs in {args.logs}; Ctrl-C ends them", flush=True)
-        with _progress(args, processes) as report:
+        with _progress(args, str(values["robot"]), choices, processes) as report:
             code = _monitor(processes, args.seconds, report)
     except KeyboardInterrupt:
         print("ending", flush=True)
@@ -102,6 +118,25 @@ def run(args: argparse.Namespace) -> int:
     if left and not code:
         print(f"ended with errors: {left}", file=sys.stderr)
     return 1 if left else code
+
+
+def _choices(args: argparse.Namespace) -> Choices:
+    """Options of the graph, and what stands after ``--ros-args``.
+
+    Raises:
+        VlaAgentError: a value cannot be read.
+    """
+    ros = RosArguments(args.graph, args.ros_args)
+    options = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+    for name in set(options) & set(ros.options):
+        raise OptionError(
+            "an option is given twice",
+            key=name,
+            expected=f"--{name}, or its form after --ros-args",
+            found=f"{options[name]} and {ros.options[name]}",
+            remedy="leave one of them out",
+        )
+    return choices_of(options | ros.options, Choices(parameters=ros.parameters, forwarded=tuple(ros.forwarded)))
 
 
 def _require_valid(values: dict[str, Any]) -> None:
@@ -141,25 +176,29 @@ def _monitor(processes: Processes, seconds: float, report: Callable[[], None]) -
 
 
 @contextmanager
-def _progress(args: argparse.Namespace, processes: Processes) -> Iterator[Callable[[], None]]:
+def _progress(
+    args: argparse.Namespace, robot: str, choices: Choices, processes: Processes
+) -> Iterator[Callable[[], None]]:
     """What is called about five times a second; in the graph ``sim`` it prints scene, progress and success."""
-    client = shlex.join([_relative(sys.executable), "-m", "vla_agent.ros.client"])
+    space = checked_namespace(choices.namespace)
+    words = ["--namespace", space] if space else []
+    client = shlex.join([_relative(sys.executable), "-m", "vla_agent.ros.client", *words])
     if "policy_node" in processes.names and args.graph != "evaluate":
         print(f'in a second terminal, to give an instruction: {client} instruct "..."', flush=True)
-    if args.graph != "sim" or "sim_robot_node" in args.without.split(","):
+    if args.graph != "sim" or "sim_robot_node" not in processes.names:
         yield lambda: time.sleep(0.2)
         return
     from vla_agent.robot.description import load_robot
     from vla_agent.ros.process.diagnostics_listener import DiagnosticsListener, observer_node
     from vla_agent.ros.runtime.sim_progress import SimProgress, read_state
 
-    progress = SimProgress(load_robot(args.robot).period, client)
-    with observer_node("vla_agent_up") as (node, spin):
+    progress = SimProgress(load_robot(robot).period, client)
+    with observer_node("vla_agent_up", choices.discovery) as (node, spin):
         listener = DiagnosticsListener(node)
 
         def report() -> None:
             spin(lambda: False, 0.2)
-            statuses = listener.statuses
+            statuses = listener.of_namespace(space)
             values = {name: status.values for name, status in statuses.items()}
             state = read_state(values, {name: status.message for name, status in statuses.items()})
             for line in progress.lines(state) if state else ():

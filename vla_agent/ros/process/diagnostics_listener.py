@@ -22,19 +22,25 @@ class Status:
 
 
 @contextmanager
-def observer_node(name: str) -> Iterator[tuple[Any, Callable[[Callable[[], object], float], bool]]]:
+def observer_node(
+    name: str, discovery: str = "", namespace: str = ""
+) -> Iterator[tuple[Any, Callable[[Callable[[], object], float], bool]]]:
     """A node in the network settings of `vla-agent up`, and ``spin(until, seconds) -> until()``.
 
     Ctrl-C stays Python's: rclpy installs no signal handlers.
+
+    Args:
+        discovery: see `graph_processes.network_settings`.
+        namespace: of the node; empty: none.
     """
-    for key, value in node_environment().items():
+    for key, value in node_environment(discovery).items():
         os.environ.setdefault(key, value)
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node(name)
+    node = rclpy.create_node(name, namespace=namespace or None)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 
@@ -60,6 +66,12 @@ class DiagnosticsListener:
 
         self.statuses: dict[str, Status] = {}
         self._subscription = node.create_subscription(DiagnosticArray, "/diagnostics", self._receive, 50)
+
+    def of_namespace(self, namespace: str) -> dict[str, Status]:
+        """The statuses of the nodes of one namespace, such as ``/arm1``, by the names that they have there."""
+        start = f"{namespace.strip('/')}/" if namespace.strip("/") else ""
+        inside = {n.removeprefix(start): status for n, status in self.statuses.items() if n.startswith(start)}
+        return {name: status for name, status in inside.items() if "/" not in name}
 
     def _receive(self, message: Any) -> None:
         for status in message.status:

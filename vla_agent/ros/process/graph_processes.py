@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from vla_agent.errors import OptionError
 from vla_agent.robot.description import robot_folders
-from vla_agent.ros.process.graph_table import GRAPHS, Entry, Value
+from vla_agent.ros.process.graph_plan import Choices, NodeStart, checked_namespace, parameter_arguments, plan
+from vla_agent.ros.process.graph_table import Value
 from vla_agent.ros.process.start import ENDING
 
+RANGE, PROFILE = "ROS_AUTOMATIC_DISCOVERY_RANGE", "FASTDDS_DEFAULT_PROFILES_FILE"
 PATIENCE = 20.0
+__all__ = ["PATIENCE", "Processes", "network_settings", "node_environment", "parameter_arguments"]
 _PR_SET_PDEATHSIG = 1
 
 
-def parameter_arguments(name: str, value: Value) -> list[str]:
-    """Command-line arguments for one ROS parameter, with the type of the value."""
-    text = json.dumps(value) if isinstance(value, (str, bool)) else repr(value)
-    return ["-p", f"{name}:={text}"]
+def network_settings(discovery: str = "") -> dict[str, str]:
+    """Environment variables of a node: which hosts see it, and Fast DDS set up for images over 0.5 MB.
+
+    `vla-agent up` and the launch files set the same.
+
+    Args:
+        discovery: localhost or subnet; empty: the variable of this process where it is set, else localhost.
+    """
+    found = {RANGE: discovery.upper() or os.environ.get(RANGE, "LOCALHOST")}
+    profiles = (folder.parent / "fastdds.xml" for folder in robot_folders())
+    profile = next((str(file) for file in profiles if file.is_file()), None)
+    if chosen := os.environ.get(PROFILE, profile):
+        found[PROFILE] = chosen
+    return found
 
 
-def node_environment() -> dict[str, str]:
-    """This process's environment, with Fast DDS set up for images over 0.5 MB, and discovery limited to this host."""
-    env = dict(os.environ)
-    profile = next((f.parent / "fastdds.xml" for f in robot_folders() if (f.parent / "fastdds.xml").is_file()), None)
-    if profile is not None:
-        env.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
-    env.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    env.setdefault("PYTHONUNBUFFERED", "1")
-    return env
+def node_environment(discovery: str = "") -> dict[str, str]:
+    """This process's environment with `network_settings`, for a process that is a node."""
+    return {"PYTHONUNBUFFERED": "1"} | dict(os.environ) | network_settings(discovery)
 
 
 def _prepare() -> None:
@@ -50,14 +56,15 @@ class Processes:
 
     Args:
         graph: a name of `graph_table.GRAPHS`.
-        values: the graph's arguments.
+        values: the graph's arguments that are given; the others have their defaults.
         logs: folder for one log file a node.
         without: executables of the graph that are not started, because something else replaces them.
         patience: seconds from SIGINT to SIGKILL.
         before: executable -> words in front of its command, such as ``nsenter`` with a network.
+        choices: parameters of single nodes, and the rest of what a person may give; ``without`` is added to its own.
 
     Raises:
-        OptionError: ``without`` has a node that is not in the graph.
+        VlaAgentError: a name or value is wrong, such as a node that is not in the graph.
     """
 
     def __init__(
@@ -68,48 +75,38 @@ class Processes:
         without: Sequence[str] = (),
         patience: float = PATIENCE,
         before: Mapping[str, Sequence[str]] | None = None,
+        choices: Choices | None = None,
     ) -> None:
-        names = [entry.executable for entry in GRAPHS[graph]]
-        if not set(without) <= set(names):
-            raise OptionError(
-                "the graph has no such node",
-                key="without",
-                expected=", ".join(names),
-                found=", ".join(without),
-                remedy="use the names of its nodes",
-            )
-        self._entries = [entry for entry in GRAPHS[graph] if entry.executable not in without]
-        self._values, self._logs, self._patience, self._before = values, logs, patience, before or {}
+        choices = choices or Choices()
+        choices = replace(choices, without=(*choices.without, *without))
+        self._starts = plan(graph, values, choices)
+        self._environment = node_environment(choices.discovery)
+        space = checked_namespace(choices.namespace)
+        self._more = ("-r", f"__ns:={space}") if space else ()
+        self._logs, self._patience, self._before = logs, patience, before or {}
         self._running: dict[str, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
 
     def start(self) -> None:
         """Start all nodes, in order."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        for entry in self._entries:
-            self._start(entry)
+        for start in self._starts:
+            self._start(start)
 
-    def _start(self, entry: Entry) -> None:
-        words = [
-            *self._before.get(entry.executable, ()),
-            sys.executable,
-            "-m",
-            "vla_agent.ros.process.start",
-            entry.executable,
-            "--ros-args",
-        ]
-        for name, value in (*entry.fixed, *((n, self._values[n]) for n in entry.arguments)):
-            words += parameter_arguments(name, value)
-        log = (self._logs / f"{entry.executable}.log").open("wb")
+    def _start(self, start: NodeStart) -> None:
+        node = start.entry.executable
+        program = [sys.executable, "-m", "vla_agent.ros.process.start", node, "--ros-args"]
+        words = [*self._before.get(node, ()), *program, *start.ros_arguments, *self._more]
+        log = (self._logs / f"{node}.log").open("wb")
         process = subprocess.Popen(
             words,
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=node_environment(),
+            env=self._environment,
             start_new_session=True,  # Ctrl-C is for us alone: the nodes end in order
             preexec_fn=_prepare,
         )
-        self._running[entry.executable] = (process, log)
+        self._running[node] = (process, log)
 
     def kill(self, executable: str) -> None:
         """End a node by SIGKILL, like a crash; `ended` does not report it."""
@@ -120,12 +117,12 @@ class Processes:
 
     def start_again(self, executable: str) -> None:
         """Start a node that was killed."""
-        self._start(next(entry for entry in self._entries if entry.executable == executable))
+        self._start(next(start for start in self._starts if start.entry.executable == executable))
 
     @property
     def names(self) -> list[str]:
         """The executables of the nodes, in the order of their start."""
-        return [entry.executable for entry in self._entries]
+        return [start.entry.executable for start in self._starts]
 
     def process(self, executable: str) -> subprocess.Popen[bytes]:
         """The process of one node."""
@@ -133,14 +130,14 @@ class Processes:
 
     def ended(self) -> dict[str, int]:
         """Executable -> exit code of the nodes that have ended unexpectedly."""
-        may = {entry.executable for entry in self._entries if entry.finishes or entry.completes}
+        may = {start.entry.executable for start in self._starts if start.entry.finishes or start.entry.completes}
         codes = {name: process.poll() for name, (process, _) in self._running.items()}
         return {name: code for name, code in codes.items() if code is not None and not (name in may and code == 0)}
 
     @property
     def complete(self) -> bool:
         """Whether the graph has finished: a node that ``completes`` it has ended with exit code 0."""
-        names = [entry.executable for entry in self._entries if entry.completes]
+        names = [start.entry.executable for start in self._starts if start.entry.completes]
         return any(name in self._running and self._running[name][0].poll() == 0 for name in names)
 
     def stop(self) -> dict[str, int]:

@@ -12,10 +12,11 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument of a graph; its default gives its type."""
+    """An argument of a graph; its default gives its type.  ``choices``: the values that it may have; empty: any."""
 
     default: Value
     description: str
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,22 @@ ARGUMENTS: dict[str, Argument] = {
     "results": Argument("runs/graph", "folder for graph.json"),
     "report": Argument("", "report.json of `vla-agent eval` to compare with"),
     "image_reliability": Argument("best_effort", "QoS of the images: best_effort or reliable"),
+    "autostart": Argument(True, "the policy node configures and activates itself; else by `ros2 lifecycle`"),
+}
+
+# What every graph takes besides; `graph_plan` gives it to the nodes.
+OPTIONS: dict[str, Argument] = {
+    "without": Argument("", "nodes that are not started, separated by commas: you run your own, or none"),
+    "params_file": Argument("", "ROS parameter file (YAML); what is given as an argument comes before it"),
+    "log_level": Argument(
+        "", "least severity that is logged; empty: info", ("", "debug", "info", "warn", "error", "fatal")
+    ),
+    "namespace": Argument("", "namespace of all nodes, topics and services, such as arm1"),
+    "discovery": Argument(
+        "",
+        "which hosts see the nodes: localhost or subnet; empty: as ROS_AUTOMATIC_DISCOVERY_RANGE says, else localhost",
+        ("", "localhost", "subnet"),
+    ),
 }
 
 _POLICY = (
@@ -68,6 +85,7 @@ _POLICY = (
     "certificate",
     "image_reliability",
     "openvino",
+    "autostart",
 )
 _NOT_ON_HARDWARE = ("real_time_factor", "openvino")
 _SIM_TIME = (("use_sim_time", True),)

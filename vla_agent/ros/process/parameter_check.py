@@ -98,14 +98,21 @@ def _wrong(executable: str, name: str, expected: str, value: Any) -> NodeError:
     )
 
 
-def unknown_name(name: str, known: Iterable[str], what: str, value: object, listing: str) -> NodeError:
-    """The error for a name that is not among ``known``; ``listing``: the command that lists them."""
+def unknown_name(
+    name: str, known: Iterable[str], what: str, value: object, listing: str, expected: str = ""
+) -> NodeError:
+    """The error for a name that is not among ``known``.
+
+    Args:
+        listing: the command that lists them.
+        expected: what is expected, in words; empty: all names.
+    """
     names = list(known)
     nearest = get_close_matches(name, names, 1, 0.5)
     return NodeError(
         what,
         key=name,
-        expected=", ".join(names),
+        expected=expected or ", ".join(names),
         found=f"{name}:={value}",
         remedy=(f"did you mean {nearest[0]}? " if nearest else "") + f"`{listing}` lists all",
     )
