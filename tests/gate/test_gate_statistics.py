@@ -132,3 +132,49 @@ def test_known_values():
     assert clopper_pearson(0, 10)[1] == pytest.approx(1 - 0.025 ** (1 / 10))
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
     assert sum(alpha_spent(0.05, i) for i in range(1, 10_000)) <= 0.05
+
+
+# Certificates name the test that they passed: it is computed again, and must be this one for ever.
+DESIGNS = {
+    (0.1, 0.6, 0.1, 0.1): ((9, 9, 2, 2, 3, 3, 3, 4, 0), (-1, -1, -1, 0, 0, 1, 1, 1, -1), (4, 2)),  # widened once
+    (0.3, 0.6, 0.1, 0.1): ((9, 9, 9, 3, 4, 4, 5, 6, 0), (-1, -1, 0, 1, 1, 2, 3, 3, -1), (4, 3)),  # no cut kept alpha
+    (0.3, 0.4, 0.05, 0.2): (
+        (17, 17, 17, 17, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 8),
+        (-1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7),
+        (10, 6),
+    ),
+    (0.5, 0.4, 0.1, 0.2): (
+        (13, 13, 13, 13, 4, 5, 6, 7, 7, 8, 9, 10, 0),
+        (-1, 0, 0, 1, 2, 2, 3, 4, 5, 5, 6, 7, -1),
+        (7, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize("rates", DESIGNS)
+def test_the_boundaries_of_a_design_are_these_for_ever(rates):
+    test = design(*rates)
+    assert (test.upper, test.lower, fixed_size(*rates)) == DESIGNS[rates] and test.size == len(DESIGNS[rates][0]) - 1
+    assert (test.threshold, test.margin, test.alpha, test.beta) == rates
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "decision", "interval"),
+    [
+        ([True] * 4, Decision("pass", 4, 4), (0.39763536, 1.0)),
+        ([False] * 2, Decision("fail", 0, 2), (0.0, 0.84188612)),
+        ([True, False] * 8, Decision("pass", 8, 16), (0.26806549, 0.86371472)),
+        ([True, True, False] * 3, Decision("pass", 6, 8), (0.31700814, 0.95521439)),
+        ([True, False, False, False], Decision("fail", 1, 4), (0.01257912, 0.85820276)),
+        ([False, True, True], Decision(None, 2, 3), (0.09429932, 0.99159624)),
+    ],
+)
+def test_the_interval_after_these_outcomes_is_this_for_ever(outcomes, decision, interval):
+    test = design(0.3, 0.4, 0.05, 0.2)
+    assert test.decide(outcomes) == decision
+    assert test.interval(decision) == pytest.approx(interval, abs=1e-8)
+
+
+def test_the_chance_and_the_length_of_a_design_at_a_rate_are_these():
+    assert design(0.3, 0.4, 0.05, 0.2).characteristic(0.4) == pytest.approx((0.16673076768931844, 5.96108920127488))
+    assert design(0.1, 0.6, 0.1, 0.1).characteristic(0.4) == pytest.approx((0.62848, 4.16019200))
