@@ -302,9 +302,10 @@ class Robot(_Part):
         Raises:
             RobotError: see `model_path`.
         """
-        path, root = locate_model(self.model, self.packages, self._folder)
+        path, root, installed = locate_model(self.model, self.packages, self._folder)
         srdf = None if self.lookahead.srdf is None else resolve(self.lookahead.srdf, self.packages)
-        return ModelSource(path, root, self.end_effector, self.base_frame, self.packages, self.xacro, srdf)
+        names = (self.end_effector, self.base_frame)
+        return ModelSource(path, root, *names, self.packages, self.xacro, srdf, installed)
 
     def require(self, contract: Contract, policy: str) -> None:
         """Raise unless a policy of this contract can drive this robot.

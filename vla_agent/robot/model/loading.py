@@ -56,7 +56,7 @@ def load_model(source: ModelSource, geometry: bool = True) -> RobotModel:
             urdf, folders = read_urdf(source)
             meshes = {}
             if geometry:
-                meshes = collect_meshes(urdf, source.path, source.root, source.packages, folders)
+                meshes = collect_meshes(urdf, source, folders)
             spec = mujoco.MjSpec.from_string(text_for_mujoco(urdf, geometry), assets=meshes)
         else:
             spec = mujoco.MjSpec.from_file(str(source.path))
@@ -78,14 +78,14 @@ def load_model(source: ModelSource, geometry: bool = True) -> RobotModel:
 
 
 def read_urdf(source: ModelSource) -> tuple[Urdf, list[Path]]:
-    """A URDF or xacro file, parsed, and the folders of packages that a xacro file has named.
+    """A URDF or xacro file, parsed, and the installed packages that a xacro file has named.
 
     Raises:
         RobotError: see `load_model`.
     """
     folders: list[Path] = []
     if source.path.suffix.lower() == ".xacro":
-        data, folders = expand_xacro(source.path, source.root, source.xacro, source.packages)
+        data, folders = expand_xacro(source)
     elif source.xacro:
         found = f"{source.path.name}, and arguments {', '.join(source.xacro)}"
         raise wrong_urdf(source.path, "xacro", "`xacro:` only where the model's name ends in .xacro", found)

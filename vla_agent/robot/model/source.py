@@ -9,7 +9,6 @@ from pathlib import Path
 from vla_agent.errors import RobotError
 from vla_agent.files.bounded_reading import read_bytes
 from vla_agent.robot.model.packages import find_in_package, resolve
-from vla_agent.robot.model.urdf_meshes import require_below_package
 from vla_agent.robot.model_bounds import XML_BYTES, check_model
 from vla_agent.robot.model_files import require_below, require_contained
 
@@ -26,6 +25,7 @@ class ModelSource:
         packages: name -> folder, of the robot file.
         xacro: arguments of a xacro file.
         srdf: file whose ``disable_collisions`` count, or None.
+        installed: ``root`` is a package that the operator installed, whose files may be links to elsewhere.
     """
 
     path: Path
@@ -35,6 +35,7 @@ class ModelSource:
     packages: Mapping[str, str] = field(default_factory=dict)
     xacro: Mapping[str, str] = field(default_factory=dict)
     srdf: Path | None = None
+    installed: bool = False
 
 
 def is_urdf(path: Path) -> bool:
@@ -44,8 +45,8 @@ def is_urdf(path: Path) -> bool:
     return b"<robot" in read_bytes(path, RobotError, XML_BYTES)[:4096]
 
 
-def locate_model(uri: str, packages: Mapping[str, str], folder: Path | None) -> tuple[Path, Path]:
-    """(file, folder that it and its parts lie below) of a model, checked before MuJoCo opens it.
+def locate_model(uri: str, packages: Mapping[str, str], folder: Path | None) -> tuple[Path, Path, bool]:
+    """(file, folder that it and its parts lie below, is that an installed package?) of a model, before MuJoCo opens it.
 
     Args:
         uri: path, or ``package://PACKAGE/PATH``.
@@ -60,11 +61,10 @@ def locate_model(uri: str, packages: Mapping[str, str], folder: Path | None) -> 
     # a file's model is below its folder; that of a description that was changed here may be elsewhere
     root = folder if folder and path.is_relative_to(folder) else path.parent
     root = root if inside is None else inside[1]
-    if inside is None or not is_urdf(path):
+    installed = inside is not None and str(root) not in packages.values()
+    if not installed or not is_urdf(path):  # an installed ROS package may consist of links
         require_below(path, root, path, str(path))  # before any of it is read
-    else:
-        require_below_package(path, root, path, str(path), packages)
     check_model(path, root)
     if not is_urdf(path):  # of a URDF, the loader checks each file that it reads
         require_contained(path, root)
-    return path, root
+    return path, root, installed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,6 +10,7 @@ from vla_agent.errors import RobotError
 from vla_agent.files.bounded_reading import read_bytes
 from vla_agent.files.input_limits import MIB
 from vla_agent.robot.model.packages import find_in_package, no_package, package_folders
+from vla_agent.robot.model.source import ModelSource
 from vla_agent.robot.model.urdf import Urdf, wrong_urdf
 from vla_agent.robot.model_files import require_below
 
@@ -19,28 +20,24 @@ MESHES = 500
 KINDS = (".stl", ".obj")  # what MuJoCo reads
 
 
-def collect_meshes(
-    urdf: Urdf, file: Path, root: Path, packages: Mapping[str, str], folders: Sequence[Path] = ()
-) -> dict[str, bytes]:
+def collect_meshes(urdf: Urdf, source: ModelSource, folders: Sequence[Path] = ()) -> dict[str, bytes]:
     """Name -> bytes of every mesh; the URDF's own elements then hold these names.
 
     Args:
         urdf: with mesh elements that name files; they are changed in place.
-        file: the URDF, relative to which plain names are meant.
-        root: the folder that plain names and ``file://`` stay below.
-        packages: name -> folder, of the robot file.
-        folders: further ones that ``file://`` and absolute paths may lie below: packages that a xacro file named.
+        source: plain names are relative to its file; they and ``file://`` stay below its root.
+        folders: installed packages that a xacro file named, which ``file://`` and absolute paths may lie below.
 
     Raises:
         RobotError: meshes are missing or of another format (each is named), lie elsewhere, or are too large.
     """
-    found: dict[str, bytes] = {}
+    file, found = source.path, dict[str, bytes]()
     names: dict[Path, str] = {}
     missing: list[str] = []
     for link in urdf.top.iter("link"):
         for mesh in link.iter("mesh"):
             uri = mesh.get("filename", "")
-            place = _place(uri, file, root, packages, folders)
+            place = _place(uri, source, folders)
             if place is None or place.suffix.lower() not in KINDS:
                 missing.append(f"{link.get('name')}: {uri} ({'not found' if place is None else 'not read here'})")
                 continue
@@ -66,8 +63,13 @@ def collect_meshes(
     return found
 
 
-def _place(uri: str, file: Path, root: Path, packages: Mapping[str, str], folders: Sequence[Path]) -> Path | None:
-    """The file of a mesh; None where there is none."""
+def _place(uri: str, source: ModelSource, folders: Sequence[Path]) -> Path | None:
+    """The file of a mesh; None where there is none.
+
+    An installed package may hold links, as ``colcon build --symlink-install`` makes them; what the robot file brings
+    along may not lead elsewhere.
+    """
+    file, packages = source.path, source.packages
     if uri.startswith("package://"):
         inside = find_in_package(uri, packages)
         if inside is None:
@@ -77,23 +79,12 @@ def _place(uri: str, file: Path, root: Path, packages: Mapping[str, str], folder
             if next(package_folders(name, packages), None) is None:
                 raise no_package(name, file, packages)
             return None
-        require_below_package(*inside, file, uri, packages)
+        if str(inside[1]) in packages.values():
+            require_below(*inside, file, uri)
         return inside[0]
     path = Path(unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri)
     place = path if path.is_absolute() else file.parent / path
-    if not any(place.is_relative_to(folder) and ".." not in place.parts for folder in folders):
-        require_below(place, root, file, uri)
+    trusted = [*folders, *([source.root] if source.installed else [])]
+    if ".." in path.parts or not any(place.is_relative_to(folder) for folder in trusted):
+        require_below(place, source.root, file, uri)
     return place if place.is_file() else None
-
-
-def require_below_package(place: Path, folder: Path, file: Path, name: str, packages: Mapping[str, str]) -> None:
-    """Check a file of a package.
-
-    A package that the operator has installed may hold links, as ``colcon build --symlink-install`` makes them; one that
-    the robot file brings along may not lead elsewhere.
-
-    Raises:
-        RobotError: it leads elsewhere.
-    """
-    if str(folder) in packages.values():
-        require_below(place, folder, file, name)

@@ -45,8 +45,8 @@ def check_expression(text: str) -> None:
 class _Reader:
     """Stands for ``open`` in xacro: text of files below the folders that the model may name."""
 
-    def __init__(self, folders: list[Path]) -> None:
-        self.folders, self._count = folders, 0
+    def __init__(self, root: Path, installed: bool) -> None:
+        self.folders, self._count = {root: installed}, 0  # folder -> may its files be links to elsewhere?
 
     def __call__(self, name: str, *_: Any, **__: Any) -> io.StringIO:
         """The text of a file as an open one.
@@ -57,14 +57,18 @@ class _Reader:
         path, self._count = Path(name), self._count + 1
         if self._count > FILES:
             raise _refused(name, f"at most {FILES} files", "more")
-        if ".." in path.relative_to(path.anchor).parts:
-            path = Path(path.parent.resolve(), path.name)
-        if not any(path.is_relative_to(folder) for folder in self.folders):
+        if not any(_lies_below(path, folder, links) for folder, links in self.folders.items()):
             raise _refused(name, f"files below {', '.join(map(str, self.folders))}", "a file elsewhere")
         text = read_text(path, RobotError, FILE_BYTES)
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise _refused(name, "XML without document type and entities", "a declaration")
         return io.StringIO(text)
+
+
+def _lies_below(path: Path, folder: Path, links: bool) -> bool:
+    if links and ".." not in path.parts and path.is_relative_to(folder):
+        return True
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _refused(name: str, expected: str, found: str) -> RobotError:
@@ -73,14 +77,8 @@ def _refused(name: str, expected: str, found: str) -> RobotError:
     return RobotError(what, file=name, expected=expected, found=found, remedy=remedy)
 
 
-def expand(file: Path, root: Path, arguments: dict[str, str], packages: dict[str, str]) -> tuple[str, list[Path]]:
-    """(URDF, folders that were read from: ``root`` and those of packages) of a xacro file.
-
-    Args:
-        file: the xacro file.
-        root: the folder that it and what it includes lie in, beside packages.
-        arguments: of ``xacro:arg``.
-        packages: name -> folder, of the robot file.
+def expand(request: dict[str, Any]) -> tuple[str, list[Path]]:
+    """(URDF, folders of installed packages that were named) of a xacro file; see `main` for the request.
 
     Raises:
         Exception: any; xacro has no type of its own for what is wrong in a file.
@@ -88,13 +86,14 @@ def expand(file: Path, root: Path, arguments: dict[str, str], packages: dict[str
     import xacro
     from xacro import substitution_args
 
-    reader = _Reader([root.resolve(), root])
+    file, packages = Path(request["file"]), request["packages"]
+    reader = _Reader(Path(request["root"]), request["installed"])
 
     def find(name: str) -> str:
         folder = next(package_folders(name, packages), None)
         if folder is None:
             raise no_package(name, file, packages)
-        reader.folders += [folder, folder.resolve()]
+        reader.folders.setdefault(folder, str(folder) not in packages.values())
         return str(folder)
 
     safe_eval, evaluate = xacro.safe_eval, substitution_args._eval
@@ -113,10 +112,10 @@ def expand(file: Path, root: Path, arguments: dict[str, str], packages: dict[str
     substitution_args._eval, substitution_args._eval_find = checked_substitution, find
     substitution_args._eval_dict["find"] = find
     try:
-        document = xacro.process_file(str(file), mappings=dict(arguments))
+        document = xacro.process_file(str(file), mappings=dict(request["arguments"]))
     except xacro.XacroException as error:
         raise _cause(error) from error
-    return document.documentElement.toxml(), list(dict.fromkeys(reader.folders))
+    return document.documentElement.toxml(), [folder for folder, links in reader.folders.items() if links]
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -128,7 +127,11 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def main() -> None:
-    """One request: ``{"file", "root", "arguments", "packages"}`` -> ``{"urdf", "folders"}`` or ``{"error"}``."""
+    """Answer one request with ``{"urdf", "folders"}``, ``{"missing"}`` or ``{"error"}``.
+
+    The request: ``file``; ``root``, the folder that it and what it includes lie in, beside packages; ``installed``: may
+    files below it be links; ``arguments`` of ``xacro:arg``; ``packages``: name -> folder, of the robot file.
+    """
     request = json.load(sys.stdin)
     for limit, value in (
         (resource.RLIMIT_AS, MEMORY),
@@ -139,8 +142,7 @@ def main() -> None:
         resource.setrlimit(limit, (value, value))
     out, sys.stdout = sys.stdout, sys.stderr  # messages of the file are no answer
     try:
-        file, root = Path(request["file"]), Path(request["root"])
-        urdf, folders = expand(file, root, request["arguments"], request["packages"])
+        urdf, folders = expand(request)
         answer: dict[str, Any] = {"urdf": urdf, "folders": list(map(str, folders))}
     except VlaAgentError as error:
         answer = {"error": f"{error.what}: {error.file}: {error.found}; {error.remedy}"}

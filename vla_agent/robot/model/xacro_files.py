@@ -6,39 +6,37 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import RobotError
+from vla_agent.robot.model.source import ModelSource
 
 PATIENCE = 120.0  # seconds for the whole process on a busy machine
 URDF_BYTES = 16 * 2**20
+COMMAND = ("-m", "vla_agent.robot.model.xacro_child")
 
 
-def expand_xacro(
-    file: Path, root: Path, arguments: Mapping[str, str], packages: Mapping[str, str]
-) -> tuple[bytes, list[Path]]:
-    """The URDF of a xacro file, and the folders that its meshes may lie in.
+def expand_xacro(source: ModelSource) -> tuple[bytes, list[Path]]:
+    """The URDF of a xacro file, and the installed packages that it named, in which meshes may lie.
 
     Args:
-        file: the xacro file.
-        root: folder of the robot file, or of the package; includes lie below it or in packages.
-        arguments: values of its ``xacro:arg``.
-        packages: name -> folder, of the robot file.
+        source: what it includes lies below its root, or in packages.
 
     Raises:
         RobotError: there is no xacro here, or the file is wrong, reads other files, or takes too long.
     """
+    file = source.path
     request = {
         "file": str(file.absolute()),
-        "root": str(root.absolute()),
-        "arguments": dict(arguments),
-        "packages": {name: str(Path(folder).absolute()) for name, folder in packages.items()},
+        "root": str(source.root.absolute()),
+        "installed": source.installed,
+        "arguments": dict(source.xacro),
+        "packages": {name: str(Path(folder).absolute()) for name, folder in source.packages.items()},
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "vla_agent.robot.model.xacro_child"],
+            [sys.executable, *COMMAND],
             input=json.dumps(request).encode(),
             capture_output=True,
             timeout=PATIENCE,
