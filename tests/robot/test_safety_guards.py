@@ -135,6 +135,70 @@ def test_what_is_no_target_is_refused(robot, joints, word):
     assert word in StreamLimits(robot).check(np.array(joints, float))
 
 
+@pytest.mark.parametrize("k", [0, 1])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_every_row_of_a_path_stays_within_the_joints_ranges_and_the_first_that_leaves_is_named(robot, k, side):
+    end = (robot.low, robot.high)[side > 0]
+    limits = limits_at(robot, end)
+    for row in range(3):
+        path = np.tile(end, (3, 1))
+        path[row, k] += side * 1e-6
+        assert limits.check_path(path) is None
+        path[row, k] += side * 0.2e-6
+        path[2, 1 - k] += side * 0.1
+        named = "ab"[k] if row < 2 or k == 0 else "a"
+        found = limits.check_path(path)
+        assert found.startswith(
+            f"{named} position {side * (3.2 if named != 'ab'[k] else 3.1):.3f} outside -3.100 to 3.100"
+        )
+
+
+@pytest.mark.parametrize(
+    ("speeds", "word"),
+    [
+        ([0.5, 0.9, 1.0009], None),
+        ([0.5, 0.9, 1.0011], "a velocity 1.00 over 1.00 rad/s"),
+        ([-0.25, -0.25, -0.25 + 0.5 * 1.0009], None),
+        ([-0.25, -0.25, -0.25 + 0.5 * 1.0011], "a acceleration 4.00 over 4.00 rad/s^2"),
+        ([0.5 * 1.0009, 0.0, 0.0], None),
+        ([0.5 * 1.0011, 0.0, 0.0], "a acceleration 4.00 over 4.00 rad/s^2"),
+    ],
+)
+def test_every_row_of_a_path_is_held_to_the_limits_of_motion(robot, speeds, word):
+    path = np.cumsum([[speed * T, 0.0] for speed in speeds], axis=0)
+    assert limits_at(robot).check_path(path) == word
+
+
+@pytest.mark.parametrize("share", [1.0009, 1.0011])
+def test_the_jerk_of_a_path_counts_from_what_was_accepted_last(robot, share):
+    smooth = robot.model_copy(update={"joints": tuple(j.model_copy(update={"jerk": 8.0}) for j in robot.joints)})
+    limits = limits_at(smooth, velocity=[0.1, 0.0], acceleration=[1.0, 0.0])
+    broken = None if share < 1.001 else "b jerk 8.01 over 8.00 rad/s^3"
+    steady = np.array([[0.1, 0.0], [0.1, 0.0], [0.1, share * T * T * 8.0]])
+    assert limits.check_path(np.cumsum(steady * T, axis=0)) == broken
+    limits = limits_at(smooth, velocity=[0.1, 0.0], acceleration=[share, 0.0])
+    assert (limits.check_path(np.array([[0.1 * T, 0.0]])) is None) is (share < 1.001)
+
+
+def test_a_path_is_allowed_where_each_of_its_rows_is():
+    """Against the check of single targets, on paths around the limits."""
+    rng, results = np.random.default_rng(0), []
+    limits = StreamLimits(PANDA)
+    home, period = np.array(PANDA.home), PANDA.period
+    for _ in range(300):
+        limits.rest(home)
+        scale = rng.uniform(0.3, 1.6) * PANDA.limits("acceleration") * period**2
+        path = home + np.cumsum(np.cumsum(rng.uniform(-1, 1, (4, 7)) * scale, axis=0), axis=0)
+        whole = limits.check_path(path)
+        single = None
+        for row in path:
+            single = single or limits.check(row)
+            limits.accept(row)
+        assert (whole is None) is (single is None)
+        results.append(whole is None)
+    assert 30 < sum(results) < 270
+
+
 def test_what_was_accepted_is_what_the_next_target_is_compared_with(robot):
     """At a constant speed there is neither acceleration nor jerk."""
     smooth = robot.model_copy(update={"joints": tuple(j.model_copy(update={"jerk": 1.0}) for j in robot.joints)})
