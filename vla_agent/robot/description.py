@@ -126,6 +126,23 @@ def _beside(path: str, info: ValidationInfo) -> str:
     return str(info.context["folder"] / path)
 
 
+class Mount(_Part):
+    """Where a camera is: its optical frame (z into the picture, x right, y down) in ``parent``, a frame of the robot.
+
+    ``position``: metres.  ``rotation``: roll, pitch, yaw, rad, about the fixed axes x, y, z of ``parent``, as in URDF.
+    """
+
+    parent: str
+    position: Vector3
+    rotation: Vector3
+
+    def quaternion(self) -> np.ndarray:
+        """(4,) wxyz."""
+        (cr, cp, cy), (sr, sp, sy) = np.cos(np.array(self.rotation) / 2), np.sin(np.array(self.rotation) / 2)
+        w, x = cr * cp * cy + sr * sp * sy, sr * cp * cy - cr * sp * sy
+        return np.array([w, x, cr * sp * cy + sr * cp * sy, cr * cp * sy - sr * sp * cy])
+
+
 class CameraSpec(_Part):
     """A camera by the contract's name, its image topic and its frame.
 
@@ -133,7 +150,7 @@ class CameraSpec(_Part):
     policy's images of the camera's, the camera_node, or the policy node where another driver publishes (see
     `robot.cameras.topic_view`): ``calibration`` is a camera_info file (`robot.cameras.calibration`), its path relative
     to the robot file; ``rectify`` removes the lens distortion; ``crop`` is (left, top, width, height) in pixels of the
-    source, or of its rectified image.
+    source, or of its rectified image.  ``mount``: where it is, for the frames_node; left out: as the model says.
     """
 
     name: str
@@ -143,6 +160,7 @@ class CameraSpec(_Part):
     calibration: str | None = None
     rectify: bool = False
     crop: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt] | None = None
+    mount: Mount | None = None
 
     @field_validator("calibration")
     @classmethod
