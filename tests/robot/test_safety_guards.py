@@ -267,6 +267,17 @@ def test_a_guarded_body_keeps_its_margin_from_an_obstacle(robot):
         assert (ahead.check(np.array([shoulder, elbow])) == "two would touch wall") is touches
 
 
+@pytest.mark.parametrize(("name", "told"), [("", "world.geom.0"), ('name="ground"', "ground")])
+def test_a_shape_of_the_world_has_its_name_or_gets_one(robot, tmp_path, name, told):
+    ground = f'<geom {name} type="box" size="0.05 0.05 0.05" pos="0.5 0 0"/>'
+    (tmp_path / "arm.xml").write_text(ARM.replace("<worldbody>", f"<worldbody>{ground}"))
+    data = robot.model_dump(mode="json") | {"model": "arm.xml"}
+    data["lookahead"] |= {"guarded": ["two"], "forbidden": ["world"], "obstacles": []}
+    (tmp_path / "arm.yaml").write_text(json.dumps(data))
+    ahead = LookAhead(load_robot(tmp_path / "arm.yaml"))
+    assert ahead.check(place(0.0)) == f"two would touch {told}" and ahead.check(place(1.0)) is None
+
+
 def test_bodies_that_are_not_guarded_may_touch_anything(robot):
     inner = LookAhead(robot)
     assert inner.check(np.array([np.pi - 0.05, np.pi / 2])) is None, "the first ball lies in the inner one"
