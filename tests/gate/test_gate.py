@@ -15,11 +15,10 @@ from sim.experts.planted_faults import PlantedPolicy, load_planted
 from vla_agent.cli import main
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import GateError
-from vla_agent.evaluation.exact_tests import alpha_spent
 from vla_agent.files.canonical_json import canonical
-from vla_agent.gate.decision.gate_file import ORACLE, hash_gate, load_gate, read_gate
+from vla_agent.gate.decision.gate_file import ORACLE, hash_gate, load_gate
 from vla_agent.gate.decision.judge import attribute_failures, judge, label
-from vla_agent.gate.decision.plan import CONTROL, Planner, sequential_tests
+from vla_agent.gate.decision.plan import Planner, sequential_tests
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.perception_oracle import accepts_oracle_points
 from vla_agent.gate.evidence.seeds import first_seed
@@ -27,43 +26,6 @@ from vla_agent.gate.evidence.signed_lines import next_line
 
 ROOT = Path(__file__).parents[2]
 APART = "  oracle: {threshold: null}\n"
-
-
-def test_a_gate_file_s_errors_name_line_key_and_valid_names(tmp_path):
-    file = tmp_path / "gate.yaml"
-    for wrong, line, key, says in (
-        (TINY.replace("success: {threshold", "success: {treshold"), 8, "treshold", "threshold"),
-        (TINY.replace("axis: lighting", "axis: fog"), 11, "axis", "lighting"),
-        (TINY.replace("0.30, margin: 0.60", "0.30, margin: 0.90"), 13, "language", "below 1"),
-        (TINY.replace("press_button", "press_botton"), 3, "tasks", "press_button"),
-        (TINY.replace("threshold: 0.30", "threshold: null"), None, "checks", "ignores its instruction"),
-        (TINY.replace("[press_button]", "[press_button"), None, None, ""),
-        (TINY.replace("format: 2", "format: 1"), 1, "format", "format: 2"),
-        (TINY.replace("format: 2\n", ""), None, "format", "no format"),
-        (TINY.replace("format: 2", "format: 3"), 1, "format", "2"),
-        (TINY.replace("block: 2", "block: 2\nseed: 500000"), 5, "seed", "tried on the gate's scenes beforehand"),
-        (TINY.replace("estimated: 2", "estimated: 0"), 6, "estimated", "greater than 0"),
-    ):
-        file.write_text(wrong)
-        with pytest.raises(GateError) as error:
-            load_gate(file)
-        text = str(error.value)
-        assert says in text and (key is None or key in str(error.value.key)) and error.value.remedy
-        assert line is None or f"gate.yaml:{line}" in text, text
-
-
-def test_a_gate_file_is_read_once(tmp_path):
-    (tmp_path / "gate.yaml").write_text(TINY)
-    read = read_gate(tmp_path / "gate.yaml")
-    assert read.data == TINY.encode() and read.sha256 == hash_gate(tmp_path / "gate.yaml") and read.gate.name == "tiny"
-    with pytest.raises(GateError, match="no such gate file"):
-        read_gate(tmp_path / "none.yaml")
-
-
-def test_the_shipped_gate_files_are_sound():
-    for file in (ROOT / "gates").glob("*.yaml"):
-        checks = load_gate(file).checks_by_name()
-        assert "success" in checks and "probe.swap" in checks
 
 
 def test_the_page_of_a_finished_gate_stands_alone(finished):
@@ -254,48 +216,6 @@ def test_other_files_in_the_folder_are_not_taken_for_a_gate(lab):
     (lab.root / "taken" / ".partial").mkdir()
     with pytest.raises(GateError, match="something else"):
         lab.gate("expert", "taken", clips=0)
-
-
-def row(task, index, seed, outcome, control=CONTROL):
-    return {"task": task, "index": index, "seed": seed, "outcome": outcome, "success": outcome, "control": control}
-
-
-def test_every_family_is_played_for_the_estimate_in_any_case(tmp_path):
-    (tmp_path / "gate.yaml").write_text(
-        TINY.replace("[press_button]", "[press_button, stack]").replace("estimated: 2", "estimated: 7")
-    )
-    gate = load_gate(tmp_path / "gate.yaml")
-    planner = Planner(gate, sequential_tests(gate, alpha_spent(gate.alpha, 1)), 100)
-    rows: dict = {}
-    for jobs in planner.rounds(rows):
-        rows |= {j.key: row(j.task, j.index, j.seed, True, j.control) | {"original": False} for j in jobs}
-    played = [(r["task"], r["seed"]) for r in rows.values() if r["control"] == CONTROL]
-    for task in ("press_button", "stack"):
-        assert sorted(seed for t, seed in played if t == task)[:7] == list(range(100, 107))
-    assert len(played) == 14, "no more than that: the tests stop earlier"
-
-
-def test_the_plan_follows_from_outcomes_alone(tmp_path):
-    """Where a run was interrupted makes no difference, and a missing episode is an error."""
-    (tmp_path / "gate.yaml").write_text(TINY)
-    gate = load_gate(tmp_path / "gate.yaml")
-
-    def planned(seed, good):
-        planner, rows = Planner(gate, sequential_tests(gate, alpha_spent(gate.alpha, 1)), seed), {}
-        for jobs in planner.rounds(rows):
-            rows |= {j.key: row(j.task, j.index, j.seed, good(j), j.control) | {"original": False} for j in jobs}
-        return rows
-
-    rows = planned(100, lambda job: job.index % 2 == 0)
-    assert list(rows) == list(planned(100, lambda job: job.index % 2 == 0))
-    assert list(rows) != list(planned(100, lambda job: True))
-    other = planned(500, lambda job: job.index % 2 == 0)
-    assert {r["seed"] for r in other.values()} == {r["seed"] + 400 for r in rows.values()}
-    planner = Planner(gate, sequential_tests(gate, alpha_spent(gate.alpha, 1)), 100)
-    missing = dict(rows)
-    missing.pop(next(iter(rows)))
-    with pytest.raises(KeyError):
-        list(planner.rounds(missing))
 
 
 def test_the_commands_state_ledger_and_strength(tmp_path, monkeypatch, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import TINY
 
 from sim.perturbations.catalogue import find_effect
 from vla_agent.errors import GateError
@@ -221,3 +222,45 @@ def test_episodes_count_in_order_up_to_the_first_gap():
 def test_task_files_are_hashed_by_family():
     found = task_files(made(tasks=["stack"]))
     assert list(found) == ["stack"] and found["stack"] == hash_file(ROOT / "sim" / "tasks" / "tabletop" / "stack.yaml")
+
+
+def row(task, index, seed, outcome, control=plan.CONTROL):
+    return {"task": task, "index": index, "seed": seed, "outcome": outcome, "success": outcome, "control": control}
+
+
+def test_every_family_is_played_for_the_estimate_in_any_case(tmp_path):
+    (tmp_path / "gate.yaml").write_text(
+        TINY.replace("[press_button]", "[press_button, stack]").replace("estimated: 2", "estimated: 7")
+    )
+    gate = load_gate(tmp_path / "gate.yaml")
+    planner = Planner(gate, sequential_tests(gate, alpha_spent(gate.alpha, 1)), 100)
+    rows: dict = {}
+    for jobs in planner.rounds(rows):
+        rows |= {j.key: row(j.task, j.index, j.seed, True, j.control) | {"original": False} for j in jobs}
+    played = [(r["task"], r["seed"]) for r in rows.values() if r["control"] == plan.CONTROL]
+    for task in ("press_button", "stack"):
+        assert sorted(seed for t, seed in played if t == task)[:7] == list(range(100, 107))
+    assert len(played) == 14, "no more than that: the tests stop earlier"
+
+
+def test_the_plan_follows_from_outcomes_alone(tmp_path):
+    """Where a run was interrupted makes no difference, and a missing episode is an error."""
+    (tmp_path / "gate.yaml").write_text(TINY)
+    gate = load_gate(tmp_path / "gate.yaml")
+
+    def planned(seed, good):
+        planner, rows = Planner(gate, sequential_tests(gate, alpha_spent(gate.alpha, 1)), seed), {}
+        for jobs in planner.rounds(rows):
+            rows |= {j.key: row(j.task, j.index, j.seed, good(j), j.control) | {"original": False} for j in jobs}
+        return rows
+
+    rows = planned(100, lambda job: job.index % 2 == 0)
+    assert list(rows) == list(planned(100, lambda job: job.index % 2 == 0))
+    assert list(rows) != list(planned(100, lambda job: True))
+    other = planned(500, lambda job: job.index % 2 == 0)
+    assert {r["seed"] for r in other.values()} == {r["seed"] + 400 for r in rows.values()}
+    planner = Planner(gate, sequential_tests(gate, alpha_spent(gate.alpha, 1)), 100)
+    missing = dict(rows)
+    missing.pop(next(iter(rows)))
+    with pytest.raises(KeyError):
+        list(planner.rounds(missing))
