@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from vla_agent.cli import main, parse
 from vla_agent.cli.deploy.up import _choices
 from vla_agent.errors import VlaAgentError
+from vla_agent.ros.process import graph_plan
 from vla_agent.ros.process.graph_plan import Choices, plan, read_value, single_parameters
 from vla_agent.ros.process.graph_processes import PROFILE, RANGE, network_settings, node_environment
 from vla_agent.ros.process.graph_table import ARGUMENTS, GRAPHS, OPTIONS
@@ -36,7 +37,8 @@ def section(**given: object) -> dict:
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_every_parameter_of_every_node_is_reachable(graph):
+def test_every_parameter_of_every_node_is_reachable(graph, monkeypatch):
+    monkeypatch.setattr(graph_plan, "find_spec", lambda package: package)  # whatever is installed here
     reachable = single_parameters(graph)
     for entry in GRAPHS[graph]:
         fixed = dict(entry.fixed)
@@ -116,9 +118,19 @@ def test_a_parameter_file_that_is_no_yaml_or_not_there_is_refused(tmp_path, text
 
 
 def test_nodes_are_left_out_and_unknown_ones_refused():
-    assert list(parameters(without=("policy_node", "controller_node"))) == ["sim_robot_node", "safety_node"]
+    left = list(parameters(without=("policy_node", "controller_node", "frames_node")))
+    assert left == ["sim_robot_node", "safety_node"]
     with pytest.raises(VlaAgentError, match="did you mean policy_node"):
         parameters(without=("policy_nod",))
+
+
+def test_a_node_whose_package_is_missing_is_left_out_and_named(monkeypatch):
+    monkeypatch.setattr(graph_plan, "find_spec", lambda package: None)
+    assert "frames_node" not in parameters()
+    assert graph_plan.left_out("sim", Choices()) == ["frames_node is not started: tf2_msgs is not installed"]
+    assert graph_plan.left_out("sim", Choices(without=("frames_node",))) == []
+    monkeypatch.setattr(graph_plan, "find_spec", lambda package: package)
+    assert "frames_node" in parameters() and graph_plan.left_out("sim", Choices()) == []
 
 
 def test_what_a_graph_fixes_stays():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import NodeError, OptionError
-from vla_agent.ros.process.graph_plan import Choices, checked_namespace, choices_of
+from vla_agent.ros.process.graph_plan import Choices, checked_namespace, choices_of, left_out
 from vla_agent.ros.process.graph_processes import Processes
 from vla_agent.ros.process.graph_table import GRAPHS, OPTIONS, Argument, arguments_of
 from vla_agent.ros.process.ros_arguments import RosArguments
@@ -107,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
     code = 0
     try:
         processes.start()
+        for line in left_out(args.graph, choices):
+            print(line, flush=True)
         print(f"started: {', '.join(processes.names)}; logs in {args.logs}; Ctrl-C ends them", flush=True)
         with _progress(args, str(values["robot"]), choices, processes) as report:
             code = _monitor(processes, args.seconds, report)

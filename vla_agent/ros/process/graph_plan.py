@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 from vla_agent.errors import NodeError, OptionError
@@ -80,7 +81,7 @@ def plan(graph: str, given: Mapping[str, Value], choices: Choices, pushed: str =
     starts = []
     for entry in GRAPHS[graph]:
         node = entry.executable
-        if node in choices.without:
+        if node in choices.without or not is_installed(entry.needs):
             continue
         single = {name: value for (of, name), value in choices.parameters.items() if of == node}
         values: dict[str, Any] = {name: ARGUMENTS[name].default for name in entry.arguments}
@@ -90,6 +91,17 @@ def plan(graph: str, given: Mapping[str, Value], choices: Choices, pushed: str =
         more = (*choices.forwarded, *(CLOCK if simulated else ()), *level)
         starts.append(NodeStart(entry, values | dict(entry.fixed), more))
     return starts
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package that a node needs is there; an empty name needs none."""
+    return not package or find_spec(package) is not None
+
+
+def left_out(graph: str, choices: Choices) -> list[str]:
+    """A line for each node that `plan` leaves out because a package is missing."""
+    entries = [e for e in GRAPHS[graph] if e.executable not in choices.without and not is_installed(e.needs)]
+    return [f"{entry.executable} is not started: {entry.needs} is not installed" for entry in entries]
 
 
 def _require_fixed(graph: str, entry: Entry, values: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ class Entry:
     """A node: its executable, parameters that are graph arguments of the same name, and parameters that are fixed.
 
     ``finishes``: the node may end without ending the graph.  ``completes``: when it ends, the graph has
-    finished, and all nodes end.
+    finished, and all nodes end.  ``needs``: a package without which the node is left out.
     """
 
     executable: str
@@ -32,6 +32,7 @@ class Entry:
     fixed: tuple[tuple[str, Value], ...] = ()
     finishes: bool = False
     completes: bool = False
+    needs: str = ""
 
 
 ARGUMENTS: dict[str, Argument] = {
@@ -95,10 +96,11 @@ _SIMULATED = (
     Entry("controller_node", ("robot", "real_time_factor"), _SIM_TIME),
 )
 _CAMERA = Entry("camera_node", ("robot", "sources", "image_reliability"))
+_FRAMES = Entry("frames_node", ("robot",), needs="tf2_msgs")
 
 # In the order of the start; they end in reverse order, so that the safety node ends after the nodes that command it.
 GRAPHS: dict[str, tuple[Entry, ...]] = {
-    "sim": (*_SIMULATED, Entry("policy_node", _POLICY, _SIM_TIME)),
+    "sim": (*_SIMULATED, Entry("policy_node", _POLICY, _SIM_TIME), replace(_FRAMES, fixed=_SIM_TIME)),
     "replay": (
         *_SIMULATED,
         Entry("replay_node", ("robot", "bag", "real_time_factor"), _SIM_TIME, completes=True),
@@ -114,6 +116,7 @@ GRAPHS: dict[str, tuple[Entry, ...]] = {
         Entry("safety_node", ("robot", "deadman", "policy", "certificate", "replay"), (("hardware", True),)),
         Entry("controller_node", ("robot",)),
         Entry("policy_node", tuple(a for a in _POLICY if a not in _NOT_ON_HARDWARE), (("hardware", True),)),
+        _FRAMES,
     ),
     "record": (
         _CAMERA,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
 from launch.launch_description import LaunchDescription
 from launch_ros.actions import Node
 from ruamel.yaml.error import YAMLError
@@ -20,6 +20,7 @@ from vla_agent.ros.process.graph_plan import (
     NodeStart,
     choices_of,
     known_arguments,
+    left_out,
     plan,
     read_value,
     single_parameters,
@@ -77,7 +78,7 @@ def _require_known(graph: str, argv: list[str]) -> None:
             raise unknown_name(name, known, what, text, listing, f"{expected}, or NODE.PARAMETER")
 
 
-def _nodes(graph: str, given: dict[str, str], context: Any) -> list[Node]:
+def _nodes(graph: str, given: dict[str, str], context: Any) -> list[Any]:
     """The nodes, with what was given."""
     arguments = {n: read_value(n, a, given[n]) for n, a in arguments_of(graph).items() if n in given}
     singles = single_parameters(graph)
@@ -86,7 +87,8 @@ def _nodes(graph: str, given: dict[str, str], context: Any) -> list[Node]:
     choices = choices_of(options, Choices(parameters=parameters))
     starts = plan(graph, arguments, choices, context.launch_configurations.get("ros_namespace", ""))
     settings = network_settings(choices.discovery)
-    return [_node(start, choices.namespace.strip("/"), settings) for start in starts]
+    lines: list[Any] = [LogInfo(msg=line) for line in left_out(graph, choices)]
+    return lines + [_node(start, choices.namespace.strip("/"), settings) for start in starts]
 
 
 def _read_parameter(node: str, name: str, text: str) -> Any:

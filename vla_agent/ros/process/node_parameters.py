@@ -88,6 +88,14 @@ NODES: dict[str, NodeHelp] = {
             "report": Parameter("", "report.json of `vla-agent eval` to compare with"),
         },
     ),
+    "frames_node": NodeHelp(
+        "publishes the robot's links, its end effector and its cameras as TF, where nobody else does; needs tf2_msgs",
+        {
+            **_ROBOT,
+            "frame_prefix": Parameter("", "what stands before every frame's name, such as arm1/"),
+            "rate": Parameter(30.0, "messages a second on /tf, at most", above=0),
+        },
+    ),
     "instruction_node": NodeHelp(
         "publishes the instruction that is typed, set as a parameter, or spoken; ends at the end of its input",
         {
@@ -121,6 +129,7 @@ NODES: dict[str, NodeHelp] = {
                 0.6, "largest time between the parts of an observation, control periods", configured=True, above=0
             ),
             "max_age": Parameter(2.25, "largest age of an observation, control periods", configured=True, above=0),
+            "max_delay": Parameter(0.2, "largest time from an image's stamp to its arrival, seconds", configured=True),
             "stalled_after": Parameter(
                 2.0, "inference time after which the policy counts as hung, seconds", configured=True, above=0
             ),
@@ -135,7 +144,11 @@ NODES: dict[str, NodeHelp] = {
         "records demonstrations: one MCAP bag an episode",
         {
             **_ROBOT,
-            "output": Parameter("recordings", "folder of the recorded episodes"),
+            "output": Parameter("recordings", "folder of the recorded episodes; those of another recorder are kept"),
+            "include": Parameter(
+                "robot", "topics, separated by commas, with * and ?; robot: the robot's and the nodes' own; *: all"
+            ),
+            "exclude": Parameter("", "topics that are left out, in the same form"),
             **_IMAGE_QOS,
         },
     ),
@@ -179,6 +192,10 @@ NODES: dict[str, NodeHelp] = {
             **_IMAGE_QOS,
             **_REAL_TIME,
         },
+    ),
+    "task_node": NodeHelp(
+        "runs an instruction to an end with a reason: action run_task",
+        {"patience": Parameter(2.0, "seconds that a refusal of the policy lasts before the run ends", above=0)},
     ),
 }
 

@@ -20,12 +20,15 @@ EXECUTABLES = (
     "camera_node",
     "controller_node",
     "evaluate_node",
+    "frames_node",
     "instruction_node",
     "policy_node",
     "recorder_node",
     "replay_node",
     "safety_node",
     "sim_robot_node",
+    "task_node",
+    "teleop_node",
 )
 
 
