@@ -58,6 +58,11 @@ class _GripperOutput(_Part):
     open: float | None = None
     closed: float | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its topics or actions."""
+        return (self.topic,)
+
     @model_validator(mode="after")
     def _check_ends(self) -> _GripperOutput:
         if (self.open is None) != (self.closed is None) or (self.open is not None and self.open == self.closed):
@@ -99,6 +104,10 @@ class FrankaGripper(_GripperOutput):
     speed: PositiveFloat
     force: PositiveFloat
     grasp_from: float = Field(gt=0, le=1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{self.topic}/{action}" for action in FRANKA_ACTIONS)
 
     @model_validator(mode="after")
     def _check_widths(self) -> FrankaGripper:
@@ -154,10 +163,7 @@ class ControllerSpec(ArmOutput):
         """
         found: list[tuple[str, str]] = [(self.type, self.topic)]
         gripper = self.gripper_output
-        if gripper is not None and gripper.type == "franka":
-            found += [(gripper.type, f"{gripper.topic}/{action}") for action in FRANKA_ACTIONS]
-        elif gripper is not None:
-            found.append((gripper.type, gripper.topic))
+        found += [(gripper.type, name) for name in gripper.names] if gripper is not None else []
         found += [(output.type, output.topic) for output in self.further]
         return tuple((kind, topic if hardware else simulated(topic)) for kind, topic in found)
 

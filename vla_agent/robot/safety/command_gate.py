@@ -24,10 +24,17 @@ class CommandGate:
         supervisor: it judges every command; after this only the gate may be asked for anything that has an effect.
         deliver: sends a target to the robot.
         refused: why nothing may pass yet; empty where no permission is needed, as in simulation.
+        prepare: asks the robot's side for what is needed before the first target; while the gate is open, at each tick.
     """
 
-    def __init__(self, supervisor: Supervisor, deliver: Callable[[Target], None], refused: str) -> None:
-        self._supervisor, self._deliver = supervisor, deliver
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        deliver: Callable[[Target], None],
+        refused: str,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._supervisor, self._deliver, self._prepare = supervisor, deliver, prepare
         self._refused = refused
         self._braking = False  # whether the targets of the last stop pass, although the gate is closed
 
@@ -91,6 +98,8 @@ class CommandGate:
 
     def tick(self, now: float, clock: float) -> None:
         """See `Supervisor.tick`."""
+        if not self._refused:
+            self._prepare()
         self._send(self._supervisor.tick(now, clock))
 
     def final(self, now: float, wait: Callable[[], None]) -> None:
