@@ -124,6 +124,7 @@ class ArmController:
     def preview(self, actions: np.ndarray) -> np.ndarray:
         """(N, J) rad: the joint targets that ``actions`` (N, A) would give next; changes nothing.
 
+        Where the filter changes one, that is the last: what comes after it depends on what the policy sees then.
         Steps that the previous preview has computed from the same state with the same actions are reused.
         """
         saved, shaped, gripper = self._controller.get_state(), self._shaper.get_state(), self.gripper
@@ -135,6 +136,8 @@ class ArmController:
         for action in actions[len(steps) :]:
             target = self.command(action, self._shaper.position)
             steps.append(PreviewStep(action, target, self._controller.get_state(), self._shaper.get_state()))
+            if self.filtered is not None:
+                break
         self._controller.set_state(saved)
         self._shaper.set_state(shaped)
         self.gripper, self.filtered, self._preview_steps = gripper, filtered, steps

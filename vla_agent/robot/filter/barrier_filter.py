@@ -19,9 +19,11 @@ from vla_agent.robot.filter.clearances import Clearances
 
 ALLOWED = 1e-6  # metres or rad that a command may be beyond a bound before it is changed
 SLACK = 1e-9  # the same that bounds are widened by: rounding must not make the program infeasible
+ROUNDING = 1e-4  # metres that a distance may come below its margin where bodies are not in line with their gradient
 SOLVED = 1  # daqp's exit flag
 WEIGHTS = np.array([1.0] * 3 + [0.2] * 3)  # of the end effector's motion: a radian counts as 0.2 m ...
 LEAST = 0.01  # ... and of the joints', squared, so that one solution is the best where there are many
+ROUNDS = 4  # solutions, each with the braking of the one before
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,22 @@ class Filtered:
 
 @dataclass(frozen=True)
 class _Barriers:
-    """Rows (N, J) and bounds (N,) with their names: ``-rows @ step <= bounds``.  ``weight``: (J, J) of a change."""
+    """Gradients (N, J) of distances, and what is left of each (N,) metres or rad; ``weight`` (J, J) of a change.
+
+    ``near``: pairs of bodies that the command itself may bring together, and ``floor``: what may be left of walls and
+    of these, metres: nothing, or as little as there was before.
+    """
 
     names: list[str]
     rows: np.ndarray
-    bounds: np.ndarray
+    left: np.ndarray
     weight: np.ndarray
+    near: list[int]
+    floor: np.ndarray
+
+    def over(self, step: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+        """(N,) how much nearer a step (J,) comes than ``bounds`` (N,) allow."""
+        return -(self.rows @ step) - bounds
 
 
 class BarrierFilter:
@@ -64,7 +76,8 @@ class BarrierFilter:
     def __init__(self, robot: Robot) -> None:
         self._clearances = Clearances(robot)
         settings, self._period = robot.safety.filter, robot.period
-        self._names = robot.joint_names
+        ends = [f"{side} end of {name}" for side in ("lower", "upper") for name in robot.joint_names]
+        self._ends, self._identity = ends, np.eye(len(robot.joints))
         self._used = 1.0 - float(np.exp(-settings.gain * self._period))  # part of a distance, in a period
         self._low, self._high = robot.low + settings.joint_margin, robot.high - settings.joint_margin
         self._velocity, self._acceleration = robot.limits("velocity"), robot.limits("acceleration")
@@ -83,14 +96,46 @@ class BarrierFilter:
         stop = np.clip(0.0, low, high)
         if (np.abs(step - stop) <= SLACK).all():
             return Filtered(target)
-        barriers = self._barriers(motion.position, step, stop)
-        over = -(barriers.rows @ step) - barriers.bounds
+        limits = self._barriers(motion.position, np.abs(step))
+        over = limits.over(step, self._bounds(limits, step, stop))
         worst = int(np.argmax(over))
-        if over[worst] <= ALLOWED:
+        if over[worst] <= ALLOWED and self._is_clear(motion.position, step, limits):
             return Filtered(target)
-        changed = _nearest(step, np.minimum(low, step), np.maximum(high, step), barriers)
+        changed = self._nearest(motion.position, step, stop, np.minimum(low, step), np.maximum(high, step))
         changed = _no_longer(changed, stop, float(np.linalg.norm(step)))
-        return Filtered(motion.position + changed, barriers.names[worst], float(np.abs(changed - step).max()))
+        return Filtered(motion.position + changed, limits.names[worst], float(np.abs(changed - step).max()))
+
+    def _nearest(
+        self, position: np.ndarray, step: np.ndarray, stop: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> np.ndarray:
+        """(J,) the step nearest to ``step``, within ``low`` to ``high``, that keeps the barriers.
+
+        How much a step may use up depends on the step, by its braking: bounds are those of all steps tried.  Gradients
+        are of the nearest points alone: where other points come too near, the step is moved towards the fastest stop.
+        """
+        limits = self._barriers(position, np.maximum(np.abs(low), np.abs(high)))
+        bounds, candidate = self._bounds(limits, step, stop), stop
+        for _ in range(ROUNDS):
+            candidate = _solve(step, low, high, limits, bounds)
+            allowed = self._bounds(limits, candidate, stop)
+            if limits.over(candidate, allowed).max() <= ALLOWED:
+                break
+            bounds = np.minimum(bounds, allowed)
+        for _ in range(ROUNDS):
+            if self._is_clear(position, candidate, limits):
+                return candidate
+            candidate = (candidate + stop) / 2
+        return stop
+
+    def _is_clear(self, position: np.ndarray, step: np.ndarray, limits: _Barriers) -> bool:
+        """Whether the arm stays clear after ``step`` (J,) from ``position`` (J,), and while it brakes from there."""
+        after, braking = position + step, self._braking_path(step)
+        rest = braking[np.argmax(np.abs(step) / self._acceleration)]
+        half = braking[np.argsort(np.abs(step) / self._acceleration)[len(step) // 2]]
+        return all(
+            (self._clearances.least(place, limits.near) >= limits.floor).all()
+            for place in (after, after + half, after + rest)
+        )
 
     def _reachable(self, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
         """(J,) rad: the lowest and highest steps that the limits of velocity, acceleration and jerk allow."""
@@ -101,45 +146,43 @@ class BarrierFilter:
         high = np.clip(motion.velocity + high * period, -self._velocity, self._velocity)
         return low * period, high * period
 
-    def _barriers(self, position: np.ndarray, step: np.ndarray, stop: np.ndarray) -> _Barriers:
-        braking = self._braking_path(step)
-        clear = self._clearances.at(position, np.abs(step) / self._used + np.abs(braking).max(axis=0))
-        identity = np.eye(len(step))
-        names = [*(f"lower end of {n}" for n in self._names), *(f"upper end of {n}" for n in self._names), *clear.names]
-        rows = np.concatenate([identity, -identity, clear.gradients])
+    def _barriers(self, position: np.ndarray, steps: np.ndarray) -> _Barriers:
+        """What the arm at ``position`` (J,) rad may come near to with steps of up to ``steps`` (J,) rad."""
+        braking = (steps / self._period) ** 2 / (2 * self._acceleration)
+        clear = self._clearances.at(position, steps / self._used + braking, steps + braking)
+        rows = np.concatenate([self._identity, -self._identity, clear.gradients])
         left = np.concatenate([position - self._low, self._high - position, clear.distances]).clip(min=0.0)
-        nearer, later = -(rows @ step), -(rows @ braking.T).min(axis=1, initial=0.0)
-        bounds = self._allowed(left, nearer, later, -(rows @ stop))
+        walls = len(clear.names) - len(clear.pairs)
+        near = [k for k in range(walls, len(clear.names)) if clear.distances[k] < clear.moves[k]]
+        floor = np.minimum(clear.distances[[*range(walls), *near]], 0.0) - ROUNDING
         weighted = clear.jacobian * WEIGHTS[:, None]
-        return _Barriers(names, rows, bounds, weighted.T @ weighted + LEAST * identity)
+        weight = weighted.T @ weighted + LEAST * self._identity
+        return _Barriers([*self._ends, *clear.names], rows, left, weight, [clear.pairs[k - walls] for k in near], floor)
 
-    def _allowed(self, left: np.ndarray, nearer: np.ndarray, later: np.ndarray, stop: np.ndarray) -> np.ndarray:
-        """(N,) how much nearer the arm may come in this period.
+    def _bounds(self, limits: _Barriers, step: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        """(N,) how much nearer the arm may come in this period with ``step`` (J,).
 
-        Args:
-            left: (N,) of the distances, at least 0.
-            nearer: (N,) how much nearer the command comes.
-            later: (N,) and how much nearer still while it brakes after that, which grows with the square of the speed.
-            stop: (N,) how much nearer the fastest stop comes; it is always allowed.
+        At most the used part of what is left; and so much that the arm can brake in the rest, where the way of braking
+        grows with the square of the speed.  What the fastest stop ``stop`` (J,) uses is always allowed.
         """
-        square = later / np.maximum(nearer, ALLOWED) ** 2
-        brakes = 2 * left / (1 + np.sqrt(1 + 4 * left * square))
-        return np.maximum(np.minimum(self._used * left, brakes), np.maximum(stop, 0.0)) + SLACK
+        nearer = np.maximum(-(limits.rows @ step), ALLOWED)
+        braking = -(limits.rows @ self._braking_path(step).T).min(axis=1, initial=0.0)
+        brakes = 2 * limits.left / (1 + np.sqrt(1 + 4 * limits.left * braking / nearer**2))
+        return np.maximum(np.minimum(self._used * limits.left, brakes), -(limits.rows @ stop)).clip(min=0.0) + SLACK
 
     def _braking_path(self, step: np.ndarray) -> np.ndarray:
-        """(J, J) rad: how far every joint goes on after ``step`` (J,) until each of them has braked to rest."""
+        """(J, J) rad: how far each joint (second axis) has gone on after ``step`` (J,) when a joint (first) rests."""
         speed = np.abs(step) / self._period
         rest = speed / self._acceleration
-        times = np.minimum(rest[:, None], rest[None])  # at the time that joint k rests, joint j has braked so long
+        times = np.minimum(rest[:, None], rest)
         return np.sign(step) * (speed * times - self._acceleration * times**2 / 2)
 
 
-def _nearest(step: np.ndarray, low: np.ndarray, high: np.ndarray, barriers: _Barriers) -> np.ndarray:
-    """(J,) the step nearest to ``step``, within ``low`` to ``high``, that keeps the barriers."""
-    upper = np.concatenate([high, np.full(len(barriers.rows), np.inf)])
-    lower = np.concatenate([low, -barriers.bounds])
-    weight = barriers.weight
-    found, _, flag, _ = daqp.solve(weight, -(weight @ step), barriers.rows, upper, lower, primal_tol=1e-10)
+def _solve(step: np.ndarray, low: np.ndarray, high: np.ndarray, limits: _Barriers, bounds: np.ndarray) -> np.ndarray:
+    """(J,) the step nearest to ``step``, within ``low`` to ``high`` and ``bounds`` (N,)."""
+    upper = np.concatenate([high, np.full(len(bounds), np.inf)])
+    lower = np.concatenate([low, -bounds])
+    found, _, flag, _ = daqp.solve(limits.weight, -(limits.weight @ step), limits.rows, upper, lower, primal_tol=1e-10)
     if flag != SOLVED or not np.isfinite(found).all():
         raise _unsolved("no motion keeps all limits", f"daqp ended with {flag}")
     return np.clip(found, low, high)

@@ -18,12 +18,15 @@ SIDES = tuple(f"{side} wall of the workspace in {axis}" for side in ("lower", "u
 class Clearance:
     """Distances beyond their margins (N,) metres, their gradients (N, J) m/rad, and what each is between.
 
-    ``jacobian``: (6, J), of the end effector's position (m/rad) and rotation (rad/rad).
+    The walls of the workspace come first, then pairs of bodies: ``pairs`` are their numbers.  ``moves``: (N,) metres
+    that each comes nearer at most.  ``jacobian``: (6, J), of the end effector's position (m/rad) and rotation.
     """
 
     names: list[str]
     distances: np.ndarray
     gradients: np.ndarray
+    moves: np.ndarray
+    pairs: list[int]
     jacobian: np.ndarray
 
 
@@ -31,6 +34,7 @@ class Clearance:
 class _Pair:
     first: int  # geoms
     second: int
+    arm: int  # number of the first among the guarded geoms
     margin: float
     name: str
 
@@ -57,70 +61,132 @@ class Clearances:
         self._data = mujoco.MjData(model)
         joints = [model.joint(name) for name in robot.joint_names]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
-        self._dofs = np.array([joint.dofadr[0] for joint in joints])
         if robot.gripper.joint in {model.joint(k).name for k in range(model.njnt)}:
             self._data.qpos[model.joint(robot.gripper.joint).qposadr[0]] = robot.gripper.open
         self._site = model.site(robot.end_effector).id
+        self._guarded, self._joint_ids = np.flatnonzero(model.geom_contype), np.array([joint.id for joint in joints])
         self._pairs = [
-            self._pair(int(first), int(second), fingers, settings.margin, settings.finger_margin or 0.0)
-            for first in np.flatnonzero(model.geom_contype)
+            self._pair(arm, int(second), fingers, settings.margin, settings.finger_margin or 0.0)
+            for arm, first in enumerate(self._guarded)
             for second in np.flatnonzero(model.geom_conaffinity)
             if _may_collide(model, int(model.geom_bodyid[first]), int(model.geom_bodyid[second]))
         ]
         self._low = np.array(robot.workspace.low) + settings.workspace_margin
         self._high = np.array(robot.workspace.high) - settings.workspace_margin
-        self._jacobians = np.zeros((2, 3, model.nv))
-        self._guarded, self._joint_ids = np.flatnonzero(model.geom_contype), np.array([joint.id for joint in joints])
+        self._margins = np.array([pair.margin for pair in self._pairs])
+        self._arm_of = np.array([pair.arm for pair in self._pairs], dtype=int)
+        self._first = np.array([pair.first for pair in self._pairs], dtype=int)
+        self._second = np.array([pair.second for pair in self._pairs], dtype=int)
+        self._lines_of = np.zeros((len(self._pairs), 6))
+        self._lines = list(self._lines_of)  # views of it
+        self._turns = model.jnt_type[self._joint_ids] == mujoco.mjtJoint.mjJNT_HINGE
+        carried = _carried(model, model.geom_bodyid, self._joint_ids).astype(float)
+        self._carries = carried[self._first] - carried[self._second]  # (P, J): a joint that carries both moves neither
+        self._boxes, self._radii = model.geom_aabb[self._second], model.geom_rbound[self._first]
+        self._carries_end = _carried(model, model.site_bodyid[[self._site]], self._joint_ids)[0]
 
-    def _pair(self, first: int, second: int, fingers: set[str], margin: float, finger_margin: float) -> _Pair:
+    def _pair(self, arm: int, second: int, fingers: set[str], margin: float, finger_margin: float) -> _Pair:
+        first = int(self._guarded[arm])
         owner, other = self._owner(first), self._owner(second)
-        return _Pair(first, second, finger_margin if owner in fingers else margin, f"{owner} near {other}")
+        return _Pair(first, second, arm, finger_margin if owner in fingers else margin, f"{owner} near {other}")
 
     def _owner(self, geom: int) -> str:
         body = self._model.geom_bodyid[geom]
         return str(self._model.body(body).name if body else self._model.geom(geom).name)
 
-    def at(self, joints: np.ndarray, travel: np.ndarray) -> Clearance:
-        """What the arm at ``joints`` (J,) rad may reach if its joints move by ``travel`` (J,) rad, and all walls."""
-        model, data = self._model, self._data
-        data.qpos[self._qpos] = joints
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        reach = dict(zip(self._guarded.tolist(), self._reach(travel).tolist(), strict=True))
-        names, distances, gradients = list(SIDES), [], []
-        line = np.zeros(6)
-        for pair in self._pairs:
-            furthest = pair.margin + reach[pair.first]
-            distance = mujoco.mj_geomDistance(model, data, pair.first, pair.second, furthest, line)
-            if distance < furthest:
-                names.append(pair.name)
-                distances.append(distance - pair.margin)
-                gradients.append(self._gradient(pair, distance, line))
-        mujoco.mj_jacSite(model, data, *self._jacobians, self._site)
-        jacobian, place = np.concatenate(self._jacobians)[:, self._dofs], data.site_xpos[self._site]
-        walls = np.concatenate([place - self._low, self._high - place])
-        rows = [jacobian[:3], -jacobian[:3], np.reshape(gradients, (len(gradients), len(joints)))]
-        return Clearance(names, np.concatenate([walls, distances]), np.concatenate(rows), jacobian)
+    def at(self, joints: np.ndarray, travel: np.ndarray, moves: np.ndarray) -> Clearance:
+        """What the arm at ``joints`` (J,) rad may reach if its joints move by ``travel`` (J,) rad, and all walls.
 
-    def _reach(self, travel: np.ndarray) -> np.ndarray:
-        """(G,) metres that each guarded geom moves at most where the joints move by ``travel`` (J,) rad."""
+        ``moves``: (J,) rad, the motion that the clearance's ``moves`` are of.
+        """
+        model, data, distance_of = self._model, self._data, mujoco.mj_geomDistance
+        self._place(joints)
+        arms = self._arms()
+        moved, pairs, distances = arms @ moves, [], []
+        furthest = (self._margins + (arms @ travel)[self._arm_of]).tolist()
+        for k in np.flatnonzero(self._apart() < furthest).tolist():
+            pair = self._pairs[k]
+            distance = distance_of(model, data, pair.first, pair.second, furthest[k], self._lines[k])
+            if distance < furthest[k]:
+                pairs.append(k)
+                distances.append(distance)
+        jacobian = self._end_jacobian()
+        rows = [jacobian[:3], -jacobian[:3], self._gradients(np.array(pairs, dtype=int), np.array(distances))]
+        return Clearance(
+            names=[*SIDES, *(self._pairs[k].name for k in pairs)],
+            distances=np.concatenate([self._walls(), distances - self._margins[pairs]]),
+            gradients=np.concatenate(rows),
+            moves=np.concatenate([[moved.max()] * len(SIDES), moved[self._arm_of[pairs]]]),
+            pairs=pairs,
+            jacobian=jacobian,
+        )
+
+    def least(self, joints: np.ndarray, pairs: list[int]) -> np.ndarray:
+        """(6 + P,) metres: what is left of walls and pairs at ``joints`` (J,) rad; 0 where it is more than nothing."""
+        self._place(joints)
+        left = np.empty(len(SIDES) + len(pairs))
+        left[: len(SIDES)] = self._walls()
+        for k, number in enumerate(pairs, len(SIDES)):
+            pair = self._pairs[number]
+            near = mujoco.mj_geomDistance(self._model, self._data, pair.first, pair.second, pair.margin, None)
+            left[k] = near - pair.margin
+        return np.minimum(left, 0.0)
+
+    def _place(self, joints: np.ndarray) -> None:
+        self._data.qpos[self._qpos] = joints
+        mujoco.mj_kinematics(self._model, self._data)
+
+    def _walls(self) -> np.ndarray:
+        place = self._data.site_xpos[self._site]
+        return np.concatenate([place - self._low, self._high - place])
+
+    def _arms(self) -> np.ndarray:
+        """(G, J) metres: from each joint to the farthest point of each guarded geom."""
         model, data = self._model, self._data
         between = data.geom_xpos[self._guarded, None] - data.xanchor[self._joint_ids]
-        radius = model.geom_rbound[self._guarded, None]
-        return (np.sqrt((between**2).sum(axis=-1)) + radius) @ travel
+        return np.sqrt((between**2).sum(axis=-1)) + model.geom_rbound[self._guarded, None]
 
-    def _gradient(self, pair: _Pair, distance: float, line: np.ndarray) -> np.ndarray:
-        """(J,) m/rad of a distance between the ends of ``line`` (6,): nearest points of first and second geom."""
-        model, data = self._model, self._data
-        if abs(distance) > TOUCHING:
-            normal = (line[:3] - line[3:]) / distance
-        else:  # they touch in a point: away from each other's centres
-            normal = data.geom_xpos[pair.first] - line[3:]
-            normal = normal / max(float(np.linalg.norm(normal)), TOUCHING)
-        first, second = self._jacobians
-        mujoco.mj_jac(model, data, first, None, line[:3], model.geom_bodyid[pair.first])
-        mujoco.mj_jac(model, data, second, None, line[3:], model.geom_bodyid[pair.second])
-        return (normal @ (first - second))[self._dofs]
+    def _apart(self) -> np.ndarray:
+        """(P,) metres: no pair is nearer than this, by the first's sphere and the second's box."""
+        data = self._data
+        between = data.geom_xpos[self._first] - data.geom_xpos[self._second]
+        turned = (data.geom_xmat[self._second].reshape(-1, 3, 3) * between[:, :, None]).sum(axis=1)
+        outside = np.maximum(np.abs(turned - self._boxes[:, :3]) - self._boxes[:, 3:], 0.0)
+        return np.sqrt((outside**2).sum(axis=1)) - self._radii
+
+    def _gradients(self, pairs: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """(P, J) m/rad of the distances (P,) of pairs (P,): of the nearest points, along the line between them."""
+        data, lines = self._data, self._lines_of[pairs]
+        normals = lines[:, :3] - lines[:, 3:]
+        touching = np.abs(distances) < TOUCHING  # in a point: away from the second's
+        normals[touching] = data.geom_xpos[self._first[pairs[touching]]] - lines[touching, 3:]
+        length = np.where(touching, np.sqrt((normals**2).sum(axis=1)), distances)
+        normals /= np.where(np.abs(length) < TOUCHING, TOUCHING, length)[:, None]
+        axes, anchors = data.xaxis[self._joint_ids], data.xanchor[self._joint_ids]
+        turning = _cross(lines[:, 3:], normals) @ axes.T - normals @ _cross(axes, anchors).T
+        return np.where(self._turns, turning, normals @ axes.T) * self._carries[pairs]
+
+    def _end_jacobian(self) -> np.ndarray:
+        """(6, J): of the end effector's position and rotation."""
+        data, turns = self._data, self._turns[:, None]
+        axes, place = data.xaxis[self._joint_ids], data.site_xpos[self._site]
+        turning = _cross(axes, place - data.xanchor[self._joint_ids])
+        return np.concatenate([np.where(turns, turning, axes), axes * turns], axis=1).T * self._carries_end
+
+
+def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(N, 3) cross products; numpy's takes ten times as long for few."""
+    return first[:, [1, 2, 0]] * second[:, [2, 0, 1]] - first[:, [2, 0, 1]] * second[:, [1, 2, 0]]
+
+
+def _carried(model: mujoco.MjModel, bodies: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """(B, J): whether each joint moves each body."""
+    carriers = np.zeros((len(bodies), len(joints)), dtype=bool)
+    for k, body in enumerate(bodies):
+        while body > 0:
+            carriers[k] |= model.jnt_bodyid[joints] == body
+            body = model.body_parentid[body]
+    return carriers
 
 
 def _beyond(spec: mujoco.MjSpec, guarded: tuple[str, ...]) -> set[str]:
