@@ -1,7 +1,8 @@
 """Runs the tests of a module on its mutants, each in a fork of a process that has the libraries loaded.
 
 Every slot has its own copy of the checkout; the mutant is written into the copy, so that child processes see it, too.
-First the tests run that execute the changed statement, the fastest first; where they pass, the module's other tests.
+The tests run that execute the changed statement, the fastest first; where none does, all tests of the module: perhaps
+a child process executes it.
 A mutant is killed where a test fails, the process dies, or the CPU time is up.  One that only the clock stopped (the
 machine may be busy) is tried again at the end, alone.
 """
@@ -63,8 +64,6 @@ class _Slot:
         self.root = root
         self.pid = 0
         self.job: Job | None = None
-        self.rest: list[str] = []  # tests that run where those of now pass
-        self.seconds = 0.0  # of forks before, for the same job
         self._time = 0  # of the module without the mutant
 
     def fork(self, tests: Sequence[str], limit: Seconds) -> None:
@@ -223,17 +222,9 @@ class MutantRunner:
         recorded = self._recorded[job.tests]
         chosen = covering_tests(recorded.lines, job.source, job.mutation.module, job.mutation.line)
         by_speed = sorted(recorded.lines, key=lambda test: recorded.seconds[test].clock)
-        first = [test for test in by_speed if test in set(chosen)]
-        slot.seconds = 0.0
-        slot.rest = [test for test in by_speed if test not in set(chosen)]
-        if not first:
-            first, slot.rest = slot.rest, []
-        self._fork(slot, first)
-
-    def _fork(self, slot: _Slot, tests: list[str]) -> None:
-        assert slot.job is not None
-        seconds = self._recorded[slot.job.tests].seconds
-        slot.fork(tests, sum((seconds[test] for test in tests), Seconds(0.0, 0.0)).limit())
+        wanted = set(chosen or by_speed)
+        tests = [test for test in by_speed if test in wanted]
+        slot.fork(tests, sum((recorded.seconds[test] for test in tests), Seconds(0.0, 0.0)).limit())
 
     def _poll(self, slot: _Slot) -> Outcome | None:
         """The outcome of the slot's job, None while it runs; its result is "late" where the clock alone stopped it."""
@@ -242,17 +233,13 @@ class MutantRunner:
         over = "" if ended else slot.watch.over()
         if not ended and not over:
             return None
-        slot.seconds += slot.watch.seconds
+        seconds = slot.watch.seconds
         if ended:
             end_fork(slot.pid)  # also what the tests have started
             slot.pid = 0
         slot.stop()
-        if ended and not status and slot.rest:
-            rest, slot.rest = slot.rest, []
-            self._fork(slot, rest)
-            return None
         result = {"cpu": "timeout", "clock": "late"}.get(over) or ("killed" if status else "survived")
-        return Outcome(slot.take_out(), result, slot.seconds, killer(slot.root) if result == "killed" else "")
+        return Outcome(slot.take_out(), result, seconds, killer(slot.root) if result == "killed" else "")
 
     def _stop(self) -> None:
         for slot in self._slots:

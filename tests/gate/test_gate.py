@@ -17,7 +17,7 @@ from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import GateError
 from vla_agent.files.canonical_json import canonical
 from vla_agent.gate.decision.gate_file import ORACLE, hash_gate, load_gate
-from vla_agent.gate.decision.judge import attribute_failures, judge, label
+from vla_agent.gate.decision.judge import attribute_failures
 from vla_agent.gate.decision.plan import Planner, sequential_tests
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.perception_oracle import accepts_oracle_points
@@ -240,18 +240,6 @@ def test_the_commands_state_ledger_and_strength(tmp_path, monkeypatch, capsys):
     assert main(["verify", out, "--policy", "expert", "--replay", "1"]) == 0, "a folder, and the policy by its name"
     assert main(["verify", out, "--policy", "random", "--replay", "0"]) == 1
     assert "policy.name: certified expert, found random" in capsys.readouterr().out
-
-
-def test_labels_part_all_pairs():
-    assert label(True, True, False) == "follow"
-    assert label(True, False, True) == "stubborn"
-    assert label(True, False, False) == label(False, True, False) == "indecisive"
-    assert label(False, False, False) == "ignorant"
-
-
-def test_judging_without_episodes_is_undecided():
-    judged = judge(load_gate(ROOT / "gates" / "smoke.yaml"), [], 1)
-    assert judged["verdict"] == "undecided" and judged["reasons"]
 
 
 def test_the_command_says_what_it_needs(tmp_path, monkeypatch, capsys):

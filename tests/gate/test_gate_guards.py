@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import CertificateError, GateError
 from vla_agent.files.canonical_json import canonical
 from vla_agent.gate.certificate import keys
-from vla_agent.gate.certificate.bound_files import adapter_files, contract_parts, simulator_files
+from vla_agent.gate.certificate.bound_files import _normaliser, adapter_files, contract_parts, simulator_files
 from vla_agent.gate.evidence import ledger
 from vla_agent.gate.evidence.seeds import first_seed
 from vla_agent.gate.evidence.signed_lines import next_line
@@ -163,3 +167,18 @@ def test_the_simulators_files_are_all_that_decide_an_episode(tmp_path):
     assert list(found) == sorted(f"{room}/a.py" for room in rooms)
     (tmp_path / "sim/tasks/a.py").write_text("other")
     assert [name for name, sha in simulator_files(tmp_path / "sim").items() if sha != found[name]] == ["sim/tasks/a.py"]
+
+
+def test_the_hash_of_the_normalisers_is_of_their_names_and_numbers_alone(tmp_path):
+    files = SimpleNamespace(path=lambda name: tmp_path / name)
+    assert _normaliser(files) == "unreadable"
+    (tmp_path / "head.safetensors").write_bytes(b"no tensors")
+    assert _normaliser(files) == "unreadable"
+    scale, shift = np.array([1.0, 2.0], np.float32), np.array([3.0], np.float32)
+    wanted = hashlib.sha256(b"action_normaliser.shift" + shift.tobytes() + b"state_normaliser.scale" + scale.tobytes())
+    for other in (0.0, 1.0):
+        tensors = {"state_normaliser.scale": scale, "head.weight": scale + other, "action_normaliser.shift": shift}
+        save_file(tensors, tmp_path / "head.safetensors")
+        assert _normaliser(files) == wanted.hexdigest()
+    save_file(tensors | {"action_normaliser.shift": shift + 1}, tmp_path / "head.safetensors")
+    assert _normaliser(files) != wanted.hexdigest()

@@ -6,7 +6,7 @@ import pytest
 
 from vla_agent.evaluation.exact_tests import alpha_spent, clopper_pearson
 from vla_agent.gate.decision.gate_file import load_gate
-from vla_agent.gate.decision.judge import judge, judged, reason
+from vla_agent.gate.decision.judge import attribute_failures, judge, judged, label, reason
 from vla_agent.gate.decision.plan import sequential_tests
 from vla_agent.gate.evidence.inference_latency import certified_delay
 
@@ -165,3 +165,38 @@ def test_the_certified_latency_is_that_of_the_gate_file_or_the_measured_one_roun
     assert certified_delay(gate, {"p99_ms": 50.1}, 20.0) == 100.0
     assert certified_delay(given, {"p99_ms": 50.1}, 20.0) == 30.0
     assert certified_delay(given, {}, 20.0) == 0.0, "a scripted policy has no inference"
+
+
+@pytest.mark.parametrize(
+    ("first", "swapped", "original", "found"),
+    [
+        (True, True, False, "follow"),
+        (True, True, True, "follow"),
+        (True, False, True, "stubborn"),
+        (False, False, True, "stubborn"),
+        (True, False, False, "indecisive"),
+        (False, True, False, "indecisive"),
+        (False, True, True, "indecisive"),
+        (False, False, False, "ignorant"),
+    ],
+)
+def test_labels_part_all_pairs(first, swapped, original, found):
+    assert label(first, swapped, original) == found
+
+
+def test_what_an_oracle_does_is_told_where_the_gate_asks_it(gate):
+    played = rows(40, control=lambda i: i % 4 == 0)
+    asked = [{**r, "control": "oracle", "success": r["index"] % 2 == 0} for r in played if r["control"] == "control"]
+    assert "apart" not in judge(gate, [*played, *asked], 1)
+    checks = gate.checks.model_copy(update={"oracle": gate.checks.family.model_copy(update={"threshold": None})})
+    apart = judge(gate.model_copy(update={"checks": checks}), [*played, *asked], 1)["apart"]
+    pairs = [(i % 2 == 0, i % 4 == 0) for i in range(40)]
+    assert apart == attribute_failures(pairs) and (apart["k"], apart["control_k"]) == (20, 10)
+
+
+def test_failures_are_those_of_perception_that_true_places_mend_and_else_those_of_control():
+    found = attribute_failures([(True, False)] * 3 + [(False, False)] * 2 + [(False, True)] + [(True, True)] * 4)
+    assert (found["k"], found["control_k"], found["n"]) == (7, 5, 10)
+    assert (found["only_first"], found["only_second"], found["p"]) == (3, 1, pytest.approx(10 / 16))
+    assert found["perception"] == {"k": 3, "n": 5, "interval": list(clopper_pearson(3, 5))}
+    assert found["control"] == {"k": 2, "n": 5, "interval": list(clopper_pearson(2, 5))}

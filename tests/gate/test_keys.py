@@ -230,7 +230,16 @@ def test_signed_bytes_have_one_signature(folder):
     signature = keys.sign_bytes(private, b"data")
     public = private.public_key()
     assert keys.verify_bytes(public, b"data", signature)
-    for wrong in (signature[:-2], signature + "\n", signature.replace("=", ""), "", "é", signature[1:], None):
+    for wrong in (
+        signature[:-2],
+        signature + "\n",
+        " " + signature,
+        signature.replace("=", ""),
+        "",
+        "é",
+        signature[1:],
+        None,
+    ):
         assert not keys.verify_bytes(public, b"data", wrong)
     assert not keys.verify_bytes(public, b"Data", signature)
     assert not keys.verify_bytes(Ed25519PrivateKey.generate().public_key(), b"data", signature)
