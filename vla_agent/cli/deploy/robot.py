@@ -1,4 +1,4 @@
-"""``vla-agent robot``: what a robot demands of a certificate before its motors move."""
+"""``vla-agent robot``: a robot's file, and what the robot demands of a certificate before its motors move."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 LATENCY_MS = 500.0  # where the gate file does not fix the latency
 DESCRIPTION = """\
+The robot file says what the robot is: `new` writes a first one from a URDF, `check` says whether it can be used.
+
 A certificate says what was tried; the robot's demands say what is enough.  They are a file of the robot's owner,
 demands/ROBOT.yaml in the folder of the keys on the robot's machine, and bind the robot file, the gate files, the
 simulator, the lowest thresholds, the largest error rates, the longest validity and the largest latency.  Without them
@@ -15,6 +17,8 @@ no certificate moves hardware.
 """
 EPILOG = """\
 examples:
+  vla-agent robot new arm.urdf --end-effector tool0 --topics -o my_robot.yaml   # a first robot file
+  vla-agent robot check my_robot.yaml --policy runs/mine/policy                  # can it be used?
   vla-agent robot demands panda --gate gates/tabletop.yaml         # write what this gate shows as the robot's demands
   vla-agent robot demands my_robot.yaml --gate gates/tabletop.yaml --validity-days 30 --key lab
   vla-agent robot demands panda                                    # show them
@@ -28,8 +32,13 @@ next: vla-agent gate POLICY --robot ROBOT --key NAME -o DIR, then vla-agent up r
 
 def add_parser(subparsers: Any) -> None:
     """Add ``robot`` to the command line."""
-    parser = subparsers.add_parser("robot", help="what a robot demands", description=DESCRIPTION, epilog=EPILOG)
+    from vla_agent.cli.deploy.robot_file import add_parsers
+
+    parser = subparsers.add_parser(
+        "robot", help="a robot's file, and what the robot demands", description=DESCRIPTION, epilog=EPILOG
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add_parsers(actions)
     demands = actions.add_parser("demands", help="write or show the robot's demands", epilog=EPILOG)
     demands.add_argument("robot", metavar="ROBOT", help="robot file, or its name, such as panda")
     demands.add_argument("--gate", metavar="FILE", help="gate file that is enough (default: show the demands)")
@@ -49,6 +58,15 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run one action."""
+    if args.action == "demands":
+        return _demands(args)
+    from vla_agent.cli.deploy.robot_file import run_check, run_new
+
+    return run_new(args) if args.action == "new" else run_check(args)
+
+
+def _demands(args: argparse.Namespace) -> int:
     """Write or show the demands; 0."""
     from vla_agent.gate.certificate.demands import demands_file, read_demands
     from vla_agent.gate.certificate.keys import keys_folder
