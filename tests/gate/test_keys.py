@@ -71,6 +71,7 @@ def test_a_file_that_others_can_write_is_not_read(tmp_path, mode):
     file.chmod(mode)
     error = refusal(read_guarded, file, 5)
     assert error.key == "permissions" and error.found == oct(mode) and "others could have" in error.what
+    assert "go-w " in error.remedy and "revoke" not in error.remedy, "it is no secret"
     file.chmod(0o644)
     assert read_guarded(file, 5) == b"12345"
 
@@ -194,6 +195,18 @@ def test_keys_are_private_and_never_overwritten(folder):
     assert private.read_bytes() == before
     assert keys.load_private("lab", folder).public_key() == keys.trusted(folder)[keys.fingerprint(
         keys.load_private("lab", folder).public_key())].public  # fmt: skip
+
+
+def test_a_new_key_is_never_open_to_others_not_even_while_it_is_written(tmp_path, monkeypatch):
+    chmod, before = Path.chmod, {}
+
+    def noted(self, mode, **more):
+        before[self.name] = self.stat().st_mode & 0o777
+        chmod(self, mode, **more)
+
+    monkeypatch.setattr(Path, "chmod", noted)
+    keys.create("lab", tmp_path / "keys")
+    assert (before["lab.key"], before["lab.pub"]) == (0o600, 0o600)
 
 
 @pytest.mark.parametrize("name", ["", ".x", "a/b", "../x", "a b", "x" * 65, "-x"])
