@@ -72,7 +72,11 @@ NODES: dict[str, NodeHelp] = {
         "turns the policy's actions into joint targets within the robot's limits",
         {
             **_ROBOT,
-            "mode": Parameter("ee_delta", "what an action is: ee_delta or joint_position"),
+            "mode": Parameter(
+                "",
+                "the only actions taken, ee_delta or joint_position; empty: those of the policy's contract",
+                choices=("", "ee_delta", "joint_position"),
+            ),
             **_PACE,
             **_REAL_TIME,
         },
@@ -196,6 +200,33 @@ NODES: dict[str, NodeHelp] = {
     "task_node": NodeHelp(
         "runs an instruction to an end with a reason: action run_task",
         {"patience": Parameter(2.0, "seconds that a refusal of the policy lasts before the run ends", above=0)},
+    ),
+    "teleop_node": NodeHelp(
+        "lets a person command the robot by keys, a gamepad or a leader arm: to record, or to correct a policy",
+        {
+            **_ROBOT,
+            "device": Parameter("keyboard", "what commands", choices=("keyboard", "gamepad", "leader")),
+            "mode": Parameter(
+                "ee_delta",
+                "what an action is; joint_position needs device:=leader; the policy's, where one is corrected",
+                choices=("ee_delta", "joint_position"),
+            ),
+            "intervene": Parameter(False, "a policy node runs: it passes the person's actions on"),
+            "speed": Parameter(0.1, "end effector at full deflection, m/s", above=0, high=0.5),
+            "turn": Parameter(0.5, "the same, rad/s", above=0, high=3.0),
+            "joy": Parameter("joy", "topic of the gamepad, sensor_msgs/Joy"),
+            "axes": Parameter([2, 1, 5, 0, 0, 4], "the gamepad's axis for x, y, z, roll, pitch, yaw, from 1; 0: none"),
+            "buttons": Parameter([5, 0, 1], "the gamepad's buttons: held to command, close, open; from 0", low=0),
+            "leader": Parameter("leader/joint_states", "topic of the leader arm's joint states"),
+            "leader_joints": Parameter("", "its joints in the robot's order, with commas; empty: the same names"),
+            "leader_signs": Parameter("", "1 or -1 for each; empty: 1"),
+            "leader_offsets": Parameter("", "robot joint minus sign times leader joint, rad; empty: 0"),
+            "leader_gripper": Parameter("", "joint of its handle; empty: none"),
+            "leader_gripper_open": Parameter(0.0, "position of the open handle"),
+            "leader_gripper_closed": Parameter(1.0, "position of the closed handle"),
+            "leader_tolerance": Parameter(0.2, "largest distance of a joint at the takeover, rad", above=0),
+            **_PACE,
+        },
     ),
 }
 

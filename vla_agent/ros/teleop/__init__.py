@@ -1,0 +1,1 @@
+"""A person moves the robot: keys, gamepad or leader arm become actions of the policy's form."""
