@@ -17,6 +17,10 @@ from sim.world.scene import COLOURS, MAX_OBJECTS, SHAPES, Object, Scene, Start
 from sim.world.world import World
 
 VIEWS = ("front", "wrist")
+PLACES = ("table", "tray", "drawer")  # where an object lies, what it stands on included
+FIXTURES = ("button", "zone")
+MAX_FIXTURES = 5  # three buttons, two zones
+BUTTON_HEIGHT = 0.02  # metres: of a button's upper half
 QUESTIONS_PER_SCENE = 3  # beside three instructions
 # Distance between the finger pads in metres, by gripper position in tenths.
 PADS = (0.0854, 0.0781, 0.0704, 0.0624, 0.0540, 0.0453, 0.0364, 0.0274, 0.0182, 0.0090, 0.0)
@@ -37,6 +41,10 @@ class AnnotatedImages:
         object_classes: (MAX_OBJECTS, 2) int8: indices in SHAPES and COLOURS of each object, -1 where there is none.
         object_points: (V, MAX_OBJECTS, 3) float32: u, v, inside of the objects' centres, NaN where there is none.
         object_sizes: (V, MAX_OBJECTS, 2) float32: width and height of the objects' boxes, as fractions of the image.
+        object_positions: (MAX_OBJECTS, 3) float32 metres, NaN where there is none.
+        object_places: (MAX_OBJECTS,) int8: index in PLACES, -1 where there is none or the gripper holds it.
+        fixture_classes: (MAX_FIXTURES, 2) int8: indices in FIXTURES and COLOURS.
+        fixture_points: (V, MAX_FIXTURES, 3) float32: u, v, inside.
     """
 
     images: dict[str, np.ndarray]
@@ -46,6 +54,10 @@ class AnnotatedImages:
     object_classes: np.ndarray
     object_points: np.ndarray
     object_sizes: np.ndarray
+    object_positions: np.ndarray
+    object_places: np.ndarray
+    fixture_classes: np.ndarray
+    fixture_points: np.ndarray
 
 
 def sample_annotated_images(world: World, rng: np.random.Generator, vary: Sequence[str] = ()) -> AnnotatedImages:
@@ -68,7 +80,8 @@ def sample_annotated_images(world: World, rng: np.random.Generator, vary: Sequen
         item = functions[k](visible, rng)
         if item is not None:
             items.append(item)
-    labels = (*_object_labels(world, scene), _object_sizes(world, scene))
+    labels = (*_object_labels(world, scene), _object_sizes(world, scene), *_object_places(world, scene, held))
+    labels = (*labels, *_fixture_labels(world, scene))
     return AnnotatedImages(world.render(), tuple(items), _project(world, items), scene, *labels)
 
 
@@ -202,3 +215,27 @@ def _object_sizes(world: World, scene: Scene) -> np.ndarray:
             places = world.project(camera, corners)[:, :2].clip(0, 1)
             sizes[v, k] = places.max(0) - places.min(0)
     return sizes
+
+
+def _object_places(world: World, scene: Scene, held: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """``object_positions`` and ``object_places`` of `AnnotatedImages`."""
+    positions = np.full((MAX_OBJECTS, 3), np.nan, np.float32)
+    places = np.full(MAX_OBJECTS, -1, np.int8)
+    on = {o.name: o.on for o in scene.objects}
+    for k, o in enumerate(scene.objects):
+        positions[k] = world.object_position(o.name)
+        place, carried = o.on, o.name == held
+        while place in on:
+            place, carried = on[place], carried or place == held
+        places[k] = -1 if carried else PLACES.index(place)
+    return positions, places
+
+
+def _fixture_labels(world: World, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """``fixture_classes`` and ``fixture_points`` of `AnnotatedImages`."""
+    colours = list(COLOURS)
+    found = [(0, b.colour, (*b.xy, BUTTON_HEIGHT)) for b in scene.buttons]
+    found += [(1, z.colour, (*z.xy, 0.0)) for z in scene.zones]
+    classes = np.array([(kind, colours.index(colour)) for kind, colour, _ in found], np.int8)
+    centres = np.array([xyz for *_, xyz in found])
+    return classes, np.stack([world.project(camera, centres) for camera in VIEWS]).astype(np.float32)

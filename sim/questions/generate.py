@@ -7,7 +7,9 @@ writes ``meta.json`` and shards.  ``shard-00000.npz`` holds, for n scenes with V
 
 - ``images`` (n, V, H, W, 3) uint8;
 - ``named`` (n, MAX_OBJECTS, 2), shape and colour of every object, and ``named_points`` (n, V, MAX_OBJECTS, 3) = u, v,
-  inside of its centre, ``named_sizes`` (n, V, MAX_OBJECTS, 2) = width and height of its box;
+  inside of its centre, ``named_sizes`` (n, V, MAX_OBJECTS, 2) = width and height of its box, ``named_positions``
+  (n, MAX_OBJECTS, 3) metres, ``named_places`` (n, MAX_OBJECTS) on table, in tray, in drawer, -1 in the gripper;
+- ``fixtures`` (n, MAX_FIXTURES, 2), kind and colour of buttons and zones, ``fixture_points`` (n, V, MAX_FIXTURES, 3);
 - per item: ``picture``, its row in ``images``; ``points`` (V, R, 3) = u, v, inside, and ``located`` (R, 3) metres, NaN
   where it points at nothing; ``asked`` (2, 2), shape and colour of the two objects that its prompt mentions, -1 for
   what it leaves open.
@@ -34,7 +36,7 @@ from vla_agent.errors import DatasetError, OptionError, VlaAgentError
 from vla_agent.files.write_aside import write_text
 
 SHARD = 500  # scenes per shard
-VERSION = 4  # of the file format and of what the scenes show
+VERSION = 5  # of the file format and of what the scenes show
 Job = tuple[Path, int, range, tuple[str, ...], tuple[int, int]]  # folder, shard, seeds, appearance axes, image size
 
 _world: World | None = None

@@ -14,6 +14,16 @@ from sim.world.scene import COLOURS, SHAPES
 from sim.world.world import World
 from vla_agent.files.write_aside import file_aside, write_text
 
+LABELS = {  # of a shard: what is where, as in `AnnotatedImages`
+    "named": "object_classes",
+    "named_points": "object_points",
+    "named_sizes": "object_sizes",
+    "named_positions": "object_positions",
+    "named_places": "object_places",
+    "fixtures": "fixture_classes",
+    "fixture_points": "fixture_points",
+}
+
 
 def shard_file(folder: Path, number: int) -> Path:
     """The file whose presence says that the shard is complete: it is written last."""
@@ -23,17 +33,17 @@ def shard_file(folder: Path, number: int) -> Path:
 def write_shard(world: World, folder: Path, number: int, seeds: range, vary: Sequence[str] = ()) -> int:
     """Render and write one shard; returns its number of items."""
     images = np.empty((len(seeds), len(VIEWS), *world.image_size, 3), np.uint8)
-    per_scene: dict[str, list[np.ndarray]] = {"points": [], "named": [], "named_points": [], "named_sizes": []}
+    points: list[np.ndarray] = []
+    per_scene: dict[str, list[np.ndarray]] = {name: [] for name in LABELS}
     per_item: dict[str, list] = {"picture": [], "located": [], "asked": []}
     lines = []
     nothing = np.full((2, 3), np.nan, np.float32)
     for row, seed in enumerate(seeds):
         sample = sample_annotated_images(world, np.random.default_rng(seed), vary)
         images[row] = [sample.images[view] for view in VIEWS]
-        per_scene["points"].append(sample.points)
-        per_scene["named"].append(sample.object_classes)
-        per_scene["named_points"].append(sample.object_points)
-        per_scene["named_sizes"].append(sample.object_sizes)
+        points.append(sample.points)
+        for name, attribute in LABELS.items():
+            per_scene[name].append(getattr(sample, attribute))
         for item in sample.items:
             per_item["picture"].append(row)
             per_item["located"].append(nothing if item.located is None else item.located)
@@ -46,12 +56,10 @@ def write_shard(world: World, folder: Path, number: int, seeds: range, vary: Seq
             file,
             images=images,
             picture=np.array(per_item["picture"]),
-            points=np.concatenate(per_scene["points"]),
+            points=np.concatenate(points),
             located=np.array(per_item["located"]),
             asked=np.array(per_item["asked"]),
-            named=np.array(per_scene["named"]),
-            named_points=np.array(per_scene["named_points"]),
-            named_sizes=np.array(per_scene["named_sizes"]),
+            **{name: np.array(found) for name, found in per_scene.items()},
         )
     return len(lines)
 

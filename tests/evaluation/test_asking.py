@@ -126,9 +126,9 @@ def test_a_policy_without_a_sight_cannot_answer(policy):
 
 def test_the_command_answers_about_a_picture(policy, tmp_path, capsys):
     settings = SETTINGS
-    from vla_agent.models.backbones.pointing.sight import Sight
+    from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
 
-    policy.doubt_with(Doubter(Sight(policy.backbone.model.config.stem_channels[0], 2, (9, 8)), settings))
+    policy.doubt_with(Doubter(Sight(policy.backbone.model.config.stem_channels[0], 2, SightSizes(9, 8)), settings))
     policy.save(tmp_path / "policy")
     policy.doubt_with(None)
     Image.new("RGB", (200, 150), "grey").save(tmp_path / "front.png")

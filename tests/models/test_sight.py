@@ -3,71 +3,96 @@
 import pytest
 import torch
 
-from vla_agent.models.backbones.pointing.sight import Sight, sight_losses
+from vla_agent.models.backbones.pointing.sight import Sight, SightLabels, SightSizes, sight_losses
 
-NAMES, SIZE = (3, 2), 6
+SIZES, SIZE = SightSizes(shapes=3, colours=2), 6
+HEIGHT, PLACE, FIXTURE = 10, 11, 14  # first channels of these
 
 
 def logits(cell: int, shape: int, colour: int) -> torch.Tensor:
-    """(1, 1, 1 + 3 + 2 + 4, 36): one object in a cell."""
-    out = torch.full((1, 1, 10, SIZE * SIZE), -9.0)
+    """(1, 1, channels, 36): one object in a cell, in the tray; fixture 3, a zone of colour 1, in cell 8."""
+    out = torch.full((1, 1, sum(SIZES.parts), SIZE * SIZE), -9.0)
     out[0, 0, 0, cell] = out[0, 0, 1 + shape, cell] = out[0, 0, 4 + colour, cell] = 9.0
     out[0, 0, 6:8] = 0.0  # in the middle of the cell
+    out[0, 0, HEIGHT] = 0.3
+    out[0, 0, PLACE + 1, cell] = out[0, 0, FIXTURE + 3, 8] = 9.0
     return out
 
 
-def target() -> tuple[torch.Tensor, torch.Tensor]:
-    """One object of shape 2 and colour 1 in the middle of cell 14 = row 2, column 2; and a place without one."""
-    named = torch.tensor([[[2, 1], [-1, -1]]])
-    boxes = torch.tensor([[[[2.5 / 6, 2.5 / 6, 1.0, 0.5, 0.5], [torch.nan] * 5]]])
-    return named, boxes
+def target(inside: float = 1.0) -> SightLabels:
+    """One object of shape 2, colour 1 in the middle of cell 14 = row 2, column 2; a place without one; one zone."""
+    return SightLabels(
+        named=torch.tensor([[[2, 1], [-1, -1]]]),
+        boxes=torch.tensor([[[[2.5 / 6, 2.5 / 6, inside, 0.5, 0.5], [torch.nan] * 5]]]),
+        heights=torch.tensor([[0.03, torch.nan]]),
+        places=torch.tensor([[1, -1]]),
+        fixtures=torch.tensor([[[1, 1]]]),
+        fixture_points=torch.tensor([[[[2.5 / 6, 1.5 / 6, 1.0]]]]),
+    )
+
+
+def losses(found: torch.Tensor, labels: SightLabels | None = None) -> dict[str, torch.Tensor]:
+    return sight_losses(found, labels or target(), SIZES, SIZE)
 
 
 @pytest.mark.parametrize(("key", "wrong"), [("object", (20, 2, 1)), ("shape", (14, 0, 1)), ("colour", (14, 2, 0))])
 def test_each_loss_rewards_its_part(key, wrong):
-    named, boxes = target()
-    good = sight_losses(logits(14, 2, 1), named, boxes, NAMES, SIZE)
-    bad = sight_losses(logits(*wrong), named, boxes, NAMES, SIZE)
-    assert good[key] < 0.1 < 1 < bad[key]
+    assert losses(logits(14, 2, 1))[key] < 0.1 < 1 < losses(logits(*wrong))[key]
+
+
+@pytest.mark.parametrize(
+    ("key", "channel", "cell", "value"),
+    [("height", HEIGHT, 14, 3.0), ("place", PLACE + 2, 14, 18.0), ("fixture", FIXTURE + 3, 20, 9.0)],
+)
+def test_heights_places_and_fixtures_are_rewarded(key, channel, cell, value):
+    wrong = logits(14, 2, 1)
+    assert losses(wrong)[key] < 0.1
+    wrong[0, 0, channel, cell] = value
+    assert losses(wrong)[key] > 1
+
+
+def test_an_object_in_the_gripper_lies_nowhere():
+    labels = target()._replace(places=torch.tensor([[-1, -1]]))
+    assert losses(logits(14, 2, 1), labels)["place"] == 0
+
+
+def test_a_fixture_of_another_colour_in_the_same_cell_is_wrong():
+    wrong = logits(14, 2, 1)
+    wrong[0, 0, FIXTURE + 2, 8] = 9.0
+    assert losses(wrong)["fixture"] > 5
 
 
 def test_a_box_of_the_right_size_costs_less():
-    named, boxes = target()
-    right, wrong = logits(14, 2, 1), logits(14, 2, 1)
-    right[0, 0, 8:, 14] = 0.0  # a sigmoid of one half
-    assert sight_losses(right, named, boxes, NAMES, SIZE)["box"] < 0.01
-    assert sight_losses(wrong, named, boxes, NAMES, SIZE)["box"] > 1
+    right = logits(14, 2, 1)
+    right[0, 0, 8:10, 14] = 0.0  # a sigmoid of one half
+    assert losses(right)["box"] < 0.01
+    assert losses(logits(14, 2, 1))["box"] > 1
 
 
 def test_a_cell_beside_an_object_is_neither_right_nor_wrong():
-    named, boxes = target()
-    beside = logits(14, 2, 1)
-    beside[0, 0, 0, 15] = 9.0
-    same = sight_losses(beside, named, boxes, NAMES, SIZE)["object"]
-    assert same == pytest.approx(float(sight_losses(logits(14, 2, 1), named, boxes, NAMES, SIZE)["object"]))
-    far = logits(14, 2, 1)
-    far[0, 0, 0, 17] = 9.0
-    assert sight_losses(far, named, boxes, NAMES, SIZE)["object"] > same + 1
+    beside, far = logits(14, 2, 1), logits(14, 2, 1)
+    beside[0, 0, 0, 15] = far[0, 0, 0, 17] = 9.0
+    same = losses(beside)["object"]
+    assert same == pytest.approx(float(losses(logits(14, 2, 1))["object"]))
+    assert losses(far)["object"] > same + 1
 
 
 def test_an_object_outside_the_image_teaches_nothing_but_that_no_cell_has_one():
-    named, boxes = target()
-    boxes[..., 2] = 0.0
-    losses = sight_losses(torch.full((1, 1, 10, 36), -9.0), named, boxes, NAMES, SIZE)
-    assert losses["object"] < 0.01
+    assert losses(torch.full((1, 1, sum(SIZES.parts), 36), -9.0), target(inside=0.0))["object"] < 0.01
 
 
 def test_maps_are_log_probabilities():
-    sight = Sight(4, 2, NAMES, width=8)
+    sight = Sight(4, 2, SIZES, width=8)
     maps = sight.look(torch.randn(1, 2, 4, 6, 6))
-    assert maps.pairs().shape == (1, 2, 3, 2)
+    assert maps.pairs().shape == (1, 2, 3, 2) and maps.fixtures.shape == (1, 2, 2, 2, 36)
+    assert (maps.fixtures <= 0).all() and (maps.places <= 0).all()
     assert (maps.objects <= 0).all() and (maps.pairs() <= 0).all()
     torch.testing.assert_close(maps.shapes.exp().sum(2), torch.ones(1, 2, 36))
     assert (maps.boxes[:, :, 2:] >= 0).all() and (maps.boxes.abs() <= 1).all()
 
 
 def test_shapes_and_colours_begin_with_the_backbones_own_names():
-    sight, names = Sight(4, 2, NAMES, width=8), torch.nn.Linear(4, sum(NAMES))
+    sight, names = Sight(4, 2, SIZES, width=8), torch.nn.Linear(4, 5)
     sight.begin_with(names)
     stem = torch.randn(1, 2, 4, 6, 6)
     maps = sight.look(stem)

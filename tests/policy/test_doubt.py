@@ -13,7 +13,7 @@ from benchmarks.shared.seen_maps import SETTINGS, Seen, maps_with
 from sim.world.scene import SHAPES
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import CheckpointError
-from vla_agent.models.backbones.pointing.sight import Sight, SightMaps
+from vla_agent.models.backbones.pointing.sight import Sight, SightMaps, SightSizes
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
 from vla_agent.policy.doubt.doubter import Doubter, fit_logistic, named_pairs
 from vla_agent.policy.doubt.things import find_things
@@ -53,7 +53,7 @@ def with_constant_doubt(policy, probability: float) -> None:
     """The policy doubts everything that is named, with the probability given and a threshold of one half."""
     offset = math.log(probability / (1 - probability))
     settings = DoubtSettings(SHAPES, COLOURS, slope=0.0, offset=offset, hold_above=0.5)
-    policy.doubt_with(Doubter(Sight(policy.backbone.model.config.stem_channels[0], 2, (9, 8)), settings))
+    policy.doubt_with(Doubter(Sight(policy.backbone.model.config.stem_channels[0], 2, SightSizes(9, 8)), settings))
 
 
 # -- what is named

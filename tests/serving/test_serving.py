@@ -35,7 +35,7 @@ from vla_agent.policy.execution.realtime import Committed  # noqa: E402
 from vla_agent.policy.loading import load_policy  # noqa: E402
 from vla_agent.serving.openpi import read_description, resize_with_padding  # noqa: E402
 from vla_agent.serving.protocol_messages import Metadata, Request, read_request  # noqa: E402
-from vla_agent.serving.remote_policy import RemotePolicy  # noqa: E402
+from vla_agent.serving.remote_policy import RemotePolicy, refusal_of  # noqa: E402
 from vla_agent.serving.server import PolicyServer  # noqa: E402
 from vla_agent.serving.server_limits import Limits  # noqa: E402
 from vla_agent.serving.session import PendingRequests, share_weights  # noqa: E402
@@ -79,6 +79,16 @@ class Slow(Wanderer):
         self.observed.append(float(observation["state"][0]))
         self.go.wait(20)
         return super().act(observation)
+
+
+class Refuser(Wanderer):
+    """Says why it holds still where the state's first number is positive."""
+
+    doubter, refusal = "any", None
+
+    def act(self, observation: Mapping[str, Any], committed: Committed | None = None) -> np.ndarray:
+        self.refusal = "I see no red mug" if observation["state"][0] > 0 else None
+        return super().act(observation, committed)
 
 
 def observation(seed: int = 0) -> dict[str, Any]:
@@ -209,6 +219,35 @@ def test_a_remote_policy_acts_like_the_local_one(server):
     committed = Committed(np.full((16, 7), 0.01, np.float32), 6, 4)
     assert np.array_equal(remote.act(observation(), committed), local.act(observation(), committed))
     remote.close()
+
+
+def test_a_refusal_travels_with_its_chunk():
+    seen = observation()
+    with serving(Refuser()) as server:
+        remote = RemotePolicy(server.url)
+        assert remote.metadata.refuses and remote.refusal is None
+        remote.reset("take the red mug")
+        for first, reason in ((1.0, "I see no red mug"), (-1.0, None), (1.0, "I see no red mug")):
+            seen["state"][0] = first
+            remote.act(seen)
+            assert remote.refusal == reason
+        remote.reset("open the drawer")
+        assert remote.refusal is None
+        remote.close()
+
+
+def test_a_policy_without_doubt_promises_no_refusals(server):
+    remote = RemotePolicy(server.url)
+    assert not remote.metadata.refuses
+    before = {k: v for k, v in remote.metadata.to_dict().items() if k != "refuses"}
+    assert Metadata.from_dict(before, "an older server") == remote.metadata
+    remote.close()
+
+
+@pytest.mark.parametrize("reply", [{}, {"refusal": None}, {"refusal": 3}, {"refusal": "x" * 2001}], ids=str)
+def test_a_reply_that_hides_its_refusal_is_an_error(reply):
+    with pytest.raises(ServingError, match="refusal"):
+        refusal_of(reply, "a server")
 
 
 def test_clients_do_not_disturb_each_other(server):

@@ -5,12 +5,15 @@ import pytest
 import torch
 from transformers import ViTImageProcessorPil
 
+from sim.questions.annotated_images import FIXTURES, PLACES
+from sim.tasks.predicates import DIRECTIONS
 from sim.world.scene import COLOURS, SHAPES
 from vla_agent.errors import DatasetError
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pointing.pointing_config import PointingVLMConfig
 from vla_agent.models.backbones.pointing.pointing_vlm import PointingVLM
-from vla_agent.models.backbones.pointing.sight import Sight
+from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
+from vla_agent.policy.doubt.doubt_settings import CURVES, DoubtSettings
 from vla_agent.training.demonstrations import Questions
 from vla_agent.training.recipe import TrainSight
 from vla_agent.training.stages.sight_stage import LEAST_HELD_BACK, SightBatches
@@ -49,13 +52,17 @@ def questions(images: int) -> Questions:
         named=[named],
         named_points=[points],
         named_sizes=[np.full((images, 2, 6, 2), 0.2, np.float32)],
+        named_positions=[rng.random((images, 6, 3)).astype(np.float32)],
+        named_places=[np.tile(np.array([0, 1, 0, -1, -1, -1], np.int8), (images, 1))],
+        fixtures=[np.tile(np.array([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)], np.int8), (images, 1, 1))],
+        fixture_points=[np.full((images, 2, 5, 3), 0.7, np.float32)],
     )
 
 
 def batches(backbone, images: int, **changes) -> SightBatches:
     torch.manual_seed(1)
     settings = TrainSight.model_validate(SETTINGS | changes)
-    return SightBatches(backbone, Sight(8, 2, NAMES, width=8), questions(images), settings)
+    return SightBatches(backbone, Sight(8, 2, SightSizes(*NAMES), width=8), questions(images), settings)
 
 
 def test_images_that_calibrate_are_not_trained_on(backbone):
@@ -67,7 +74,7 @@ def test_images_that_calibrate_are_not_trained_on(backbone):
 def test_a_batch_teaches_the_sight_and_not_the_backbone(backbone):
     found = batches(backbone, 6)
     losses = found.losses(torch.Generator().manual_seed(0))
-    assert set(losses) == {"object", "shape", "colour", "box"}
+    assert set(losses) == {"object", "shape", "colour", "box", "height", "place", "fixture"}
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in found.sight.parameters())
     assert all(p.grad is None for p in backbone.parameters())
@@ -77,16 +84,27 @@ def test_a_batch_teaches_the_sight_and_not_the_backbone(backbone):
 def test_the_threshold_holds_few_present_objects_for_absent(backbone, refused):
     found = batches(backbone, 40, hold_back=0.8, refused=refused)
     settings = found.calibrate(SHAPES, tuple(COLOURS), seed=3).settings
-    fits, absent = found.pairs_of_held_back(np.random.default_rng(3))
+    fits, absent = found.held_back_claims(np.random.default_rng(3))["object"]
     probabilities = settings.absent(fits)
     assert (probabilities[~absent] > settings.hold_above).mean() <= refused
     assert settings.hold_above >= 0.5
     assert probabilities.mean() == pytest.approx(absent.mean(), abs=0.02), "a logistic fit is right on average"
 
 
-def test_half_of_the_pairs_that_calibrate_are_absent(backbone):
-    fits, absent = batches(backbone, 12, hold_back=0.5).pairs_of_held_back(np.random.default_rng(0))
-    assert len(fits) == len(absent) > 12 and absent.mean() == 0.5 and (fits <= 0).all()
+def test_half_of_the_claims_that_calibrate_are_false(backbone):
+    claims = batches(backbone, 12, hold_back=0.5).held_back_claims(np.random.default_rng(0))
+    assert set(claims) == {"object", *CURVES}
+    for kind, (fits, false) in claims.items():
+        assert len(fits) == len(false) >= 6 and false.mean() == pytest.approx(0.5, abs=0.1), kind
+        assert kind == "relation" or (fits <= 0).all()
+
+
+def test_names_of_the_doubt_are_those_of_the_images():
+    settings = DoubtSettings(SHAPES, tuple(COLOURS), -1.0, 0.0, 0.5)
+    assert settings.places == PLACES and settings.fixtures == FIXTURES
+    assert {name: vector for name, *vector in settings.directions}.items() >= {
+        name: list(vector) for name, vector in DIRECTIONS.items()
+    }.items()
 
 
 def test_too_few_images_are_refused(backbone):

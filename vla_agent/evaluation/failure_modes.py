@@ -19,7 +19,9 @@ Targets that are already where they should be are left out.  Where several rules
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sim.tasks.events import Events, ObjectEvents
 
@@ -47,6 +49,18 @@ def classify(success: bool, events: Events, refused: bool = False) -> str | None
     if events.kind == "drawer":
         return "never_grasped"
     return _pushing_failure(events, targets, others) if events.kind == "push" else _carrying_failure(targets)
+
+
+def refusal_line(episodes: Iterable[Mapping[str, Any]]) -> str:
+    """``refused: 3; I see no red mug (2), ...`` of a report's episodes; "" where the policy refused nothing.
+
+    An episode counts where it is labelled "refused", with the reason that it ended with; three reasons are named.
+    """
+    refused = [e for e in episodes if e["control"] == "policy" and e["failure"] == "refused"]
+    reasons = Counter(e["refusals"][-1][1] for e in refused if e.get("refusals"))
+    named = [f"{reason} ({number})" for reason, number in reasons.most_common(3)]
+    more = [f"{len(reasons) - 3} other reasons"] if len(reasons) > 3 else []
+    return f"refused: {len(refused)}; {', '.join([*named, *more])}" if refused else ""
 
 
 def _pushing_failure(events: Events, targets: Sequence[ObjectEvents], others: Sequence[ObjectEvents]) -> str:

@@ -17,7 +17,7 @@ from vla_agent.files.policy.closed_list import OPTIONS
 from vla_agent.files.policy_files import PolicyFiles, read_policy_files
 from vla_agent.files.write_aside import recover
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
-from vla_agent.models.backbones.pointing.sight import Sight
+from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
 from vla_agent.models.backbones.pretrained.pretrained_files import load_vlm
 from vla_agent.models.heads.head_config import HeadConfig
@@ -134,11 +134,12 @@ def _doubter(policy: VLAPolicy, files: PolicyFiles, described: Any) -> Doubter:
         settings = DoubtSettings.from_dict(described)
         config = policy.backbone.model.config
         names = (len(settings.shapes), len(settings.colours))
-        sight = Sight(config.stem_channels[0], config.num_views, names, settings.width)
+        sizes = SightSizes(*names, len(settings.places), len(settings.fixtures))
+        sight = Sight(config.stem_channels[0], config.num_views, sizes, settings.width)
         sight.load_state_dict(load_file(files.path(SIGHT)))
         if names != tuple(config.num_names):
             raise ValueError(f"{names} names, not the backbone's {tuple(config.num_names)}")
-        return Doubter(sight, settings)
+        return Doubter(sight, settings, policy.backbone.model.on_plane)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             "the policy's doubt cannot be read",

@@ -75,7 +75,7 @@ class VLAPolicy(nn.Module):
         self._text = self.backbone.encode_text([instruction])
         self._generator.manual_seed(seed)
         if self.doubter is not None:
-            self.doubter.reset(self.backbone.model.query_logits(self._text.tokens, self._text.mask))
+            self.doubter.reset(self.backbone.model.query_logits(self._text.tokens, self._text.mask), instruction)
 
     def doubt_with(self, doubter: Doubter | None) -> None:
         """Hold still from now on where the doubter does not see what an instruction names; None: never.

@@ -2,7 +2,7 @@
 
 metadata (the server's first message)::
 
-    protocol 1, policy (name), contract (plain), contract_hash, execute, realtime, files (name -> SHA-256)
+    protocol 1, policy (name), contract (plain), contract_hash, execute, realtime, refuses, files (name -> SHA-256)
 
 request: an observation in one of two forms, and its options::
 
@@ -10,7 +10,8 @@ request: an observation in one of two forms, and its options::
     prompt: the instruction; seed: of the noise; reset: an episode begins; committed: decided actions (real-time
     chunking); id: returned with the reply
 
-reply: ``actions`` (T, A) float32 and ``server_timing``; or a text, the error of the request.
+reply: ``actions`` (T, A) float32 and ``server_timing``; from a server whose metadata has ``refuses``, ``refusal``, why
+the chunk holds the robot still, empty where it does not; or a text, the error of the request.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ class Metadata:
     execute: int
     realtime: bool
     files: Mapping[str, str]
+    refuses: bool = False  # each reply has ``refusal``; servers before it have none
 
     def to_dict(self) -> dict[str, Any]:
         """As it is sent."""
@@ -121,6 +123,7 @@ class Metadata:
             "contract_hash": self.contract.hash,
             "execute": self.execute,
             "realtime": self.realtime,
+            "refuses": self.refuses,
             "files": dict(self.files),
         }
 
@@ -154,7 +157,8 @@ class Metadata:
         if not isinstance(files, dict):
             raise _invalid_metadata(server, "files", "name -> SHA-256", type(files).__name__)
         named = {str(name): str(digest) for name, digest in files.items()}
-        return cls(str(data.get("policy", "")), contract, execute, bool(data.get("realtime")), named)
+        abilities = bool(data.get("realtime")), named, bool(data.get("refuses"))
+        return cls(str(data.get("policy", "")), contract, execute, *abilities)
 
 
 def _invalid_metadata(server: str, key: str, expected: object, found: object) -> ServingError:

@@ -13,6 +13,7 @@ from vla_agent.policy.execution.realtime import Committed
 from vla_agent.serving.connection import Connection
 from vla_agent.serving.protocol_messages import Metadata
 
+LONGEST_REFUSAL = 2000  # characters
 TIMEOUT = 30.0  # seconds; the first inference of a large policy compiles
 
 
@@ -37,6 +38,7 @@ class RemotePolicy:
         self.metadata = Metadata.from_dict(self._connection.metadata, url)
         self.contract, self.execute = self.metadata.contract, self.metadata.execute
         self._episode: dict[str, Any] = {}
+        self.refusal: str | None = None  # why the last chunk holds the robot still; None where it does not
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         """Begin an episode; the server is notified with the first observation.
@@ -58,6 +60,7 @@ class RemotePolicy:
                 )
             self._connection = connection
         self._episode = {"prompt": instruction, "seed": int(seed), "reset": True}
+        self.refusal = None
 
     def act(self, observation: Mapping[str, Any], committed: Committed | None = None) -> np.ndarray:
         """One observation -> chunk (T, A) float32 in the contract's units.
@@ -77,6 +80,7 @@ class RemotePolicy:
             message["committed"] = {"actions": np.asarray(committed.actions, np.float32)} | decided
         reply = self._connection.ask(message)
         self._episode = {}
+        self.refusal = refusal_of(reply, self._connection.url) if self.metadata.refuses else None
         return chunk_of(reply, self.contract, self._connection.url)
 
     def _require_continuing(self) -> None:
@@ -92,6 +96,25 @@ class RemotePolicy:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def refusal_of(reply: Mapping[str, Any], server: str) -> str | None:
+    """Why the chunk in a reply holds the robot still; None where it does not.
+
+    Raises:
+        ServingError: it says nothing of that, or no short text.
+    """
+    refusal = reply.get("refusal")
+    if not isinstance(refusal, str) or len(refusal) > LONGEST_REFUSAL:
+        raise ServingError(
+            "the reply does not say whether it is a refusal",
+            file=server,
+            key="refusal",
+            expected=f"a text of at most {LONGEST_REFUSAL} characters, empty for none",
+            found=f"{type(refusal).__name__} {refusal!s:.40}",
+            remedy="run the same release of vla-agent on both sides",
+        )
+    return refusal or None
 
 
 def chunk_of(reply: Mapping[str, Any], contract: Contract, server: str) -> np.ndarray:

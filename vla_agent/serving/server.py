@@ -26,7 +26,7 @@ from vla_agent.errors import OptionError, ServingError, VlaAgentError
 from vla_agent.serving.bounded_connection import BoundedConnection
 from vla_agent.serving.protocol_messages import Metadata, Request, read_request
 from vla_agent.serving.server_limits import Limits
-from vla_agent.serving.session import PendingRequests, Session, takes_committed
+from vla_agent.serving.session import PendingRequests, Session, can_refuse, takes_committed
 from vla_agent.serving.tokens import CREATE_TOKEN, authorised
 from vla_agent.serving.wire import pack, unpack
 
@@ -75,7 +75,8 @@ class PolicyServer:
         self._policy, self._host, self.port, self._token = policy, host, port, token
         self._limits = limits or Limits()
         self._contract = policy.contract
-        metadata = Metadata(name, self._contract, policy.execute, takes_committed(policy), files or {})
+        abilities = takes_committed(policy), files or {}, can_refuse(policy)
+        metadata = Metadata(name, self._contract, policy.execute, *abilities)
         self._hello = pack(metadata.to_dict())
         self._inference = ThreadPoolExecutor(1, "policy", prepare)
         self._decoding = ThreadPoolExecutor(DECODERS, "decode")
@@ -229,7 +230,7 @@ class PolicyServer:
                     start = time.monotonic()
                     try:
                         chunk = await loop.run_in_executor(self._inference, self._infer, session, request)
-                        refused = ""
+                        refusal, refused = session.refusal, ""
                     except VlaAgentError as error:
                         refused = str(error)
                 if refused:  # sent after the turn: this client may be slow to receive it
@@ -237,6 +238,7 @@ class PolicyServer:
                     continue
                 timing = {"infer_ms": 1000 * (time.monotonic() - start), "queue_ms": 1000 * (start - arrived)}
                 reply = {"actions": chunk, "server_timing": timing, "dropped": pending.dropped}
+                reply |= {"refusal": refusal} if can_refuse(self._policy) else {}
                 await self._send(connection, pack(reply if request.id is None else reply | {"id": request.id}))
         except (ConnectionClosed, TimeoutError, asyncio.TimeoutError):
             await connection.close(CloseCode.POLICY_VIOLATION, "too slow")

@@ -38,6 +38,11 @@ class Session:
         self._continues = takes_committed(policy)
         self._prompt: str | None = None
 
+    @property
+    def refusal(self) -> str:
+        """Why the last chunk holds the robot still; empty where it does not."""
+        return getattr(self._policy, "refusal", None) or ""
+
     def infer(self, request: Request) -> np.ndarray:
         """The chunk (T, A) for one request; an episode begins with ``reset`` and with another instruction.
 
@@ -69,6 +74,13 @@ class Session:
             self._prompt = prompt
         more = {} if request.committed is None else {"committed": request.committed}
         return self._contract.check_chunk(self._policy.act(request.observation, **more))
+
+
+def can_refuse(policy: Any) -> bool:
+    """Whether it says why a chunk holds the robot still."""
+    if (metadata := getattr(policy, "metadata", None)) is not None:  # of a remote policy
+        return bool(metadata.refuses)
+    return getattr(policy, "doubter", None) is not None
 
 
 def takes_committed(policy: Any) -> bool:

@@ -14,7 +14,16 @@ from vla_agent.errors import DatasetError
 from vla_agent.files.bounded_arrays import read_arrays
 from vla_agent.files.bounded_reading import read_lines
 
-SHARD = ("images", "picture", "points", "located", "asked", "named", "named_points", "named_sizes")
+SIGHTED = (  # what the sight learns, one array a shard
+    "named",
+    "named_points",
+    "named_sizes",
+    "named_positions",
+    "named_places",
+    "fixtures",
+    "fixture_points",
+)
+SHARD = ("images", "picture", "points", "located", "asked", *SIGHTED)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,10 @@ class Questions:
     named: list[np.ndarray]  # per shard: (n, O, 2) shape and colour of every object, -1 where there is none
     named_points: list[np.ndarray]  # per shard: (n, V, O, 3) u, v, inside
     named_sizes: list[np.ndarray]  # per shard: (n, V, O, 2) width and height of its box, as fractions of the image
+    named_positions: list[np.ndarray]  # per shard: (n, O, 3) metres
+    named_places: list[np.ndarray]  # per shard: (n, O) on table, in tray, in drawer; -1 in the gripper
+    fixtures: list[np.ndarray]  # per shard: (n, F, 2) kind and colour of buttons and zones
+    fixture_points: list[np.ndarray]  # per shard: (n, V, F, 3) u, v, inside
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -86,12 +99,14 @@ class Demonstrations:
     def chunks(self, frames: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Action chunks (n, T, A) that start at ``frames``, and which of their steps are valid (n, T).
 
-        A step is valid while it belongs to the same episode and no disturbance has started since the chunk's start.
+        A step is valid while it belongs to the same episode and instruction, and no disturbance has started since the
+        chunk's start.
         """
         index = np.minimum(frames[:, None] + np.arange(length), len(self) - 1)
         same = (self.episode[index] == self.episode[frames][:, None]) & (
             frames[:, None] + np.arange(length) < len(self)
         )
+        same &= self.task[index] == self.task[frames][:, None]
         valid = np.logical_and.accumulate(same & self.clean[index], axis=1)
         return self.action[index], valid.astype(np.float32)
 
@@ -114,9 +129,7 @@ def load_questions(folders: tuple[str, ...]) -> Questions:
         points=np.concatenate(arrays["points"]),
         located=np.concatenate(arrays["located"]),
         asked=np.concatenate(arrays["asked"]),
-        named=arrays["named"],
-        named_points=arrays["named_points"],
-        named_sizes=arrays["named_sizes"],
+        **{name: arrays[name] for name in SIGHTED},
     )
 
 
@@ -178,7 +191,7 @@ def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: 
                 remedy="correct the wrong one: vla-agent data validate compares both with the time stamps",
             )
     columns = [_columns(folder, dataset, annotated) for folder, dataset in zip(folders, datasets, strict=True)]
-    texts = sorted({t for d in datasets for t in d.tasks})
+    texts = sorted({t for d in datasets for t in d.tasks.values()})
     number = {t: i for i, t in enumerate(texts)}
     offsets = np.cumsum([0] + [len(d.episodes) for d in datasets])
 
@@ -190,8 +203,8 @@ def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: 
         contract=Contract.from_dict({**contract.to_dict(), "chunk_length": chunk_length}),
         images=[[d.decode_all(name) for name in contract.camera_names] for d in datasets],
         first=np.cumsum([0] + [len(d) for d in datasets])[:-1],
-        state=join("observation.state").astype(np.float32),
-        action=join("action").astype(np.float32),
+        state=join("observation.state").astype(np.float32).reshape(-1, contract.state_dim),
+        action=join("action").astype(np.float32).reshape(-1, contract.action_dim),
         points=join("annotation.points").astype(np.float32).reshape(-1, views, 2, 3),
         located=join("annotation.subgoal").astype(np.float32).reshape(-1, 2, 3),
         clean=join("annotation.clean").reshape(-1) > 0.5,

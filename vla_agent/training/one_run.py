@@ -20,7 +20,7 @@ from torch import nn
 from sim.world.scene import COLOURS, SHAPES
 from vla_agent.errors import DatasetError
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
-from vla_agent.models.backbones.pointing.sight import Sight
+from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
 from vla_agent.models.weight_interpolation import interpolate
 from vla_agent.policy.checkpoint import load_checkpoint
@@ -119,7 +119,7 @@ def _renew_doubt(
         for weight in policy.backbone.model.parameters():  # as they will be saved: what is calibrated is what acts
             weight.copy_(weight.to(torch.bfloat16))
     config = policy.backbone.model.config
-    sight = Sight(config.stem_channels[0], config.num_views, tuple(config.num_names), recipe.sight.width)
+    sight = Sight(config.stem_channels[0], config.num_views, SightSizes(*config.num_names), recipe.sight.width)
     sight.begin_with(policy.backbone.model.name)
     batches = SightBatches(policy.backbone, sight, questions, recipe.sight)
     run_stage("sight", sight, batches.losses, recipe.sight)

@@ -11,6 +11,7 @@ import rich.progress
 from rich.console import Console
 from rich.table import Table
 
+from vla_agent.evaluation.failure_modes import refusal_line
 from vla_agent.evaluation.play.player import PlayedEpisode
 from vla_agent.evaluation.report.evaluation_page import NAMES, family_title, verdict
 from vla_agent.evaluation.report.template import interval, percent
@@ -77,6 +78,8 @@ def print_summary(report: Mapping[str, Any], out: Path) -> None:
     if failures:
         text = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in failures.items())
         console.print(f"failure modes: {text}", highlight=False)
+    if refused := refusal_line(report["episodes"]):
+        console.print(refused, highlight=False)
     console.print(f"\n{out / 'report.html'}\n{out / 'report.json'}", highlight=False)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vla_agent.evaluation.failure_modes import FAILURES
+from vla_agent.evaluation.failure_modes import FAILURES, refusal_line
 from vla_agent.evaluation.report.clips import Clip
 from vla_agent.evaluation.report.template import page_template, percent
 
@@ -37,6 +37,7 @@ def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
         families=_families(report),
         failures=[(name, summary["controls"]["policy"]["failures"].get(name, 0)) for name in FAILURES],
         failed=sum(summary["controls"]["policy"]["failures"].values()),
+        refused=refusal_line(report["episodes"]),
         hardest=hardest(report),
         clips=clips,
         out=out.as_posix(),

@@ -8,14 +8,27 @@ from typing import Any
 
 import numpy as np
 
+Curve = tuple[float, float]  # slope and offset of a logistic function
+NEVER: Curve = (0.0, -20.0)  # doubts nothing
+CURVES = ("fixture", "place", "relation")
+Direction = tuple[str, float, float]  # name, then the unit vector x, y in the base frame
+# As the front camera sees it.
+DIRECTIONS: tuple[Direction, ...] = (
+    ("left of", 0.0, -1.0),
+    ("right of", 0.0, 1.0),
+    ("in front of", 1.0, 0.0),
+    ("behind", -1.0, 0.0),
+)
+
 
 @dataclass(frozen=True)
 class DoubtSettings:
     """What a policy's folder says of its doubt.
 
-    shapes, colours: their names, in the order of the sight's outputs.  slope, offset: of the logistic function of the
-    pair's log-probability.  hold_above: the policy holds still above this probability.  looks: that an object is
-    remembered.
+    shapes, colours, places, fixtures: their names, in the order of the sight's outputs.  slope, offset: of the logistic
+    function of a pair's log-probability.  hold_above: the policy holds still above this probability.  looks: that an
+    object is remembered.  fixture, place: slope and offset for their log-probabilities; relation: for how far, in
+    metres, an object lies inside the direction that is claimed.
     """
 
     shapes: tuple[str, ...]
@@ -25,12 +38,19 @@ class DoubtSettings:
     hold_above: float
     looks: int = 3
     width: int = 32
+    places: tuple[str, ...] = ("table", "tray", "drawer")
+    fixtures: tuple[str, ...] = ("button", "zone")
+    directions: tuple[Direction, ...] = DIRECTIONS
+    fixture: Curve = NEVER
+    place: Curve = NEVER
+    relation: Curve = NEVER
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a calibration that cannot be one."""
-        numbers = (self.slope, self.offset, self.hold_above)
+        numbers = (self.slope, self.offset, self.hold_above, *self.fixture, *self.place, *self.relation)
+        numbers += tuple(number for _, *vector in self.directions for number in vector)
         if not all(math.isfinite(number) for number in numbers) or not 0 <= self.hold_above <= 1:
-            raise ValueError(f"slope, offset and a threshold from 0 to 1 are wanted, not {numbers}")
+            raise ValueError(f"slopes, offsets, directions and a threshold from 0 to 1 are wanted, not {numbers}")
         if self.looks < 1 or self.width < 1:
             raise ValueError(f"at least one look and one channel are wanted, not {self.looks} and {self.width}")
 
@@ -43,19 +63,39 @@ class DoubtSettings:
         """
         if unknown := sorted(described.keys() - {field.name for field in fields(cls)}):
             raise ValueError(f"there is no setting {unknown[0]}")
+        names = {
+            key: tuple(str(name) for name in described[key]) for key in ("shapes", "colours", "places", "fixtures")
+        }
+        curves: dict[str, Curve] = {key: _curve(described[key]) for key in CURVES}
         return cls(
-            shapes=tuple(str(name) for name in described["shapes"]),
-            colours=tuple(str(name) for name in described["colours"]),
             slope=float(described["slope"]),
             offset=float(described["offset"]),
             hold_above=float(described["hold_above"]),
             looks=int(described["looks"]),
             width=int(described["width"]),
+            directions=tuple((str(name), float(x), float(y)) for name, x, y in described["directions"]),
+            **names,
+            **curves,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"shapes": list(self.shapes), "colours": list(self.colours)}
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
     def absent(self, fit: np.ndarray | float) -> np.ndarray:
         """Probability that a pair is not there, from its log-probability at the best cell."""
-        return 1 / (1 + np.exp(-(self.slope * np.asarray(fit, np.float64) + self.offset)))
+        return logistic((self.slope, self.offset), fit)
+
+
+def logistic(curve: Curve, value: np.ndarray | float) -> np.ndarray:
+    """The logistic function of ``slope * value + offset``."""
+    exponent = curve[0] * np.asarray(value, np.float64) + curve[1]
+    return 1 / (1 + np.exp(-exponent.clip(-500, 500)))
+
+
+def _curve(described: Any) -> Curve:
+    slope, offset = described
+    return float(slope), float(offset)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value

@@ -1,18 +1,20 @@
-"""A calibrated probability that the objects which an instruction names are not there.
+"""A calibrated probability that an instruction can not be done here, and why.
 
-    instruction --text encoder, queries--> pairs of shape and colour that it names      once an instruction
-    images ------stem, `Sight`-----------> how well each pair fits the best cell        at every look
-    fit --logistic, calibrated-----------> probability that the pair is not there       Platt 1999
+    instruction --words-----------------> what it takes for granted (`claims`), what is never right (`unsafe`)
+                --text encoder, queries-> objects that it names, where its words name none in full
+    images ------stem, `Sight`----------> how well each claim fits the best cell        at every look
+    fit --logistic, calibrated----------> probability that the claim is false           Platt 1999
 
 An object that was seen in one of the last looks counts as seen: the gripper hides what it takes.  An object that is
-taken away is missed after as many looks.  Nothing is said of instructions that name no object, such as "open the
-drawer": their doubt is None.
+taken away is missed after as many looks.  A fixture stays where it was seen.  Where an object lies, and what it is
+beside, is judged at the first look: acting changes it.  Nothing is said of instructions that claim nothing, such as
+"open the drawer": their doubt is None.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,19 +22,23 @@ import torch
 from torch import Tensor
 
 from vla_agent.models.backbones.pointing.sight import Sight, SightMaps
-from vla_agent.policy.doubt.doubt_settings import DoubtSettings
+from vla_agent.policy.doubt.claims import Claims, Named, read_claims
+from vla_agent.policy.doubt.doubt_settings import DoubtSettings, logistic
 from vla_agent.policy.doubt.things import Thing, find_things
+from vla_agent.policy.doubt.unsafe import unsafe
 
 NAMED = 0.5  # a query names a shape or colour whose probability is larger
 QUERIES = 2  # the first ones learn what the prompt names
+UNSAFE = 0.999  # probability that what the words say must not be done
+OnPlane = Callable[[Tensor, Tensor], Tensor]  # points (N, 2) of the first view, heights (N,) -> metres (N, 2)
 
 
 @dataclass(frozen=True)
 class Doubt:
     """That an instruction can not be done here.
 
-    probability: calibrated; of a pair of which present and absent ones are equally frequent.
-    reason: in words, such as "I see no red mug; I see a red cup"; empty where the objects are seen.
+    probability: calibrated; of a claim of which true and false ones are equally frequent.
+    reason: in words, such as "I see no red mug; I see a red cup"; empty below the threshold.
     """
 
     probability: float
@@ -40,40 +46,51 @@ class Doubt:
 
 
 class Doubter:
-    """Looks at each image for what the instruction names.
+    """Looks at each image for what the instruction takes for granted.
+
+    Args:
+        on_plane: of the backbone; without it nothing is said of relations.
 
     Attributes:
-        doubt: after the last look; None before one, and where the instruction names no object.
+        doubt: after the last look; None before one, and where the instruction claims nothing.
     """
 
-    def __init__(self, sight: Sight, settings: DoubtSettings) -> None:
-        self.sight, self.settings = sight.eval().requires_grad_(False), settings
-        self.named: list[tuple[int, int]] = []
+    def __init__(self, sight: Sight, settings: DoubtSettings, on_plane: OnPlane | None = None) -> None:
+        self.sight, self.settings, self.on_plane = sight.eval().requires_grad_(False), settings, on_plane
+        self.claims, self.unsafe = Claims(), ""
         self.doubt: Doubt | None = None
         self._fits: deque[np.ndarray] = deque(maxlen=settings.looks)
+        self._seen: np.ndarray | None = None  # best log-probability of each fixture until now
+        self._first: list[tuple[float, str]] = []  # probability and reason of what the first look decides
 
-    def reset(self, query_logits: Tensor) -> None:
+    def reset(self, query_logits: Tensor, instruction: str = "") -> None:
         """Begin an instruction.
 
         Args:
             query_logits: (1, Q, shapes + colours) of the backbone for this instruction.
         """
-        self.named = named_pairs(query_logits[0].float().sigmoid().cpu().numpy(), len(self.settings.shapes))
-        self.doubt = None
+        self.claims, self.unsafe = read_claims(instruction, self.settings), unsafe(instruction)
+        self._objects = [(named.shape, named.colour) for named in self.claims.objects]
+        if not self._objects:
+            shapes, colours = self.settings.shapes, self.settings.colours
+            pairs = named_pairs(query_logits[0].float().sigmoid().cpu().numpy(), len(shapes))
+            self._objects = [(shapes[s], colours[c]) for s, c in pairs]
+        self.doubt, self._seen, self._first = None, None, []
         self._fits.clear()
 
     def look(self, stem: Tensor) -> Doubt | None:
         """The doubt after one more observation, whose stem is (1, V, C4, h, w)."""
-        if not self.named:
+        claims = self.claims
+        if not (self._objects or claims.fixtures or claims.places or claims.relations or self.unsafe):
             return None
         maps = self.sight.look(stem)
-        fits = maps.pairs()[0].amax(0).cpu().numpy()  # (shapes, colours)
-        self._fits.append(np.array([fits[pair] for pair in self.named]))
-        absent = self.settings.absent(np.max(self._fits, axis=0))
-        present = float(np.prod(1 - absent))
-        missed = self.named[int(np.argmax(absent))]
-        reason = self._reason(missed, maps) if 1 - present > self.settings.hold_above else ""
-        self.doubt = Doubt(1 - present, reason)
+        if not self._fits:
+            self._first = [*self._misplaced(maps), *self._unrelated(maps)]
+        found = [*self._missing(maps), *self._no_fixture(maps), *self._first]
+        found += [(UNSAFE, self.unsafe)] if self.unsafe else []
+        probability = 1 - float(np.prod([1 - p for p, _ in found]))
+        worst = max(found, key=lambda one: one[0])
+        self.doubt = Doubt(probability, worst[1] if probability > self.settings.hold_above else "")
         return self.doubt
 
     @property
@@ -81,11 +98,89 @@ class Doubter:
         """Whether the policy is to hold still."""
         return self.doubt is not None and self.doubt.probability > self.settings.hold_above
 
-    def _reason(self, missed: tuple[int, int], maps: SightMaps) -> str:
-        shape, colour = self.settings.shapes[missed[0]], self.settings.colours[missed[1]]
-        things = find_things(maps, self.settings)
-        alike = [t for t in things if (t.shape == shape) != (t.colour == colour)]
-        return f"I see no {colour} {shape}" + (f"; I see {_listed(alike)}" if alike else "")
+    def _missing(self, maps: SightMaps) -> list[tuple[float, str]]:
+        """Of each object that is named: probability that it is absent, and the reason."""
+        fits = maps.pairs()[0].amax(0).cpu().numpy()  # (shapes, colours)
+        self._fits.append(np.array([fits[self._index(*pair)].max() for pair in self._objects]))
+        absent = self.settings.absent(np.max(self._fits, axis=0))
+        things = find_things(maps, self.settings) if (absent > self.settings.hold_above).any() else []
+        return [(float(p), _unseen(*pair, things)) for p, pair in zip(absent, self._objects, strict=True)]
+
+    def _index(self, shape: str, colour: str) -> tuple[slice | int, slice | int]:
+        settings = self.settings
+        return (
+            settings.shapes.index(shape) if shape else slice(None),
+            settings.colours.index(colour) if colour else slice(None),
+        )
+
+    def _no_fixture(self, maps: SightMaps) -> list[tuple[float, str]]:
+        settings, claimed = self.settings, self.claims.fixtures
+        if not claimed:
+            return []
+        fits = maps.fixtures[0].amax((0, -1)).cpu().numpy()  # (kinds, colours)
+        self._seen = fits if self._seen is None else np.maximum(self._seen, fits)
+        absent = logistic(settings.fixture, self._seen)
+        found = []
+        for colour, kind in claimed:
+            row = absent[settings.fixtures.index(kind)]
+            others = [f"{c} {kind}" for c, p in zip(settings.colours, row, strict=True) if p < 0.5]
+            reason = f"I see no {colour} {kind}" + (f"; I see {_listed(others)}" if others else "")
+            found.append((float(row[settings.colours.index(colour)]), reason))
+        return found
+
+    def _misplaced(self, maps: SightMaps) -> list[tuple[float, str]]:
+        """Of each claim that an object lies in a place: probability that it does not, and the reason."""
+        found = []
+        for named, place in self.claims.places:
+            fit = place_fits(maps, self._pair(named))[self.settings.places.index(place)]
+            found.append((float(logistic(self.settings.place, fit)), f"the {named} is not in the {place}"))
+        return found
+
+    def _unrelated(self, maps: SightMaps) -> list[tuple[float, str]]:
+        """Of each claim that an object lies in a direction of another: probability that it does not, and the reason."""
+        if self.on_plane is None:
+            return []
+        found = []
+        for a, direction, b in self.claims.relations:
+            offset = position(maps, self._pair(a), self.on_plane) - position(maps, self._pair(b), self.on_plane)
+            clear = clearance(offset, next(vector for name, *vector in self.settings.directions if name == direction))
+            reason = f"the {a} is not {direction} the {b}"
+            found.append((float(logistic(self.settings.relation, clear)), reason))
+        return found
+
+    def _pair(self, named: Named) -> tuple[int, int]:
+        return self.settings.shapes.index(named.shape), self.settings.colours.index(named.colour)
+
+
+def _best_cell(maps: SightMaps, pair: tuple[int, int]) -> int:
+    """The cell of the first view where a (shape, colour) fits best."""
+    shape, colour = pair
+    return int((maps.objects[0, 0] + maps.shapes[0, 0, shape] + maps.colours[0, 0, colour]).argmax())
+
+
+def place_fits(maps: SightMaps, pair: tuple[int, int]) -> np.ndarray:
+    """(places,) log-probabilities of where the (shape, colour) lies that is seen best in the first view."""
+    return maps.places[0, 0, :, _best_cell(maps, pair)].cpu().numpy()
+
+
+def position(maps: SightMaps, pair: tuple[int, int], on_plane: OnPlane, size: int = 24) -> np.ndarray:
+    """(2,) x, y in metres of a (shape, colour) at its best cell of the first view.
+
+    Args:
+        size: cells in a row of the maps.
+    """
+    cell = _best_cell(maps, pair)
+    du, dv = maps.boxes[0, 0, :2, cell].tolist()
+    rows = maps.objects.shape[-1] // size
+    point = torch.tensor([[(cell % size + 0.5 + du) / size, (cell // size + 0.5 + dv) / rows]])
+    with torch.inference_mode():
+        return on_plane(point, maps.heights[0, 0, cell, None].cpu())[0].cpu().numpy()
+
+
+def clearance(offset: np.ndarray, vector: Sequence[float]) -> float:
+    """How far, in metres, an offset (2,) lies inside the 90 degrees around a unit vector; negative outside."""
+    (dx, dy), (ux, uy) = offset, vector
+    return float(dx * ux + dy * uy - abs(dx * uy - dy * ux))
 
 
 def named_pairs(probabilities: np.ndarray, shapes: int) -> list[tuple[int, int]]:
@@ -98,9 +193,15 @@ def named_pairs(probabilities: np.ndarray, shapes: int) -> list[tuple[int, int]]
     return list(dict.fromkeys(pairs))
 
 
-def _listed(things: Sequence[Thing]) -> str:
-    names = list(dict.fromkeys(f"{'an' if t.colour[0] in 'aeiou' else 'a'} {t.colour} {t.shape}" for t in things))
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def _unseen(shape: str, colour: str, things: Sequence[Thing]) -> str:
+    alike = [t.name for t in things if (t.shape == shape) != (t.colour == colour)] if shape and colour else []
+    return f"I see no {colour} {shape or 'thing'}".replace("  ", " ") + (f"; I see {_listed(alike)}" if alike else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``a red cup, an orange mug and a blue mug``."""
+    said = list(dict.fromkeys(f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in names))
+    return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
 
 
 def fit_logistic(fits: np.ndarray, absent: np.ndarray, steps: int = 50) -> tuple[float, float]:

@@ -28,11 +28,13 @@ class AsyncRunner:
     def __init__(self, worker: InferenceWorker, executor: ChunkExecutor, control_hz: float) -> None:
         self.worker, self.executor, self.control_hz = worker, executor, control_hz
         self.seconds: deque[float] = deque(maxlen=MEASURED)  # duration of each inference
+        self.refusal = ""  # why the newest chunk holds the robot still; empty where it does not
         self.late = 0  # chunks that arrived after the last of their control steps
         self._recent: deque[float] = deque(maxlen=RECENT)
 
     def reset(self, instruction: str, **options: Any) -> None:
         """Begin an episode with control step 0."""
+        self.refusal = ""
         self.worker.reset(instruction, **options)
         self.executor.reset()
 
@@ -53,6 +55,7 @@ class AsyncRunner:
         """
         result = self.worker.poll()
         if result is not None:
+            self.refusal = result.refusal
             self.seconds.append(result.seconds)
             self._recent.append(result.seconds)
             self.late += step - result.step >= len(result.chunk)

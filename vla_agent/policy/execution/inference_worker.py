@@ -20,11 +20,15 @@ class InferenceStalled(VlaAgentError):
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """A chunk (T, A), the control step of its observation, and the duration of the inference (s)."""
+    """A chunk (T, A), the control step of its observation, and the duration of the inference (s).
+
+    refusal: why the chunk holds the robot still; empty where it does not.
+    """
 
     chunk: np.ndarray
     step: int
     seconds: float
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,4 +153,5 @@ class InferenceWorker:
             chunk = np.asarray(self._policy.act(request.observation, **more))
         except BaseException as error:  # of any kind: `poll` raises it in the caller's thread
             return None, error
-        return InferenceResult(chunk, request.step, time.monotonic() - start), None
+        refusal = getattr(self._policy, "refusal", None) or ""
+        return InferenceResult(chunk, request.step, time.monotonic() - start, refusal), None

@@ -105,6 +105,11 @@ class PolicyLoop:
         return self._previous is not None
 
     @property
+    def refusal(self) -> str:
+        """Why the policy holds the robot still instead of following the instruction; empty where it does not."""
+        return self._runner.refusal
+
+    @property
     def expected_delay(self) -> int:
         """Control steps that an inference takes."""
         return self._runner.expected_delay

@@ -1,12 +1,13 @@
-"""What is where: objects, their shapes, colours and boxes, from the pointing backbone's text-free features.
+"""What is where: objects with names and boxes, and fixtures, from the pointing backbone's text-free features.
 
-    f4 (B, V, C4, h, w) --3 x 3--> --3 x 3--> --3 x 3, dilated--> --1 x 1--> object, shape, colour, box at each cell
+    f4 (B, V, C4, h, w) --3 x 3--> --3 x 3--> --3 x 3, dilated--> --1 x 1--> object, shape, colour, box, height, place,
+                        |                                                    fixtures at each cell
                         --1 x 1, the backbone's own names-------------------> + shape, colour
 
 An object is a cell that holds its centre, after Zhou et al. 2019, "Objects as Points" (CenterNet).  Shape and colour
 are classified apart, so that pairs which training never showed are named as well.  The backbone's own names are right
 at an object's centre and say nothing elsewhere; here a cell may hold nothing, and they are what shapes and colours
-begin with.
+begin with.  A fixture of each kind and colour has a map of its own: objects lie on zones.
 """
 
 from __future__ import annotations
@@ -17,8 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EMPTY = -4.0  # first logit of an object: few cells hold one
-CERTAIN = 1e-6
+EMPTY = -4.0  # first logit of an object or fixture: few cells hold one
+HEIGHT_SCALE = 0.1  # metres of an output of 1
+BOX = 4
+
+
+class SightSizes(NamedTuple):
+    """Numbers of names: shapes, colours, places where an object can lie, kinds of fixtures."""
+
+    shapes: int
+    colours: int
+    places: int = 3
+    fixtures: int = 2
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Channels of object, shape, colour, box, height, place, fixtures."""
+        return 1, self.shapes, self.colours, BOX, 1, self.places, self.fixtures * self.colours
 
 
 class SightMaps(NamedTuple):
@@ -28,31 +44,46 @@ class SightMaps(NamedTuple):
     shapes: Tensor  # (B, V, shapes, h*w) of its shape, if there is one
     colours: Tensor  # (B, V, colours, h*w)
     boxes: Tensor  # (B, V, 4, h*w): centre's offset from the cell's in cells, then width and height as fractions of it
+    heights: Tensor  # (B, V, h*w) metres of its centre over the table
+    places: Tensor  # (B, V, places, h*w) of where it lies
+    fixtures: Tensor  # (B, V, kinds, colours, h*w) that the centre of such a fixture lies there
 
     def pairs(self) -> Tensor:
         """(B, V, shapes, colours): of each pair, at its best cell."""
         return (self.objects[:, :, None, None] + self.shapes[:, :, :, None] + self.colours[:, :, None]).amax(-1)
 
 
+class SightLabels(NamedTuple):
+    """What I images show: O objects, F fixtures, -1 and NaN for none and unknown."""
+
+    named: Tensor  # (I, O, 2) int64: shape and colour
+    boxes: Tensor  # (I, V, O, 5) = u, v of the centre, whether it is in the image, width and height as fractions of it
+    heights: Tensor  # (I, O) metres
+    places: Tensor  # (I, O) int64
+    fixtures: Tensor  # (I, F, 2) int64: kind and colour
+    fixture_points: Tensor  # (I, V, F, 3) = u, v, inside
+
+
 class Sight(nn.Module):
     """Names the objects of images.
 
     Args:
-        channels: C4 of the stem.  views: V.  names: numbers of shapes and colours.  width: channels inside.
+        channels: C4 of the stem.  views: V.  width: channels inside.
     """
 
-    def __init__(self, channels: int, views: int, names: tuple[int, int], width: int = 32) -> None:
+    def __init__(self, channels: int, views: int, sizes: SightSizes, width: int = 32) -> None:
         super().__init__()
-        self.names, self.width = names, width
+        self.sizes, self.width = sizes, width
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.third = nn.Conv2d(width, width, 3, padding=2, dilation=2)
         self.view = nn.Parameter(torch.zeros(views, width, 1, 1))
-        self.out = nn.Conv2d(width, 1 + sum(names) + 4, 1)
-        self.names_before = nn.Conv2d(channels, sum(names), 1)
-        nn.init.zeros_(self.out.weight[1 : 1 + sum(names)])
+        self.out = nn.Conv2d(width, sum(sizes.parts), 1)
+        self.names_before = nn.Conv2d(channels, sizes.shapes + sizes.colours, 1)
+        nn.init.zeros_(self.out.weight[1 : 1 + sizes.shapes + sizes.colours])
         nn.init.constant_(self.out.bias, 0.0)  # type: ignore[arg-type]
         nn.init.constant_(self.out.bias[:1], EMPTY)  # type: ignore[index]
+        nn.init.constant_(self.out.bias[-sizes.parts[-1] :], EMPTY)  # type: ignore[index]
 
     @torch.no_grad()
     def begin_with(self, names: nn.Linear) -> None:
@@ -61,52 +92,82 @@ class Sight(nn.Module):
         self.names_before.bias.copy_(names.bias)  # type: ignore[union-attr]
 
     def forward(self, stem: Tensor) -> Tensor:
-        """Stem (B, V, C4, h, w) -> logits (B, V, 1 + shapes + colours + 4, h*w)."""
+        """Stem (B, V, C4, h, w) -> logits (B, V, sum of `SightSizes.parts`, h*w)."""
         b, v = stem.shape[:2]
         x = F.relu(self.first(stem.flatten(0, 1)).unflatten(0, (b, v)) + self.view).flatten(0, 1)
         x = x + F.relu(self.second(x))
         x = x + F.relu(self.third(x))
-        objects, names, boxes = self.out(x).split((1, sum(self.names), 4), dim=1)
-        logits = torch.cat([objects, names + self.names_before(stem.flatten(0, 1)), boxes], dim=1)
+        named = self.sizes.shapes + self.sizes.colours
+        objects, names, more = self.out(x).split((1, named, sum(self.sizes.parts) - 1 - named), dim=1)
+        logits = torch.cat([objects, names + self.names_before(stem.flatten(0, 1)), more], dim=1)
         return logits.flatten(2).unflatten(0, (b, v)).float()
 
     def look(self, stem: Tensor) -> SightMaps:
         """Stem (B, V, C4, h, w) -> log-probabilities."""
-        objects, shapes, colours, boxes = self.forward(stem).split((1, *self.names, 4), dim=2)
+        objects, shapes, colours, boxes, heights, places, fixtures = self.forward(stem).split(self.sizes.parts, dim=2)
         offset, size = boxes.split(2, dim=2)
-        parts = torch.cat([offset.tanh(), size.sigmoid()], dim=2)
-        return SightMaps(F.logsigmoid(objects[:, :, 0]), shapes.log_softmax(2), colours.log_softmax(2), parts)
+        return SightMaps(
+            objects=F.logsigmoid(objects[:, :, 0]),
+            shapes=shapes.log_softmax(2),
+            colours=colours.log_softmax(2),
+            boxes=torch.cat([offset.tanh(), size.sigmoid()], dim=2),
+            heights=heights[:, :, 0] * HEIGHT_SCALE,
+            places=places.log_softmax(2),
+            fixtures=F.logsigmoid(fixtures).unflatten(2, (self.sizes.fixtures, self.sizes.colours)),
+        )
 
 
-def sight_losses(logits: Tensor, named: Tensor, boxes: Tensor, names: tuple[int, int], width: int) -> dict[str, Tensor]:
-    """Losses of `Sight.forward`.
+def sight_losses(logits: Tensor, labels: SightLabels, sizes: SightSizes, width: int) -> dict[str, Tensor]:
+    """Losses of `Sight.forward`: object, shape, colour, box, height, place, fixture.
 
     Args:
-        logits: (I, V, 1 + shapes + colours + 4, h*w), ``width`` cells a row.
-        named: (I, O, 2) shape and colour of each object, -1 for none.
-        boxes: (I, V, O, 5) = u, v of the centre, whether it is in the image, width and height as fractions of it.
+        logits: (I, V, sum of ``sizes.parts``, h*w), ``width`` cells a row.
     """
-    cells = logits.shape[-1]
-    height = cells // width
-    inside = (boxes[..., 2] > 0.5) & (named[:, None, :, 0] >= 0)  # (I, V, O)
-    place = boxes[..., :2].nan_to_num() * torch.tensor([width, height])
-    column, row = place[..., 0].long().clamp(0, width - 1), place[..., 1].long().clamp(0, height - 1)
-    cell = row * width + column
-    wanted = torch.zeros_like(logits[:, :, 0]).scatter_reduce_(2, cell, inside.float(), "amax")
-    grid = wanted.unflatten(2, (height, width))
-    beside = F.max_pool2d(grid, 3, 1, 1).flatten(2) - wanted  # neither right nor wrong
-    off = F.binary_cross_entropy_with_logits(logits[:, :, 0], wanted, reduction="none") * (1 + 3 * wanted)
+    objects, *_, fixtures = logits.split(sizes.parts, dim=2)
+    inside = (labels.boxes[..., 2] > 0.5) & (labels.named[:, None, :, 0] >= 0)  # (I, V, O)
+    cell, offset = _cells(labels.boxes, logits.shape[-1], width)
     number = inside.sum().clamp_min(1)
-    index = cell[:, :, None].expand(-1, -1, logits.shape[2] - 1, -1)
-    at = logits[:, :, 1:].gather(3, index).transpose(2, 3)[inside]  # (M, shapes + colours + 4)
-    classes = named[:, None].expand(-1, boxes.shape[1], -1, -1)[inside]
-    shapes, colours, offset, size = at.split((*names, 2, 2), dim=-1)
-    centre = torch.stack([column, row], -1) + 0.5
-    wanted_box = torch.cat([(place - centre)[inside], boxes[..., 3:].nan_to_num()[inside]], -1)
-    found_box = torch.cat([offset.tanh(), size.sigmoid()], -1)
+    index = cell[:, :, None].expand(-1, -1, logits.shape[2], -1)
+    at = logits.gather(3, index).transpose(2, 3)[inside]  # (M, channels)
+    _, shapes, colours, boxes, heights, places, _ = at.split(sizes.parts, dim=-1)
+    named = labels.named[:, None].expand(-1, inside.shape[1], -1, -1)[inside]
+    wanted_box = torch.cat([offset[inside], labels.boxes[..., 3:].nan_to_num()[inside]], -1)
+    found_box = torch.cat([boxes[:, :2].tanh(), boxes[:, 2:].sigmoid()], -1)
+    height = labels.heights[:, None].expand_as(inside)[inside] / HEIGHT_SCALE
+    lies = labels.places[:, None].expand_as(inside)[inside]
+    place_loss = F.cross_entropy(places, lies, ignore_index=-1, reduction="sum")
     return {
-        "object": (off * (1 - beside)).sum() / number,
-        "shape": F.cross_entropy(shapes, classes[:, 0]),
-        "colour": F.cross_entropy(colours, classes[:, 1]),
+        "object": _cell_loss(objects[:, :, 0], cell, inside, width).sum() / number,
+        "shape": F.cross_entropy(shapes, named[:, 0]),
+        "colour": F.cross_entropy(colours, named[:, 1]),
         "box": 5.0 * F.l1_loss(found_box, wanted_box),
+        "height": F.smooth_l1_loss(heights[:, 0], height),
+        "place": place_loss / (lies >= 0).sum().clamp_min(1),
+        "fixture": _fixture_loss(fixtures, labels, sizes, width),
     }
+
+
+def _cells(points: Tensor, cells: int, width: int) -> tuple[Tensor, Tensor]:
+    """Of points (..., 2 or more) = u, v: the cell's number (...) and the offset (..., 2) from its centre, in cells."""
+    place = points[..., :2].nan_to_num() * torch.tensor([width, cells // width])
+    column, row = place[..., 0].long().clamp(0, width - 1), place[..., 1].long().clamp(0, cells // width - 1)
+    return row * width + column, place - torch.stack([column, row], -1) - 0.5
+
+
+def _cell_loss(logits: Tensor, cell: Tensor, inside: Tensor, width: int) -> Tensor:
+    """(..., h*w): of logits (..., h*w) where centres lie in cells (..., O), as far as they are inside (..., O)."""
+    wanted = torch.zeros_like(logits).scatter_reduce_(-1, cell, inside.float(), "amax")
+    grid = wanted.flatten(0, -2).unflatten(-1, (-1, width))
+    beside = F.max_pool2d(grid, 3, 1, 1).flatten(1).view_as(wanted) - wanted  # neither right nor wrong
+    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * (1 + 3 * wanted) * (1 - beside)
+
+
+def _fixture_loss(logits: Tensor, labels: SightLabels, sizes: SightSizes, width: int) -> Tensor:
+    """Of logits (I, V, kinds * colours, h*w)."""
+    inside = labels.fixture_points[..., 2] > 0.5  # (I, V, F)
+    cell, _ = _cells(labels.fixture_points, logits.shape[-1], width)
+    number = labels.fixtures[..., 0] * sizes.colours + labels.fixtures[..., 1]  # (I, F)
+    own = F.one_hot(number, logits.shape[2]).transpose(1, 2)[:, None].bool()  # (I, 1, K, F)
+    inside = inside[:, :, None] & own
+    cell = cell[:, :, None].expand_as(inside)
+    return _cell_loss(logits, cell, inside, width).sum() / inside.sum().clamp_min(1)
