@@ -23,11 +23,12 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_agent.errors import ObservationError, RobotError
 from vla_agent.robot.control.arm_controller import ArmController
 from vla_agent.robot.description import load_robot
+from vla_agent.robot.joint_states import JointJoiner
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.process.node_base import (
     COMMANDS,
+    JOINT_STATES,
     LATCHED,
-    SENSORS,
     Node,
     StatusReporter,
     checked_factor,
@@ -58,6 +59,7 @@ class ControllerNode(Node):
         joint_names = [f"joint_position.{k}" for k in range(count)] + ["gripper"]
         self._actions = EE_DELTA if mode == "ee_delta" else joint_names
         self._names = [*self._robot.joint_names, self._robot.gripper.joint]
+        self._joints = JointJoiner(self._robot.joint_names, [self._robot.gripper.joint])
         self._horizon = max(1, round(self._robot.lookahead.seconds / self._robot.period))
         self._measured: np.ndarray | None = None
         self._gripper = 0.0
@@ -75,17 +77,20 @@ class ControllerNode(Node):
         self._publisher = self.create_publisher(JointTrajectory, self.COMMAND_TOPIC, COMMANDS)
         self._stop_request = self.create_publisher(String, "safety/stop", 10)
         self.create_subscription(JointTrajectory, "policy/action", self._action, COMMANDS)
-        self.create_subscription(JointState, self._robot.joint_states, self._state, SENSORS)
+        for topic in self._robot.joint_state_topics:
+            self.create_subscription(JointState, topic, self._state, JOINT_STATES)
         self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED)
 
     def _state(self, message: JointState) -> None:
         try:
-            positions = conversions.joint_positions(message, self._names)
+            state = self._joints.add(message)
         except ObservationError as error:
             self._measured = None
             self._report("error", f"{error.what}: {error.key}")
             return
-        self._measured, self._gripper = positions[:-1], self._robot.gripper.fraction(positions[-1])
+        if state is not None:
+            self._measured = state.positions[:-1]
+            self._gripper = self._robot.gripper.fraction(state.positions[-1])
 
     def _set_stopped(self, message: Bool) -> None:
         self._stopped, self._last, self._waiting = message.data, None, None
@@ -106,7 +111,7 @@ class ControllerNode(Node):
             )
             return
         if self._stopped or self._measured is None:
-            why = "stopped" if self._stopped else "no joint state yet"
+            why = "stopped" if self._stopped else self._joints.missing or "no joint state yet"
             self._counts[f"refused: {why}"] += 1
             self._report("warn", why)
             return

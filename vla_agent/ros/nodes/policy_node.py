@@ -32,13 +32,15 @@ from vla_agent.files.canonical_json import digest
 from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.policy.inference_timing import p99_ms
 from vla_agent.policy.speed.accelerate import accelerate
+from vla_agent.robot.cameras.topic_view import TopicView
 from vla_agent.robot.control.controller_factory import make_pose_controller
 from vla_agent.robot.description import read_robot
+from vla_agent.robot.joint_states import JointReader
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.process.node_base import (
     COMMANDS,
+    JOINT_STATES,
     LATCHED,
-    SENSORS,
     ControlClock,
     StatusReporter,
     checked_factor,
@@ -51,13 +53,13 @@ from vla_agent.ros.process.node_base import (
 )
 from vla_agent.ros.process.node_parameters import NODES
 from vla_agent.ros.runtime.instructions import InstructionGuard
-from vla_agent.ros.runtime.observations import ObservationBuffer
+from vla_agent.ros.runtime.observations import Limits, ObservationBuffer
 from vla_agent.ros.runtime.policy_loop import PolicyLoop, PolicyLoopSettings
 from vla_agent.ros.runtime.topic_monitor import TopicMonitor
 from vla_agent.serving.session import takes_committed
 
 TICKS = 8  # a control period
-LIMITS = ("max_age", "tolerance", "stalled_after")  # on hardware their defaults are the most
+LIMITS = ("max_age", "max_delay", "tolerance", "stalled_after")  # on hardware their defaults are the most
 
 
 def require_as_certified(given: Mapping[str, Any], execute: int) -> None:
@@ -141,12 +143,15 @@ class PolicyNode(LifecycleNode):
         for camera in robot.cameras:
             if camera.name in self._contract.camera_names:
                 transport = conversions.TRANSPORTS[camera.transport]
-                take = partial(self._image, camera.name, transport.read)
+                take = partial(self._image, camera.name, self._views[camera.name])
                 subscription = self._listen(camera.name, transport.message, camera.image_topic, take, self._qos)
                 self._image_subscriptions[camera.name] = subscription
         self._inputs += [
             *self._image_subscriptions.values(),
-            self._listen("joint_states", JointState, robot.joint_states, self._state, SENSORS),
+            *(
+                self._listen("joint_states", JointState, topic, self._state, JOINT_STATES)
+                for topic in robot.joint_state_topics
+            ),
             self.create_subscription(String, "instruction", self._instruct, LATCHED),
             self.create_subscription(String, "instruction", self._instruct, 10),  # for publishers that do not latch
             self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED),
@@ -179,18 +184,24 @@ class PolicyNode(LifecycleNode):
         self._mode = str(self._given["mode"]) or ("realtime" if takes_committed(policy) else "open_loop")
         self._latency_ms = p99_ms(policy) if self._hardware else None
         self._names = conversions.action_names(self._contract)
-        period = self._robot.period
+        period, max_delay = self._robot.period, float(self._given["max_delay"])
         self._buffer = ObservationBuffer(
             self._robot,
             self._contract,
             make_pose_controller(self._robot, "ee_delta").kinematics.forward,
-            float(self._given["tolerance"]) * period,
-            float(self._given["max_age"]) * period,
+            Limits(float(self._given["tolerance"]) * period, float(self._given["max_age"]) * period, max_delay),
         )
+        sizes = {camera.name: (camera.height, camera.width) for camera in self._contract.cameras}
+        self._views = {
+            camera.name: TopicView(camera, sizes[camera.name], conversions.TRANSPORTS[camera.transport].read)
+            for camera in self._robot.cameras
+            if camera.name in sizes
+        }
+        self._joints = JointReader([*self._robot.joint_names, self._robot.gripper.joint])
         self._monitor = TopicMonitor(
             {c.name: c.hz or self._contract.control_hz for c in self._contract.cameras}
             | {"joint_states": self._robot.control_hz},
-            float(self._given["max_age"]) * period,
+            max_delay,
             self._qos.reliability == ReliabilityPolicy.RELIABLE,
             ControlClock(self._factor),
         )
@@ -267,31 +278,30 @@ class PolicyNode(LifecycleNode):
     # -- in ------------------------------------------------------------------------------------------------------
 
     def _image(self, name: str, read: Callable[[Any], np.ndarray], message: Any) -> None:
-        stamp = self._count(name, message, len(message.data))
+        stamp, arrived = self._count(name, message, len(message.data))
         try:
             pixels = read(message)
         except ObservationError as error:
-            self._reject(name, f"cannot be read: {error.key} {error.found}")
+            self._reject(name, f"cannot be read: {error.what}, {error.key} {error.found}")
             return
-        self._buffer.add_image(name, pixels, stamp)
+        self._buffer.add_image(name, pixels, stamp, arrived)
         self._tick()  # the observation may be complete now
 
     def _state(self, message: JointState) -> None:
-        stamp = self._count("joint_states", message)
-        names = [*self._robot.joint_names, self._robot.gripper.joint]
+        self._count("joint_states", message)
         try:
-            positions = conversions.joint_positions(message, names)
+            part = self._joints.read(message)
         except ObservationError as error:
-            self._reject("joint_states", f"have no {error.key}")
+            self._reject("joint_states", f"cannot be read: {error.what}, {error.key} {error.found}")
             return
-        gripper = self._robot.gripper.fraction(positions[-1])
-        self._buffer.add_state(positions[:-1], gripper, stamp)
+        if part is not None:
+            self._buffer.add_part(part)
 
-    def _count(self, name: str, message: Any, size: int = 0) -> float:
-        """Count a message; returns its stamp in seconds."""
-        stamp = conversions.to_seconds(message.header.stamp)
-        self._monitor.count_received(name, self.get_clock().now().nanoseconds * 1e-9 - stamp, size)
-        return stamp
+    def _count(self, name: str, message: Any, size: int = 0) -> tuple[float, float]:
+        """Count a message; returns its stamp and when it arrived, in seconds."""
+        stamp, now = conversions.to_seconds(message.header.stamp), self.get_clock().now().nanoseconds * 1e-9
+        self._monitor.count_received(name, now - stamp, size)
+        return stamp, now
 
     def _reject(self, name: str, problem: str) -> None:
         self._monitor.count_rejected(name)

@@ -20,11 +20,12 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import NodeError, ObservationError
 from vla_agent.robot.description import load_robot
+from vla_agent.robot.joint_states import JointJoiner
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.process.node_base import (
     COMMANDS,
+    JOINT_STATES,
     LATCHED,
-    SENSORS,
     Node,
     StatusReporter,
     checked_factor,
@@ -50,24 +51,32 @@ class ReplayNode(Node):
         factor = checked_factor(values)
         self._tolerance = float(values["start_tolerance"])
         self._recorded = read_actions(
-            Path(values["bag"]), self._robot.joint_states, self._robot.joint_names, conversions.deserialize
+            Path(values["bag"]),
+            self.resolve_topic_name(self.COMMAND_TOPIC),
+            [self.resolve_topic_name(topic) for topic in self._robot.joint_state_topics],
+            self._robot.joint_names,
+            conversions.deserialize,
         )
+        self._joiner = JointJoiner(self._robot.joint_names)
         self._reporter = StatusReporter(self)
         self._joints: np.ndarray | None = None
         self._stopped: bool | None = None
         self._began: float | None = None  # seconds, of the first action
         self._next = 0
         self._publisher = self.create_publisher(JointTrajectory, self.COMMAND_TOPIC, COMMANDS)
-        self.create_subscription(JointState, self._robot.joint_states, self._state, SENSORS)
+        for topic in self._robot.joint_state_topics:
+            self.create_subscription(JointState, topic, self._state, JOINT_STATES)
         self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(self._robot.period / TICKS / factor, self._tick, clock=steady)
 
     def _state(self, message: JointState) -> None:
         try:
-            self._joints = conversions.joint_positions(message, self._robot.joint_names)
+            state = self._joiner.add(message)
         except ObservationError as error:
             self._reporter.report("error", f"{error.what}: {error.key}")
+            return
+        self._joints = self._joints if state is None else state.positions
 
     def _set_stopped(self, message: Bool) -> None:
         self._stopped = message.data

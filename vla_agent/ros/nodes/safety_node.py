@@ -30,12 +30,14 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_agent.errors import ObservationError
 from vla_agent.gate.certificate.enforce import Deployment
 from vla_agent.robot.description import read_robot
+from vla_agent.robot.joint_states import JointJoiner
 from vla_agent.robot.safety.command_gate import CommandGate
 from vla_agent.robot.safety.supervisor import STOPPED, Command, Supervisor
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.messages.robot_commands import RobotOutput
 from vla_agent.ros.process.node_base import (
     COMMANDS,
+    JOINT_STATES,
     LATCHED,
     SENSORS,
     ControlClock,
@@ -69,6 +71,7 @@ class SafetyNode(Node):
         self._factor = checked_factor(values)
         self._now = ControlClock(self._factor)
         self._names = [*self._robot.joint_names, self._robot.gripper.joint]
+        self._joints = JointJoiner(self._robot.joint_names, [self._robot.gripper.joint])
         self._reporter = StatusReporter(self)
         self._latencies: deque[float] = deque(maxlen=400)  # seconds from a command's arrival to its publication
         self._ages: deque[float] = deque(maxlen=400)  # seconds from the stamp of an approved command to its publication
@@ -101,7 +104,8 @@ class SafetyNode(Node):
 
     def _subscribe(self) -> None:
         self.create_subscription(JointTrajectory, "controller/joint_trajectory", self._command, COMMANDS)
-        self.create_subscription(JointState, self._robot.joint_states, self._receive_state, SENSORS)
+        for topic in self._robot.joint_state_topics:
+            self.create_subscription(JointState, topic, self._receive_state, JOINT_STATES)
         self.create_subscription(String, "safety/stop", self._stop_on_request, 10)
         self.create_subscription(Bool, "safety/deadman", self._deadman, SENSORS)
         self.create_subscription(String, "policy/loaded", self._note_loaded, LATCHED)
@@ -200,23 +204,15 @@ class SafetyNode(Node):
     def _take_state(self, message: JointState) -> None:
         now = self._now()
         try:
-            positions = conversions.joint_positions(message, self._names)
+            state = self._joints.add(message)
         except ObservationError as error:
             self._gate.stop("joint state", f"{error.what}: {error.key}", now)
             return
-        stamp = conversions.to_seconds(message.header.stamp)
-        gripper, effort = self._fraction(positions[-1]), self._effort(message)
-        self._gate.on_joint_state(positions[:-1], gripper, stamp, now, effort)
-
-    def _effort(self, message: JointState) -> float | None:
-        """Effort of the gripper's joint, where the supervisor needs it and the message has it."""
-        gripper = self._robot.gripper
-        if gripper.max_effort is None:
-            return None
-        try:
-            return float(conversions.joint_positions(message, [gripper.joint], "effort")[0])
-        except ObservationError:
-            return None
+        if state is not None:
+            positions, effort = state.positions, float(state.efforts[-1])
+            self._gate.on_joint_state(positions[:-1], self._fraction(positions[-1]), state.stamp, now, effort)
+        elif self._gate.runs and (missing := self._joints.missing):
+            self._gate.stop("joint state", missing, now)
 
     def _stop_on_request(self, message: String) -> None:
         if self._supervisor.mode != STOPPED:
@@ -254,10 +250,11 @@ class SafetyNode(Node):
 
     def _message(self) -> str:
         supervisor, refused = self._supervisor, self._gate.refused
+        missing = self._joints.missing
         if supervisor.mode != STOPPED:
-            return refused or (UNANNOUNCED if self._unannounced else self._mode())
-        more = f"; {refused}" if refused and refused not in supervisor.reason else ""
-        return f"stopped: {supervisor.reason}{more}"
+            return refused or (UNANNOUNCED if self._unannounced else missing or self._mode())
+        more = [reason for reason in (refused, missing) if reason and reason not in supervisor.reason]
+        return "; ".join([f"stopped: {supervisor.reason}", *more])
 
     def _mode(self) -> str:
         mode = str(self._supervisor.mode)

@@ -64,7 +64,7 @@ class SimRobotNode(Node):
         self._delayed: deque[tuple[float, Reading]] = deque()
         self._reporter = StatusReporter(self)
         self._clock_publisher = self.create_publisher(ClockMessage, "/clock", 10)
-        self._joints = self.create_publisher(JointState, self._robot.joint_states, 10)
+        self._joints = self.create_publisher(JointState, self._robot.joint_state_topics[0], 10)
         self._writers = {c.name: conversions.TRANSPORTS[c.transport] for c in self._robot.cameras}
         self._cameras: dict[str, tuple[Any, str]] = {
             c.name: (self.create_publisher(self._writers[c.name].message, c.image_topic, qos), c.frame)

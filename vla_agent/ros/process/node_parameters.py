@@ -134,6 +134,7 @@ NODES: dict[str, NodeHelp] = {
             ),
             "max_age": Parameter(2.25, "largest age of an observation, control periods", configured=True, above=0),
             "max_delay": Parameter(0.2, "largest time from an image's stamp to its arrival, seconds", configured=True),
+            "max_delay": Parameter(0.2, "largest time from an image's stamp to its arrival, seconds", configured=True),
             "stalled_after": Parameter(
                 2.0, "inference time after which the policy counts as hung, seconds", configured=True, above=0
             ),
