@@ -79,7 +79,8 @@ def mutate(source: str, mutation: Mutation) -> str | None:
     if changed is None:
         return None
     try:
-        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # as of `is` with a number
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # as of `is` with a number
             same = ast.dump(ast.parse(changed)) == ast.dump(ast.parse(source))
             compile(changed, mutation.module, "exec")
     except SyntaxError:
