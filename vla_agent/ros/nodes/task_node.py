@@ -57,7 +57,7 @@ class TaskNode(Node):
         self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED)
         self.create_subscription(JointTrajectory, "policy/action", self._note_action, COMMANDS)
         self.create_subscription(String, "policy/refusal", self._note_refusal, LATCHED)
-        self._scene = self.create_client(Trigger, "sim/success")
+        self._scene: Any = self.create_client(Trigger, "sim/success")
         self._server: GoalServer | None = None
         if not self._interfaces.missing:
             self._offer(self._interfaces.action.RunTask, self._interfaces.srv)
@@ -80,7 +80,7 @@ class TaskNode(Node):
             return "no safety node has reported yet: start the graph first"
         if self._stopped:
             return f"the robot is stopped: {self._words() or 'call safety/reset first'}"
-        if not self.count_subscribers("policy/action") or not self.count_publishers("policy/action"):
+        if not self.count_publishers("policy/action"):
             return "no policy node runs: start the graph first"
         self._run = TaskRun(goal.instruction.strip(), goal.time_limit, self._seconds())
         self._asked, self._refused = None, ""  # a refusal of before is about another instruction

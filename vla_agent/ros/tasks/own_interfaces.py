@@ -27,7 +27,7 @@ class Interfaces:
 def own_interfaces() -> Interfaces:
     """Import the package; a broken or missing one is no error."""
     try:
-        modules = (importlib.import_module(f"vla_agent_interfaces.{kind}") for kind in ("action", "srv"))
-        return Interfaces(*modules)
+        action, srv = (importlib.import_module(f"vla_agent_interfaces.{kind}") for kind in ("action", "srv"))
+        return Interfaces(action, srv)
     except ImportError as error:
         return Interfaces(None, None, f"{error}; build it: {BUILD}")
