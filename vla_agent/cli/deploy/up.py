@@ -27,6 +27,7 @@ EPILOG = """\
 examples:
   vla-agent up sim --task stack --seed 3          simulated robot, safety, controller, policy
   vla-agent up sim --real_time_factor 0.25        the same on a slow machine
+  vla-agent up dry_run --robot my_robot.yaml --without camera_node   the drivers run, and no motor moves
   vla-agent up robot --certificate CERTIFICATE    real cameras and robot
   vla-agent up record --sources front=0,wrist=2   demonstrations to MCAP
   vla-agent up replay --bag recordings/episode-0000
@@ -47,6 +48,7 @@ SUMMARIES = {
     "evaluate": "episodes through the graph, and their success rate",
     "sim": "simulated robot, safety, controller and policy",
     "robot": "real cameras, safety, controller and policy",
+    "dry_run": "the same without motors: no certificate, and commands go to topics under sim/",
     "record": "real cameras and the recorder",
 }
 

@@ -118,6 +118,17 @@ GRAPHS: dict[str, tuple[Entry, ...]] = {
         Entry("policy_node", tuple(a for a in _POLICY if a not in _NOT_ON_HARDWARE), (("hardware", True),)),
         _FRAMES,
     ),
+    "dry_run": (  # the robot's cameras and joint states; commands go to topics under sim/, where no motor listens
+        _CAMERA,
+        Entry("safety_node", ("robot", "deadman"), (("hardware", False),)),
+        Entry("controller_node", ("robot",)),
+        Entry(
+            "policy_node",
+            tuple(a for a in _POLICY if a not in (*_NOT_ON_HARDWARE, "certificate")),
+            (("hardware", False),),
+        ),
+        _FRAMES,
+    ),
     "record": (
         _CAMERA,
         Entry("recorder_node", ("robot", "output", "image_reliability")),
