@@ -121,14 +121,19 @@ def test_nothing_but_the_safety_node_commands_the_robot():
         return sorted(p.stem for p, text in package.items() if any(word in text for word in words))
 
     assert having("RobotOutput(") == ["safety_node"]
-    assert having("_arm_sender(", "FollowJointTrajectorySender(") == ["robot_commands"]
-    with_topics = having(".controller.topics(", "spec.topics(")  # the others subscribe, or look who publishes there
-    assert with_topics == ["node_base", "recorder_node", "robot_commands", "sim_robot_node"]
+    makers = having("_MessageOutput(", "_TrajectoryGoals(", "GripperGoals(", "TopicGripperOutput(", "ServoSwitch(")
+    assert set(makers) <= {"robot_output", "grippers", "servo"}, "RobotOutput alone makes the outputs"
+    assert having("ActionClient(") == ["goals"] and having("GoalSender(") == ["goals", "grippers", "robot_output"]
+    # the others subscribe, or look who publishes there
+    with_topics = having(".controller.topics(", "spec.topics(", "spec.outputs(")
+    assert with_topics == ["node_base", "recorder_node", "robot_output", "sim_robot_node"]
     assert having("COMMANDS_ROBOT = True") == ["safety_node"]
     (node,) = (text for p, text in package.items() if p.stem == "safety_node")
-    assert (
-        node.count("output.send(") == 1 and "CommandGate(\n            self._supervisor, lambda target: output" in node
-    )
+    gate = node[node.index("CommandGate(\n") : node.index("self._watch:")]
+    assert node.count("output.send(") == gate.count("output.send(") == 1
+    assert node.count("output.prepare") == gate.count("output.prepare") == 1
+    asked_of_output = set(re.findall(r"self\._output\.(\w+)", node))
+    assert asked_of_output <= {"problem", "clear", "values"}, "what sends is asked of the gate"
     asked = set(re.findall(r"self\._supervisor\.(\w+)", node))
     assert asked <= {"mode", "reason", "last_stop", "counts"}, "what has an effect is asked of the gate"
     assert GRAPHS["robot"] and all(any(e.executable == "safety_node" for e in GRAPHS[g]) for g in ("sim", "robot"))
@@ -207,7 +212,7 @@ def test_a_recorded_episode_can_be_read_again_and_a_discarded_one_leaves_nothing
     from rclpy.serialization import serialize_message
     from std_msgs.msg import String
 
-    from vla_agent.ros.runtime.recorder import Recorder
+    from vla_agent.ros.recording.recorder import Recorder
 
     recorder = Recorder(tmp_path, {"/instruction": "std_msgs/msg/String"}, free=0)
     data = serialize_message(String(data="stack the cubes"))
@@ -231,11 +236,11 @@ def test_a_recorded_episode_can_be_read_again_and_a_discarded_one_leaves_nothing
         recorder.end("failure")
 
 
-@pytest.mark.parametrize("moment", ["try_lock", "name_aside"])
+@pytest.mark.parametrize("moment", ["try_lock", "next_number"])
 def test_recorders_that_begin_in_the_same_moment_keep_both_bags(tmp_path, monkeypatch, moment):
     """The second begins before the first has locked its bag, or before that bag is there."""
     pytest.importorskip("rosbags.rosbag2")
-    from vla_agent.ros.runtime import recorder
+    from vla_agent.ros.recording import recorder
 
     first, second = (recorder.Recorder(tmp_path, {"/state": "std_msgs/msg/String"}, free=0) for _ in range(2))
     real = getattr(recorder, moment)
@@ -253,13 +258,15 @@ def test_recorders_that_begin_in_the_same_moment_keep_both_bags(tmp_path, monkey
     first.begin("mine")
     assert {first.end("success").name, second.end("success").name} == {"episode-0000", "episode-0001"}
     marks = [(tmp_path / f"episode-000{k}" / "metadata.yaml").read_text() for k in range(2)]
-    assert "mine" in marks[0] and "theirs" in marks[1]
+    assert sum("mine" in mark for mark in marks) == sum("theirs" in mark for mark in marks) == 1
+    for k in range(2):
+        assert (tmp_path / f"episode-000{k}" / f"episode-000{k}.mcap").is_file(), "whole file names"
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_bag_that_is_always_deleted_is_a_typed_error(tmp_path, monkeypatch):
     pytest.importorskip("rosbags.rosbag2")
-    from vla_agent.ros.runtime import recorder
+    from vla_agent.ros.recording import recorder
 
     monkeypatch.setattr(recorder, "try_lock", lambda path: shutil.rmtree(path))
     own = recorder.Recorder(tmp_path, {"/state": "std_msgs/msg/String"}, free=0)
@@ -307,15 +314,16 @@ def test_the_recorder_takes_an_instruction_that_is_not_latched_and_records_each_
             each.destroy_node()
         rclpy.try_shutdown()
     with rosbag2.Reader(tmp_path / name) as reader:
-        texts = [deserialize_message(bytes(raw), String).data for _, _, raw in reader.messages()]
+        told = [c for c in reader.connections if c.topic == "/instruction"]
+        texts = [deserialize_message(bytes(raw), String).data for _, _, raw in reader.messages(told)]
     assert texts == ["stack the cubes", "wipe the table"]
 
 
 def test_two_recorders_in_one_folder_keep_both_episodes_and_delete_what_a_killed_one_left(tmp_path):
     pytest.importorskip("rosbags")
-    from vla_agent.ros.runtime.recorder import Recorder
+    from vla_agent.ros.recording.recorder import Recorder
 
-    (tmp_path / ".episode-0000.9-9.tmp").mkdir()
+    (tmp_path / "episode-0000.partial" / "episode-0000").mkdir(parents=True)
     first, second = (Recorder(tmp_path, {"/instruction": "std_msgs/msg/String"}, free=0) for _ in range(2))
     for recorder in (first, second):
         recorder.begin("stack the cubes")
@@ -332,7 +340,7 @@ def test_a_recorded_episodes_actions_are_read_again(tmp_path):
 
     from vla_agent.ros.messages import conversions
     from vla_agent.ros.runtime.bag_actions import read_actions
-    from vla_agent.ros.runtime.recorder import Recorder
+    from vla_agent.ros.recording.recorder import Recorder
 
     types = {"/policy/action": "trajectory_msgs/msg/JointTrajectory", "/joint_states": "sensor_msgs/msg/JointState"}
     recorder = Recorder(tmp_path, types, free=0)
@@ -342,7 +350,7 @@ def test_a_recorded_episodes_actions_are_read_again(tmp_path):
         recorder.begin("wipe the table")
         if states:
             for k in (0.0, 0.5):
-                state = conversions.joint_state_message(["j2", "j1"], np.array([k, 1 + k]), 0.0, "base")
+                state = conversions.joint_state_message(["j2", "j1"], np.array([k, 1 + k]), 1.0 + k, "base")
                 recorder.write("/joint_states", 1, bytes(serialize_message(state)))
         for k, row in enumerate(rows):  # each has the next action, too
             sent = conversions.trajectory_message(
@@ -353,14 +361,14 @@ def test_a_recorded_episodes_actions_are_read_again(tmp_path):
         recorder.write("/policy/action", 9, bytes(serialize_message(ending)))
         return recorder.end("success")
 
-    recorded = read_actions(record(), "joint_states", ["j1", "j2"], conversions.deserialize)
+    recorded = read_actions(record(), "/policy/action", ["/joint_states"], ["j1", "j2"], conversions.deserialize)
     assert recorded.names == ("a", "b") and np.array_equal(recorded.actions, rows)
     assert recorded.start.tolist() == [1.5, 0.5], "the last state before the first action"
     for bad, word in ((record(states=False), "no joint state"), (record(names=("c", "d")), "2 kinds")):
         with pytest.raises(NodeError, match=word):
-            read_actions(bad, "joint_states", ["j1", "j2"], conversions.deserialize)
+            read_actions(bad, "/policy/action", ["/joint_states"], ["j1", "j2"], conversions.deserialize)
     with pytest.raises(NodeError, match="cannot be replayed"):
-        read_actions(tmp_path / "nothing", "joint_states", ["j1", "j2"], conversions.deserialize)
+        read_actions(tmp_path / "nothing", "/policy/action", ["/joint_states"], ["j1", "j2"], conversions.deserialize)
 
 
 def test_the_graphs_report_is_compared_with_one_process_on_shared_seeds(tmp_path):
@@ -412,7 +420,7 @@ def test_figures_are_rates_and_quantiles(monkeypatch):
 
 def test_a_full_disk_is_refused(tmp_path):
     pytest.importorskip("rosbags")
-    from vla_agent.ros.runtime.recorder import Recorder
+    from vla_agent.ros.recording.recorder import Recorder
 
     with pytest.raises(NodeError, match="disk is full"):
         Recorder(tmp_path, {}, free=2**62).begin("anything")

@@ -69,7 +69,7 @@ def record(folder: Path, start: np.ndarray, actions: np.ndarray) -> Path:
 
     from vla_agent.ros.messages import conversions
     from vla_agent.ros.nodes.controller_node import EE_DELTA
-    from vla_agent.ros.runtime.recorder import Recorder
+    from vla_agent.ros.recording.recorder import Recorder
 
     robot = load_robot("panda")
     states = f"/{robot.joint_states}"

@@ -109,6 +109,7 @@ def test_each_end_of_a_run_has_its_outcome_and_its_reason(own_interfaces, make):
     from std_msgs.msg import Bool, String
     from std_srvs.srv import Trigger
     from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
     from vla_agent_interfaces.action import RunTask
     from vla_agent_interfaces.srv import EndTask
 
