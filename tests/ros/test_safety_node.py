@@ -339,14 +339,14 @@ def test_the_goals_of_a_simulated_action_cannot_be_remapped():
         _require_simulated(node, "sim/arm")
 
 
-GIVEN = {"execute": 0, "openvino": False, "max_age": 2.25, "tolerance": 0.6, "stalled_after": 2.0}
+GIVEN = {"execute": 0, "openvino": False, "max_age": 2.25, "max_delay": 0.2, "tolerance": 0.6, "stalled_after": 2.0}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         *(("execute", 5), ("openvino", True), ("max_age", 2.26), ("tolerance", 0.61), ("stalled_after", 2.01)),
-        *(("max_age", float("nan")), ("tolerance", 0.0), ("stalled_after", float("inf"))),
+        *(("max_age", float("nan")), ("max_delay", 0.21), ("tolerance", 0.0), ("stalled_after", float("inf"))),
     ],
 )
 def test_on_hardware_a_policy_is_executed_as_it_was_certified(name, value):
