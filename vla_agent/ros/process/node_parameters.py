@@ -134,7 +134,6 @@ NODES: dict[str, NodeHelp] = {
             ),
             "max_age": Parameter(2.25, "largest age of an observation, control periods", configured=True, above=0),
             "max_delay": Parameter(0.2, "largest time from an image's stamp to its arrival, seconds", configured=True),
-            "max_delay": Parameter(0.2, "largest time from an image's stamp to its arrival, seconds", configured=True),
             "stalled_after": Parameter(
                 2.0, "inference time after which the policy counts as hung, seconds", configured=True, above=0
             ),
@@ -151,7 +150,7 @@ NODES: dict[str, NodeHelp] = {
             **_ROBOT,
             "output": Parameter("recordings", "folder of the recorded episodes; those of another recorder are kept"),
             "include": Parameter(
-                "robot", "topics, separated by commas, with * and ?; robot: the robot's and the nodes' own; *: all"
+                "robot", "topics, with commas, * and ?; robot: the robot's and the nodes' own; all: every one"
             ),
             "exclude": Parameter("", "topics that are left out, in the same form"),
             **_IMAGE_QOS,

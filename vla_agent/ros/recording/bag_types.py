@@ -97,7 +97,7 @@ def _shares(package: str) -> list[Path]:
         from ament_index_python.packages import get_package_share_directory
 
         shares.append(Path(get_package_share_directory(package)))
-    except (ImportError, LookupError, ValueError):
+    except (ImportError, LookupError, OSError, ValueError):
         pass
     try:
         module = importlib.import_module(package)

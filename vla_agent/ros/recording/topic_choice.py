@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from vla_agent.errors import NodeError
 
 ROBOT = "robot"  # in a list: the topics of the robot file and of our nodes
+ALL = "all"  # in a list; a lone * is no text on the command line of ROS
 
 
 class TopicChoice:
@@ -15,7 +16,7 @@ class TopicChoice:
 
     Args:
         own: resolved names that the word ``robot`` stands for.
-        include: names and patterns with ``*``, ``?`` and ``[...]``, separated by commas; ``*`` is every topic.
+        include: names and patterns with ``*``, ``?`` and ``[...]``, separated by commas; ``all`` is every topic.
         exclude: the same.
         namespace: of the node: a name without a leading slash lies below it.
 
@@ -40,9 +41,10 @@ def _patterns(key: str, text: str, namespace: str) -> tuple[str, ...]:
         raise NodeError(
             "a list of topics has an empty entry",
             key=key,
-            expected="names or patterns separated by commas, such as robot,/tf*,camera/*; * for all",
+            expected="names or patterns separated by commas, such as robot,/tf*,camera/*; or all",
             found=f"'{text}'",
             remedy="leave out the comma, or name a topic",
         )
     start = f"/{namespace.strip('/')}/".replace("//", "/")
+    words = ["*" if word == ALL else word for word in words]
     return tuple(word if word in (ROBOT, "*") or word.startswith("/") else start + word for word in words)
