@@ -247,7 +247,7 @@ class Graph:
     def act(self, action: np.ndarray, stamp: float, ahead: int = 1) -> None:
         """Publish an action (A,) for the control step at ``stamp`` (s), repeated for ``ahead`` steps."""
         from vla_agent.ros.messages import conversions
-        from vla_agent.ros.nodes.controller_node import EE_DELTA
+        from vla_agent.robot.control.action_modes import EE_DELTA
 
         rows = np.tile(action, (ahead, 1))
         self.commands.publish(conversions.trajectory_message(EE_DELTA, rows, stamp, self.robot.period))

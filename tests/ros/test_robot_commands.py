@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,14 +15,15 @@ import pytest
 pytest.importorskip("rclpy")
 
 from benchmarks.ros.ros_graph import PACE, PATIENCE, Graph  # noqa: E402
-from vla_agent.errors import NodeError, RobotError  # noqa: E402
+from vla_agent.errors import RobotError  # noqa: E402
 from vla_agent.robot.control.arm_controller import ArmController  # noqa: E402
 from vla_agent.robot.control.limit_shaper import LimitShaper  # noqa: E402
 from vla_agent.robot.description import Robot, load_robot  # noqa: E402
 from vla_agent.robot.kinematics.rotation import rotate, rotation_between  # noqa: E402
 from vla_agent.robot.safety.stream_limits import StreamLimits  # noqa: E402
 from vla_agent.robot.safety.supervisor import Target  # noqa: E402
-from vla_agent.ros.messages import conversions, robot_commands
+from vla_agent.ros.messages import conversions  # noqa: E402
+from vla_agent.ros.outputs import arm_messages  # noqa: E402
 from vla_agent.ros.process.graph_processes import Processes  # noqa: E402
 from vla_agent.ros.process.graph_table import GRAPHS, arguments_of  # noqa: E402
 from vla_agent.ros.process.node_base import COMMANDS  # noqa: E402
@@ -59,7 +58,7 @@ def wxyz(quaternion: Any) -> np.ndarray:
 @pytest.mark.parametrize("name", ROBOTS)
 def test_a_twist_is_the_finite_difference_of_the_end_effectors_pose(name):
     robot = load_robot(name)
-    output, forward = robot_commands.TwistFormat(robot), ArmController(robot, "joint_position").forward
+    output, forward = arm_messages.TwistFormat(robot, robot.controller), ArmController(robot, "joint_position").forward
     for target in targets(robot):
         message = output.message(target, 12.5)
         linear, angular = xyz(message.twist.linear), xyz(message.twist.angular)
@@ -71,7 +70,7 @@ def test_a_twist_is_the_finite_difference_of_the_end_effectors_pose(name):
 
 def test_a_small_twist_is_what_the_jacobian_says():
     """Against finite differences by each joint, much smaller than a period's step."""
-    output, forward = robot_commands.TwistFormat(PANDA), ArmController(PANDA, "joint_position").forward
+    output, forward = arm_messages.TwistFormat(PANDA, PANDA.controller), ArmController(PANDA, "joint_position").forward
     rng, small, home = np.random.default_rng(1), 1e-6, HOME
     at, turned = forward(home)
     moved = [forward(home + small * row) for row in np.eye(7)]
@@ -83,7 +82,7 @@ def test_a_small_twist_is_what_the_jacobian_says():
 
 
 def test_a_twist_to_where_the_arm_is_commanded_is_exactly_zero():
-    output = robot_commands.TwistFormat(PANDA)
+    output = arm_messages.TwistFormat(PANDA, PANDA.controller)
     for target in targets(PANDA):
         twist = output.message(Target(target.joints, 1.0, target.joints.copy()), 0.0).twist
         assert not xyz(twist.linear).any() and not xyz(twist.angular).any()
@@ -92,7 +91,7 @@ def test_a_twist_to_where_the_arm_is_commanded_is_exactly_zero():
 @pytest.mark.parametrize("name", ROBOTS)
 def test_a_pose_is_the_targets_with_a_unit_quaternion(name):
     robot = load_robot(name)
-    output, forward = robot_commands.PoseFormat(robot), ArmController(robot, "joint_position").forward
+    output, forward = arm_messages.PoseFormat(robot, robot.controller), ArmController(robot, "joint_position").forward
     for target in targets(robot):
         message = output.message(target, 12.5)
         position, quaternion = forward(target.joints)
@@ -103,49 +102,18 @@ def test_a_pose_is_the_targets_with_a_unit_quaternion(name):
 
 def test_joint_targets_are_sent_in_both_formats():
     target = targets(PANDA)[0]
-    message = robot_commands.JointTrajectoryFormat(PANDA).message(target, 2.0)
+    message = arm_messages.JointTrajectoryFormat(PANDA, PANDA.controller).message(target, 2.0)
     assert list(message.joint_names) == list(PANDA.joint_names) and len(message.points) == 1
     assert np.array_equal(message.points[0].positions, target.joints)
+    assert not np.any(message.points[0].velocities), "the last point rests"
     assert message.points[0].time_from_start.nanosec == 50_000_000
-    assert np.array_equal(robot_commands.JointPositionsFormat(PANDA).message(target, 2.0).data, target.joints)
+    positions = arm_messages.JointPositionsFormat(PANDA, PANDA.controller).message(target, 2.0)
+    assert np.array_equal(positions.data, target.joints)
 
 
 def typed(kind: str) -> Robot:
     controller = PANDA.controller.model_copy(update={"type": kind, "topic": "arm/commands"})
     return PANDA.model_copy(update={"controller": controller})
-
-
-@pytest.mark.skipif(find_spec("control_msgs") is not None, reason="control_msgs is installed")
-def test_without_control_msgs_its_action_is_refused_and_the_other_types_are_named():
-    with pytest.raises(NodeError, match="control_msgs") as caught:
-        robot_commands.RobotOutput(None, typed("follow_joint_trajectory"), hardware=True)
-    assert all(kind in str(caught.value) for kind in ("joint_trajectory", "forward_position", "twist", "pose"))
-
-
-def test_each_target_is_a_goal_and_without_a_server_none_is_sent(monkeypatch):
-    """With a small client and a small action in the place of those that ROS 2 has."""
-    sent, warned = [], []
-    action = SimpleNamespace(Goal=lambda trajectory: SimpleNamespace(trajectory=trajectory))
-    package, module = ModuleType("control_msgs"), ModuleType("control_msgs.action")
-    monkeypatch.setattr(module, "FollowJointTrajectory", action, raising=False)
-    monkeypatch.setitem(sys.modules, "control_msgs", package)
-    monkeypatch.setitem(sys.modules, "control_msgs.action", module)
-    client = SimpleNamespace(server_is_ready=lambda: False, send_goal_async=sent.append)
-    monkeypatch.setattr(robot_commands, "ActionClient", lambda _node, kind, name: client)
-    logger = SimpleNamespace(warning=lambda text, throttle_duration_sec: warned.append(text))
-    gripper = SimpleNamespace(publish=lambda message: None)
-    node = SimpleNamespace(get_logger=lambda: logger, create_publisher=lambda *_: gripper)
-    send = robot_commands.RobotOutput(node, typed("follow_joint_trajectory"), hardware=True).send
-    first, second = targets(PANDA, 2)
-    send(first, 1.0)
-    assert not sent and "arm/commands" in warned[0]
-    client.server_is_ready = lambda: True
-    send(first, 2.0)
-    send(second, 2.05)
-    for goal, target in zip(sent, (first, second), strict=True):
-        (point,) = goal.trajectory.points
-        assert np.array_equal(point.positions, target.joints) and point.time_from_start.nanosec == 50_000_000
-        assert list(goal.trajectory.joint_names) == list(PANDA.joint_names)
 
 
 def test_the_simulated_robot_says_what_it_does_not_take():
@@ -209,7 +177,7 @@ def test_a_safety_node_commands_the_robot_in_its_own_message_type(tmp_path, kind
     values = {name: argument.default for name, argument in arguments_of("sim").items()}
     values |= {"robot": str(file), "real_time_factor": PACE}
     safety = Processes("sim", values, tmp_path, [name for name in names if name != "safety_node"], PATIENCE)
-    output, commands, shaper = robot_commands.COMMAND_FORMATS[kind](PANDA), [], LimitShaper(PANDA)
+    output, commands, shaper = arm_messages.COMMAND_FORMATS[kind](PANDA, PANDA.controller), [], LimitShaper(PANDA)
     there = HOME + [0.3, 0.0, 0.0, 0.1, 0.0, 0.0, 0.2]
     stream = np.array([HOME, *(shaper.step(there) for _ in range(4))])
     shaper.rest(stream[-1])

@@ -16,8 +16,8 @@ from benchmarks.hardware.running_nodes import running  # noqa: E402
 from benchmarks.hardware.uncertified_cases import certified, faulty  # noqa: E402
 from vla_agent.errors import GateError, NodeError, VlaAgentError  # noqa: E402
 from vla_agent.robot.description import load_robot  # noqa: E402
-from vla_agent.ros.messages.robot_commands import _require_simulated  # noqa: E402
 from vla_agent.ros.nodes.policy_node import require_as_certified  # noqa: E402
+from vla_agent.ros.outputs.robot_output import _require_simulated  # noqa: E402
 from vla_agent.ros.process.node_base import (  # noqa: E402
     checked_factor,
     declare_parameters,

@@ -73,6 +73,15 @@ class ArmController:
         self._preview_steps: list[PreviewStep] = []
         self.gripper = 0.0
 
+    @property
+    def mode(self) -> str:
+        """What an action is: ``ee_delta`` or ``joint_position``; to be set before `rest` alone."""
+        return self._controller.mode
+
+    @mode.setter
+    def mode(self, mode: str) -> None:
+        self._controller.mode = mode
+
     def forward(self, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Joint positions (J,) -> end effector position (3,) m and quaternion (4,) wxyz, base frame."""
         return self._controller.kinematics.forward(np.asarray(joints, dtype=np.float64))

@@ -21,6 +21,8 @@ from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import ObservationError, RobotError
+from vla_agent.files.input_limits import POINTS
+from vla_agent.robot.control.action_modes import action_layouts, stream_mode
 from vla_agent.robot.control.arm_controller import ArmController
 from vla_agent.robot.description import load_robot
 from vla_agent.robot.joint_states import JointJoiner
@@ -40,7 +42,6 @@ from vla_agent.ros.runtime.jitter_buffer import JitterBuffer
 from vla_agent.ros.runtime.timing_statistics import RateMeter
 
 TOLD = 1.0  # seconds that the status says what the filter acted for
-EE_DELTA = [f"{part}.{k}" for part in ("ee_translation", "ee_rotation") for k in range(3)] + ["gripper"]
 
 
 class ControllerNode(Node):
@@ -53,11 +54,9 @@ class ControllerNode(Node):
         values = declare_parameters(self, "controller_node")
         request_realtime(self, values, distance=1)
         self._robot = load_robot(values["robot"])
-        mode = str(values["mode"])
-        self._arm = ArmController(self._robot, mode)
-        count = len(self._robot.joints)
-        joint_names = [f"joint_position.{k}" for k in range(count)] + ["gripper"]
-        self._actions = EE_DELTA if mode == "ee_delta" else joint_names
+        self._demanded = str(values["mode"])
+        self._arm = ArmController(self._robot, self._demanded or "ee_delta")  # until the first action says otherwise
+        self._layouts = action_layouts(len(self._robot.joints))
         self._names = [*self._robot.joint_names, self._robot.gripper.joint]
         self._joints = JointJoiner(self._robot.joint_names, [self._robot.gripper.joint])
         self._horizon = max(1, round(self._robot.lookahead.seconds / self._robot.period))
@@ -96,11 +95,8 @@ class ControllerNode(Node):
         self._stopped, self._last, self._waiting = message.data, None, None
 
     def _action(self, message: JointTrajectory) -> None:
-        try:
-            actions = conversions.trajectory_points(message, self._actions)
-        except ObservationError as error:
-            self._counts["refused: other joints"] += 1
-            self._report("error", f"{error.what}: {error.found}")
+        actions = self._read(message)
+        if actions is None:
             return
         self._release()
         stamp, period = conversions.to_seconds(message.header.stamp), self._robot.period
@@ -137,6 +133,20 @@ class ControllerNode(Node):
         else:
             self._release()
         self._report("ok", f"following the policy{self._filter_status}")
+
+    def _read(self, message: JointTrajectory) -> np.ndarray | None:
+        """(N, A) the actions; None where they are refused.  What they are may only change between two streams."""
+        try:
+            demanded = self._demanded if self._last is None else self._arm.mode
+            mode = stream_mode(message.joint_names[:POINTS], len(self._robot.joints), demanded)
+            actions = conversions.trajectory_points(message, self._layouts[mode])
+        except (RobotError, ObservationError) as error:
+            self._counts[f"refused: {error.what}"] += 1
+            self._report("error", f"{error.what}; {error.remedy}")
+            return None
+        if self._last is None:
+            self._arm.mode = mode
+        return actions
 
     def _targets(self, actions: np.ndarray, measured: np.ndarray) -> np.ndarray | None:
         """(N, J + 1): this period's target and the plan; None where the filter has no motion: a stop is requested."""

@@ -34,7 +34,7 @@ from vla_agent.robot.joint_states import JointJoiner
 from vla_agent.robot.safety.command_gate import CommandGate
 from vla_agent.robot.safety.supervisor import STOPPED, Command, Supervisor
 from vla_agent.ros.messages import conversions
-from vla_agent.ros.messages.robot_commands import RobotOutput
+from vla_agent.ros.outputs.robot_output import RobotOutput
 from vla_agent.ros.process.node_base import (
     COMMANDS,
     JOINT_STATES,
@@ -81,9 +81,13 @@ class SafetyNode(Node):
         self._loaded = ""  # digest of the policy that runs, as the policy node says
         self._supervisor = Supervisor(self._robot, deadman=bool(values["deadman"]))
         hardware, self._replay = bool(values["hardware"]), bool(values["replay"])
-        output = RobotOutput(self, self._robot, hardware)
+        self._output = output = RobotOutput(self, self._robot, hardware)
+        self._problem = output.problem  # why commands would not reach the robot
         self._gate = CommandGate(
-            self._supervisor, lambda target: output.send(target, self._ros_time()), UNCHECKED if hardware else ""
+            self._supervisor,
+            lambda target: output.send(target, self._ros_time()),
+            UNCHECKED if hardware else "",
+            output.prepare,
         )
         self._watch: CertificateWatch | None = None
         self._background = Background()
@@ -156,6 +160,8 @@ class SafetyNode(Node):
             found = [publisher.node_name for publisher in self.get_publishers_info_by_topic(name)]
             if len(found) > 1:
                 return f"not certified: {len(found)} nodes publish on {name}: {', '.join(sorted(found))}"
+            if self.count_clients(f"{name}/_action/send_goal") > 1:
+                return f"not certified: another node sends goals to {name}"
         return ""
 
     def _note_loaded(self, message: String) -> None:
@@ -188,6 +194,9 @@ class SafetyNode(Node):
             return
         if self._unannounced:
             self._supervisor.counts[f"refused: {UNANNOUNCED}"] += 1
+            return
+        if self._problem:
+            self._supervisor.counts["refused: the robot cannot be commanded"] += 1
             return
         stamp = conversions.to_seconds(message.header.stamp)
         fraction = self._fraction(rows[0, -1])
@@ -236,6 +245,7 @@ class SafetyNode(Node):
             return response
         if self._gate.stopped:
             self._check_certificate()  # everything again: files may have changed
+            self._output.clear()  # and what was refused may be taken now
         response.success, response.message = self._gate.reset(now)
         self._publish_stopped()
         return response
@@ -245,15 +255,23 @@ class SafetyNode(Node):
     def _tick(self) -> None:
         self._take_check()
         self._gate.tick(self._now(), self._ros_time())
+        self._check_output()
         self._publish_stopped()
-        self._reporter.report("error" if self._gate.stopped else "ok", self._message(), self._values)
+        level = "error" if self._gate.stopped else "warn" if self._problem else "ok"
+        self._reporter.report(level, self._message(), self._values)
+
+    def _check_output(self) -> None:
+        """Whether commands reach the robot; one that moves is stopped where they do not."""
+        self._problem = self._output.problem
+        if self._problem and self._gate.runs:
+            self._gate.stop("output", self._problem, self._now())
 
     def _message(self) -> str:
         supervisor, refused = self._supervisor, self._gate.refused
         missing = self._joints.missing
         if supervisor.mode != STOPPED:
-            return refused or (UNANNOUNCED if self._unannounced else missing or self._mode())
-        more = [reason for reason in (refused, missing) if reason and reason not in supervisor.reason]
+            return refused or (UNANNOUNCED if self._unannounced else missing or self._problem or self._mode())
+        more = [reason for reason in (refused, missing, self._problem) if reason and reason not in supervisor.reason]
         return "; ".join([f"stopped: {supervisor.reason}", *more])
 
     def _mode(self) -> str:
@@ -264,10 +282,11 @@ class SafetyNode(Node):
         counts = self._supervisor.counts
         values: dict[str, object] = dict(sorted(counts.items()))
         values |= {"last stop": self._supervisor.last_stop, "commands Hz": self._rate(counts["commands"])}
+        values |= self._output.values()
         return values | quantiles("latency", self._latencies) | quantiles("camera to command", self._ages)
 
     def _publish_stopped(self) -> None:
-        stopped = self._gate.stopped
+        stopped = self._gate.stopped or bool(self._problem)
         if stopped != self._published_stop:
             self._published_stop = stopped
             self._stopped.publish(Bool(data=stopped))

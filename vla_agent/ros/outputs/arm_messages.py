@@ -13,7 +13,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_agent.robot.command_interfaces import ArmOutput
-from vla_agent.robot.control.arm_controller import ArmController
+from vla_agent.robot.control.controller_factory import make_kinematics
 from vla_agent.robot.control.point_velocities import point_velocities
 from vla_agent.robot.description import Robot
 from vla_agent.robot.kinematics.rotation import rotation_between
@@ -122,7 +122,7 @@ class PoseFormat:
     kind = PoseStamped
 
     def __init__(self, robot: Robot, output: ArmOutput) -> None:
-        self._forward, self._frame = ArmController(robot, "joint_position").forward, output.frame or robot.base_frame
+        self._forward, self._frame = make_kinematics(robot).forward, output.frame or robot.base_frame
 
     def message(self, target: Target, time: float) -> PoseStamped:
         position, quaternion = self._forward(target.joints)
@@ -145,7 +145,7 @@ class TwistFormat:
     kind = TwistStamped
 
     def __init__(self, robot: Robot, output: ArmOutput) -> None:
-        self._forward, self._frame = ArmController(robot, "joint_position").forward, output.frame or robot.base_frame
+        self._forward, self._frame = make_kinematics(robot).forward, output.frame or robot.base_frame
         self._period = robot.period
 
     def message(self, target: Target, time: float) -> TwistStamped:
