@@ -139,8 +139,8 @@ class RunningNodes:
 
     def act(self, action: np.ndarray, ahead: int = 4) -> None:
         """An action (7,) of the policy for this control step, and the same for the next ones; ahead 0: the end."""
-        from vla_agent.ros.messages import conversions
         from vla_agent.robot.control.action_modes import EE_DELTA
+        from vla_agent.ros.messages import conversions
 
         rows = np.tile(action, (ahead, 1)).reshape(ahead, len(EE_DELTA))
         self.actions.publish(conversions.trajectory_message(EE_DELTA, rows, self.time(), self.robot.period))

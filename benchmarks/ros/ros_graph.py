@@ -246,8 +246,8 @@ class Graph:
 
     def act(self, action: np.ndarray, stamp: float, ahead: int = 1) -> None:
         """Publish an action (A,) for the control step at ``stamp`` (s), repeated for ``ahead`` steps."""
-        from vla_agent.ros.messages import conversions
         from vla_agent.robot.control.action_modes import EE_DELTA
+        from vla_agent.ros.messages import conversions
 
         rows = np.tile(action, (ahead, 1))
         self.commands.publish(conversions.trajectory_message(EE_DELTA, rows, stamp, self.robot.period))
