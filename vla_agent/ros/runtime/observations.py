@@ -138,21 +138,28 @@ class ObservationBuffer:
         source = JOINTS if whole else f"{JOINTS} of {', '.join(self._names[k] for k in part.key)}"
         if not np.isfinite(part.positions).all():
             self.reject(source, "contain NaN or infinity")
-        elif self._follows(source, part.stamp, float(self._newest[part.places].max())):
+            return
+        if part.key not in self._parts:
+            if len(self._parts) == PARTS:
+                self._parts.pop(next(iter(self._parts)))
+            self._parts[part.key] = Timeline(self._limits.horizon, MOST_STATES)
+        kept = self._parts[part.key]
+        if self._follows(source, part.stamp, kept.newest[0] if kept else -np.inf):
             self._problems.pop(JOINTS, None)  # the reader's: it could not say of which part
-            if part.key not in self._parts:
-                if len(self._parts) == PARTS:
-                    self._parts.pop(next(iter(self._parts)))
-                self._parts[part.key] = Timeline(self._limits.horizon, MOST_STATES)
-            self._parts[part.key].add(part.stamp, part)
-            self._newest[part.places] = part.stamp
+            kept.add(part.stamp, part)
+            self._newest[part.places] = np.maximum(self._newest[part.places], part.stamp)
 
     def _follows(self, source: str, stamp: float, last: float) -> bool:
-        if stamp <= last:
+        """Whether a message is newer than the last of its source.
+
+        One that is not, by no more than the tolerance, is left out: some drivers repeat a stamp, and a relay may repeat
+        a message.  A clock that stands is noticed by its age.
+        """
+        if last - stamp > self._limits.tolerance:
             self.reject(source, f"go back in time by {last - stamp:.3f} s")
-            return False
-        self._problems.pop(source, None)
-        return True
+        elif stamp > last:
+            self._problems.pop(source, None)
+        return stamp > last
 
     # -- out -----------------------------------------------------------------------------------------------------
 
