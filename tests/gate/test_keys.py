@@ -184,6 +184,17 @@ def test_a_folder_below_a_link_that_others_could_exchange_is_not_used(tmp_path):
     require_guarded(place)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a link of another user")
+def test_a_folder_below_a_link_of_another_user_is_not_used(tmp_path):
+    place, link = tmp_path / "real" / "place", tmp_path / "link"
+    place.mkdir(parents=True)
+    link.symlink_to(place.parent)
+    require_guarded(link / "place")
+    os.lchown(link, 12345, -1)
+    error = refusal(require_guarded, link / "place")
+    assert error.key == "owner" and error.file == str(link)
+
+
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 

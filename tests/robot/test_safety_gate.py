@@ -190,3 +190,17 @@ def test_the_first_target_of_every_stop_reaches_the_robot_at_once(event):
     before = len(driven.sent)
     EVENTS[event](driven)
     assert len(driven.sent) == before + 1 and driven.supervisor.mode == STOPPED
+
+
+def test_a_robot_brakes_from_its_stop_until_it_rests():
+    driven = Driven()
+    driven.run(6)
+    assert not driven.gate.brakes and driven.supervisor.braking_steps > 2
+    EVENTS["e-stop"](driven)
+    braked = [driven.gate.brakes]
+    while driven.gate.brakes:
+        driven.k += 1
+        EVENTS["tick"](driven)
+        braked.append(driven.gate.brakes)
+    assert len(braked) > 2 and driven.sent[-1].joints == pytest.approx(driven.sent[-2].joints)
+    assert not Driven().gate.brakes, "it has never moved"
