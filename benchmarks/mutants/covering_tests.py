@@ -24,10 +24,18 @@ Lines = dict[str, dict[str, list[int]]]  # test -> module -> lines
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a `LineRecorder` noted: ``lines`` of each test, and what it took while they were noted."""
+    """What a `LineRecorder` noted: ``lines`` of each test, what it took, and its fixtures that other tests share.
+
+    ``shared``: of each test, seconds until it can begin where it is the first one to use these fixtures.
+    """
 
     lines: Lines
     seconds: dict[str, Seconds]
+    shared: dict[str, float]
+
+    def by_speed(self) -> list[str]:
+        """The tests, those first that fail soonest where they fail."""
+        return sorted(self.lines, key=lambda test: self.seconds[test].clock + self.shared[test])
 
 
 class LineRecorder:
@@ -47,6 +55,7 @@ class LineRecorder:
         self._uses: dict[str, set[str]] = {}
         self._now: set[tuple[str, int]] = set()
         self._seconds: dict[str, Seconds] = {}
+        self._made: dict[str, float] = {}  # fixture of a wider scope -> seconds until it is there
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_setup(self, item: Any) -> Iterator[None]:
@@ -60,6 +69,13 @@ class LineRecorder:
         for name in wide:
             self._shared[name] |= self._now
         self._found[item.nodeid] |= self._now
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        if fixturedef.scope != "function":
+            self._made[fixturedef.argname] = time.monotonic() - began
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_call(self, item: Any) -> Iterator[None]:
@@ -92,7 +108,8 @@ class LineRecorder:
             own = found.union(*(self._shared[name] for name in self._uses[test]))
             lines[test] = {m: sorted(n for module, n in own if module == m) for m in {module for module, _ in own}}
         seconds = {test: [its.cpu, its.clock] for test, its in self._seconds.items()}
-        file.write_text(json.dumps({"lines": lines, "seconds": seconds}), encoding="utf-8")
+        shared = {test: sum(self._made.get(name, 0.0) for name in its) for test, its in self._uses.items()}
+        file.write_text(json.dumps({"lines": lines, "seconds": seconds, "shared": shared}), encoding="utf-8")
 
 
 class Selection:
@@ -122,7 +139,7 @@ class Selection:
 def read_recorded(file: Path) -> Recorded:
     """What a `LineRecorder` wrote."""
     found = json.loads(file.read_text(encoding="utf-8"))
-    return Recorded(found["lines"], {test: Seconds(*its) for test, its in found["seconds"].items()})
+    return Recorded(found["lines"], {test: Seconds(*its) for test, its in found["seconds"].items()}, found["shared"])
 
 
 def _now() -> Seconds:

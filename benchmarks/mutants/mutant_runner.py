@@ -221,7 +221,7 @@ class MutantRunner:
         slot.put_in(job, self._stamp)
         recorded = self._recorded[job.tests]
         chosen = covering_tests(recorded.lines, job.source, job.mutation.module, job.mutation.line)
-        by_speed = sorted(recorded.lines, key=lambda test: recorded.seconds[test].clock)
+        by_speed = recorded.by_speed()
         wanted = set(chosen or by_speed)
         tests = [test for test in by_speed if test in wanted]
         slot.fork(tests, sum((recorded.seconds[test] for test in tests), Seconds(0.0, 0.0)).limit())

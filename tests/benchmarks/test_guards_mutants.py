@@ -15,7 +15,7 @@ pytest.importorskip("cosmic_ray", reason="pip install 'vla_agent[mutants]'")
 
 from benchmarks.gate import guards_mutants  # noqa: E402
 from benchmarks.mutants import fork_watch, pytest_forks  # noqa: E402
-from benchmarks.mutants.covering_tests import covering_tests  # noqa: E402
+from benchmarks.mutants.covering_tests import Recorded, covering_tests  # noqa: E402
 from benchmarks.mutants.fork_watch import ForkWatch, Seconds, cpu_seconds, end_fork  # noqa: E402
 from benchmarks.mutants.guarded_modules import (  # noqa: E402
     Group,
@@ -134,6 +134,12 @@ def test_tests_are_chosen_by_the_statement_that_they_execute():
     assert "raise" in SOURCE.splitlines()[15] and "return value" in SOURCE.splitlines()[20]
     at = {n: covering_tests(lines, SOURCE, MODULE, n) for n in (5, 15, 16, 20)}
     assert at == {5: ["one", "two", "three"], 15: ["one", "two"], 16: ["one"], 20: ["three"]}
+
+
+def test_tests_without_costly_fixtures_come_first():
+    seconds = {"alone": Seconds(2.0, 2.0), "quick": Seconds(0.1, 0.1), "shares": Seconds(0.01, 0.01)}
+    recorded = Recorded(dict.fromkeys(seconds, {}), seconds, {"alone": 0.0, "quick": 0.0, "shares": 5.0})
+    assert recorded.by_speed() == ["quick", "alone", "shares"]
 
 
 def job(change: tuple[str, str]) -> Job:
