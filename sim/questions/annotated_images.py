@@ -80,9 +80,22 @@ def sample_annotated_images(world: World, rng: np.random.Generator, vary: Sequen
         item = functions[k](visible, rng)
         if item is not None:
             items.append(item)
-    labels = (*_object_labels(world, scene), _object_sizes(world, scene), *_object_places(world, scene, held))
-    labels = (*labels, *_fixture_labels(world, scene))
-    return AnnotatedImages(world.render(), tuple(items), _project(world, items), scene, *labels)
+    classes, points = _object_labels(world, scene)
+    positions, places = _object_places(world, scene, held)
+    fixtures, fixture_points = _fixture_labels(world, scene)
+    return AnnotatedImages(
+        images=world.render(),
+        items=tuple(items),
+        points=_project(world, items),
+        scene=scene,
+        object_classes=classes,
+        object_points=points,
+        object_sizes=_object_sizes(world, scene),
+        object_positions=positions,
+        object_places=places,
+        fixture_classes=fixtures,
+        fixture_points=fixture_points,
+    )
 
 
 def _instances(scene: Scene, task: TaskInstance, rng: np.random.Generator) -> list[TaskInstance]:

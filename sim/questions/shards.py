@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,7 @@ def write_shard(world: World, folder: Path, number: int, seeds: range, vary: Seq
     data = shard_file(folder, number)
     write_text(data.with_suffix(".jsonl"), "\n".join(lines) + "\n")
     with file_aside(data) as aside, aside.open("wb") as file:
+        labels: dict[str, Any] = {name: np.array(found) for name, found in per_scene.items()}
         np.savez(
             file,
             images=images,
@@ -59,7 +61,7 @@ def write_shard(world: World, folder: Path, number: int, seeds: range, vary: Seq
             points=np.concatenate(points),
             located=np.array(per_item["located"]),
             asked=np.array(per_item["asked"]),
-            **{name: np.array(found) for name, found in per_scene.items()},
+            **labels,
         )
     return len(lines)
 

@@ -87,6 +87,9 @@ class TrainSight(Stage):
     learning_rate: float = Field(3e-3, gt=0)
     colour_jitter: float = Field(0.1, ge=0)
     width: int = Field(32, ge=4, description="channels")
+    keep_stems: bool = Field(
+        False, description="compute each image's features once, with one jitter, and keep them in memory: 0.1 MB each"
+    )
     hold_back: float = Field(0.1, gt=0, lt=1, description="fraction of the images that calibrate")
     refused: float = Field(0.01, gt=0, lt=0.5, description="fraction of present objects that may be held for absent")
 

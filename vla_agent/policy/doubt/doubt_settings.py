@@ -47,8 +47,9 @@ class DoubtSettings:
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a calibration that cannot be one."""
-        numbers = (self.slope, self.offset, self.hold_above, *self.fixture, *self.place, *self.relation)
-        numbers += tuple(number for _, *vector in self.directions for number in vector)
+        numbers = [self.slope, self.offset, self.hold_above, *self.fixture, *self.place, *self.relation]
+        for _, x, y in self.directions:
+            numbers += [x, y]
         if not all(math.isfinite(number) for number in numbers) or not 0 <= self.hold_above <= 1:
             raise ValueError(f"slopes, offsets, directions and a threshold from 0 to 1 are wanted, not {numbers}")
         if self.looks < 1 or self.width < 1:
@@ -63,19 +64,20 @@ class DoubtSettings:
         """
         if unknown := sorted(described.keys() - {field.name for field in fields(cls)}):
             raise ValueError(f"there is no setting {unknown[0]}")
-        names = {
-            key: tuple(str(name) for name in described[key]) for key in ("shapes", "colours", "places", "fixtures")
-        }
-        curves: dict[str, Curve] = {key: _curve(described[key]) for key in CURVES}
         return cls(
+            shapes=_names(described["shapes"]),
+            colours=_names(described["colours"]),
+            places=_names(described["places"]),
+            fixtures=_names(described["fixtures"]),
             slope=float(described["slope"]),
             offset=float(described["offset"]),
             hold_above=float(described["hold_above"]),
             looks=int(described["looks"]),
             width=int(described["width"]),
             directions=tuple((str(name), float(x), float(y)) for name, x, y in described["directions"]),
-            **names,
-            **curves,
+            fixture=_curve(described["fixture"]),
+            place=_curve(described["place"]),
+            relation=_curve(described["relation"]),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,6 +92,10 @@ def logistic(curve: Curve, value: np.ndarray | float) -> np.ndarray:
     """The logistic function of ``slope * value + offset``."""
     exponent = curve[0] * np.asarray(value, np.float64) + curve[1]
     return 1 / (1 + np.exp(-exponent.clip(-500, 500)))
+
+
+def _names(described: Any) -> tuple[str, ...]:
+    return tuple(str(name) for name in described)
 
 
 def _curve(described: Any) -> Curve:

@@ -44,16 +44,29 @@ class SightBatches:
                 remedy="make more scenes, or set sight.samples to 0",
             )
         self.drawn, self.held_back = places[:-last], places[-last:]
+        self._stems: dict[int, Tensor] = {}  # of drawn images, where they are kept
 
     def losses(self, generator: torch.Generator) -> dict[str, Tensor]:
         """One batch's losses, those of `sight_losses`."""
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         count = min(self.settings.batch, len(self.drawn))
-        places = self.drawn[rng.choice(len(self.drawn), count, replace=False)]
-        pixels = jitter(self.backbone.pixels(self._images(places)), self.settings.colour_jitter, generator)
-        with torch.no_grad():
-            stem = self.backbone.model.encode_images(pixels)
+        rows = rng.choice(len(self.drawn), count, replace=False)
+        places = self.drawn[rows]
+        stem = self._kept_stem(rows, generator) if self.settings.keep_stems else self._stem(places, generator)
         return sight_losses(self.sight(stem), self.labels(places), self.sight.sizes, stem.shape[-1])
+
+    @torch.no_grad()
+    def _stem(self, places: np.ndarray, generator: torch.Generator) -> Tensor:
+        """(I, V, C4, h, w) of images whose colours are jittered."""
+        pixels = jitter(self.backbone.pixels(self._images(places)), self.settings.colour_jitter, generator)
+        return self.backbone.model.encode_images(pixels)
+
+    def _kept_stem(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        """The stem of drawn images, computed at their first use, in half precision in memory."""
+        new = [int(row) for row in rows if int(row) not in self._stems]
+        if new:
+            self._stems |= dict(zip(new, self._stem(self.drawn[new], generator).half(), strict=True))
+        return torch.stack([self._stems[int(row)] for row in rows]).float()
 
     def labels(self, places: np.ndarray) -> SightLabels:
         """What the images of (I, 2) shard and row show."""
@@ -80,7 +93,7 @@ class SightBatches:
         claims = self.held_back_claims(np.random.default_rng(seed))
         slope, offset = fit_logistic(*claims["object"])
         curves = {kind: fit_logistic(*claims[kind]) for kind in CURVES if len(set(claims[kind][1])) == 2}
-        settings = DoubtSettings(shapes, colours, slope, offset, 0.5, width=self.sight.width, **curves)
+        settings = replace(DoubtSettings(shapes, colours, slope, offset, 0.5, width=self.sight.width), **curves)
         fits, absent = claims["object"]
         present = np.sort(settings.absent(fits[~absent]))
         most = present[min(len(present) - 1, int(np.ceil(len(present) * (1 - self.settings.refused))) - 1)]
