@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ BETTER = "higher"
 NODE_CELLS = int(os.environ.get("VLA_AGENT_FEED_NODES", "8"))
 NODE_SECONDS = 6.0  # of each
 START = 60.0  # seconds until the node acts, on a busy machine
-MOST_STEPS = 1.02  # of the contract's rate: steps are counted between two messages
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,12 @@ def run() -> dict[str, Any]:
 
     frames = {(size, encoding): pictures(encoding, size) for size in SIZES for encoding in ENCODINGS}
     counts = {cell: accepted(cell, frames[cell.size, cell.encoding], seed) for seed, cell in enumerate(cells())}
-    good, steps = (sum(count[k] for count in counts.values()) for k in (0, 1))
-    rows = [
-        *(_row(f"joint states at {hz} Hz", counts, lambda c, hz=hz: c.hz == hz) for hz in RATES),
-        *(_row(f"delay {1000 * d:g} ms", counts, lambda c, d=d: c.delay == d) for d in DELAYS),
-        *(_row(n, counts, lambda c, s=s: c.split == s) for n, s in (("merged", False), ("split", True))),
-        *(_row(f"{s[0]} x {s[1]}", counts, lambda c, s=s: c.size == s) for s in SIZES),
-        *(_row(e, counts, lambda c, e=e: c.encoding == e) for e in ENCODINGS),
-    ]
+    good, steps = (sum(column) for column in list(zip(*counts.values(), strict=True))[:2])
+    rows = [_row(f"joint states at {hz} Hz", counts, "hz", hz) for hz in RATES]
+    rows += [_row(f"delay {1000 * delay:g} ms", counts, "delay", delay) for delay in DELAYS]
+    rows += [_row("split" if split else "merged", counts, "split", split) for split in (False, True)]
+    rows += [_row(f"{size[0]} x {size[1]}", counts, "size", size) for size in SIZES]
+    rows += [_row(encoding, counts, "encoding", encoding) for encoding in ENCODINGS]
     late = [accepted(Cell(hz, 0.25, False, SIZES[0], "rgb8"), frames[SIZES[0], "rgb8"], 0) for hz in RATES]
     rows.append(_summed("delay 250 ms: not to be accepted", late))
     nodes = node_rows(NODE_CELLS)
@@ -66,8 +62,8 @@ def run() -> dict[str, Any]:
     }
 
 
-def _row(asked: str, counts: dict[Any, tuple[int, int, str]], chosen: Callable[[Any], bool]) -> dict[str, Any]:
-    return _summed(asked, [count for cell, count in counts.items() if chosen(cell)])
+def _row(asked: str, counts: dict[Any, tuple[int, int, str]], key: str, value: object) -> dict[str, Any]:
+    return _summed(asked, [count for cell, count in counts.items() if getattr(cell, key) == value])
 
 
 def _summed(asked: str, counts: list[tuple[int, int, str]]) -> dict[str, Any]:
@@ -111,13 +107,13 @@ def node_rows(most: int) -> list[dict[str, Any]]:
     rows = []
     for cell in chosen[:most]:
         heard = through_the_node(cell)
-        wanted = min(heard.wanted, round(MOST_STEPS * heard.actions) if not heard.stops else heard.wanted)
+        wanted = heard.wanted - 1  # it is counted between two messages
         name = f"policy node: {cell.hz:g} Hz, {1000 * cell.delay:g} ms, {'split' if cell.split else 'merged'}"
         rows.append(
             {
                 "asked": f"{name}, {cell.size[0]} x {cell.size[1]}, {cell.encoding}",
                 "n": wanted,
-                "good": min(heard.actions, wanted) if not heard.stops else heard.actions - len(heard.stops),
+                "good": max(0, min(heard.actions, wanted) - len(heard.stops)),
                 "stops": "; ".join(sorted(set(heard.stops))) or "none",
             }
         )
@@ -133,7 +129,7 @@ def through_the_node(cell: Any) -> Heard:
     from vla_agent.ros.process.graph_processes import node_environment
 
     with tempfile.TemporaryDirectory() as folder, Swing().served() as server:
-        values = {"policy": server.url, "instruction": "swing", "real_time_factor": 1.0}
+        values: dict[str, Any] = {"policy": server.url, "instruction": "swing", "real_time_factor": 1.0}
         if cell.encoding in COMPRESSED:
             values["robot"] = str(_with_compressed(Path(folder)))
         without = ("sim_robot_node", "safety_node", "controller_node")
