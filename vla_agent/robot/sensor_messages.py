@@ -9,8 +9,6 @@ import numpy as np
 
 from vla_agent.errors import ObservationError
 from vla_agent.files.input_limits import JOINTS, NAME
-from vla_agent.robot.cameras.image_messages import compressed_pixels as compressed_pixels
-from vla_agent.robot.cameras.image_messages import image_pixels as image_pixels
 
 
 def joint_positions(message: Any, names: Sequence[str], of: str = "position") -> np.ndarray:

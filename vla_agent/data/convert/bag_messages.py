@@ -9,7 +9,8 @@ import numpy as np
 
 from vla_agent.data.convert.mapping import FieldSource
 from vla_agent.errors import ObservationError
-from vla_agent.robot.sensor_messages import compressed_pixels, image_pixels, joint_positions
+from vla_agent.robot.cameras.image_messages import compressed_pixels, image_pixels
+from vla_agent.robot.sensor_messages import joint_positions
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 JOINTS, TRAJECTORY = "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory"
@@ -111,4 +112,5 @@ def image(message: Any, kind: str, span: tuple[float, float] | None = None) -> n
     Raises:
         ObservationError: an unknown encoding, or a damaged image.
     """
-    return image_pixels(message, span) if kind == IMAGE else compressed_pixels(message, span)
+    read = image_pixels if kind == IMAGE else compressed_pixels
+    return read(message, span, recorded=True)

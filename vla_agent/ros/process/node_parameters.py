@@ -133,7 +133,9 @@ NODES: dict[str, NodeHelp] = {
                 0.6, "largest time between the parts of an observation, control periods", configured=True, above=0
             ),
             "max_age": Parameter(2.25, "largest age of an observation, control periods", configured=True, above=0),
-            "max_delay": Parameter(0.2, "largest time from an image's stamp to its arrival, seconds", configured=True),
+            "max_delay": Parameter(
+                0.2, "largest time from an image's stamp to its arrival, seconds", configured=True, above=0
+            ),
             "stalled_after": Parameter(
                 2.0, "inference time after which the policy counts as hung, seconds", configured=True, above=0
             ),
