@@ -25,6 +25,7 @@ from vla_agent.gate.evidence.seeds import first_seed
 from vla_agent.gate.evidence.signed_lines import next_line
 
 ROOT = Path(__file__).parents[2]
+EVENTS = ("start", "stopped", "resumed", "finish")
 APART = "  oracle: {threshold: null}\n"
 
 
@@ -94,6 +95,28 @@ def test_perception_and_control_are_counted_separately(tmp_path):
 
 def stop(played, done, total):
     raise KeyboardInterrupt
+
+
+def test_a_stopped_gate_goes_on_only_where_that_is_asked_for(lab):
+    """With other numbers of workers: test_gate_resumed.py."""
+    with pytest.raises(KeyboardInterrupt):
+        lab.gate("expert", "stopped", progress=stop, clips=0)
+    with pytest.raises(GateError, match="unfinished") as error:
+        lab.gate("expert", "stopped", clips=0)
+    assert "--resume" in error.value.remedy
+    seen: list[tuple[int, int]] = []
+    report = lab.gate(
+        "expert", "stopped", resume=True, clips=0, progress=lambda played, done, total: seen.append((done, total))
+    )
+    attempt = report["certified"]["attempt"]
+    lines = ledger.of_run(ledger.read_ledger(lab.ledger, lab.signer), attempt["run"], *EVENTS)
+    assert [line["event"] for line in lines] == list(EVENTS) and attempt["number"] == 2
+    count = len(report["episodes"])
+    assert [done for done, _ in seen] == list(range(2, count + 1)), "the first one was played before"
+    assert all(done <= total for done, total in seen) and seen[-1] == (count, count)
+    order = [(row["control"], row["index"]) for row in report["episodes"]]
+    assert order == sorted(order) and len(set(order)) == count
+    assert lab.verify("stopped") == []
 
 
 def test_edited_scratch_files_are_not_believed(lab):
