@@ -22,10 +22,10 @@ class FilterSettings(BaseModel):
 
     enabled: bool = True
     margin: float = Field(default=0.02, gt=0.01, le=0.2)
-    finger_margin: float | None = Field(default=0.002, ge=0, le=0.2)
+    finger_margin: float | None = Field(default=0.005, ge=0, le=0.2)
     workspace_margin: NonNegativeFloat = 0.003
     joint_margin: NonNegativeFloat = 0.01
-    gain: PositiveFloat = 8.0
+    gain: PositiveFloat = 12.0
 
 
 class SafetySettings(BaseModel):
