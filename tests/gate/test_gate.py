@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import TINY
@@ -16,7 +17,8 @@ from vla_agent.cli import main
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import GateError
 from vla_agent.files.canonical_json import canonical
-from vla_agent.gate.decision.gate_file import ORACLE, hash_gate, load_gate
+from vla_agent.gate import run_gate as module
+from vla_agent.gate.decision.gate_file import ORACLE, hash_gate, load_gate, read_gate
 from vla_agent.gate.decision.judge import attribute_failures
 from vla_agent.gate.decision.plan import Planner, sequential_tests
 from vla_agent.gate.evidence import ledger
@@ -93,6 +95,19 @@ def test_perception_and_control_are_counted_separately(tmp_path):
         assert any(job.control == ORACLE for job in planner.next_round([])) == (not excluded)
 
 
+def test_what_a_policy_does_not_admit_is_not_played(tmp_path):
+    delays = "  delays:\n    - {delay_ms: 100, threshold: null}\n    - {delay_ms: 200, threshold: null}\n"
+    for text, name, load, excluded in (
+        (TINY + delays + APART, "expert", None, ("delay.100", "delay.200", ORACLE)),
+        (TINY + delays, "learned", None, (ORACLE,)),
+        (TINY + delays + APART, "learned", lambda name: PlantedPolicy(), (ORACLE,)),
+        (TINY + delays + APART, "learned", load_misled, ()),
+    ):
+        (tmp_path / "gate.yaml").write_text(text)
+        run = SimpleNamespace(file=read_gate(tmp_path / "gate.yaml"), candidate=SimpleNamespace(name=name, load=load))
+        assert module._excluded(run) == excluded
+
+
 def stop(played, done, total):
     raise KeyboardInterrupt
 
@@ -139,12 +154,16 @@ def shorter(lab):
     return lab.root / "shorter.yaml"
 
 
-def test_a_gate_file_that_changes_meanwhile_certifies_nothing(lab):
-    def change(played, done, total):
-        (lab.root / "tiny.yaml").write_text(TINY.replace("threshold: 0.05", "threshold: 0.04"))
+def change_instead_of_playing(monkeypatch, rows, change):
+    """The gate hashes again at its end; here nothing is played, so that only that can find the change."""
+    monkeypatch.setattr(module, "_play_rounds", lambda *_: change() and rows)
 
+
+def test_a_gate_file_that_changes_meanwhile_certifies_nothing(lab, monkeypatch):
+    other = TINY.replace("threshold: 0.05", "threshold: 0.04")
+    change_instead_of_playing(monkeypatch, lab.report()["episodes"], lambda: (lab.root / "tiny.yaml").write_text(other))
     with pytest.raises(GateError, match="changed while the gate ran") as error:
-        lab.gate("expert", "changed", progress=change, clips=0)
+        lab.gate("expert", "changed", clips=0)
     assert error.value.key == "gate file" and not (lab.root / "changed" / "certificate.json").exists()
     last = ledger.read_ledger(lab.ledger, lab.signer)[-1]
     assert (last["event"], last["reason"]) == ("aborted", "gate file")
@@ -160,8 +179,9 @@ def test_a_task_file_that_changes_meanwhile_certifies_nothing(lab, monkeypatch):
     text = (ROOT / "sim" / "tasks" / "tabletop" / "press_button.yaml").read_text()
     task.write_text(text)
     suite.write_text(TINY.replace("[press_button]", "[mine.yaml]"))
-    with pytest.raises(GateError, match="changed while the gate ran") as error:
-        lab.gate("expert", "changed", suite, lambda *_: task.write_text(text + "\n"), clips=0)
+    with monkeypatch.context() as patch, pytest.raises(GateError, match="changed while the gate ran") as error:
+        change_instead_of_playing(patch, lab.report()["episodes"], lambda: task.write_text(text + "\n"))
+        lab.gate("expert", "changed", suite, clips=0)
     assert error.value.key == "tasks.press_button"
     task.write_text(text)
     lab.gate("expert", "right", suite, clips=0)
@@ -172,21 +192,13 @@ def test_a_task_file_that_changes_meanwhile_certifies_nothing(lab, monkeypatch):
 
 
 def test_a_policy_that_changes_meanwhile_certifies_nothing(lab, tmp_path, monkeypatch):
-    """The folder is hashed again at the end; here nothing is played, so that only that can find it."""
-    from vla_agent.gate import run_gate as module
-
     policy = tmp_path / "policy"
     shutil.copytree(ROOT / "policies" / "tabletop-nano", policy, ignore=shutil.ignore_patterns("evaluation", "*.png"))
     monkeypatch.setattr(module, "_latency", lambda file, candidate: (50.0, {"p99_ms": 1.0}))
     monkeypatch.setattr(module, "_excluded", lambda run: (ORACLE,))
-    rows = lab.report()["episodes"]
-
-    def play(run, log, workers, excluded, progress):
-        weights = policy / "head.safetensors"
-        weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-        return rows
-
-    monkeypatch.setattr(module, "_play_rounds", play)
+    weights = policy / "head.safetensors"
+    other = weights.read_bytes()[:-1] + b"x"
+    change_instead_of_playing(monkeypatch, lab.report()["episodes"], lambda: weights.write_bytes(other))
     with pytest.raises(GateError, match="changed while the gate ran") as error:
         lab.gate(str(policy), "changed", clips=0)
     assert error.value.key == "policy.head.safetensors"
