@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from vla_agent.errors import RobotError
 from vla_agent.robot.control.controller_factory import make_kinematics
 from vla_agent.robot.description import Mount, load_robot
-from vla_agent.robot.kinematics.frames import Frame, FrameTree
+from vla_agent.robot.frames import Frame, FrameTree
 from vla_agent.ros.runtime.foreign_frames import ForeignFrames
 
+ROOT = Path(__file__).parents[2]
 ROBOTS = ("panda", "fr3", "ur5e")
 
 
@@ -57,7 +59,8 @@ def test_only_links_with_known_joints_are_published_and_followers_are_known():
 def test_a_camera_is_where_the_model_or_the_robot_file_says():
     robot = load_robot("panda")
     front, wrist = robot.cameras
-    assert [frame.child for frame in FrameTree(robot).fixed if "camera" in frame.child] == [wrist.frame]
+    bare = robot.model_copy(update={"cameras": (front.model_copy(update={"mount": None}), wrist)})
+    assert [frame.child for frame in FrameTree(bare).fixed if "camera" in frame.child] == [wrist.frame]
     mount = Mount(parent="base", position=(1.0, 0.0, 0.95), rotation=(-math.pi / 2 - 0.5, 0.0, math.pi / 2))
     mounted = robot.model_copy(update={"cameras": (front.model_copy(update={"mount": mount}), wrist)})
     (frame,) = [frame for frame in FrameTree(mounted).fixed if frame.child == front.frame]
@@ -67,6 +70,19 @@ def test_a_camera_is_where_the_model_or_the_robot_file_says():
     wrong = front.model_copy(update={"mount": mount.model_copy(update={"parent": "link77"})})
     with pytest.raises(RobotError, match="did you mean link7"):
         FrameTree(robot.model_copy(update={"cameras": (wrong, wrist)}))
+
+
+def test_the_simulators_fixed_camera_is_where_the_robot_file_says():
+    scene = mujoco.MjSpec.from_file(str(ROOT / "sim" / "assets" / "tabletop.xml")).compile()
+    data = mujoco.MjData(scene)
+    mujoco.mj_kinematics(scene, data)
+    mujoco.mj_camlight(scene, data)
+    seen = data.cam_xmat[scene.camera("front").id].reshape(3, 3) @ np.diag([1, -1, -1])  # ROS: z ahead, y down
+    (frame,) = [frame for frame in FrameTree(load_robot("panda")).fixed if frame.child == "camera_front"]
+    turned = np.empty(9)
+    mujoco.mju_quat2Mat(turned, frame.quaternion)
+    assert np.allclose(turned.reshape(3, 3), seen, atol=1e-3)
+    assert np.allclose(frame.position, data.cam_xpos[scene.camera("front").id], atol=1e-3)
 
 
 def test_the_wrist_camera_of_the_model_looks_at_what_is_between_the_fingers():

@@ -18,7 +18,7 @@ from sensor_msgs.msg import JointState
 
 from vla_agent.errors import NodeError
 from vla_agent.robot.description import load_robot
-from vla_agent.robot.kinematics.frames import Frame, FrameTree
+from vla_agent.robot.frames import Frame, FrameTree
 from vla_agent.ros.process.node_base import SENSORS, Node, StatusReporter, declare_parameters, run
 from vla_agent.ros.runtime.foreign_frames import ForeignFrames
 
