@@ -26,16 +26,18 @@ from websockets.exceptions import ConnectionClosed  # noqa: E402
 from websockets.sync.client import connect  # noqa: E402
 
 from benchmarks.serving.serve_faults import MALFORMED  # noqa: E402
+from benchmarks.shared.plausible_state import plausible_state  # noqa: E402
 from sim.env import tabletop_contract  # noqa: E402
 from sim.tasks.task import load_suite  # noqa: E402
 from vla_agent.cli import main  # noqa: E402
 from vla_agent.errors import ContractError, ObservationError, OptionError, ServingError  # noqa: E402
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate  # noqa: E402
+from vla_agent.policy.doubt.doubt_settings import Doubt  # noqa: E402
 from vla_agent.policy.execution.realtime import Committed  # noqa: E402
 from vla_agent.policy.loading import load_policy  # noqa: E402
 from vla_agent.serving.openpi import read_description, resize_with_padding  # noqa: E402
 from vla_agent.serving.protocol_messages import Metadata, Request, read_request  # noqa: E402
-from vla_agent.serving.remote_policy import RemotePolicy, refusal_of  # noqa: E402
+from vla_agent.serving.remote_policy import RemotePolicy, doubt_of  # noqa: E402
 from vla_agent.serving.server import PolicyServer  # noqa: E402
 from vla_agent.serving.server_limits import Limits  # noqa: E402
 from vla_agent.serving.session import PendingRequests, share_weights  # noqa: E402
@@ -57,7 +59,7 @@ class Wanderer:
         self.rng = np.random.default_rng([seed, len(instruction)])
 
     def act(self, observation: Mapping[str, Any], committed: Committed | None = None) -> np.ndarray:
-        if observation["state"][0] > 99:
+        if observation["state"][0] > 9:
             raise RuntimeError("the policy's own fault")
         shift = 0.001 * observation["images"]["front"].mean() / 255
         chunk = np.tile((self.rng.uniform(-0.02, 0.02, 7) + shift).astype(np.float32), (16, 1))
@@ -84,17 +86,18 @@ class Slow(Wanderer):
 class Refuser(Wanderer):
     """Says why it holds still where the state's first number is positive."""
 
-    doubter, refusal = "any", None
+    doubter, refusal, doubt = "any", None, None
 
     def act(self, observation: Mapping[str, Any], committed: Committed | None = None) -> np.ndarray:
         self.refusal = "I see no red mug" if observation["state"][0] > 0 else None
+        self.doubt = Doubt(0.75, self.refusal) if self.refusal else None
         return super().act(observation, committed)
 
 
 def observation(seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     images = {c.name: rng.integers(0, 255, (c.height, c.width, 3), np.uint8) for c in CONTRACT.cameras}
-    return {"images": images, "state": rng.normal(size=CONTRACT.state_dim).astype(np.float32)}
+    return {"images": images, "state": plausible_state(CONTRACT, rng)}
 
 
 def request(seed: int = 0, **more: Any) -> dict[str, Any]:
@@ -230,7 +233,7 @@ def test_a_refusal_travels_with_its_chunk():
         for first, reason in ((1.0, "I see no red mug"), (-1.0, None), (1.0, "I see no red mug")):
             seen["state"][0] = first
             remote.act(seen)
-            assert remote.refusal == reason
+            assert remote.refusal == reason and remote.doubt == (Doubt(0.75, reason) if reason else None)
         remote.reset("open the drawer")
         assert remote.refusal is None
         remote.close()
@@ -244,10 +247,23 @@ def test_a_policy_without_doubt_promises_no_refusals(server):
     remote.close()
 
 
-@pytest.mark.parametrize("reply", [{}, {"refusal": None}, {"refusal": 3}, {"refusal": "x" * 2001}], ids=str)
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {},
+        {"refusal": None, "doubt": 0.9},
+        {"refusal": 3, "doubt": 0.9},
+        {"refusal": "x" * 2001, "doubt": 0.9},
+        {"refusal": "I see no red mug", "doubt": None},
+        {"refusal": "I see no red mug", "doubt": 1.5},
+        {"refusal": "", "doubt": "much"},
+        {"refusal": "", "doubt": float("nan")},
+    ],
+    ids=str,
+)
 def test_a_reply_that_hides_its_refusal_is_an_error(reply):
     with pytest.raises(ServingError, match="refusal"):
-        refusal_of(reply, "a server")
+        doubt_of(reply, "a server")
 
 
 def test_clients_do_not_disturb_each_other(server):

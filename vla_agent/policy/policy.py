@@ -32,7 +32,8 @@ from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 from vla_agent.models.normaliser import Normaliser
 from vla_agent.models.oracle_points import OraclePoints
 from vla_agent.models.timing_sections import timed_section
-from vla_agent.policy.doubt.doubter import Doubt, Doubter
+from vla_agent.policy.doubt.doubt_settings import Doubt
+from vla_agent.policy.doubt.doubter import Doubter
 from vla_agent.policy.execution.future_state import future_state
 from vla_agent.policy.execution.realtime import Committed
 from vla_agent.policy.execution.seams import fade_in, hold

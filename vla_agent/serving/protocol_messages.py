@@ -11,7 +11,8 @@ request: an observation in one of two forms, and its options::
     chunking); id: returned with the reply
 
 reply: ``actions`` (T, A) float32 and ``server_timing``; from a server whose metadata has ``refuses``, ``refusal``, why
-the chunk holds the robot still, empty where it does not; or a text, the error of the request.
+the chunk holds the robot still, empty where it does not, and ``doubt``, the probability that the instruction can not be
+done, None where nothing is said of that; or a text, the error of the request.
 """
 
 from __future__ import annotations

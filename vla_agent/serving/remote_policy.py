@@ -9,6 +9,7 @@ import numpy as np
 
 from vla_agent.contract import Contract
 from vla_agent.errors import OptionError, ServingError
+from vla_agent.policy.doubt.doubt_settings import Doubt
 from vla_agent.policy.execution.realtime import Committed
 from vla_agent.serving.connection import Connection
 from vla_agent.serving.protocol_messages import Metadata
@@ -38,6 +39,7 @@ class RemotePolicy:
         self.metadata = Metadata.from_dict(self._connection.metadata, url)
         self.contract, self.execute = self.metadata.contract, self.metadata.execute
         self._episode: dict[str, Any] = {}
+        self.doubt: Doubt | None = None  # after `act`, where the policy says something of that
         self.refusal: str | None = None  # why the last chunk holds the robot still; None where it does not
 
     def reset(self, instruction: str, seed: int = 0) -> None:
@@ -60,7 +62,7 @@ class RemotePolicy:
                 )
             self._connection = connection
         self._episode = {"prompt": instruction, "seed": int(seed), "reset": True}
-        self.refusal = None
+        self.refusal = self.doubt = None
 
     def act(self, observation: Mapping[str, Any], committed: Committed | None = None) -> np.ndarray:
         """One observation -> chunk (T, A) float32 in the contract's units.
@@ -80,7 +82,8 @@ class RemotePolicy:
             message["committed"] = {"actions": np.asarray(committed.actions, np.float32)} | decided
         reply = self._connection.ask(message)
         self._episode = {}
-        self.refusal = refusal_of(reply, self._connection.url) if self.metadata.refuses else None
+        if self.metadata.refuses:
+            self.doubt, self.refusal = doubt_of(reply, self._connection.url)
         return chunk_of(reply, self.contract, self._connection.url)
 
     def _require_continuing(self) -> None:
@@ -98,23 +101,24 @@ class RemotePolicy:
         self._connection.close()
 
 
-def refusal_of(reply: Mapping[str, Any], server: str) -> str | None:
-    """Why the chunk in a reply holds the robot still; None where it does not.
+def doubt_of(reply: Mapping[str, Any], server: str) -> tuple[Doubt | None, str | None]:
+    """The doubt in a reply, None where it says nothing of that; and why the chunk holds the robot still, None: it acts.
 
     Raises:
-        ServingError: it says nothing of that, or no short text.
+        ServingError: they are missing or cannot be meant.
     """
-    refusal = reply.get("refusal")
-    if not isinstance(refusal, str) or len(refusal) > LONGEST_REFUSAL:
+    refusal, doubt = reply.get("refusal"), reply.get("doubt")
+    known = isinstance(doubt, float) and 0 <= doubt <= 1
+    if not isinstance(refusal, str) or len(refusal) > LONGEST_REFUSAL or not (known or (doubt is None and not refusal)):
         raise ServingError(
             "the reply does not say whether it is a refusal",
             file=server,
-            key="refusal",
-            expected=f"a text of at most {LONGEST_REFUSAL} characters, empty for none",
-            found=f"{type(refusal).__name__} {refusal!s:.40}",
+            key="refusal, doubt",
+            expected=f"a text of at most {LONGEST_REFUSAL} characters, empty for none, and a probability",
+            found=f"{type(refusal).__name__} {refusal!s:.40}, {type(doubt).__name__} {doubt!s:.20}",
             remedy="run the same release of vla-agent on both sides",
         )
-    return refusal or None
+    return Doubt(float(doubt), refusal) if known else None, refusal or None
 
 
 def chunk_of(reply: Mapping[str, Any], contract: Contract, server: str) -> np.ndarray:

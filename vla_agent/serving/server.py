@@ -230,7 +230,7 @@ class PolicyServer:
                     start = time.monotonic()
                     try:
                         chunk = await loop.run_in_executor(self._inference, self._infer, session, request)
-                        refusal, refused = session.refusal, ""
+                        said, refused = {"refusal": session.refusal, "doubt": session.doubt}, ""
                     except VlaAgentError as error:
                         refused = str(error)
                 if refused:  # sent after the turn: this client may be slow to receive it
@@ -238,7 +238,7 @@ class PolicyServer:
                     continue
                 timing = {"infer_ms": 1000 * (time.monotonic() - start), "queue_ms": 1000 * (start - arrived)}
                 reply = {"actions": chunk, "server_timing": timing, "dropped": pending.dropped}
-                reply |= {"refusal": refusal} if can_refuse(self._policy) else {}
+                reply |= said if can_refuse(self._policy) else {}
                 await self._send(connection, pack(reply if request.id is None else reply | {"id": request.id}))
         except (ConnectionClosed, TimeoutError, asyncio.TimeoutError):
             await connection.close(CloseCode.POLICY_VIOLATION, "too slow")

@@ -39,6 +39,12 @@ class Session:
         self._prompt: str | None = None
 
     @property
+    def doubt(self) -> float | None:
+        """Probability that the instruction can not be done; None where the policy says nothing of that."""
+        doubt = getattr(self._policy, "doubt", None)
+        return None if doubt is None else float(doubt.probability)
+
+    @property
     def refusal(self) -> str:
         """Why the last chunk holds the robot still; empty where it does not."""
         return getattr(self._policy, "refusal", None) or ""

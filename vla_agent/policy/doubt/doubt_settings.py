@@ -1,4 +1,4 @@
-"""What a policy's folder says of its doubt: names, calibration, threshold."""
+"""A doubt, and what a policy's folder says of it: names, calibration, threshold.  Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,6 +19,18 @@ DIRECTIONS: tuple[Direction, ...] = (
     ("in front of", 1.0, 0.0),
     ("behind", -1.0, 0.0),
 )
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """That an instruction can not be done here.
+
+    probability: calibrated; of a claim of which true and false ones are equally frequent.
+    reason: in words, such as "I see no red mug; I see a red cup"; empty below the threshold.
+    """
+
+    probability: float
+    reason: str
 
 
 @dataclass(frozen=True)

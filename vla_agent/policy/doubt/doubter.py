@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from vla_agent.models.backbones.pointing.sight import Sight, SightMaps
 from vla_agent.policy.doubt.claims import Claims, Named, read_claims
-from vla_agent.policy.doubt.doubt_settings import DoubtSettings, logistic
+from vla_agent.policy.doubt.doubt_settings import Doubt, DoubtSettings, logistic
 from vla_agent.policy.doubt.things import Thing, find_things
 from vla_agent.policy.doubt.unsafe import unsafe
 
@@ -31,18 +30,6 @@ NAMED = 0.5  # a query names a shape or colour whose probability is larger
 QUERIES = 2  # the first ones learn what the prompt names
 UNSAFE = 0.999  # probability that what the words say must not be done
 OnPlane = Callable[[Tensor, Tensor], Tensor]  # points (N, 2) of the first view, heights (N,) -> metres (N, 2)
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """That an instruction can not be done here.
-
-    probability: calibrated; of a claim of which true and false ones are equally frequent.
-    reason: in words, such as "I see no red mug; I see a red cup"; empty below the threshold.
-    """
-
-    probability: float
-    reason: str
 
 
 class Doubter:

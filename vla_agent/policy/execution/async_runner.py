@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,13 +29,14 @@ class AsyncRunner:
     def __init__(self, worker: InferenceWorker, executor: ChunkExecutor, control_hz: float) -> None:
         self.worker, self.executor, self.control_hz = worker, executor, control_hz
         self.seconds: deque[float] = deque(maxlen=MEASURED)  # duration of each inference
+        self.doubt = math.nan  # that the instruction can not be done; NaN where the policy says nothing of that
         self.refusal = ""  # why the newest chunk holds the robot still; empty where it does not
         self.late = 0  # chunks that arrived after the last of their control steps
         self._recent: deque[float] = deque(maxlen=RECENT)
 
     def reset(self, instruction: str, **options: Any) -> None:
         """Begin an episode with control step 0."""
-        self.refusal = ""
+        self.refusal, self.doubt = "", math.nan
         self.worker.reset(instruction, **options)
         self.executor.reset()
 
@@ -55,7 +57,7 @@ class AsyncRunner:
         """
         result = self.worker.poll()
         if result is not None:
-            self.refusal = result.refusal
+            self.refusal, self.doubt = result.refusal, result.doubt
             self.seconds.append(result.seconds)
             self._recent.append(result.seconds)
             self.late += step - result.step >= len(result.chunk)

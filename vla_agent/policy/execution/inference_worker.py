@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -22,13 +23,15 @@ class InferenceStalled(VlaAgentError):
 class InferenceResult:
     """A chunk (T, A), the control step of its observation, and the duration of the inference (s).
 
-    refusal: why the chunk holds the robot still; empty where it does not.
+    refusal: why the chunk holds the robot still; empty where it does not.  doubt: probability that the instruction can
+    not be done, NaN where the policy says nothing of that.
     """
 
     chunk: np.ndarray
     step: int
     seconds: float
     refusal: str = ""
+    doubt: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -154,4 +157,6 @@ class InferenceWorker:
         except BaseException as error:  # of any kind: `poll` raises it in the caller's thread
             return None, error
         refusal = getattr(self._policy, "refusal", None) or ""
-        return InferenceResult(chunk, request.step, time.monotonic() - start, refusal), None
+        doubt = getattr(self._policy, "doubt", None)
+        said = refusal, math.nan if doubt is None else float(doubt.probability)
+        return InferenceResult(chunk, request.step, time.monotonic() - start, *said), None

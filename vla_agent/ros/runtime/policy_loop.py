@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +120,7 @@ class PolicyLoop:
         runner = self._runner
         counts: dict[str, object] = {"missed_steps": self.missed, "held_steps": self.held, "late_chunks": runner.late}
         counts["dropped_observations"] = runner.worker.dropped
+        counts |= {} if math.isnan(runner.doubt) else {"doubt": round(runner.doubt, 3)}
         return counts | quantiles("inference", runner.seconds)
 
     def tick(self, now: float) -> Decision | None:
