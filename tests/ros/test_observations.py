@@ -11,9 +11,10 @@ from sim.env import TabletopEnv
 from sim.world.panda import panda_kinematics
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import ObservationError
+from vla_agent.policy.doubt.doubt_settings import Doubt
 from vla_agent.robot.description import load_robot
 from vla_agent.ros.runtime.instructions import InstructionGuard
-from vla_agent.ros.runtime.observations import ObservationBuffer
+from vla_agent.ros.runtime.observations import Limits, ObservationBuffer
 from vla_agent.ros.runtime.policy_loop import PolicyLoop, PolicyLoopSettings
 
 ROBOT = load_robot("panda")
@@ -28,7 +29,7 @@ def random_image(seed: int) -> np.ndarray:
 
 @pytest.fixture
 def buffer():
-    return ObservationBuffer(ROBOT, CONTRACT, panda_kinematics().forward, tolerance=0.6 * T, max_age=2 * T)
+    return ObservationBuffer(ROBOT, CONTRACT, panda_kinematics().forward, Limits(0.6 * T, 2 * T))
 
 
 def feed(buffer: ObservationBuffer, k: int, skip: str = "", joints: np.ndarray = HOME) -> None:
@@ -43,7 +44,7 @@ def test_the_state_is_the_simulators_own():
     env = TabletopEnv(task="put_in_tray")
     env.begin(0)
     state = env.world.state()
-    buffer = ObservationBuffer(ROBOT, env.contract, panda_kinematics().forward, 1.0, 1.0)
+    buffer = ObservationBuffer(ROBOT, env.contract, panda_kinematics().forward, Limits(1.0, 1.0))
     buffer.add_state(state[10:].astype(np.float64), float(state[9]), 0.0)
     assert np.allclose(buffer.state(), state, atol=1e-5)
 
@@ -64,7 +65,7 @@ def test_what_is_missing_or_stale_is_named(buffer, skip):
     feed(buffer, 1)
     for k in range(2, 6):
         feed(buffer, k, skip=skip)
-    with pytest.raises(ObservationError, match=rf"{skip}.*(old|sync)|stamps"):
+    with pytest.raises(ObservationError, match=rf"{skip}.*(old|no new image)"):
         buffer.observe(5 * T)
 
 
@@ -74,7 +75,7 @@ def test_a_known_cause_is_reported_with_what_is_missing_or_stale(buffer):
         buffer.observe(T)
     feed(buffer, 1)
     assert buffer.observe(T).stamp == T
-    with pytest.raises(ObservationError, match=r"front is .* old; .* allowed; likely cause: a dark room"):
+    with pytest.raises(ObservationError, match=r"front has had no new image .* allowed; likely cause: a dark room"):
         buffer.observe(5 * T)
 
 
@@ -138,6 +139,8 @@ class Straight:
     def __init__(self) -> None:
         self.chunk = np.tile(np.array([0.01, 0, 0, 0, 0, 0, 1], np.float32), (16, 1))
         self.instructions: list[str] = []
+        self.refusal: str | None = None
+        self.doubt: Doubt | None = None
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         self.instructions.append(instruction)
@@ -193,6 +196,30 @@ def test_an_instruction_leads_to_one_action_a_control_step(made):
     assert np.allclose(stamps, T) and not any(d.stop for d in decisions)
     assert all(np.allclose(d.actions[0], policy.chunk[0]) for d in decisions if len(d.actions) > 1)
     assert max(len(d.actions) for d in decisions) > 3, "the next actions are published, too"
+
+
+def test_a_refusal_comes_with_its_chunk_and_ends_with_the_next_one(made):
+    policy, agent, buffer = made
+    agent.instruct("put the red mug in the tray")
+    drive(agent, buffer, range(1, 8))
+    assert agent.refusal == ""
+    assert "doubt" not in agent.diagnostics()
+    policy.refusal, policy.doubt = "I see no red mug", Doubt(0.75, "I see no red mug")
+    drive(agent, buffer, range(8, 16))
+    assert agent.refusal == "I see no red mug" and agent.diagnostics()["doubt"] == 0.75
+    policy.refusal = None
+    drive(agent, buffer, range(16, 24))
+    assert agent.refusal == ""
+
+
+def test_another_instruction_ends_a_refusal(made):
+    policy, agent, buffer = made
+    policy.refusal = "I see no red mug"
+    agent.instruct("put the red mug in the tray")
+    drive(agent, buffer, range(1, 8))
+    assert agent.refusal
+    agent.instruct("open the drawer")
+    assert agent.refusal == ""
 
 
 def test_a_camera_that_stops_leads_to_a_stop_within_two_periods(made):
