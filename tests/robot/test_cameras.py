@@ -19,9 +19,9 @@ from ruamel.yaml import YAML
 from vla_agent.errors import ObservationError, RobotError
 from vla_agent.robot.cameras.calibration import read_calibration
 from vla_agent.robot.cameras.camera_view import CameraView
+from vla_agent.robot.cameras.image_messages import compressed_pixels
 from vla_agent.robot.cameras.image_source import read_images
 from vla_agent.robot.description import CameraSpec, load_robot
-from vla_agent.robot.sensor_messages import compressed_pixels
 from vla_agent.ros.process.graph_processes import node_environment, parameter_arguments
 from vla_agent.ros.runtime.large_images import PROFILE, loses_large_images
 from vla_agent.ros.runtime.topic_monitor import TopicMonitor

@@ -152,10 +152,10 @@ class ObservationBuffer:
     def _follows(self, source: str, stamp: float, last: float) -> bool:
         """Whether a message is newer than the last of its source.
 
-        One that is not, by no more than the tolerance, is left out: some drivers repeat a stamp, and a relay may repeat
-        a message.  A clock that stands is noticed by its age.
+        One that is not, by no more than the largest age, is left out: some drivers repeat a stamp, and a relay or a
+        network may change the order.  A clock that stands is noticed by its age.
         """
-        if last - stamp > self._limits.tolerance:
+        if last - stamp > self._limits.max_age:
             self.reject(source, f"go back in time by {last - stamp:.3f} s")
         elif stamp > last:
             self._problems.pop(source, None)
