@@ -25,7 +25,7 @@ class FilterSettings(BaseModel):
     finger_margin: float | None = Field(default=0.005, ge=0, le=0.2)
     workspace_margin: NonNegativeFloat = 0.003
     joint_margin: NonNegativeFloat = 0.01
-    gain: PositiveFloat = 12.0
+    gain: PositiveFloat = 10.0
 
 
 class SafetySettings(BaseModel):
