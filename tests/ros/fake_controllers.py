@@ -25,12 +25,12 @@ class Ros:
         self._executor = MultiThreadedExecutor(4)
         for node in (self.node, self.other):
             self._executor.add_node(node)
-        self._going = True
+        self.going = True
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
     def _spin(self) -> None:
-        while self._going:
+        while self.going:
             self._executor.spin_once(timeout_sec=0.05)
 
     def until(self, true: Callable[[], Any], seconds: float = PATIENCE) -> bool:
@@ -43,7 +43,7 @@ class Ros:
         return bool(true())
 
     def close(self) -> None:
-        self._going = False
+        self.going = False
         self._thread.join()
         self._executor.shutdown()
         for node in (self.node, self.other):
@@ -51,9 +51,9 @@ class Ros:
 
 
 @contextmanager
-def ros(domain: int) -> Iterator[Ros]:
-    """Both nodes in a ROS domain of their own."""
-    rclpy.init(domain_id=domain)
+def ros(domain: int, *words: str) -> Iterator[Ros]:
+    """Both nodes in a ROS domain of their own; ``words``: arguments of ROS."""
+    rclpy.init(args=["--ros-args", *words], domain_id=domain)
     made = Ros()
     try:
         yield made
@@ -69,13 +69,14 @@ class ActionController:
     comes (then canceled, as ros2_controllers do).
     """
 
-    def __init__(self, node: Any, action: Any, name: str, end: str = "reached") -> None:
+    def __init__(self, graph: Ros, action: Any, name: str, end: str = "reached") -> None:
         self.goals: list[Any] = []
+        self._graph, self._executing = graph, 0
         self.accepts, self.end = True, end
         self.hangs = threading.Event()
         self._action = action
         self._server = ActionServer(
-            node,
+            graph.other,
             action,
             name,
             execute_callback=self._execute,
@@ -84,7 +85,7 @@ class ActionController:
         )
 
     def _take(self, goal: Any) -> GoalResponse:
-        while self.hangs.is_set():
+        while self.hangs.is_set() and self._graph.going:
             time.sleep(0.01)
         if not self.accepts:
             return GoalResponse.REJECT
@@ -92,19 +93,20 @@ class ActionController:
         return GoalResponse.ACCEPT
 
     def _execute(self, handle: Any) -> Any:
-        mine, result = len(self.goals), self._action.Result()
-        if self.end == "held":
-            end = time.monotonic() + PATIENCE
-            while len(self.goals) == mine and self.end == "held" and time.monotonic() < end:
-                time.sleep(0.005)
+        self._executing += 1
+        mine = len(self.goals)
+        while len(self.goals) == mine and self.end == "held" and self._graph.going:
+            time.sleep(0.005)
+        if self._graph.going:
             (handle.abort if self.end == "aborted" else handle.succeed)()
-        elif self.end == "aborted":
-            handle.abort()
-        else:
-            handle.succeed()
-        return result
+        self._executing -= 1
+        return self._action.Result()
 
     def destroy(self) -> None:
+        """It goes away."""
+        self.end = "reached"
+        assert self._graph.until(lambda: not self._executing)
+        time.sleep(0.05)  # the executor sends the results
         self._server.destroy()
 
 

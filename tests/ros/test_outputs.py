@@ -23,6 +23,7 @@ from vla_agent.robot.description import Robot, load_robot  # noqa: E402
 from vla_agent.robot.safety.hold import Target  # noqa: E402
 from vla_agent.robot.safety.stream_limits import StreamLimits  # noqa: E402
 from vla_agent.ros.outputs import goals as goals_module  # noqa: E402
+from vla_agent.ros.outputs import servo as servo_module  # noqa: E402
 from vla_agent.ros.outputs.arm_messages import JointTrajectoryFormat  # noqa: E402
 from vla_agent.ros.outputs.robot_output import RobotOutput  # noqa: E402
 
@@ -34,8 +35,11 @@ DOMAIN = 1 + (os.getpid() + 50) % 101
 
 @pytest.fixture(scope="module")
 def graph(interfaces: Path):
+    known = goals_module.ANSWER, servo_module.ANSWER
+    goals_module.ANSWER = servo_module.ANSWER = 60.0  # a busy machine is no controller that hangs
     with ros(DOMAIN) as made:
         yield made
+    goals_module.ANSWER, servo_module.ANSWER = known
 
 
 def robot(**controller: Any) -> Robot:
@@ -144,7 +148,7 @@ def goals(graph: Ros, name: str, **more: Any):
     from control_msgs.action import FollowJointTrajectory
 
     output = RobotOutput(graph.node, robot(type="follow_joint_trajectory", topic=name), hardware=False)
-    return output, ActionController(graph.other, FollowJointTrajectory, f"sim/{name}", **more)
+    return output, ActionController(graph, FollowJointTrajectory, f"sim/{name}", **more)
 
 
 def test_each_target_is_a_goal_with_its_plan_that_replaces_the_one_before(graph: Ros):
@@ -165,7 +169,6 @@ def test_each_target_is_a_goal_with_its_plan_that_replaces_the_one_before(graph:
 
 
 def test_a_server_that_is_missing_rejects_or_hangs_is_said_and_asked_again(graph: Ros, monkeypatch):
-    monkeypatch.setattr(goals_module, "ANSWER", 0.3)
     missing = RobotOutput(graph.node, robot(type="follow_joint_trajectory", topic="nobody"), hardware=False)
     assert "no action server sim/nobody" in missing.problem
     missing.send(stream()[0], 0.0)  # nothing is sent, nothing waits
@@ -177,10 +180,12 @@ def test_a_server_that_is_missing_rejects_or_hangs_is_said_and_asked_again(graph
     controller.accepts = True
     output.clear()
     controller.hangs.set()
+    monkeypatch.setattr(goals_module, "ANSWER", 0.3)
     output.send(stream()[0], 0.0)
     assert graph.until(lambda: "does not answer" in output.problem, 5.0)
     controller.hangs.clear()
     assert graph.until(lambda: output.problem == ""), "a late answer is one"
+    monkeypatch.setattr(goals_module, "ANSWER", 60.0)
     output.send(stream()[0], 0.0)
     assert graph.until(lambda: len(controller.goals) == 2)
 
@@ -190,7 +195,7 @@ def test_a_server_that_is_missing_rejects_or_hangs_is_said_and_asked_again(graph
 
 def gripper_output(graph: Ros, spec: dict[str, Any], action: Any, name: str, **more: Any):
     output = RobotOutput(graph.node, robot(topic=f"arm_{time.monotonic_ns()}", gripper=spec), hardware=False)
-    controller = ActionController(graph.other, action, f"sim/{name}", **more)
+    controller = ActionController(graph, action, f"sim/{name}", **more)
     assert graph.until(lambda: spec["type"] == "franka" or output.problem == "")
     return output, controller
 
@@ -228,6 +233,7 @@ def test_a_parallel_gripper_command_names_the_joint_and_states_effort_where_it_i
     command = controller.goals[0].command
     assert (list(command.name), list(command.velocity), list(command.effort)) == ([PANDA.gripper.joint], [], [5.0])
     assert command.position[0] == pytest.approx(0.03)
+    assert graph.until(lambda: not output._gripper._senders[0].waits)
     controller.accepts = False
     output.send(hold(1.0), 0.0)
     assert graph.until(lambda: "rejected" in output.problem)
@@ -247,7 +253,7 @@ def test_a_franka_gripper_moves_and_grasps(graph: Ros):
     }
     output, move = gripper_output(graph, spec, Move, "fr3/move")
     assert graph.until(lambda: "fr3/grasp" in output.problem), "the one that is missing is named"
-    grasp = ActionController(graph.other, Grasp, "sim/fr3/grasp")
+    grasp = ActionController(graph, Grasp, "sim/fr3/grasp")
     assert graph.until(lambda: output.problem == "")
     for fraction in (0.0, 1.0, 0.5):
         output.send(hold(fraction), 0.0)
@@ -268,7 +274,7 @@ def test_a_gripper_that_was_restarted_gets_its_goal_again(graph: Ros):
     first.destroy()
     assert graph.until(lambda: "no action server" in output.problem)
     output.send(hold(0.5), 0.0)
-    second = ActionController(graph.other, GripperCommand, "sim/again")
+    second = ActionController(graph, GripperCommand, "sim/again")
     assert graph.until(lambda: output.problem == "")
     output.send(hold(0.5), 0.0)
     assert graph.until(lambda: second.goals)

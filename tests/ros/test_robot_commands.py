@@ -176,13 +176,13 @@ def test_a_safety_node_commands_the_robot_in_its_own_message_type(tmp_path, kind
     names = [entry.executable for entry in GRAPHS["sim"]]
     values = {name: argument.default for name, argument in arguments_of("sim").items()}
     values |= {"robot": str(file), "real_time_factor": PACE}
-    safety = Processes("sim", values, tmp_path, [name for name in names if name != "safety_node"], PATIENCE)
     output, commands, shaper = arm_messages.COMMAND_FORMATS[kind](PANDA, PANDA.controller), [], LimitShaper(PANDA)
     there = HOME + [0.3, 0.0, 0.0, 0.1, 0.0, 0.0, 0.2]
     stream = np.array([HOME, *(shaper.step(there) for _ in range(4))])
     shaper.rest(stream[-1])
     second = np.array([stream[-1], *(shaper.step(HOME) for _ in range(3))])
     with Graph(tmp_path, without=names) as graph:
+        safety = Processes("sim", values, tmp_path, [name for name in names if name != "safety_node"], PATIENCE)
         around = Neighbours(graph, commands, output.kind)
         safety.start()
         try:
