@@ -11,7 +11,7 @@ from vla_agent.errors import NodeError
 from vla_agent.robot.control.controller_factory import make_pose_controller
 from vla_agent.robot.description import load_robot
 from vla_agent.robot.kinematics.rotation import rotation_between
-from vla_agent.ros.teleop.hand_over import SETTLE, HandOver, Step
+from vla_agent.ros.teleop.hand_over import PATIENCE, HandOver, Step
 from vla_agent.ros.teleop.leader import LeaderMapping, PoseFollower
 from vla_agent.ros.teleop.motion import HELD, KEYS, SILENT, Gamepad, Keyboard, ee_delta
 
@@ -127,15 +127,46 @@ def test_a_pose_is_followed_step_by_step_within_the_limits():
     assert np.abs(rotation_between(quaternion, turned)).max() > 0.1, "the target was more than one step away"
 
 
-def test_a_person_begins_when_the_arm_rests_and_the_policy_goes_on_when_he_ends():
-    hands = HandOver()
-    assert hands.step(NAMES, 0, NAMES, 0.0) is Step.IGNORE, "an end without a beginning"
-    assert hands.step(("a",), 1, NAMES, 1.0) is Step.REFUSE and not hands.taken
-    assert hands.step(NAMES, 1, NAMES, 1.0) is Step.BEGIN and hands.taken
-    assert hands.step(NAMES, 1, NAMES, 1.0 + 0.9 * SETTLE) is Step.WAIT
-    assert hands.step(("b", "a"), 1, NAMES, 2.0) is Step.REFUSE and hands.taken
-    assert hands.step(NAMES, 1, NAMES, 1.0 + SETTLE) is Step.PASS
-    assert hands.step((), 0, NAMES, 3.0) is Step.END and not hands.taken
-    hands.step(NAMES, 1, NAMES, 4.0)
+ROW = np.array([0.01, 0.02, 1.0])
+COMPONENTS = ("ee_translation.0", "ee_rotation.0", "gripper")
+PERIOD = 0.05
+
+
+def test_a_person_s_actions_follow_the_policy_s_and_the_arm_is_held_until_the_policy_acts():
+    hands = HandOver(PERIOD)
+    assert hands.take((), None, COMPONENTS, 0.0) is Step.NOTHING and not hands.active, "an end without a beginning"
+    assert hands.fits(9.0) and hands.fits(1.03), "the clock began again: nobody took over"
+    assert hands.take(COMPONENTS, ROW, COMPONENTS, 1.05) is Step.DROP and hands.taken
+    assert hands.take(COMPONENTS, ROW, COMPONENTS, 1.09) is Step.PASS
+    assert hands.wait(9.0, True) is Step.NOTHING, "the person commands"
+    assert hands.take((), None, COMPONENTS, 1.1) is Step.NOTHING and hands.active and not hands.taken
+    assert hands.wait(1.139, True) is Step.NOTHING
+    held = []
+    for now in (1.141, 1.20):
+        assert hands.wait(now, True) is Step.HOLD
+        row, stamp = hands.hold()
+        held.append(stamp)
+        assert row.tolist() == [0.0, 0.0, 1.0], "the arm stays, and the gripper as it was"
+    assert np.allclose(held, [1.14, 1.19])
+    assert not hands.fits(1.2) and hands.fits(1.24) and not hands.active
+    assert hands.wait(9.0, True) is Step.NOTHING
+
+
+def test_the_arm_rests_where_the_policy_does_not_come_back_or_has_no_instruction():
+    for now, instructed in ((1.2, False), (1.1 + PATIENCE + 0.01, True)):
+        hands = HandOver(PERIOD)
+        hands.take(COMPONENTS, ROW, COMPONENTS, 1.0)
+        hands.take((), None, COMPONENTS, 1.1)
+        assert hands.wait(now, instructed) is Step.END and not hands.active
+        assert hands.wait(now, instructed) is Step.NOTHING
+
+
+def test_other_components_are_refused_and_a_stop_ends_a_takeover():
+    hands = HandOver(PERIOD)
+    assert hands.take(("a",), ROW[:1], COMPONENTS, 1.0) is Step.REFUSE and not hands.taken
+    assert hands.take(COMPONENTS, ROW * np.nan, COMPONENTS, 1.0) is Step.REFUSE and not hands.taken
+    assert hands.take(COMPONENTS, ROW, COMPONENTS, 1.0) is Step.PASS
     hands.release()
-    assert not hands.taken and hands.step(NAMES, 1, NAMES, 5.0) is Step.BEGIN
+    assert not hands.active
+    assert hands.take(COMPONENTS, ROW, COMPONENTS, 0.5) is Step.PASS
+    assert hands.fits(50.0) and hands.take(COMPONENTS, ROW, COMPONENTS, 0.6) is Step.PASS, "a clock that began again"

@@ -1,9 +1,12 @@
 """policy_node (lifecycle): images, joint states and an instruction in, actions out at the contract's rate.
 
 in:  the cameras' images (Image, or CompressedImage where the robot file says so), joint_states, instruction (String;
-  empty: stop), safety/stopped
+  empty: stop), safety/stopped, teleop/action (JointTrajectory: a person's actions, passed on as
+  policy/action; with ``interventions`` only)
 out: policy/action (JointTrajectory, see controller_node), safety/stop (String: why the robot has to stop),
-  policy/loaded (String, latched: digest of the files that were loaded; empty: none), /diagnostics
+  policy/loaded (String, latched: digest of the files that were loaded; empty: none), policy/contract (String, latched:
+  the policy's contract as JSON), policy/refusal (String, latched: why the policy holds still instead of following the
+  instruction; empty: it acts), /diagnostics
 parameters: see `ros.process.node_parameters` or `policy_node --help`
 
 Configuring reads the parameters, loads the policy and checks its contract against the robot.  Activating on hardware
@@ -28,7 +31,7 @@ from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import GateError, NodeError, ObservationError, VlaAgentError
-from vla_agent.files.canonical_json import digest
+from vla_agent.files.canonical_json import canonical, digest
 from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.policy.inference_timing import p99_ms
 from vla_agent.policy.speed.accelerate import accelerate
@@ -56,6 +59,7 @@ from vla_agent.ros.runtime.instructions import InstructionGuard
 from vla_agent.ros.runtime.observations import Limits, ObservationBuffer
 from vla_agent.ros.runtime.policy_loop import PolicyLoop, PolicyLoopSettings
 from vla_agent.ros.runtime.topic_monitor import TopicMonitor
+from vla_agent.ros.teleop.hand_over import HandOver, Step
 from vla_agent.serving.session import takes_committed
 
 TICKS = 8  # a control period
@@ -116,6 +120,10 @@ class PolicyNode(LifecycleNode):
         self._image_subscriptions: dict[str, Any] = {}
         self._stop = self.create_publisher(String, "safety/stop", 10)
         self._loaded = self.create_publisher(String, "policy/loaded", LATCHED)
+        self._contract_told = self.create_publisher(String, "policy/contract", LATCHED)
+        self._hands = HandOver(self._robot.period)
+        self._refusal = self.create_publisher(String, "policy/refusal", LATCHED)
+        self._told = ""  # the refusal that was published last
         self._actions = self.create_publisher(JointTrajectory, self.COMMAND_TOPIC, COMMANDS)
         freeze_while(self, "policy_node", lambda: self._loop is not None)
         if self.autostart:
@@ -156,10 +164,13 @@ class PolicyNode(LifecycleNode):
             self.create_subscription(String, "instruction", self._instruct, 10),  # for publishers that do not latch
             self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED),
         ]
+        if self._given["interventions"]:
+            self._inputs.append(self.create_subscription(JointTrajectory, "teleop/action", self._take_person, COMMANDS))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(robot.period / TICKS / self._factor, self._tick, clock=steady)
         self._monitor_timer = self.create_timer(1.0 / self._factor, self._monitor_inputs, clock=steady)
         self._loaded.publish(String(data=digest(self._files)))
+        self._contract_told.publish(String(data=canonical(self._contract.to_dict()).decode()))
         return TransitionCallbackReturn.SUCCESS
 
     def _listen(self, name: str, kind: type, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> Any:
@@ -337,19 +348,51 @@ class PolicyNode(LifecycleNode):
     def _set_stopped(self, message: Bool) -> None:
         if self._loop is not None and message.data != self._stopped:
             self._loop.restart()
+            self._hands.release()
         self._stopped = message.data
 
     # -- out -----------------------------------------------------------------------------------------------------
 
+    def _take_person(self, message: JointTrajectory) -> None:
+        """Pass on the actions of a person who takes over (`teleop_node`); then the policy observes anew."""
+        if self._loop is None or not self._active or self._stopped:
+            return
+        if (count := self.count_publishers("teleop/action")) > 1:
+            self._request_stop(f"{count} nodes publish on teleop/action")
+            return
+        row = np.array(message.points[0].positions) if message.points else None
+        stamp = conversions.to_seconds(message.header.stamp)
+        step = self._hands.take(message.joint_names, row, self._names, stamp)
+        if step is Step.PASS:
+            self._actions.publish(message)
+        elif step is Step.REFUSE:
+            self.get_logger().warning("teleop/action has other components than the policy's actions", once=True)
+        if row is None:
+            self._loop.restart()
+
+    def _wait_for_policy(self, loop: PolicyLoop, now: float) -> None:
+        """After a person's last action: hold the arm until the policy acts."""
+        step = self._hands.wait(now, bool(loop.instruction))
+        if step is Step.HOLD:
+            row, stamp = self._hands.hold()
+            self._actions.publish(conversions.trajectory_message(self._names, row[None], stamp, self._robot.period))
+        elif step is Step.END:
+            self._end_stream(now)
+
     def _tick(self) -> None:
         loop = self._loop
-        if loop is None or not self._active or self._stopped or not loop.instruction:
+        if loop is None or not self._active or self._stopped or not (loop.instruction or self._hands.active):
             quiet = "stopped by the supervisor" if self._stopped else "idle"
             self._report("error" if self._refused else "ok", self._refused or quiet)
             return
+        if self._hands.taken:
+            self._report("ok", "a person commands")
+            return
         now = self.get_clock().now().nanoseconds * 1e-9
         decision = loop.tick(now)
+        self._tell(loop.refusal)
         if decision is None:
+            self._wait_for_policy(loop, now)
             if not loop.moving:
                 problem = loop.observation_problem(now)
                 self._report("warn" if problem else "ok", f"waiting: {problem}" if problem else "inference running")
@@ -359,10 +402,22 @@ class PolicyNode(LifecycleNode):
             loop.restart()
             return
         assert decision.actions is not None
+        if not self._hands.fits(decision.stamp):  # right after a person's last action
+            return
         self._actions.publish(
             conversions.trajectory_message(self._names, decision.actions, decision.stamp, self._robot.period)
         )
+        if loop.refusal:
+            self._report("warn", f"holding still: {loop.refusal}")
+            return
         self._report("ok", "acting")
+
+    def _tell(self, refusal: str) -> None:
+        """Publish a refusal when it begins, changes and ends."""
+        if refusal != self._told:
+            self._told = refusal
+            self._refusal.publish(String(data=refusal))
+            self.get_logger().warning(f"holding still: {refusal}" if refusal else "following the instruction again")
 
     def _request_stop(self, why: str) -> None:
         self._stop.publish(String(data=why))
@@ -378,15 +433,20 @@ class PolicyNode(LifecycleNode):
         if loop is None:
             return {}
         delay = {"delay_steps": loop.expected_delay} if loop.moving else {}
-        return {"instruction": loop.instruction} | loop.diagnostics() | self._monitor.values() | delay
+        refusal = {"refusal": loop.refusal} if loop.refusal else {}
+        return {"instruction": loop.instruction} | refusal | loop.diagnostics() | self._monitor.values() | delay
 
     def _end(self) -> None:
         """An empty trajectory ends the stream: the supervisor has the robot rest, without a fault."""
-        if self._loop is not None and self._loop.moving:
-            now = self.get_clock().now().nanoseconds * 1e-9
-            nothing = np.empty((0, len(self._names)))
-            self._actions.publish(conversions.trajectory_message(self._names, nothing, now, self._robot.period))
+        self._tell("")
+        if self._loop is not None and (self._loop.moving or self._hands.active):
+            self._end_stream(self.get_clock().now().nanoseconds * 1e-9)
+            self._hands.release()
             self._loop.restart()
+
+    def _end_stream(self, now: float) -> None:
+        nothing = np.empty((0, len(self._names)))
+        self._actions.publish(conversions.trajectory_message(self._names, nothing, now, self._robot.period))
 
     def final(self) -> None:
         """Before the process ends: end the stream."""

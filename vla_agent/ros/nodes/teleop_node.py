@@ -2,7 +2,7 @@
 
 in:  joint_states, safety/stopped; the terminal, or joy (Joy), or leader/joint_states (JointState)
 out: policy/action (JointTrajectory, see controller_node), or with ``intervene`` teleop/action, which the policy node
-     passes on; intervention (Bool, latched: a person commands); safety/stop (String), /diagnostics
+     with ``interventions`` passes on; intervention (Bool, latched: a person commands); safety/stop (String), /diagnostics
 service: teleop/takeover (SetBool), for every device
 parameters: see `ros.process.node_parameters` or `teleop_node --help`
 
@@ -182,7 +182,7 @@ class TeleopNode(Node):
         if not self._intervene and self.count_publishers("policy/action") > 1:
             return "another node publishes policy/action: set intervene:=true beside a policy node"
         if self._intervene and not self.count_subscribers("teleop/action"):
-            return "no policy node takes teleop/action: leave intervene out"
+            return "no policy node takes teleop/action: start it with interventions:=true, or leave intervene out"
         if self._device == "leader":
             return self._misaligned()
         return self._gamepad.problem if self._device == "gamepad" else ""

@@ -140,6 +140,9 @@ NODES: dict[str, NodeHelp] = {
                 2.0, "inference time after which the policy counts as hung, seconds", configured=True, above=0
             ),
             "instruction": Parameter("", "first instruction, given at activation", configured=True),
+            "interventions": Parameter(
+                False, "pass on the actions of a person: teleop_node with intervene", configured=True
+            ),
             "openvino": Parameter(False, "compute the policy with OpenVINO; not on hardware", configured=True),
             **_IMAGE_QOS,
             **_PACE,
