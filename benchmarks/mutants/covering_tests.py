@@ -154,14 +154,15 @@ def _since(began: Seconds) -> Seconds:
 
 
 def covering_tests(lines: Lines, source: str, module: str, line: int) -> list[str]:
-    """The tests that execute the statement at ``line``; of a statement outside of functions: any of the module."""
+    """The tests that execute the statement at ``line``.
+
+    Of a statement outside of functions: the tests that execute any of the module, or none of all modules: they may
+    look at its constants alone.
+    """
     wanted = _statement(source, line)
-    found = []
-    for test, executed in lines.items():
-        its = executed.get(module, [])
-        if its and (wanted is None or any(n in wanted for n in its)):
-            found.append(test)
-    return found
+    if wanted is None:
+        return [test for test, executed in lines.items() if executed.get(module) or not any(executed.values())]
+    return [test for test, executed in lines.items() if any(n in wanted for n in executed.get(module, []))]
 
 
 def _statement(source: str, line: int) -> range | None:

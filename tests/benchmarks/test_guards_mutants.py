@@ -131,9 +131,10 @@ def test_a_mutation_that_is_no_change_or_no_program_is_none(checkout):
 
 def test_tests_are_chosen_by_the_statement_that_they_execute():
     lines = {"one": {MODULE: [15, 16]}, "two": {MODULE: [15]}, "three": {MODULE: [20, 21]}, "four": {}}
+    lines["other"] = {"vla_agent/other.py": [1]}
     assert "raise" in SOURCE.splitlines()[15] and "return value" in SOURCE.splitlines()[20]
     at = {n: covering_tests(lines, SOURCE, MODULE, n) for n in (5, 15, 16, 20)}
-    assert at == {5: ["one", "two", "three"], 15: ["one", "two"], 16: ["one"], 20: ["three"]}
+    assert at == {5: ["one", "two", "three", "four"], 15: ["one", "two"], 16: ["one"], 20: ["three"]}
 
 
 def test_tests_without_costly_fixtures_come_first():
