@@ -69,6 +69,12 @@ def test_the_simulated_gripper_presses_less_than_what_stops_the_robot_and_its_fa
     assert np.shape(efforts) == (24, 8) and 0.1 < np.abs(efforts)[:, -1].max() <= 2.5 < robot.gripper.max_effort
     simulated.disturb(fault="gripper_force")
     assert simulated.read().efforts[-1] > robot.gripper.max_effort
+    before = simulated._target.copy()
+    simulated.set_targets([robot.gripper.joint, *robot.joint_names[:1:-1]], np.array([0.4, *before[:1:-1] + 0.05]))
+    assert np.allclose(simulated._target - before, [0, 0, *[0.05] * 5]) and simulated._gripper == pytest.approx(0.5)
+    for wrong in ([0.1], [np.nan, 0.1]):  # as a controller that refuses them
+        simulated.set_targets(robot.joint_names[:2], np.array(wrong))
+    assert np.allclose(simulated._target[:2], before[:2])
     simulated.close()
 
 

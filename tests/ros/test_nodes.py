@@ -123,10 +123,11 @@ def test_nothing_but_the_safety_node_commands_the_robot():
     assert having("RobotOutput(") == ["safety_node"]
     makers = having("_MessageOutput(", "_TrajectoryGoals(", "GripperGoals(", "TopicGripperOutput(", "ServoSwitch(")
     assert set(makers) <= {"robot_output", "grippers", "servo"}, "RobotOutput alone makes the outputs"
-    assert having("ActionClient(") == ["goals"] and having("GoalSender(") == ["goals", "grippers", "robot_output"]
+    assert having("ActionClient(") == ["goals"] and having("GoalSender(") == ["grippers", "robot_output"]
     # the others subscribe, or look who publishes there
     with_topics = having(".controller.topics(", "spec.topics(", "spec.outputs(")
-    assert with_topics == ["node_base", "recorder_node", "robot_output", "sim_robot_node"]
+    assert with_topics == ["node_base", "recorder_node", "robot_output"]
+    assert having("simulated(") == ["command_interfaces", "robot_output", "sim_robot_node"]
     assert having("COMMANDS_ROBOT = True") == ["safety_node"]
     (node,) = (text for p, text in package.items() if p.stem == "safety_node")
     gate = node[node.index("CommandGate(\n") : node.index("self._watch:")]
@@ -339,8 +340,8 @@ def test_a_recorded_episodes_actions_are_read_again(tmp_path):
     from rclpy.serialization import serialize_message
 
     from vla_agent.ros.messages import conversions
-    from vla_agent.ros.runtime.bag_actions import read_actions
     from vla_agent.ros.recording.recorder import Recorder
+    from vla_agent.ros.runtime.bag_actions import read_actions
 
     types = {"/policy/action": "trajectory_msgs/msg/JointTrajectory", "/joint_states": "sensor_msgs/msg/JointState"}
     recorder = Recorder(tmp_path, types, free=0)

@@ -12,6 +12,8 @@ parameters: see `ros.process.node_parameters` or `sim_robot_node --help`
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.errors import ObservationError, VlaAgentError
+from vla_agent.robot.command_interfaces import simulated
 from vla_agent.robot.description import load_robot
 from vla_agent.ros.messages import conversions
 from vla_agent.ros.process.node_base import (
@@ -71,13 +74,7 @@ class SimRobotNode(Node):
             for c in self._robot.cameras
         }
         self._instruction = self.create_publisher(String, "instruction", LATCHED)
-        spec = self._robot.controller
-        arm, gripper = spec.topics(hardware=False)
-        if spec.type == "joint_trajectory":
-            self.create_subscription(JointTrajectory, arm, self._trajectory, COMMANDS)
-        else:
-            self.create_subscription(Float64MultiArray, arm, self._positions, COMMANDS)
-        self.create_subscription(Float64MultiArray, gripper, self._gripper, COMMANDS)
+        self._subscribe()
         self.create_service(Trigger, "sim/reset", self._reset)
         self.create_service(Trigger, "sim/success", self._success)
         self._publish_instruction()
@@ -86,21 +83,32 @@ class SimRobotNode(Node):
 
     # -- commands ------------------------------------------------------------------------------------------------
 
-    def _trajectory(self, message: JointTrajectory) -> None:
+    def _subscribe(self) -> None:
+        """Each output of the robot file, as its own controller would."""
+        spec, gripper = self._robot.controller, self._robot.controller.gripper_output
+        takers: list[tuple[str, str, Sequence[str]]] = [
+            (output.type, output.topic, output.joints or self._robot.joint_names) for output in spec.arms
+        ]
+        if gripper is not None:
+            takers.append((gripper.type, gripper.topic, (self._robot.gripper.joint,)))
+        for kind, topic, names in takers:
+            trajectory = kind == "joint_trajectory"
+            take = partial(self._trajectory if trajectory else self._positions, names)
+            self.create_subscription(
+                JointTrajectory if trajectory else Float64MultiArray, simulated(topic), take, COMMANDS
+            )
+
+    def _trajectory(self, names: Sequence[str], message: JointTrajectory) -> None:
         try:
-            rows = conversions.trajectory_points(message, self._robot.joint_names)
+            rows = conversions.trajectory_points(message, names)
         except ObservationError as error:
             self._reporter.report("error", f"{error.what}: {error.found}")
             return
         if len(rows):
-            self._sim.set_joint_target(rows[0])
+            self._sim.set_targets(names, rows[0])
 
-    def _positions(self, message: Float64MultiArray) -> None:
-        self._sim.set_joint_target(np.array(message.data))
-
-    def _gripper(self, message: Float64MultiArray) -> None:
-        if message.data:
-            self._sim.set_gripper_target(self._robot.gripper.fraction(message.data[0]))
+    def _positions(self, names: Sequence[str], message: Float64MultiArray) -> None:
+        self._sim.set_targets(names, np.array(message.data))
 
     # -- time ----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,12 +76,15 @@ class SimRobot:
                 found=f"{', '.join(robot.joint_names)} ({robot.name})",
                 remedy="simulate the panda; for your own robot run the graph `robot`",
             )
-        if robot.controller.type not in SUPPORTED:
+        others = [kind for kind, _ in robot.controller.outputs(hardware=False) if kind not in SUPPORTED]
+        gripper = robot.controller.gripper_output
+        others += ["gripper: open, closed"] if gripper is not None and gripper.open is not None else []
+        if others:
             raise RobotError(
                 "the simulated robot does not support this controller type",
                 key="controller: type",
                 expected=", ".join(SUPPORTED),
-                found=robot.controller.type,
+                found=", ".join(others),
                 remedy="simulate with one of these; for your own robot run the graph `robot`",
             )
         self._env = TabletopEnv(task=task, image_size=image_size, control="joint_position")
@@ -112,10 +116,15 @@ class SimRobot:
             raise OptionError("there is no such fault", key="fault", expected=FAULTS, found=changed.fault)
         self.disturbance, self._frozen = changed, None
 
-    def set_joint_target(self, joints: np.ndarray) -> None:
-        """New joint targets (J,) rad, from the next control period on."""
-        if np.shape(joints) == self._target.shape and np.isfinite(joints).all():
-            self._target = np.array(joints, dtype=np.float64)
+    def set_targets(self, names: Sequence[str], positions: np.ndarray) -> None:
+        """New targets (n,) of these joints, the gripper's possibly among them, from the next control period on."""
+        if np.shape(positions) != (len(names),) or not np.isfinite(positions).all():
+            return
+        for name, position in zip(names, positions, strict=True):
+            if name == self._robot.gripper.joint:
+                self.set_gripper_target(self._robot.gripper.fraction(float(position)))
+            else:
+                self._target[self._robot.joint_names.index(name)] = position
 
     def set_gripper_target(self, fraction: float) -> None:
         """New gripper target, 0 open to 1 closed."""
