@@ -192,6 +192,11 @@ def test_each_wrong_key_or_value_is_named(write, change, key, what, expected):
         assert (error.found, error.remedy) == ("nothing", f"add '{key}:'; sim/tasks/tabletop has examples")
 
 
+def test_the_nearest_key_is_named_however_deep_it_lies(write):
+    error = refused(write(("  target: {shapes", "  target: {shape")))
+    assert error.found == "shape" and "shapes" in error.remedy
+
+
 def test_a_misspelt_key_is_reported_before_the_one_that_it_leaves_missing(write):
     assert refused(write(("goal: beside", "gaol: beside"))).what == "there is no such key"
 
