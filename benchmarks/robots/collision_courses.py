@@ -44,7 +44,7 @@ class Course:
             rows = self.way[step : step + CHUNK]
             return np.concatenate([rows, np.repeat(self.way[-1:], CHUNK - len(rows), axis=0)])
         if self.mode == "joint_position":
-            part = np.minimum(np.arange(1, CHUNK + 1) / EXECUTE / 2, 1.0)[:, None]
+            part = np.minimum(np.arange(1, CHUNK + 1) / EXECUTE, 1.0)[:, None]
             return np.column_stack([joints + part * (self.start - joints), np.zeros(CHUNK)])
         ahead = np.clip((self.place - place) / EXECUTE, -STEP, STEP)
         rows = np.zeros((CHUNK, 7))

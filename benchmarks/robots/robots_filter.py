@@ -27,7 +27,7 @@ FIRST = 7_000_000
 COURSES, EPISODES = 200, 20  # courses; episodes of each family
 LOST = 0.05  # of the success: the interval of the difference may not reach farther down
 GUARDS = ("nothing", "stop", "filter")
-WENT_ON = 0.03  # metres from where the course began: the way back was driven
+WENT_ON = 0.04  # metres from where the course began: the way back was driven
 RESAMPLES = 2000
 
 
