@@ -18,7 +18,8 @@ class CommandGate:
 
     On hardware it is closed until `permit` is called, and closed again by `withdraw`.  A robot that moves when the
     permission is withdrawn is stopped, and the targets of that stop pass, up to the first that rests: a moving arm
-    without commands would be worse.  After them nothing passes, whatever happens.
+    without commands would be worse, and so would a resting one that still has a plan to move.  After them nothing
+    passes, whatever happens.
 
     Args:
         supervisor: it judges every command; after this only the gate may be asked for anything that has an effect.
@@ -37,6 +38,7 @@ class CommandGate:
         self._supervisor, self._deliver, self._prepare = supervisor, deliver, prepare
         self._refused = refused
         self._braking = False  # whether the targets of the last stop pass, although the gate is closed
+        self._planned = False  # whether what was sent last goes on moving by itself
 
     @property
     def refused(self) -> str:
@@ -59,7 +61,7 @@ class CommandGate:
         """
         was_open, self._refused = not self._refused, reason or "no permission"
         if was_open:
-            self._braking = self._supervisor.braking_steps > 0
+            self._braking = self._supervisor.braking_steps > 0 or self._planned
             self._send(self._supervisor.stop("certificate", reason, now))
 
     # -- what comes in: everything that may make the supervisor command the robot ---------------------------------
@@ -125,4 +127,5 @@ class CommandGate:
             return
         if self._refused:
             self._braking = not target.rests
+        self._planned = bool((target.path != target.joints).any())
         self._deliver(target)
