@@ -245,7 +245,8 @@ class SafetyNode(Node):
             return response
         if self._gate.stopped:
             self._check_certificate()  # everything again: files may have changed
-            self._output.clear()  # and what was refused may be taken now
+        if not self._gate.runs:
+            self._output.clear()  # what was refused may be taken now
         response.success, response.message = self._gate.reset(now)
         self._publish_stopped()
         return response
