@@ -1,0 +1,1 @@
+"""Robots as they are: what real drivers publish and take, and the filter before the stop."""
