@@ -7,11 +7,12 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 SPARE, FACTOR = 10.0, 3.0  # seconds of CPU beside a multiple of what the tests take without the mutant (while recorded)
-SPARE_WALL, FACTOR_WALL = 60.0, 10.0  # the same of the clock, for what waits and computes nothing
+SPARE_WALL, FACTOR_WALL = 60.0, 10.0  # the same of the clock, in which no process of it runs or could run
 EVERY = 0.25  # seconds between two looks
 
 
@@ -36,6 +37,7 @@ class ForkWatch:
     def __init__(self, pid: int, limit: Seconds) -> None:
         self._pid, self._limit = pid, limit
         self._began = self._looked = time.monotonic()
+        self._waited = 0.0  # seconds in which it slept whenever it was looked at
 
     @property
     def seconds(self) -> float:
@@ -43,13 +45,25 @@ class ForkWatch:
         return time.monotonic() - self._began
 
     def over(self) -> str:
-        """Which limit it has passed: "cpu", "clock", or "" for none."""
-        if time.monotonic() - self._looked < EVERY:
+        """Which limit it has passed: "cpu"; "clock" where it has waited that long; or "" for none."""
+        passed = time.monotonic() - self._looked
+        if passed < EVERY:
             return ""
-        self._looked = time.monotonic()
+        self._looked += passed
         if cpu_seconds(self._pid) > self._limit.cpu:
             return "cpu"
-        return "clock" if self.seconds > self._limit.clock else ""
+        self._waited += passed * all_sleep(self._pid)
+        return "clock" if self._waited > self._limit.clock else ""
+
+
+def all_sleep(pid: int) -> bool:
+    """Whether no thread of a process and its descendants runs, or would if a processor were free."""
+    states = set()
+    for process in _tree(pid):
+        for task in Path(f"/proc/{process.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # it has just ended
+                states.add(task.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0])
+    return not states - {"S", "Z"}
 
 
 def cpu_seconds(pid: int) -> float:

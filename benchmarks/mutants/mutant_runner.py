@@ -3,8 +3,8 @@
 Every slot has its own copy of the checkout; the mutant is written into the copy, so that child processes see it, too.
 The tests run that execute the changed statement, the fastest first; where none does, all tests of the module: perhaps
 a child process executes it.
-A mutant is killed where a test fails, the process dies, or the CPU time is up.  One that only the clock stopped (the
-machine may be busy) is tried again at the end, alone.
+A mutant is killed where a test fails, the process dies, or the CPU time is up.  One that has waited too long for
+something is tried again at the end, alone; waiting for a free processor does not count.
 """
 
 from __future__ import annotations

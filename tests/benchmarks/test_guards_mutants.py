@@ -16,7 +16,7 @@ pytest.importorskip("cosmic_ray", reason="pip install 'vla_agent[mutants]'")
 from benchmarks.gate import guards_mutants  # noqa: E402
 from benchmarks.mutants import fork_watch, pytest_forks  # noqa: E402
 from benchmarks.mutants.covering_tests import Recorded, covering_tests  # noqa: E402
-from benchmarks.mutants.fork_watch import ForkWatch, Seconds, cpu_seconds, end_fork  # noqa: E402
+from benchmarks.mutants.fork_watch import ForkWatch, Seconds, all_sleep, cpu_seconds, end_fork  # noqa: E402
 from benchmarks.mutants.guarded_modules import (  # noqa: E402
     Group,
     draw,
@@ -191,21 +191,48 @@ def test_tests_that_notice_kill_and_others_do_not(checkout, tmp_path_factory, mo
         runner.run([jobs["killed"]])
 
 
-def test_time_is_that_of_all_processes_of_a_fork():
-    """A busy machine takes the clock's time from a mutant, and not its CPU's."""
+@pytest.fixture
+def computing():
+    """A process whose child computes."""
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    try:
-        watch = ForkWatch(process.pid, Seconds(0.3, 600.0))
-        while not watch.over():
-            time.sleep(0.05)
-        assert watch.over() in ("", "cpu") and cpu_seconds(process.pid) > 0.3
-        child = psutil.Process(process.pid).children()[0]
-    finally:
-        end_fork(process.pid)
-        process.wait()
+    while not psutil.Process(process.pid).children():
+        time.sleep(0.02)
+    yield process.pid, psutil.Process(process.pid).children()[0]
+    end_fork(process.pid)
+    process.wait()
+
+
+def over_after(watch: ForkWatch, seconds: float) -> str:
+    """What is passed, asked for so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.05)
+        if found := watch.over():
+            return found
+    return ""
+
+
+def test_time_is_that_of_all_processes_of_a_fork(computing):
+    pid, child = computing
+    assert over_after(ForkWatch(pid, Seconds(0.3, 600.0)), 60.0) == "cpu" and cpu_seconds(pid) > 0.3
+    assert not all_sleep(pid), "the child runs, or would"
+    end_fork(pid)
     assert child.wait(60) is None or not child.is_running()
-    assert cpu_seconds(process.pid) == 0.0
+
+
+def test_a_busy_machine_takes_no_time_from_a_fork(computing):
+    """A process that is held up is none that waits."""
+    pid, child = computing
+    child.suspend()
+    assert over_after(ForkWatch(pid, Seconds(600.0, 0.2)), 1.0) == ""
+    child.kill()
+    child.wait(60)
+    sleeping = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    assert over_after(ForkWatch(sleeping.pid, Seconds(600.0, 0.2)), 60.0) == "clock"
+    end_fork(sleeping.pid)
+    sleeping.wait()
+    assert cpu_seconds(sleeping.pid) == 0.0
 
 
 def outcome_of(made: Job, result: str, killer: str = "") -> Outcome:
