@@ -27,7 +27,7 @@ from vla_agent.errors import NodeError, VlaAgentError
 from vla_agent.robot.description import load_robot
 from vla_agent.ros.process.node_base import LATCHED, Node, StatusReporter, declare_parameters, run
 from vla_agent.ros.process.start import STOP
-from vla_agent.ros.runtime.graph_report import GraphEpisode, write_graph_report
+from vla_agent.ros.runtime.graph_report import GraphEpisode, require_possible, write_graph_report
 
 PATIENCE = 300.0  # wall-clock seconds to wait for another node
 PAUSE = 10  # control periods without an instruction between episodes: the robot comes to rest
@@ -45,6 +45,8 @@ class EvaluateNode(Node):
         self._count, self._seed = int(values["episodes"]), int(values["seed"])
         self._results = Path(values["results"])
         self._report = Path(values["report"]) if values["report"] else None
+        planned = [(name, self._seed + k) for k in range(self._count) for name in self._families]
+        require_possible(self._results, planned, self._report)
         self._reporter = StatusReporter(self)
         self._stopped: bool | None = None
         self._episodes: list[GraphEpisode] = []
@@ -56,7 +58,8 @@ class EvaluateNode(Node):
         }
         self._setter: Any = self.create_client(SetParameters, "sim_robot_node/set_parameters")
         self.create_timer(0.5, self._watch)
-        threading.Thread(target=self._evaluate, daemon=True).start()
+        self._thread = threading.Thread(target=self._evaluate, daemon=True)
+        self._thread.start()
 
     def _set_stopped(self, message: Bool) -> None:
         self._stopped = message.data
@@ -127,10 +130,19 @@ class EvaluateNode(Node):
 
     def _wait(self, until: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not until():
-            if STOP.is_set() or time.monotonic() > deadline:
+        while True:
+            if STOP.is_set():
+                raise NodeError("the evaluation was ended", expected=what, found="SIGINT or SIGTERM")
+            if until():
+                return
+            if time.monotonic() > deadline:
                 raise NodeError("the evaluation cannot go on", expected=what, found=f"not within {PATIENCE:g} s")
             time.sleep(0.01)
+
+    def final(self) -> None:
+        """Before the process ends: the episodes' thread uses this node no more."""
+        STOP.set()
+        self._thread.join(2.0)
 
 
 def main() -> None:

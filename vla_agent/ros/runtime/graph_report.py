@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +45,35 @@ def summarise(episodes: Sequence[GraphEpisode], report: Mapping[str, Any] | None
         )
     through, process = zip(*shared, strict=True)
     return summary | {"process": rate(process), "difference": paired_difference(list(through), list(process))}
+
+
+def require_possible(folder: Path, episodes: Sequence[tuple[str, int]], report: Path | None) -> None:
+    """Raise before the episodes are played where their report could not be written or compared.
+
+    Args:
+        episodes: (task, seed).
+
+    Raises:
+        ReportError: the folder cannot be written, or the report cannot be read or has other episodes.
+    """
+    if report is not None:
+        summarise([GraphEpisode(task, seed, "", False, 0, False) for task, seed in episodes], read_report(report))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError as error:
+        writable, found = False, str(error)
+    else:
+        found = "no permission to write there"
+    if not writable:
+        raise ReportError(
+            "the report cannot be written",
+            file=folder,
+            key="results",
+            expected="a folder that can be made and written",
+            found=found,
+            remedy="name another folder",
+        )
 
 
 def write_graph_report(
