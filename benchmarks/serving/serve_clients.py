@@ -16,6 +16,7 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
+from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.serving.server import PolicyServer
 from vla_agent.serving.tokens import headers
 from vla_agent.serving.wire import pack, unpack
@@ -28,7 +29,7 @@ Client = Callable[[PolicyServer], str]
 def request(contract: Any, **changed: Any) -> dict[str, Any]:
     """A valid request with some keys changed; None leaves a key out."""
     images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in contract.cameras}
-    whole = {"images": images, "state": np.zeros(contract.state_dim, np.float32), "prompt": "open the drawer"}
+    whole = {"images": images, "state": blank_observation(contract)["state"], "prompt": "open the drawer"}
     return {key: value for key, value in (whole | changed).items() if value is not None}
 
 

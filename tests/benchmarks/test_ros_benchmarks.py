@@ -12,6 +12,8 @@ pytest.importorskip("websockets")
 
 from benchmarks.ros import ros_faults, ros_jitter, ros_latency, ros_soak
 from benchmarks.ros.ros_policy import FAULTS, SPAN, Swing  # noqa: E402
+from vla_agent.contract.blank_observation import blank_observation  # noqa: E402
+from vla_agent.contract.tabletop import tabletop_contract  # noqa: E402
 
 T = 0.05
 
@@ -80,6 +82,6 @@ def test_the_scripted_policy_turns_round_and_goes_wrong_when_told():
 
 
 def at(y: float) -> dict[str, np.ndarray]:
-    state = np.zeros(17, np.float32)
+    state = blank_observation(tabletop_contract())["state"]
     state[1] = y
     return {"state": state}

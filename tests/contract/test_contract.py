@@ -149,20 +149,42 @@ def test_pitfall_a_state_in_other_units_is_refused_and_one_at_the_edge_is_not():
         (9, 255.0, "0 to 255"),
         (9, 60.0, "0 to 100"),
         (9, -255.0, "another unit"),
+        (9, 1.3, "0 to 100"),
+        (0, 412.0, "millimetres"),
         (13, -137.5, "degrees"),
         (4, 45.0, "degrees"),
     ):
         other = state.copy()
         other[place] = value
-        with pytest.raises(ObservationError, match="far beyond") as error:
+        with pytest.raises(ObservationError, match="cannot be in") as error:
             CONTRACT.check_observation({"images": images, "state": other})
         assert error.value.key.startswith(f"state[{place}]") and looks_like in error.value.found
-    for place, value in ((9, -0.02), (9, 1.2), (4, 1.0001), (13, -6.3), (0, 99.0)):
+    for place, value in ((9, -0.02), (9, 1.2), (3, 1.0001), (13, -6.3), (0, 9.0)):
         other = state.copy()
         other[place] = value
         CONTRACT.check_observation({"images": images, "state": other})
     with pytest.raises(ObservationError, match="no number"):
         CONTRACT.check_observation({"images": images, "state": np.array(["0"] * 17)})
+
+
+@pytest.mark.parametrize(
+    ("rotation", "says"),
+    [
+        ([0, 0, 0, 0, 0, 0], "no rotation was measured"),
+        ([1, 0, 0, 1, 0, 0], "another convention"),
+        ([0, 0, 0.7071, 0.7071, 0, 0], "another convention"),  # a quaternion
+        ([1, 0, 0, 0, 0, 1.1], "another convention"),
+        ([1, 0, 0, 0.06, 0.998, 0], "another convention"),
+    ],
+)
+def test_pitfall_six_numbers_that_are_no_rotation_are_refused(rotation, says):
+    images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in CONTRACT.cameras}
+    state = np.array([0.5, 0, 0.3, *rotation, 0.5, 0, 0.2, 0, -2.4, 0, 2.6, 0.8], np.float32)
+    with pytest.raises(ObservationError, match="cannot be in") as error:
+        CONTRACT.check_observation({"images": images, "state": state})
+    assert error.value.key == "state[3] (ee_rotation)" and says in error.value.found
+    state[3:9] = [1.02, 0, 0, 0.02, 0.0, -0.98]  # as sensors round
+    CONTRACT.check_observation({"images": images, "state": state})
 
 
 def test_pitfall_channel_order_unit_frame_range_and_rate_are_compared():

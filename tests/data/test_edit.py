@@ -235,19 +235,35 @@ def test_a_damaged_episode_can_be_left_out_and_only_then(datasets, tmp_path):
     assert [f for f in validate(tmp_path / "new") if f.error] == []
 
 
-def test_an_episode_with_several_instructions_is_named(datasets, tmp_path):
+def test_the_instruction_of_each_frame_is_kept(datasets, tmp_path):
     root = tmp_path / "several"
     shutil.copytree(datasets["images"], root)
-    (file,) = (root / "data").rglob("*.parquet")
-    table = pq.read_table(file)
-    tasks = table["task_index"].to_numpy().copy()
-    tasks[5:] = 1  # from frame 5 of episode 0 on
-    pq.write_table(table.set_column(table.column_names.index("task_index"), "task_index", [tasks]), file)
-    with pytest.raises(DatasetError, match="several instructions") as caught:
+    (root / "meta/manifest.json").unlink()
+    set_tasks(root, lambda tasks: np.where(np.arange(len(tasks)) < 5, tasks, 1))
+    first, second = load(root).tasks[0], load(root).tasks[1]
+    edit_dataset(root, tmp_path / "new", Edit(keep=frozenset({0}), trims={0: (2, 7)}))
+    made = load(tmp_path / "new")
+    assert made.arrays()["task"].tolist() == [first] * 3 + [second] * 3
+    assert [f for f in validate(tmp_path / "new") if f.error] == []
+    edit_dataset(root, tmp_path / "cut", Edit(keep=frozenset({0}), trims={0: (0, 4)}))
+    assert load(tmp_path / "cut").tasks == {0: first}
+
+
+def test_a_frame_whose_instruction_does_not_exist_has_to_be_left_out(datasets, tmp_path):
+    root = tmp_path / "unknown"
+    shutil.copytree(datasets["images"], root)
+    set_tasks(root, lambda tasks: np.where(np.arange(len(tasks)) == 3, 7, tasks))
+    with pytest.raises(DatasetError, match="does not exist") as caught:
         edit_dataset(root, tmp_path / "new", Edit(keep=frozenset({0})))
     assert "--leave-out 0" in caught.value.remedy and not (tmp_path / "new").exists()
-    edit_dataset(root, tmp_path / "new", Edit(keep=frozenset({0}), trims={0: (0, 4)}))
-    assert load(tmp_path / "new").episodes[0].task == "put object 0 away"
+
+
+def set_tasks(root, change):
+    """Change the task numbers of the frames."""
+    (file,) = (root / "data").rglob("*.parquet")
+    table = pq.read_table(file)
+    tasks = change(table["task_index"].to_numpy())
+    pq.write_table(table.set_column(table.column_names.index("task_index"), "task_index", [tasks]), file)
 
 
 def test_a_dataset_that_changes_meanwhile_is_refused(datasets, tmp_path, monkeypatch):

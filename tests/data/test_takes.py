@@ -129,4 +129,4 @@ def test_a_report_is_printed_where_the_terminal_knows_few_letters(tmp_path):
     }
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "1 episodes" in done.stdout, done.stderr
-    assert load(tmp_path / "out").tasks == ("拿起方块",)
+    assert load(tmp_path / "out").tasks == {0: "拿起方块"}

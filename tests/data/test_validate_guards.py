@@ -93,7 +93,13 @@ def tables(lengths: tuple[int, ...] = (10,), root: Path = Path("/nowhere"), **co
         EpisodeInfo(k, "go", int(stop) - length, int(stop), (0, 0), int(stop) - length, {}, {})
         for k, (length, stop) in enumerate(zip(lengths, stops, strict=True))
     )
-    given_ = {"root": root, "info": info, "episodes": episodes, "tasks": ("go", "stop"), "columns": usual | columns}
+    given_ = {
+        "root": root,
+        "info": info,
+        "episodes": episodes,
+        "tasks": {0: "go", 1: "stop"},
+        "columns": usual | columns,
+    }
     return InMemory(**{f.name: given_.get(f.name, {}) for f in fields(Dataset) if f.init})
 
 
@@ -212,13 +218,13 @@ def test_four_frames_are_too_few_and_five_are_not(length):
 def test_an_instruction_that_does_not_exist(index, wrong):
     found = of_episode(instruction_findings, changed(tables(), "task_index", slice(4, None), index))
     assert [(f.check, f.episode, f.frame, f.key) for f in found] == [("instructions", 0, 4, "task_index")] * wrong
-    assert all(f.found == f"task {index} of 2" for f in found)
+    assert all(f.found == f"task {index}; there are 0, 1" for f in found)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "123 ?", None])
 def test_an_instruction_without_a_word(text):
     dataset = changed(tables(), "task_index", slice(7, None), 1)
-    object.__setattr__(dataset, "tasks", ("go", text))
+    object.__setattr__(dataset, "tasks", {0: "go", 1: text})
     (finding,) = of_episode(instruction_findings, dataset)
     assert (finding.what, finding.frame, finding.key) == ("the instruction is empty", 7, "task")
     assert finding.found == repr(text) and finding.episode == 0
@@ -226,8 +232,9 @@ def test_an_instruction_without_a_word(text):
 
 def test_frames_with_another_instruction_than_their_episode():
     (finding,) = of_episode(instruction_findings, tables((6,), task_index=np.ones(6, np.int64)))
-    assert (finding.key, finding.frame, finding.found) == ("tasks", 0, "'stop', the table of episodes has 'go'")
-    assert of_episode(instruction_findings, changed(tables(), "task_index", 9, 1)) == [], "the first frame's counts"
+    assert (finding.key, finding.frame, finding.found) == ("tasks", 0, "'go'; the frames have 'stop'")
+    assert not finding.error, "the frames count"
+    assert of_episode(instruction_findings, changed(tables(), "task_index", 9, 1)) == [], "one of them is enough"
     assert of_episode(instruction_findings, tables((0,))) == []
 
 

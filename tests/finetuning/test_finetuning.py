@@ -345,6 +345,24 @@ def test_a_comparison_may_be_added_to_a_finished_training(good, tmp_path):
         finetune(recipe(good, "seed=1"), tmp_path / "run", resume=True)
 
 
+def test_a_finished_training_goes_on_with_more_samples_only(good, tmp_path, capsys):
+    finetune(recipe(good, "train.samples=16"), tmp_path / "run")
+    short = load_policy(tmp_path / "run/policy")
+    policy = load_policy(finetune(recipe(good, "train.samples=32"), tmp_path / "run", resume=True))
+    assert "16 before, 32 now" in capsys.readouterr().out and not same_bits(policy, short)
+    steps = [json.loads(line)["samples"] for line in (tmp_path / "run/tune.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps) and steps[-1] == 32
+    assert json.loads((tmp_path / "run/policy/training.json").read_text())["samples"] == 32
+    for key, changes in (
+        ("train.samples", ("train.samples=16",)),
+        ("train.weight_decay", ("train.samples=32", "train.weight_decay=0.5")),
+        ("seed", ("train.samples=64", "seed=1")),
+    ):
+        with pytest.raises(RecipeError, match="another recipe") as caught:
+            finetune(recipe(good, *changes), tmp_path / "run", resume=True)
+        assert caught.value.key == key
+
+
 def test_a_run_continues_with_its_number_of_pieces_only(good, tmp_path):
     finetune(recipe(good), tmp_path / "run")
     progress = tmp_path / "run/tune/progress.json"

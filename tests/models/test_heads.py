@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from benchmarks.shared.plausible_state import plausible_state
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import CheckpointError, OptionError
 from vla_agent.models.heads.build_head import build_head
@@ -174,7 +175,7 @@ def test_each_head_travels_in_the_policy_folder(name, tmp_path):
     once.save(tmp_path / "q")
     observation = {
         "images": {c.name: rng.integers(0, 256, (c.height, c.width, 3), dtype=np.uint8) for c in contract.cameras},
-        "state": rng.normal(size=contract.state_dim).astype(np.float32),
+        "state": plausible_state(contract, rng),
     }
     chunks = []
     for p in (once, load_policy(tmp_path / "q")):

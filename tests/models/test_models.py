@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoTokenizer, ViTImageProcessorPil
 
+from benchmarks.shared.plausible_state import plausible_state
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import CheckpointError, ObservationError
 from vla_agent.files import write_aside
@@ -60,7 +61,7 @@ def policy(contract):
 def observation(contract, seed=0):
     rng = np.random.default_rng(seed)
     images = {c.name: rng.integers(0, 255, (c.height, c.width, 3), dtype=np.uint8) for c in contract.cameras}
-    return {"images": images, "state": rng.normal(size=contract.state_dim).astype(np.float32)}
+    return {"images": images, "state": plausible_state(contract, rng)}
 
 
 def test_saved_policy_acts_as_before(policy, contract, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.shared.plausible_state import plausible_state
 from benchmarks.shared.random_vlms import save_small_vlm
 from vla_agent.cli import main
 from vla_agent.contract.blank_observation import blank_observation
@@ -76,7 +77,7 @@ def vlm(tmp_path_factory):
 def observation(seed=0):
     rng = np.random.default_rng(seed)
     images = {c.name: rng.integers(0, 255, (c.height, c.width, 3), dtype=np.uint8) for c in CONTRACT.cameras}
-    return {"images": images, "state": rng.normal(size=CONTRACT.state_dim).astype(np.float32)}
+    return {"images": images, "state": plausible_state(CONTRACT, rng)}
 
 
 def chunk(policy, text=INSTRUCTIONS[1]):
@@ -321,7 +322,7 @@ def test_the_command_prints_a_table(tmp_path, capsys, monkeypatch):
 def test_a_blank_observation_fits_the_contract():
     observation = blank_observation(CONTRACT)
     CONTRACT.check_observation(observation)
-    assert set(observation["images"]) == set(CONTRACT.camera_names) and not observation["state"].any()
+    assert set(observation["images"]) == set(CONTRACT.camera_names) and observation["state"].sum() == 2
 
 
 def test_load_policy_takes_the_options(tmp_path):

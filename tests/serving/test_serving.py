@@ -315,7 +315,7 @@ def test_a_policy_that_fails_ends_one_episode_and_a_lost_connection_is_made_agai
     remote = RemotePolicy(server.url)
     remote.reset("open the drawer")
     broken = observation()
-    broken["state"][0] = 100
+    broken["state"][0] = 10
     with pytest.raises(ServingError, match="RuntimeError"):
         remote.act(broken)
     with pytest.raises(ServingError):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vla_agent.cli import main
+from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import DatasetError, RecipeError
 from vla_agent.policy.loading import load_policy
 from vla_agent.training import train as whole
@@ -67,7 +68,7 @@ def test_a_policy_comes_from_nothing_after_a_kill(killed_and_resumed):
     policy = load_policy(killed_and_resumed)
     policy.reset("open the drawer")
     images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in policy.contract.cameras}
-    chunk = policy.act({"images": images, "state": np.zeros(policy.contract.state_dim, np.float32)})
+    chunk = policy.act({"images": images, "state": blank_observation(policy.contract)["state"]})
     assert chunk.shape == (policy.contract.chunk_length, policy.contract.action_dim)
     assert policy.doubter is not None and policy.doubter.settings.width == 8, "the round's sight is there"
     assert load_policy(killed_and_resumed / "run-0").doubter is None

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from benchmarks.shared.random_vlms import save_small_vlm
+from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import DatasetError, DivergenceError, RecipeError
 from vla_agent.files.policy_files import read_policy_files
 from vla_agent.models.backbones.pointing.pointing_vlm import Pointing
@@ -70,7 +71,7 @@ def test_training_gives_a_policy_that_acts(trained):
     counts = json.loads((folder / "training.json").read_text())["parameters"]
     assert counts["trained"] == counts["in_all"] == counts["backbone"] + counts["head"]
     images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in policy.contract.cameras}
-    chunk = policy.act({"images": images, "state": np.zeros(policy.contract.state_dim, np.float32)})
+    chunk = policy.act({"images": images, "state": blank_observation(policy.contract)["state"]})
     assert chunk.shape == (policy.contract.chunk_length, policy.contract.action_dim)
     assert {f.name for f in folder.iterdir()} >= {"recipe.yaml", "training.json", "curve.png", "policy.json"}
     description = json.loads((folder / "training.json").read_text())
@@ -85,7 +86,7 @@ def test_a_pretrained_backbone_is_trained_on_from_its_recipe(recipe_file, tmp_pa
     policy = load_policy(folder)
     policy.reset("put the red mug in the tray")
     images = {c.name: np.zeros((c.height, c.width, 3), np.uint8) for c in policy.contract.cameras}
-    chunk = policy.act({"images": images, "state": np.zeros(policy.contract.state_dim, np.float32)})
+    chunk = policy.act({"images": images, "state": blank_observation(policy.contract)["state"]})
     assert chunk.shape == (policy.contract.chunk_length, policy.contract.action_dim)
     kept, new = load_file(source / "model.safetensors"), load_file(folder / "backbone/model.safetensors")
     same = {part: all(torch.equal(v, kept[f"model.{k}"]) for k, v in new.items() if part in k) for part in PARTS_OF}

@@ -121,7 +121,7 @@ class Contract(Layout):
     def check_observation(self, observation: Mapping[str, Any]) -> None:
         """Raise unless the observation has every camera and the state, in the right shape, type and unit, finite.
 
-        The unit is judged by the fields' ranges, generously: see `vla_agent.contract.state_units`.
+        The unit is judged by the fields' ranges, and rotations have to be some: see `vla_agent.contract.state_units`.
 
         Raises:
             ObservationError: naming the key, what was expected and what was found.
@@ -177,11 +177,11 @@ class Contract(Layout):
         wrong = other_units(self.state, state)
         if wrong:
             raise ObservationError(
-                "the state is far beyond the contract's range",
+                "the state cannot be in the contract's units",
                 key=", ".join(wrong),
                 expected=", ".join(f"{f.name} in {f.unit}" + _range(f) for f in self.state),
                 found="; ".join(f"{name}: {text}" for name, text in wrong.items()),
-                remedy="convert the state to the contract's units",
+                remedy="convert the state to the contract's units, or check what publishes it",
             )
 
     def check_chunk(self, chunk: Any) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Which values of a state are in another unit than the contract's: such as degrees for radians, or 0 to 255 for 0 to 1.
+"""Which values of a state cannot be in the contract's units: degrees for radians, 0 to 255 for 0 to 1, millimetres for
+metres, six zeros for a rotation.
 
-Sensors may leave a range a little, so only what is far beyond it is named; a wrong unit is wrong by a factor of 57 and
-more.
+Sensors may leave a range a little, so a quarter of a range beyond its ends is let through; a wrong unit is wrong by a
+factor of 57 and more.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import numpy as np
 
 from vla_agent.contract.layout import Field
 
-BEYOND = 10.0  # times half of a field's range from its middle
+BEYOND = 1.5  # times half of a field's range from its middle
 TURNS = 4 * np.pi  # rad: no arm's joint turns further from zero
-JOINTS = "joint_position"
+REACH = 20.0  # m from its base: no arm reaches further
+FIXED = ("base", "world", "")  # frames in which an arm stays
+ROTATION = 0.05  # by which a rotation's columns may differ from length 1, and from a right angle
+COLUMNS, VECTOR = "matrix columns 1, 2", "rotation vector"
 
 
 def other_units(layout: tuple[Field, ...], state: np.ndarray) -> dict[str, str]:
@@ -21,11 +25,15 @@ def other_units(layout: tuple[Field, ...], state: np.ndarray) -> dict[str, str]:
     first = 0
     for field in layout:
         low, high = _limits(field)
-        for i, value in enumerate(state[first : first + field.size].tolist(), first):
+        values = state[first : first + field.size].astype(np.float64)
+        for i, value in enumerate(values.tolist(), first):
             if not low <= value <= high:
                 wrong[f"state[{i}] ({field.name})"] = (
                     f"{value:g} where the unit is {field.unit}: {_guess(field, value)}"
                 )
+        no_rotation = _no_rotation(field, values)
+        if no_rotation and not any(key.endswith(f"({field.name})") for key in wrong):
+            wrong[f"state[{first}] ({field.name})"] = no_rotation
         first += field.size
     return wrong
 
@@ -34,14 +42,32 @@ def _limits(field: Field) -> tuple[float, float]:
     if field.low is not None and field.high is not None:
         middle, half = (field.low + field.high) / 2, (field.high - field.low) / 2
         return middle - BEYOND * half, middle + BEYOND * half
-    if field.name == JOINTS and field.unit == "rad":
+    if field.unit == "rad":
         return -TURNS, TURNS
+    if field.unit == "m" and field.frame in FIXED:
+        return -REACH, REACH
     return -np.inf, np.inf
+
+
+def _no_rotation(field: Field, values: np.ndarray) -> str:
+    """Why ``values`` are no rotation of the field's convention; empty where they are one."""
+    if field.rotation == VECTOR and np.linalg.norm(values) > 2 * np.pi + ROTATION:
+        return f"{np.round(values, 3).tolist()} turns by more than 2 pi: it looks like degrees"
+    if field.rotation != COLUMNS or field.size != 6:
+        return ""
+    columns = values.reshape(2, 3)
+    lengths, dot = np.linalg.norm(columns, axis=1), float(columns[0] @ columns[1])
+    if (np.abs(lengths - 1) <= ROTATION).all() and abs(dot) <= ROTATION:
+        return ""
+    looks = "no rotation was measured" if not values.any() else "it looks like another convention of rotations"
+    return f"{np.round(values, 3).tolist()} are no two columns of a rotation matrix: {looks}"
 
 
 def _guess(field: Field, value: float) -> str:
     if field.rotation or field.unit == "rad":
         return "it looks like degrees"
+    if field.unit == "m":
+        return "it looks like millimetres"
     if field.low == 0 and field.high == 1:
         for most in (100, 255):
             if 0 < value <= most:

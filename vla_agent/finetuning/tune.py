@@ -60,7 +60,9 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
 
 
 def _finetune(recipe: FineTune, folder: Path, resume: bool, processes: Processes) -> Path:
-    refuse_other_training(recipe, folder, resume, ignore=("compare",))
+    # AdaLoRA has shared out its ranks by the end: it cannot go on
+    longer = () if recipe.adapter.method == "adalora" else ("train.samples",)
+    grown = refuse_other_training(recipe, folder, resume, ignore=("compare",), may_grow=longer)
     started = time.time()
     base = _base_folder(recipe)
     torch.manual_seed(recipe.seed)
@@ -74,6 +76,8 @@ def _finetune(recipe: FineTune, folder: Path, resume: bool, processes: Processes
     require_space(folder, **attached.counts())
     done = _open_folder(recipe, folder, processes)
     _print_summary(recipe, policy, demos, sampler, attached.counts())
+    for key, (before, now) in grown.items():
+        console.print(f"{key}: {before:,} before, {now:,} now: goes on; from here the learning rate is that of {now:,}")
     _prepare_backbone(recipe, policy, processes)
     tuning = Tuning(attached, recipe)
     if done:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.inputs.baddata.good_datasets import DATA, EARLIER_DATA, EARLIER_VIDEO, FRAMES, WRIST
 from vla_agent.data.lerobot import dataset_schema
-from vla_agent.data.lerobot.arrow_columns import task_list, tasks_table
+from vla_agent.data.lerobot.arrow_columns import tasks_of, tasks_table
 
 FRONT_KEY, WRIST_KEY = dataset_schema.image_key("front"), dataset_schema.image_key("wrist")
 Spoil = Callable[[Path], None]
@@ -77,7 +77,7 @@ def drop_rows(rows: list[int]) -> Spoil:
 
 def instruction(episode: int, text: str) -> Spoil:
     def spoil(folder: Path) -> None:
-        tasks = task_list(pq.read_table(folder / dataset_schema.TASKS, partitioning=None))
+        tasks = list(tasks_of(pq.read_table(folder / dataset_schema.TASKS, partitioning=None)).values())
         table = pq.read_table(folder / DATA, partitioning=None)
         tasks[table["task_index"][episode * FRAMES].as_py()] = text
         pq.write_table(tasks_table(tasks), folder / dataset_schema.TASKS)

@@ -68,7 +68,7 @@ def _write_earlier(dataset: Dataset, folder: Path) -> None:
     """The same dataset in the layout of v2.1."""
     (folder / "meta").mkdir(parents=True)
     table = pq.read_table(dataset.root / DATA, partitioning=None)
-    tasks = [{"task_index": i, "task": text} for i, text in enumerate(dataset.tasks)]
+    tasks = [{"task_index": i, "task": text} for i, text in dataset.tasks.items()]
     rows: list[dict[str, Any]] = []
     for e in dataset.episodes:
         rows.append({"episode_index": e.index, "tasks": [e.task], "length": e.length})

@@ -27,9 +27,11 @@ class Good:
 
     def observation(self) -> dict[str, Any]:
         """A made-up observation that fits the contract."""
+        from vla_agent.contract.blank_observation import blank_observation
+
         rng = np.random.default_rng(0)
         images = {c.name: rng.integers(0, 256, (c.height, c.width, 3), np.uint8) for c in self.contract.cameras}
-        return {"images": images, "state": np.zeros(self.contract.state_dim, np.float32)}
+        return {"images": images, "state": blank_observation(self.contract)["state"]}
 
     @cached_property
     def dataset(self) -> Path:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vla_agent.data.convert.bag_reader import BagContent, Series, named_sources, read_bag, read_images
-from vla_agent.data.convert.conversion_report import ConvertedEpisode
-from vla_agent.data.convert.field_vectors import Forward, field_values, vectors
+from vla_agent.data.convert.conversion_report import ConvertedEpisode, told_instructions
+from vla_agent.data.convert.field_vectors import Counts, Forward, field_values, vectors
+from vla_agent.data.convert.interventions import intervention_columns, read_interventions
 from vla_agent.data.convert.mapping import FieldSource, Mapping
 from vla_agent.data.convert.synchronise import longest_stretch, match, periods
 from vla_agent.data.lerobot import dataset_schema
@@ -29,6 +32,9 @@ def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Itera
     """
     number = 0
     takes = read_bag(path, mapping)
+    if mapping.intervention is not None:
+        marks = read_interventions(path, mapping.intervention)
+        takes = [replace(content, interventions=marks) for content in takes]
     for take, content in enumerate(takes):
         more = {"take": take + 1, "takes": len(takes)} if len(takes) > 1 else {}
         try:
@@ -71,13 +77,14 @@ def _common_span(path: Path, content: BagContent, mapping: Mapping) -> tuple[flo
     """First and last time at which every source has messages."""
     starts, stops = {}, {}
     for name, source in named_sources(mapping):
-        stamps = content.series[name].stamps
+        series = content.series[name]
         rule, tolerance = mapping.rule_of(source)
-        if not len(stamps):
+        rows = [rows for _, rows in series.parts()]
+        if not all(map(len, rows)):
             starts[source.at], stops[source.at] = np.inf, -np.inf
             continue
-        starts[source.at] = stamps[0]
-        stops[source.at] = stamps[-1] + (tolerance if rule == "hold" else 0.0)
+        starts[source.at] = max(series.stamps[r[0]] for r in rows)
+        stops[source.at] = min(series.stamps[r[-1]] for r in rows) + (tolerance if rule == "hold" else 0.0)
     newest = max((s.stamps[-1] for s in content.series.values() if len(s.stamps)), default=-np.inf)
     first, last = max(starts.values()), min(*stops.values(), newest)
     if first > last:
@@ -109,23 +116,34 @@ def _stretches(content: BagContent, mapping: Mapping, last: float) -> list[tuple
     return stretches + ([(start, np.inf, None)] if last - start > 1.0 else [])
 
 
-def _instruction(path: Path, content: BagContent, mapping: Mapping, stop: float) -> str:
-    """The instruction of the episode that ends at ``stop``."""
+def _instructions(
+    path: Path, content: BagContent, mapping: Mapping, span: tuple[float, float], times: np.ndarray
+) -> tuple[str, ...]:
+    """The instruction at each of ``times`` (n,) of the episode in ``span`` (start, stop).
+
+    On a topic, where none or one was said within the episode, it is the last one before the episode's end; where
+    several were said, each holds from its time on, and the first one before that, too.
+    """
     where = mapping.instruction
-    if where.text is not None:
-        text: object = where.text
-    elif where.custom is not None:
-        text = content.custom.get(where.custom)
-    else:
-        before = [instruction for time, instruction in content.instructions if time <= stop]
-        text = before[-1] if before else None
+    if where.topic is None:
+        text: object = where.text if where.text is not None else content.custom.get(str(where.custom))
+        return (_sentence(path, mapping, text),) * len(times)
+    said = [(time, text) for time, text in content.instructions if time <= span[1]]
+    within = [(time, text) for time, text in said if time >= span[0]] or said[-1:] or [(span[0], "")]
+    begins = [time for time, _ in within]
+    latest = np.maximum(np.searchsorted(begins, times + 1e-6, side="right") - 1, 0)  # 1e-6: rounded stamps
+    return tuple(_sentence(path, mapping, within[k][1]) for k in latest.tolist())
+
+
+def _sentence(path: Path, mapping: Mapping, text: object) -> str:
+    where = mapping.instruction
     if not isinstance(text, str) or not text.strip():
         raise DatasetError(
             "an episode has no instruction",
             file=path,
             key=where.topic or where.custom or "instruction.text",
             expected="a sentence" + (" before the episode's end" if where.topic else ""),
-            found="nothing" if text is None else repr(text),
+            found="nothing" if text in (None, "") else repr(text),
             remedy="give it in the mapping file (instruction: {text: ...}), or name where it was recorded",
         )
     return text.strip()
@@ -141,14 +159,8 @@ def _episode(
 ) -> ConvertedEpisode:
     """The episode in ``span`` (start, stop), seconds; completes its ``report``."""
     times = periods(*span, mapping.control_hz)
-    matched = {
-        name: match(content.series[name].stamps, times, *mapping.rule_of(source))
-        for name, source in named_sources(mapping)
-    }
-    report["sources"] = {
-        f"{part}.{name}": m.report | _counted(content.series[part, name]) for (part, name), m in matched.items()
-    }
-    complete = np.all([m.index >= 0 for m in matched.values()], axis=0) if len(times) else np.zeros(0, bool)
+    index, report["sources"] = _matched(content, mapping, times)
+    complete = np.all([(i >= 0).all(axis=1) for i in index.values()], axis=0) if len(times) else np.zeros(0, bool)
     kept = longest_stretch(complete)
     report |= {"periods": len(times), "frames": kept.stop - kept.start}
     if mapping.gaps == "leave_out" and not complete.all():
@@ -156,28 +168,52 @@ def _episode(
         return None, report | {"left_out": f"gaps in {', '.join(incomplete)}"}
     if report["frames"] < mapping.shortest:
         return None, report | {"left_out": f"only {report['frames']} frames"}
-    task = _instruction(path, content, mapping, span[1])
-    picked = {name: content.series[name].order[m.index[kept]] for name, m in matched.items()}
-    images = read_images(path, mapping.cameras, {c.name: picked["cameras", c.name] for c in mapping.cameras})
-    columns, images = vectors(
-        mapping,
-        lambda part, field: _values(path, content, field, part, matched[part, field.name].index[kept], forward),
-        images,
+    cameras = {c.name: content.series["cameras", c.name].order for c in mapping.cameras}
+    images = read_images(
+        path, mapping.cameras, {name: order[index["cameras", name][kept, 0]] for name, order in cameras.items()}
     )
-    report["frames"] = len(columns[dataset_schema.ACTION])
+    counts: Counts = defaultdict(dict)
+
+    def values(part: str, field: FieldSource) -> np.ndarray:
+        table = content.series[part, field.name].values
+        assert table is not None, "a field's series holds numbers"
+        picked = np.asarray(table[index[part, field.name][kept], np.arange(len(field.pick))])
+        return field_values(field, picked, forward, path, counts[f"{part}.{field.name}"])
+
+    columns, images = vectors(mapping, values, images)
+    length = len(columns[dataset_schema.ACTION])
+    tasks = _instructions(path, content, mapping, span, times[kept][:length])
+    if mapping.intervention is not None:
+        columns |= intervention_columns(content.interventions, times[kept][:length])
+        person = int(columns[dataset_schema.INTERVENTION].sum())
+        report["interventions"] = "not recorded" if content.interventions is None else f"{person} frames by a person"
+    report |= {"frames": length, "values": {k: v for k, v in counts.items() if v}, **told_instructions(tasks)}
     origin = {"source": path.name, "number": report["number"]}
-    return Episode(task, columns, images, origin), report | {"instruction": task}
+    return Episode(tasks[0], columns, images, origin, tasks if len(set(tasks)) > 1 else ()), report
+
+
+def _matched(
+    content: BagContent, mapping: Mapping, times: np.ndarray
+) -> tuple[dict[tuple[str, str], np.ndarray], dict[str, dict[str, Any]]]:
+    """Of each source the messages (n, P) of the control periods, -1 for a gap; and the reports.
+
+    A field whose joints come in messages of their own is matched joint by joint, and so reported.
+    """
+    found: dict[tuple[str, str], np.ndarray] = {}
+    reports: dict[str, dict[str, Any]] = {}
+    for (part, name), source in named_sources(mapping):
+        series = content.series[part, name]
+        parts = series.parts()
+        found[part, name] = np.full((len(times), sum(len(columns) for columns, _ in parts)), -1)
+        for columns, rows in parts:
+            matched = match(series.stamps[rows], times, *mapping.rule_of(source))
+            index = np.append(rows, -1)[matched.index]  # -1 stays -1
+            found[part, name][:, columns] = index[:, None]
+            joints = f" ({', '.join(str(source.pick[c]) for c in columns)})" if isinstance(source, FieldSource) else ""
+            reports[f"{part}.{name}" + (joints if len(parts) > 1 else "")] = matched.report | _counted(series)
+    return found, reports
 
 
 def _counted(series: Series) -> dict[str, int]:
     """What was counted while the messages were read."""
     return {"out_of_order": series.disordered} | ({"empty": series.empty} if series.empty else {})
-
-
-def _values(
-    path: Path, content: BagContent, field: FieldSource, part: str, index: np.ndarray, forward: Forward | None
-) -> np.ndarray:
-    """A field's values (n, size) from the messages ``index`` (n,)."""
-    values = content.series[part, field.name].values
-    assert values is not None, "a field's series holds numbers"
-    return field_values(field, values[index], forward, path)

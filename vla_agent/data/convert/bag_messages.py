@@ -14,6 +14,7 @@ from vla_agent.robot.sensor_messages import joint_positions
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 JOINTS, TRAJECTORY = "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory"
+JOINT_MESSAGES = (JOINTS, TRAJECTORY)  # name joints; several publishers may share a topic of them
 TEXT, SWITCH = "std_msgs/msg/String", "std_msgs/msg/Bool"
 _STEP = re.compile(r"^(\w+)((?:\[\d+\])*)$")
 
@@ -45,21 +46,33 @@ def is_empty(message: Any, kind: str) -> bool:
     return kind == JOINTS and not len(message.name)
 
 
-def numbers(message: Any, kind: str, field: FieldSource) -> np.ndarray | None:
-    """The numbers (P,) that a field picks from a message of type ``kind``; None for a trajectory without points, which
-    ends a stream.
+def numbers(message: Any, kind: str, field: FieldSource) -> np.ma.MaskedArray | None:
+    """The numbers (P,) that a field picks from a message of type ``kind``; joints that it does not name are masked.
+
+    None for a message without any of the joints: several publishers may share a topic, each with joints of its own;
+    and for a trajectory without points, which ends a stream.
 
     Raises:
-        ObservationError: a joint or path does not exist, or is not a number.
+        ObservationError: a path does not exist, a joint has no value, or what is there is not a number.
     """
     names = [str(p) for p in field.pick]
-    if kind == JOINTS:
-        return joint_positions(message, names, field.of)
-    if kind == TRAJECTORY:
-        if not len(message.points):
-            return None
-        return joint_positions(_FirstPoint(message), names)
-    return np.array([_number_at(message, path, kind) for path in names], dtype=np.float64)
+    if kind == TRAJECTORY and not len(message.points):
+        return None
+    if kind not in JOINT_MESSAGES:
+        return np.ma.array([_number_at(message, path, kind) for path in names], dtype=np.float64)
+    message, of = (message, field.of) if kind == JOINTS else (_FirstPoint(message), "position")
+    named = set(message.name)
+    present = [name in named for name in names]
+    if not any(present):
+        return None
+    values = np.ma.masked_all(len(names))
+    values[present] = joint_positions(message, [name for name in names if name in named], of)
+    return values
+
+
+def joints_of(message: Any, kind: str) -> list[str]:
+    """The joints that a message names; none for one without joint names."""
+    return list(getattr(message, {JOINTS: "name", TRAJECTORY: "joint_names"}.get(kind, ""), ()))
 
 
 class _FirstPoint:

@@ -16,13 +16,24 @@ import numpy as np
 
 from vla_agent.data.convert import mapping as schema
 from vla_agent.data.convert.bag_claims import check_bag
-from vla_agent.data.convert.bag_messages import COMPRESSED, IMAGE, SWITCH, TEXT, image, is_empty, numbers, stamp_of
+from vla_agent.data.convert.bag_messages import (
+    COMPRESSED,
+    IMAGE,
+    JOINT_MESSAGES,
+    SWITCH,
+    TEXT,
+    image,
+    is_empty,
+    joints_of,
+    numbers,
+    stamp_of,
+)
 from vla_agent.data.convert.takes import resets, split
 from vla_agent.errors import DatasetError, ObservationError
 from vla_agent.files.bounded_reading import parse_json
 from vla_agent.robot.cameras.crop import center_crop
 
-Row = tuple[float, int, "np.ndarray | None", float]  # time, position in the bag, values, time of receipt
+Row = tuple[float, int, "np.ma.MaskedArray | None", float]  # time, position in the bag, values, time of receipt
 GET_AGAIN = "copy the bag again, repair it with `ros2 bag reindex` or `mcap recover`, or leave it out"
 
 
@@ -31,14 +42,26 @@ class Series:
     """The messages of one source.
 
     stamps: times (m,), seconds, ascending.  order: position (m,) of each in the order of the bag.  values: (m, P), or
-    None for images.  disordered: messages that came after a later one.  empty: joint states without joints, skipped.
+    None for images; masked where a message does not name the joint.  disordered: messages that came after a later one.
+    empty: joint states without joints, skipped.
     """
 
     stamps: np.ndarray
     order: np.ndarray
-    values: np.ndarray | None
+    values: np.ma.MaskedArray | None
     disordered: int
     empty: int = 0
+
+    def parts(self) -> list[tuple[list[int], np.ndarray]]:
+        """Numbers of the columns that come together, and the messages (k,) that hold them; one part, unless several
+        publishers share the topic."""
+        if self.values is None:
+            return [([0], np.arange(len(self.stamps)))]
+        absent = np.ma.getmaskarray(self.values)
+        found: dict[bytes, list[int]] = {}
+        for column in range(absent.shape[1]):
+            found.setdefault(absent[:, column].tobytes(), []).append(column)
+        return [(columns, np.flatnonzero(~absent[:, columns[0]])) for columns in found.values()]
 
 
 @dataclass(frozen=True)
@@ -46,13 +69,14 @@ class BagContent:
     """One take of a bag without its images.
 
     series: by part and name of the source, as in `named_sources`.  instructions, marks: (time in seconds, text).
-    custom: the bag's custom data.
+    custom: the bag's custom data.  interventions: when a person began (True) or ended to command; None: not recorded.
     """
 
     series: Mapping[tuple[str, str], Series]
     instructions: list[tuple[float, str]]
     marks: list[tuple[float, str]]
     custom: Mapping[str, Any]
+    interventions: list[tuple[float, bool]] | None = None
 
 
 def named_sources(mapping: schema.Mapping) -> Iterator[tuple[tuple[str, str], schema.Source]]:
@@ -117,7 +141,9 @@ def read_bag(path: Path, mapping: schema.Mapping) -> list[BagContent]:
         empty = {name: 0 for name, _ in wanted}
         strings: dict[str, list[tuple[float, str]]] = {"instruction": [], "marks": []}
         counts = dict.fromkeys(topics, 0)
+        joints: dict[str, set[str]] = {topic: set() for topic in topics}
         for topic, kind, received, message in _messages(path, reader, topics):
+            joints[topic].update(joints_of(message, kind))
             position, counts[topic] = counts[topic], counts[topic] + 1
             try:
                 for name, source in wanted:
@@ -136,6 +162,7 @@ def read_bag(path: Path, mapping: schema.Mapping) -> list[BagContent]:
                 if at == topic:
                     strings[use].append((received, _text(message, kind, mapping)))
         _check_complete(path, reader, counts, kinds)
+        _check_joints(path, mapping, kinds, joints)
         metadata = getattr(reader.readers[0].storage, "metadata", None)
         custom = _custom_data(getattr(metadata, "custom", None))
         return _takes(rows, empty, strings, custom)
@@ -264,11 +291,27 @@ def _check_complete(path: Path, reader: Any, counts: Mapping[str, int], kinds: M
             )
 
 
+def _check_joints(path: Path, mapping: schema.Mapping, kinds: Mapping[str, str], found: Mapping[str, set[str]]) -> None:
+    """Raise where a field picks a joint that no message of its topic names."""
+    for field in (*mapping.state, *mapping.action):
+        missing = [str(p) for p in field.pick if p not in found[field.at]]
+        if kinds[field.at] in JOINT_MESSAGES and missing:
+            raise DatasetError(
+                "no message of a topic names a joint of the mapping",
+                file=path,
+                key=f"{field.at}: {', '.join(missing)}",
+                expected=f"joints for {field.name}",
+                found=", ".join(sorted(found[field.at])) or "no joints",
+                remedy=f"correct pick of {field.name} in the mapping file, or the topic in at",
+            )
+
+
 def _series(rows: list[Row], empty: int) -> Series:
     """One source's messages, sorted by time."""
     stamps = np.array([stamp for stamp, _, _, _ in rows], dtype=np.float64)
     order = np.argsort(stamps, kind="stable")
-    values = np.stack([v for _, _, v, _ in rows if v is not None])[order] if rows and rows[0][2] is not None else None
+    picked = [v for _, _, v, _ in rows if v is not None]
+    values = np.ma.stack(picked)[order] if picked else None
     positions = np.array([position for _, position, _, _ in rows], dtype=np.int64)
     return Series(stamps[order], positions[order], values, int((np.diff(stamps) < 0).sum()), empty)
 

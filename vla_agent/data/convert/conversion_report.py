@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vla_agent.data.lerobot.episode import Episode
 
 ConvertedEpisode = tuple[Episode | None, dict[str, Any]]  # None where it is left out; and its report
 REPORTED_SECONDS = 0.5  # unused seconds at an episode's ends are reported above this
+
+CHANGES = {"clipped": "values clipped to low and high", "around": "changes of an angle taken the shorter way around"}
+
+
+def told_instructions(tasks: Sequence[str]) -> dict[str, Any]:
+    """What a report says of the instructions of an episode's frames: the first, and all where there are several."""
+    several = list(dict.fromkeys(tasks))
+    return {"instruction": several[0]} | ({"instructions": several} if len(several) > 1 else {})
 
 
 def episode_lines(episode: Mapping[str, Any]) -> list[str]:
@@ -19,11 +27,15 @@ def episode_lines(episode: Mapping[str, Any]) -> list[str]:
     else:
         cut = episode.get("periods", episode["frames"]) - episode["frames"]
         lines = [f"{name}: {episode['frames']} frames" + (f" ({cut} cut off)" if cut else "")]
-        lines[0] += f', "{episode["instruction"]}"'
+        lines[0] += ", " + ", then ".join(f'"{text}"' for text in episode.get("instructions", [episode["instruction"]]))
     if episode.get("takes"):
         lines.append(f"  take {episode['take']} of {episode['takes']}: the clock of the headers began again in between")
     if episode.get("seconds_outside", 0.0) > REPORTED_SECONDS:
         lines.append(f"  {episode['seconds_outside']:.1f} s unused: some source had not started, or had ended")
+    if "interventions" in episode:
+        lines.append(f"  intervention: {episode['interventions']}")
+    for field, counts in episode.get("values", {}).items():
+        lines += [f"  {field}: {CHANGES[what]}: {number}" for what, number in counts.items()]
     return lines + [
         f"  {source}: {', '.join(problems)}"
         for source, counts in episode.get("sources", {}).items()

@@ -11,6 +11,9 @@ from vla_agent.data.convert.mapping import FieldSource, Mapping
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.errors import DatasetError
 
+Counts = dict[str, dict[str, int]]  # part.field -> what was changed of its values: how many
+TURNS = {"rad": 2 * np.pi} | dict.fromkeys(("deg", "degree", "degrees"), 360.0)  # unit of an angle -> a whole turn
+
 Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # joints (J,) -> position (3,), quaternion (4,) wxyz
 
 
@@ -33,7 +36,9 @@ def vectors(
     return columns, {camera: frames[:n] for camera, frames in images.items()}
 
 
-def field_values(field: FieldSource, picked: np.ndarray, forward: Forward | None, file: object) -> np.ndarray:
+def field_values(
+    field: FieldSource, picked: np.ndarray, forward: Forward | None, file: object, counts: dict[str, int]
+) -> np.ndarray:
     """Picked numbers (n, P) as the contract's field (n, size) float32; a delta has (n - 1, size).
 
     Args:
@@ -41,6 +46,7 @@ def field_values(field: FieldSource, picked: np.ndarray, forward: Forward | None
         picked: the numbers as recorded.
         forward: the robot's forward kinematics, where the mapping needs them.
         file: the bag, HDF5 file or dataset, for the error.
+        counts: gets the number of values that were ``clipped``, and of changes that went ``around`` a whole turn.
 
     Raises:
         DatasetError: NaN or infinity, or a quaternion of length 0.
@@ -65,16 +71,30 @@ def field_values(field: FieldSource, picked: np.ndarray, forward: Forward | None
     if not field.convert.startswith("forward"):
         values = values * field.scale + field.offset
     if field.delta:
-        values = _deltas(values, field.rotation)
+        values = _deltas(values, field, counts)
     if field.clip:
-        values = np.clip(values, field.low, field.high)
+        inside = np.clip(values, field.low, field.high)
+        _count(counts, "clipped", int((inside != values).sum()))
+        values = inside
     return values.astype(np.float32)
 
 
-def _deltas(values: np.ndarray, convention: str) -> np.ndarray:
-    """Changes (n - 1, size) from each row (n, size) to the next; rotations in their own frame."""
-    if not convention:
-        return np.diff(values, axis=0)
+def _count(counts: dict[str, int], what: str, number: int) -> None:
+    if number:
+        counts[what] = number
+
+
+def _deltas(values: np.ndarray, field: FieldSource, counts: dict[str, int]) -> np.ndarray:
+    """Changes (n - 1, size) from each row (n, size) to the next; rotations in their own frame, angles within half a
+    turn: an encoder that counts from -pi to pi jumps by a whole one."""
+    turn = TURNS.get(field.unit.split()[0] if field.unit else "")
+    if not field.rotation:
+        change = np.diff(values, axis=0)
+        if turn is None:
+            return change
+        turns = np.round(change / turn)
+        _count(counts, "around", int((turns != 0).sum()))
+        return change - turn * turns
     rotations = Rotation.from_rotvec(values)
     return (rotations[1:] * rotations[:-1].inv()).as_rotvec().reshape(-1, 3)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vla_agent.errors import DatasetError
-from vla_agent.files.input_limits import HDF5_BYTES, HDF5_CHUNK, PICTURE_PIXELS
+from vla_agent.files.input_limits import HDF5_BYTES, HDF5_CHUNK, PICTURE_BYTES, PICTURE_PIXELS
 
 DEFLATE, SHUFFLE, FLETCHER32, LZF = 1, 2, 3, 32000
 RATIOS = {DEFLATE: 1032, LZF: 88}  # the most that these expand
@@ -69,6 +69,45 @@ def require_numbers(path: Path, dataset: Any, whole: bool) -> None:
         raise _refused(path, dataset.name, "data in the file itself", "data of another file")
     if dataset.chunks is not None:
         _check_chunks(path, dataset)
+
+
+def is_bytes(dataset: Any) -> bool:
+    """Whether each row is an encoded picture: bytes of one length (n, L), or of lengths of their own (n,)."""
+    return bool(
+        (dataset.ndim == 2 and dataset.dtype == np.uint8)
+        or (dataset.ndim == 1 and (dataset.dtype.kind == "S" or _is_ragged(dataset)))
+    )
+
+
+def _is_ragged(dataset: Any) -> bool:
+    import h5py
+
+    text, numbers = h5py.check_string_dtype(dataset.dtype), h5py.check_vlen_dtype(dataset.dtype)
+    return text is not None or numbers in (np.uint8, np.int8)
+
+
+def require_bytes(path: Path, dataset: Any) -> None:
+    """Refuse encoded pictures that take too much memory, or that lie in other files.
+
+    Raises:
+        DatasetError: size, chunk, filter or storage is not within bounds.
+    """
+    if dataset.external or dataset.is_virtual:
+        raise _refused(path, dataset.name, "data in the file itself", "data of another file")
+    width = dataset.dtype.itemsize * (dataset.shape[1] if dataset.ndim == 2 else 1)
+    if width > PICTURE_BYTES:
+        raise _refused(path, dataset.name, f"at most {PICTURE_BYTES:,} bytes a picture", f"{width:,}")
+    if dataset.chunks is not None:
+        _check_chunks(path, dataset)
+
+
+def row_bytes(path: Path, dataset: Any, k: int) -> bytes:
+    """The encoded picture of row ``k``, without the zeros after it."""
+    row = dataset[k]
+    data = row if isinstance(row, bytes) else row.encode("latin-1") if isinstance(row, str) else bytes(row.tobytes())
+    if len(data) > PICTURE_BYTES:
+        raise _refused(path, f"{dataset.name}, row {k}", f"at most {PICTURE_BYTES:,} bytes a picture", f"{len(data):,}")
+    return data.rstrip(b"\0")
 
 
 def _check_chunks(path: Path, dataset: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,26 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.convert.conversion_report import ConvertedEpisode
-from vla_agent.data.convert.field_vectors import Forward, field_values, vectors
-from vla_agent.data.convert.hdf5_claims import attribute, require_group, require_numbers, require_path
+from vla_agent.data.convert.field_vectors import Counts, Forward, field_values, vectors
+from vla_agent.data.convert.hdf5_claims import (
+    attribute,
+    is_bytes,
+    require_bytes,
+    require_group,
+    require_numbers,
+    require_path,
+    row_bytes,
+)
 from vla_agent.data.convert.mapping import CameraSource, FieldSource, Mapping
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.errors import DatasetError
+from vla_agent.files.bounded_pictures import PictureError, decode_picture
 from vla_agent.files.bounded_reading import parse_json, require_regular
 from vla_agent.robot.cameras.crop import center_crop
 
 FILE_BYTES = 2**40
+WHOLE_FILE = ("/", ".", "")  # of the mapping's episodes: the file itself is one episode
 
 
 def find_files(path: Path) -> list[Path]:
@@ -57,6 +69,9 @@ def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iter
 
 def _episode_groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
     """The groups that match the mapping's ``episodes``, numbers in order."""
+    if mapping.episodes in WHOLE_FILE:
+        require_group(path, file)
+        return ["/"]
     folder, _, pattern = mapping.episodes.rpartition("/")
     require_path(path, file, folder)
     parent = file.get(folder) if folder else file
@@ -72,7 +87,7 @@ def _episode_groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
             key=mapping.episodes,
             expected="a group for each episode",
             found=", ".join([f"{folder}/{n}" for n in names] or list(file)) or "nothing",
-            remedy="correct episodes in the mapping file, such as data/demo_*",
+            remedy="correct episodes in the mapping file, such as data/demo_*; or / where the file is one episode",
         )
     chosen.sort(key=lambda n: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", n)])
     return [f"{folder}/{n}" if folder else n for n in chosen]
@@ -80,18 +95,23 @@ def _episode_groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
 
 def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forward | None) -> ConvertedEpisode:
     group = file[name]
-    report: dict[str, Any] = {"from": f"{path.name}/{name}", "success": _success(path, group, mapping)}
+    place = f"{path.name}/{name}".rstrip("/")
+    report: dict[str, Any] = {"from": place, "success": _success(path, group, mapping)}
     if mapping.keep == "success" and not report["success"]:
         return None, report | {"left_out": "no success"}
     length = _common_length(path, group, mapping.sources)
     if length < mapping.shortest:
         return None, report | {"frames": length, "left_out": f"only {length} frames"}
     images = {c.name: _images(path, group, c) for c in mapping.cameras}
-    columns, images = vectors(mapping, lambda _, field: _field(path, group, field, forward), images)
+    counts: Counts = defaultdict(dict)
+    columns, images = vectors(
+        mapping, lambda part, field: _field(path, group, field, forward, counts[f"{part}.{field.name}"]), images
+    )
     length = len(columns[dataset_schema.ACTION])
     task = _instruction(path, group, mapping)
-    origin = {"source": f"{path.name}/{name}"}
-    return Episode(task, columns, images, origin), report | {"frames": length, "instruction": task}
+    origin = {"source": place}
+    report |= {"frames": length, "instruction": task, "values": {k: v for k, v in counts.items() if v}}
+    return Episode(task, columns, images, origin), report
 
 
 def _dataset(path: Path, group: Any, at: str) -> Any:
@@ -104,7 +124,7 @@ def _dataset(path: Path, group: Any, at: str) -> Any:
         raise DatasetError(
             "an episode lacks a dataset of the mapping",
             file=path,
-            key=f"{group.name}/{at}",
+            key=f"{group.name.rstrip('/')}/{at}",
             expected=at,
             found=", ".join(names) or "nothing",
             remedy="correct at in the mapping file",
@@ -123,7 +143,7 @@ def _wrong(path: Path, group: Any, at: str, expected: str, found: object) -> Dat
     return DatasetError(
         "a dataset does not fit the mapping",
         file=path,
-        key=f"{group.name}/{at}",
+        key=f"{group.name.rstrip('/')}/{at}",
         expected=expected,
         found=found,
         remedy="name the right dataset in the mapping file, or leave this file out",
@@ -139,7 +159,7 @@ def _common_length(path: Path, group: Any, sources: Any) -> int:
     return next(iter(lengths.values()))
 
 
-def _field(path: Path, group: Any, field: FieldSource, forward: Forward | None) -> np.ndarray:
+def _field(path: Path, group: Any, field: FieldSource, forward: Forward | None, counts: dict[str, int]) -> np.ndarray:
     """A field's values (n, size)."""
     values = _dataset(path, group, field.at)
     columns = [int(p) for p in field.pick]
@@ -149,19 +169,40 @@ def _field(path: Path, group: Any, field: FieldSource, forward: Forward | None) 
         raise _wrong(path, group, field.at, expected, f"{values.shape} {values.dtype}")
     require_numbers(path, values, whole=True)
     table = np.asarray(values[()], dtype=np.float64).reshape(len(values), -1)
-    return field_values(field, table[:, columns], forward, f"{path}{group.name}")
+    return field_values(field, table[:, columns], forward, f"{path}{group.name}", counts)
 
 
 def _images(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
     """A camera's images (n, H, W, 3) uint8 at the mapping's size."""
     values = _dataset(path, group, camera.at)
-    if values.ndim != 4 or values.shape[-1] != 3 or values.dtype != np.uint8:
-        raise _wrong(path, group, camera.at, "images (frames, H, W, 3) uint8", f"{values.shape} {values.dtype}")
-    require_numbers(path, values, whole=False)
+    read = _reader(path, group, camera.at, values)
     images = np.empty((len(values), camera.height, camera.width, 3), np.uint8)
     for k in range(len(values)):
-        images[k] = center_crop(values[k], (camera.height, camera.width))
+        pixels = read(k)
+        pixels = pixels[..., ::-1] if camera.channels == "bgr" else pixels
+        images[k] = center_crop(np.ascontiguousarray(pixels), (camera.height, camera.width))
     return images[:, ::-1] if camera.flip else images
+
+
+def _reader(path: Path, group: Any, at: str, values: Any) -> Callable[[int], np.ndarray]:
+    """What reads row k of a camera as (H, W, 3) uint8: pixels, channel last or first, or an encoded picture."""
+    if is_bytes(values):
+        require_bytes(path, values)
+        return partial(_decoded, path, group, at, values)
+    last, first = values.ndim == 4 and values.shape[3] == 3, values.ndim == 4 and values.shape[1] == 3
+    if last == first or values.dtype != np.uint8:
+        expected = "images (frames, H, W, 3) or (frames, 3, H, W) uint8, or PNG or JPEG bytes for each frame"
+        raise _wrong(path, group, at, expected, f"{values.shape} {values.dtype}")
+    require_numbers(path, values, whole=False)
+    return (lambda k: values[k]) if last else (lambda k: values[k].transpose(1, 2, 0))
+
+
+def _decoded(path: Path, group: Any, at: str, values: Any, k: int) -> np.ndarray:
+    """Row k, an encoded picture; the zeros that fill it up to the longest do not belong to it."""
+    try:
+        return decode_picture(row_bytes(path, values, k))
+    except PictureError as error:
+        raise _wrong(path, group, f"{at}, frame {k}", error.expected, error.found) from error
 
 
 def _success(path: Path, group: Any, mapping: Mapping) -> bool:

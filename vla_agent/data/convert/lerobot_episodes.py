@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from vla_agent.data.convert.conversion_report import ConvertedEpisode
-from vla_agent.data.convert.field_vectors import Forward, field_values, vectors
+from vla_agent.data.convert.conversion_report import ConvertedEpisode, told_instructions
+from vla_agent.data.convert.field_vectors import Counts, Forward, field_values, vectors
 from vla_agent.data.convert.mapping import CameraSource, FieldSource, Mapping
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import Dataset, load
@@ -54,10 +55,13 @@ def lerobot_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> I
             yield None, report | {"frames": episode.length, "left_out": f"only {episode.length} frames"}
         else:
             images = {camera.name: _images(dataset, episode, camera, name) for camera, name in cameras.items()}
-            made, images = vectors(mapping, partial(_values, dataset, episode, columns, forward), images)
-            task = _instruction(dataset, episode, mapping)
-            report |= {"frames": len(made[dataset_schema.ACTION]), "instruction": task}
-            yield Episode(task, made, images, {"source": path.name, "number": episode.index}), report
+            counts: Counts = defaultdict(dict)
+            made, images = vectors(mapping, partial(_values, dataset, episode, columns, forward, counts), images)
+            length = len(made[dataset_schema.ACTION])
+            tasks = _instructions(dataset, episode, mapping)[:length]
+            report |= {"frames": length, "values": {k: v for k, v in counts.items() if v}, **told_instructions(tasks)}
+            origin = {"source": path.name, "number": episode.index}
+            yield Episode(tasks[0], made, images, origin, tasks if len(set(tasks)) > 1 else ()), report
 
 
 def _values(
@@ -65,11 +69,13 @@ def _values(
     episode: EpisodeInfo,
     columns: dict[FieldSource, np.ndarray],
     forward: Forward | None,
-    _: str,
+    counts: Counts,
+    part: str,
     field: FieldSource,
 ) -> np.ndarray:
     picked = columns[field][episode.start : episode.stop]
-    return field_values(field, picked, forward, f"{dataset.root}, episode {episode.index}")
+    where = f"{dataset.root}, episode {episode.index}"
+    return field_values(field, picked, forward, where, counts[f"{part}.{field.name}"])
 
 
 def _feature(dataset: Dataset, at: str, images: bool) -> dict[str, Any]:
@@ -132,15 +138,18 @@ def _success(dataset: Dataset, episode: EpisodeInfo, mapping: Mapping) -> bool:
     return bool((dataset.columns[success.dataset][episode.start : episode.stop] >= success.at_least).any())
 
 
-def _instruction(dataset: Dataset, episode: EpisodeInfo, mapping: Mapping) -> str:
-    text = mapping.instruction.text or episode.task
-    if not text.strip():
+def _instructions(dataset: Dataset, episode: EpisodeInfo, mapping: Mapping) -> tuple[str, ...]:
+    """The instruction of each frame."""
+    numbers = dataset.columns["task_index"][episode.start : episode.stop].tolist()
+    texts = [mapping.instruction.text or dataset.tasks[number] for number in numbers]
+    empty = [k for k, text in enumerate(texts) if not text.strip()]
+    if empty:
         raise DatasetError(
             "an episode has no instruction",
             file=dataset.root,
-            key=f"episode {episode.index}",
+            key=f"episode {episode.index}, frame {empty[0]}",
             expected="a sentence",
-            found=repr(text),
+            found=repr(texts[empty[0]]),
             remedy="give it in the mapping file (instruction: {text: ...})",
         )
-    return text.strip()
+    return tuple(text.strip() for text in texts)

@@ -56,12 +56,14 @@ class CameraSource(Source):
     """A camera of the contract; images of another size are cropped to its aspect ratio and resized.
 
     flip: the first row is the lowest one, as robosuite renders.
+    channels: of HDF5: ``bgr`` where blue comes first, as in pictures that OpenCV encoded from RGB arrays (ALOHA).
     range: of pictures of 16 bits in a bag: the values that become 0 and 255; those outside of it become the nearer end.
     """
 
     height: PositiveInt
     width: PositiveInt
     flip: bool = False
+    channels: Literal["rgb", "bgr"] = "rgb"
     range: tuple[float, float] | None = None
 
     @model_validator(mode="after")
@@ -82,7 +84,8 @@ class FieldSource(Source):
         ``forward_position`` and ``forward_rotation`` make joint positions of ``robot`` the end effector's pose.
     scale, offset: applied after that, to get the unit (with ``forward``: before, to get rad).
     delta: ``next``: the change to the next control period, so that recorded poses or joints become the action that
-        leads from one to the next; an episode loses its last frame.
+        leads from one to the next; an episode loses its last frame.  Angles (``unit`` rad or deg) go the shorter way
+        around.
     clip: limits the result to low and high.
     """
 
@@ -187,12 +190,13 @@ class Mapping(_Part):
     tolerance: float = Field(0.05, gt=0)
     gaps: Literal["leave_out", "longest"] = "leave_out"
     shortest: PositiveInt = Field(5, description="frames; a shorter episode is left out")
-    episodes: str = Field("data/*", description="hdf5: pattern of the episodes' groups")
+    episodes: str = Field("data/*", description="hdf5: pattern of the episodes' groups; /: the file is one episode")
     cameras: tuple[CameraSource, ...] = Field(min_length=1)
     state: tuple[FieldSource, ...] = Field(min_length=1)
     action: tuple[FieldSource, ...] = Field(min_length=1)
     instruction: Instruction
     success: Success | None = None
+    intervention: str | None = Field(None, description="bag: topic (std_msgs/Bool) that says where a person commands")
     keep: Literal["success", "all"] = "success"
 
     @model_validator(mode="after")
@@ -201,6 +205,11 @@ class Mapping(_Part):
             for key in UNAVAILABLE[self.format]:
                 if part is not None and getattr(part, key, None) is not None:
                     raise ValueError(f"'{key}' is not for format: {self.format}")
+        if self.intervention is not None and self.format != "bag":
+            raise ValueError("'intervention' is for format: bag")
+        for camera in self.cameras:
+            if camera.channels != "rgb" and self.format != "hdf5":
+                raise ValueError(f"{camera.name}: channels is for format: hdf5; the others state the order themselves")
         for field in (*self.state, *self.action):
             self._check_field(field)
         for field in self.state:

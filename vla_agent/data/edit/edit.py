@@ -131,8 +131,8 @@ def _require_alike(datasets: list[Dataset]) -> tuple[Contract, str]:
     """
     first = datasets[0]
     contract, storage = first.contract, _storage(first)
-    annotated = dataset_schema.SUBGOAL in first.info["features"]
-    expected = dataset_schema.features(contract, storage, annotated)
+    present = (name in first.info["features"] for name in (dataset_schema.SUBGOAL, dataset_schema.INTERVENTION))
+    expected = dataset_schema.features(contract, storage, *present)
     for dataset in datasets:
         dataset.contract.require(contract, str(dataset.root), str(first.root))
         found = dataset.info["features"]

@@ -29,11 +29,12 @@ def copy_episode(piece: Piece, contract: Contract, storage: str) -> tuple[Encode
         storage: a key of `media.STORAGES`, as the dataset has it.
 
     Raises:
-        DatasetError: an image cannot be decoded, or the frames have several instructions.
+        DatasetError: an image cannot be decoded, or a frame names an instruction that does not exist.
     """
     dataset, episode = piece.dataset, piece.episode
     columns = _columns(piece, contract)
-    task = _instruction(piece)
+    tasks = _instructions(piece)
+    frame_tasks = tasks if len(set(tasks)) > 1 else ()
     videos, pngs, histograms, again = {}, {}, {}, []
     for camera in contract.camera_names:
         digest, sample = _digest(decode_range(dataset, camera, episode, piece.first, piece.stop))
@@ -46,7 +47,7 @@ def copy_episode(piece: Piece, contract: Contract, storage: str) -> tuple[Encode
             again.append(camera)
         else:
             videos[camera] = data
-    copied = EncodedEpisode(task, columns, videos, pngs, histograms, dict(episode.origin))
+    copied = EncodedEpisode(tasks[0], columns, videos, pngs, histograms, dict(episode.origin), frame_tasks)
     return (_encoded_again(piece, contract, storage, copied, again), again) if again else (copied, again)
 
 
@@ -68,7 +69,8 @@ def _encoded_again(
 def _columns(piece: Piece, contract: Contract) -> dict[str, np.ndarray]:
     """The vectors (n, d) of a piece that the contract and the annotations have."""
     features = piece.dataset.info["features"]
-    wanted = dataset_schema.vector_features(contract, dataset_schema.SUBGOAL in features)
+    present = (name in features for name in (dataset_schema.SUBGOAL, dataset_schema.INTERVENTION))
+    wanted = dataset_schema.vector_features(contract, *present)
     columns = {}
     for name, feature in wanted.items():
         values = piece.dataset.columns[name][piece.rows]
@@ -76,18 +78,20 @@ def _columns(piece: Piece, contract: Contract) -> dict[str, np.ndarray]:
     return columns
 
 
-def _instruction(piece: Piece) -> str:
-    numbers = np.unique(piece.dataset.columns["task_index"][piece.rows])
-    if len(numbers) != 1:
+def _instructions(piece: Piece) -> tuple[str, ...]:
+    """The instruction of each frame."""
+    numbers, tasks = piece.dataset.columns["task_index"][piece.rows].tolist(), piece.dataset.tasks
+    unknown = sorted(set(numbers) - set(tasks))
+    if unknown:
         raise DatasetError(
-            "an episode has several instructions, and one is written for each",
+            "a frame names an instruction that does not exist",
             file=piece.dataset.root,
             key=f"episode {piece.episode.index}: task_index",
-            expected="one",
-            found=", ".join(repr(piece.dataset.tasks[k]) for k in numbers),
-            remedy=f"leave it out: --leave-out {piece.episode.index}; or trim it to one of them",
+            expected=", ".join(map(str, list(tasks)[:20])),
+            found=", ".join(map(str, unknown[:20])),
+            remedy=f"leave it out: --leave-out {piece.episode.index}",
         )
-    return piece.dataset.tasks[int(numbers[0])]
+    return tuple(tasks[number] for number in numbers)
 
 
 def _copied(piece: Piece, camera: str) -> bytes | None:

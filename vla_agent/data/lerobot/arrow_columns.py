@@ -69,14 +69,29 @@ def tasks_table(tasks: list[str]) -> pa.Table:
     return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
 
 
-def task_list(table: pa.Table) -> list[str]:
-    """The instructions by ``task_index``, from any LeRobot v3.0 ``tasks.parquet`` (the index may be named or not).
+def tasks_of(table: pa.Table) -> dict[int, str]:
+    """``task_index`` -> instruction, from any LeRobot v3.0 ``tasks.parquet`` (the index may be named or not).
 
     Raises:
         KeyError: it has no column of instructions.
+        ValueError: a number is none, or there twice.
     """
     name = next(n for n in (_INDEX, "task", "__none__") if n in table.column_names or n == "__none__")
     if name == "__none__":
         raise KeyError("task")
-    pairs = zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True)
-    return [task for _, task in sorted(pairs)]
+    return numbered_tasks(table["task_index"].to_pylist(), table[name].to_pylist())
+
+
+def numbered_tasks(numbers: list[Any], texts: list[Any]) -> dict[int, str]:
+    """Number -> instruction, ascending.
+
+    Raises:
+        ValueError: a number is none or there twice, or an instruction is no text.
+    """
+    wrong = [n for n in numbers if not isinstance(n, int) or isinstance(n, bool)]
+    wrong += [t for t in texts if not isinstance(t, str)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r}"[:100])
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{next(n for n in numbers if numbers.count(n) > 1)} is there twice")
+    return dict(sorted(zip(numbers, texts, strict=True)))

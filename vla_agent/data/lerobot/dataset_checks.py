@@ -145,13 +145,14 @@ def _check_indices(dataset: DatasetTables) -> None:
                 found=f"{columns[name][row]} in frame {row}",
                 remedy=GET_AGAIN,
             )
-    if columns["task_index"].min() < 0 or columns["task_index"].max() >= len(dataset.tasks):
+    unknown = sorted(set(np.unique(columns["task_index"]).tolist()) - set(dataset.tasks))
+    if unknown:
         raise DatasetError(
             "a frame names an instruction that does not exist",
             file=dataset.root / dataset_schema.TASKS,
             key="task_index",
-            expected=f"0 to {len(dataset.tasks) - 1}",
-            found=f"{columns['task_index'].min()} to {columns['task_index'].max()}",
+            expected=", ".join(map(str, list(dataset.tasks)[:20])),
+            found=", ".join(map(str, unknown[:20])),
             remedy=GET_AGAIN,
         )
 

@@ -6,6 +6,7 @@ A frame is one control period: the observation *before* the action, and the acti
     action                       (A,) float32                        annotation.subgoal  (6,) target, goal (m, base)
     annotation.points            (12,) u, v, inside of front.target, front.goal, wrist.target, wrist.goal
     annotation.clean             (1,) 0 during an injected disturbance, when nothing is to be learned; else 1
+    annotation.intervention      (1,) 1 where a person commanded the robot; only of bags that may have such frames
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ CONTRACT, COLLECTION, MANIFEST = "meta/contract.json", "meta/collection.json", "
 
 STATE, ACTION = "observation.state", "action"
 SUBGOAL, POINTS, CLEAN = "annotation.subgoal", "annotation.points", "annotation.clean"
+INTERVENTION = "annotation.intervention"
 IMAGE_PREFIX = "observation.images."
 ROLES = ("target", "goal")
 # LeRobot's own columns, in its order; every dataset has them.
@@ -61,7 +63,9 @@ def image_key(camera: str) -> str:
     return IMAGE_PREFIX + camera
 
 
-def vector_features(contract: Contract, annotations: bool = True) -> dict[str, dict[str, Any]]:
+def vector_features(
+    contract: Contract, annotations: bool = True, interventions: bool = False
+) -> dict[str, dict[str, Any]]:
     """The vector features of a dataset with this contract: name -> dtype, shape, component names."""
     features = {
         STATE: _vector(_names(contract.state)),
@@ -71,11 +75,16 @@ def vector_features(contract: Contract, annotations: bool = True) -> dict[str, d
         features[SUBGOAL] = _vector([f"{role}.{axis}" for role in ROLES for axis in "xyz"])
         points = [f"{c}.{r}.{n}" for c in contract.camera_names for r in ROLES for n in ("u", "v", "inside")]
         features[POINTS] = _vector(points)
+    if annotations or interventions:
         features[CLEAN] = _vector(["clean"])
+    if interventions:
+        features[INTERVENTION] = _vector(["intervention"])
     return features
 
 
-def features(contract: Contract, storage: str, annotations: bool = True) -> dict[str, dict[str, Any]]:
+def features(
+    contract: Contract, storage: str, annotations: bool = True, interventions: bool = False
+) -> dict[str, dict[str, Any]]:
     """All features in the order of ``info.json``.  ``storage`` is a key of `media.STORAGES`."""
     images = {
         image_key(c.name): {
@@ -85,7 +94,8 @@ def features(contract: Contract, storage: str, annotations: bool = True) -> dict
         }
         for c in contract.cameras
     }
-    return images | vector_features(contract, annotations) | {k: dict(v) for k, v in INDEX_FEATURES.items()}
+    vectors = vector_features(contract, annotations, interventions)
+    return images | vectors | {k: dict(v) for k, v in INDEX_FEATURES.items()}
 
 
 def _vector(names: list[str]) -> dict[str, Any]:

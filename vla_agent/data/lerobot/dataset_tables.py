@@ -50,7 +50,7 @@ class DatasetTables:
         root: the dataset's folder.
         info: ``meta/info.json``.
         episodes: in order.
-        tasks: the instructions by ``task_index``.
+        tasks: ``task_index`` -> instruction; the numbers may have gaps.
         columns: every feature of numbers -> (N, d) or (N,), as `arrays` gives them.
         files: every file of the folder as it was before the first one was read.
     """
@@ -58,7 +58,7 @@ class DatasetTables:
     root: Path
     info: dict[str, Any]
     episodes: tuple[EpisodeInfo, ...]
-    tasks: tuple[str, ...]
+    tasks: dict[int, str]
     columns: dict[str, np.ndarray]
     files: dict[str, Status]
 
@@ -134,8 +134,9 @@ class DatasetTables:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Every column but the images: feature -> (N, d) float32 or (N,) int64, and ``task`` (N,) strings."""
-        tasks = np.array(self.tasks, dtype=object)
-        return dict(self.columns) | {"task": tasks[self.columns["task_index"]]}
+        numbers, places = np.unique(self.columns["task_index"], return_inverse=True)
+        texts = np.array([self.tasks[number] for number in numbers.tolist()], dtype=object)
+        return dict(self.columns) | {"task": texts[places.reshape(-1)]}
 
     def require_camera(self, camera: str) -> None:
         """Raise unless the dataset has this camera.

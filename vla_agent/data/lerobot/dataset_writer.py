@@ -112,7 +112,8 @@ class _Writer:
         """Append an episode."""
         if not self.features:
             annotated = dataset_schema.SUBGOAL in episode.columns
-            self.features = dataset_schema.features(self.contract, self.storage, annotated)
+            corrected = dataset_schema.INTERVENTION in episode.columns
+            self.features = dataset_schema.features(self.contract, self.storage, annotated, corrected)
         self._check(episode)
         number, length = len(self.rows), episode.length
         columns = {name: np.asarray(values) for name, values in episode.columns.items()}
@@ -121,9 +122,10 @@ class _Writer:
             "frame_index": np.arange(length),
             "episode_index": np.full(length, number),
             "index": np.arange(self.frames, self.frames + length),
-            "task_index": np.full(length, self.tasks.setdefault(episode.task, len(self.tasks))),
+            "task_index": np.array([self.tasks.setdefault(t, len(self.tasks)) for t in episode.task_of_frames]),
         }
-        row: dict[str, Any] = {"episode_index": number, "tasks": [episode.task], "length": length}
+        tasks = list(dict.fromkeys(episode.task_of_frames))
+        row: dict[str, Any] = {"episode_index": number, "tasks": tasks, "length": length}
         row |= self._add_table(columns, episode)
         row |= {"dataset_from_index": self.frames, "dataset_to_index": self.frames + length}
         for key, camera in self.keys.items():
@@ -143,7 +145,8 @@ class _Writer:
         self.frames += length
 
     def _check(self, episode: EncodedEpisode) -> None:
-        vectors = dataset_schema.vector_features(self.contract, dataset_schema.SUBGOAL in self.features)
+        present = (name in self.features for name in (dataset_schema.SUBGOAL, dataset_schema.INTERVENTION))
+        vectors = dataset_schema.vector_features(self.contract, *present)
         expected = {name: tuple(feature["shape"]) for name, feature in vectors.items()}
         found = {name: values.shape[1:] for name, values in episode.columns.items()}
         cameras = sorted(episode.pngs if self.images else episode.videos)

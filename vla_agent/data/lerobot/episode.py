@@ -26,16 +26,18 @@ class Episode:
     """An episode of n frames as it was recorded.
 
     Args:
-        task: the instruction.
+        task: the instruction; where it changes, the first one.
         columns: feature name -> (n, d) float32.
         images: camera -> (n, H, W, 3) uint8.
         origin: where it comes from (task family, seed; plain data); stored with the episode.
+        frame_tasks: the instruction of each frame, n texts; empty where it is ``task`` throughout.
     """
 
     task: str
     columns: Mapping[str, np.ndarray]
     images: Mapping[str, np.ndarray]
     origin: Mapping[str, Any] = field(default_factory=dict)
+    frame_tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,16 @@ class EncodedEpisode:
     pngs: Mapping[str, list[bytes]]
     histograms: Mapping[str, np.ndarray]  # camera -> (3, 256), see dataset_stats.image_histogram
     origin: Mapping[str, Any]
+    frame_tasks: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
         return len(next(iter(self.columns.values())))
+
+    @property
+    def task_of_frames(self) -> tuple[str, ...]:
+        """The instruction of each frame, n texts."""
+        return self.frame_tasks or (self.task,) * self.length
 
 
 def encode(episode: Episode, storage: str, fps: int) -> EncodedEpisode:
@@ -72,13 +80,15 @@ def encode(episode: Episode, storage: str, fps: int) -> EncodedEpisode:
         pngs={} if video else {c: [encode_png(image) for image in f] for c, f in images.items()},
         histograms={camera: image_histogram(frames) for camera, frames in images.items()},
         origin=dict(episode.origin),
+        frame_tasks=episode.frame_tasks,
     )
 
 
 def save_part(path: str | PathLike[str], episode: EncodedEpisode) -> None:
     """Write an encoded episode as one ``.npz`` (arrays only, nothing pickled), whole or not at all."""
     path = Path(path)
-    head = json.dumps({"task": episode.task, "origin": dict(episode.origin)}, sort_keys=True)
+    tasks = {"frame_tasks": episode.frame_tasks} if episode.frame_tasks else {}
+    head = json.dumps({"task": episode.task, "origin": dict(episode.origin), **tasks}, sort_keys=True)
     arrays: dict[str, np.ndarray] = {"head": np.frombuffer(head.encode(), dtype=np.uint8)}
     arrays |= {f"column/{name}": values for name, values in episode.columns.items()}
     arrays |= {f"histogram/{camera}": values for camera, values in episode.histograms.items()}
@@ -108,6 +118,7 @@ def load_part(path: str | PathLike[str]) -> EncodedEpisode:
             pngs=pngs,
             histograms=groups["histogram"],
             origin=head["origin"],
+            frame_tasks=tuple(head.get("frame_tasks", ())),
         )
     except DatasetError:
         raise
@@ -123,8 +134,11 @@ def load_part(path: str | PathLike[str]) -> EncodedEpisode:
 
 def _check(episode: Episode) -> None:
     lengths = {name: len(values) for name, values in (*episode.columns.items(), *episode.images.items())}
-    if not episode.task.strip():
-        raise DatasetError("an episode has no instruction", key="task", expected="a sentence", found=repr(episode.task))
+    if episode.frame_tasks:
+        lengths["frame_tasks"] = len(episode.frame_tasks)
+    for text in dict.fromkeys((episode.task, *episode.frame_tasks)):
+        if not text.strip():
+            raise DatasetError("an episode has no instruction", key="task", expected="a sentence", found=repr(text))
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise DatasetError(
             "an episode's arrays have different lengths, or no frames",

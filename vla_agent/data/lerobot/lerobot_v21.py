@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.arrow_columns import numbered_tasks
 from vla_agent.data.lerobot.claims.info_claims import check_counts
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN
 from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
@@ -16,14 +17,17 @@ from vla_agent.files.input_limits import EPISODES as MOST_ROWS
 TASKS, EPISODES = "meta/tasks.jsonl", "meta/episodes.jsonl"
 
 
-def read_tasks(root: Path) -> tuple[str, ...]:
-    """The instructions by ``task_index``, from ``meta/tasks.jsonl``.
+def read_tasks(root: Path) -> dict[int, str]:
+    """``task_index`` -> instruction, from ``meta/tasks.jsonl``.
 
     Raises:
-        DatasetError: the file is missing or damaged.
+        DatasetError: the file is missing or damaged, or a number is none or there twice.
     """
     rows = _read_lines(root / TASKS, ("task_index", "task"))
-    return tuple(row["task"] for row in sorted(rows, key=lambda row: row["task_index"]))
+    try:
+        return numbered_tasks([row["task_index"] for row in rows], [row["task"] for row in rows])
+    except ValueError as error:
+        raise _unreadable(root / TASKS, "a whole number for each instruction, each once", error) from error
 
 
 def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:

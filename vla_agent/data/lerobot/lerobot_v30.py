@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.data.lerobot import dataset_schema
-from vla_agent.data.lerobot.arrow_columns import task_list
+from vla_agent.data.lerobot.arrow_columns import tasks_of
 from vla_agent.data.lerobot.claims.info_claims import check_counts
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN, read_table
 from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
@@ -17,21 +17,21 @@ from vla_agent.files.input_limits import EPISODES, TEXT_TABLE_BYTES
 MOST_COLUMNS = 256
 
 
-def read_tasks(root: Path) -> tuple[str, ...]:
-    """The instructions by ``task_index``, from ``meta/tasks.parquet``.
+def read_tasks(root: Path) -> dict[int, str]:
+    """``task_index`` -> instruction, from ``meta/tasks.parquet``.
 
     Raises:
-        DatasetError: the table is missing, damaged or lacks a column.
+        DatasetError: the table is missing, damaged or lacks a column, or a number is none or there twice.
     """
     path = root / dataset_schema.TASKS
     table = read_table(path, most=TEXT_TABLE_BYTES)
     try:
         if len(table) > EPISODES:
             raise KeyError(f"{len(table):,} rows, at most {EPISODES:,}")
-        return tuple(task_list(table))
-    except (KeyError, TypeError) as error:
+        return tasks_of(table)
+    except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
-            "the table of instructions lacks a column",
+            "the table of instructions lacks a column, or a number is none or there twice",
             file=path,
             key=str(error).strip("'"),
             expected="task_index, and the instructions as index",

@@ -67,23 +67,27 @@ def frame_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Itera
 def instruction_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:
     """Instructions that are empty, without words, or do not exist."""
     indices = dataset.columns["task_index"][rows]
-    unknown = np.flatnonzero((indices < 0) | (indices >= len(dataset.tasks)))
+    unknown = np.flatnonzero(~np.isin(indices, list(dataset.tasks)))
     if len(unknown):
         k = int(unknown[0])
-        found = f"task {indices[k]} of {len(dataset.tasks)}"
+        found = f"task {indices[k]}; there are {', '.join(map(str, list(dataset.tasks)[:20]))}"
         what, remedy = (
             "the frame names an instruction that does not exist",
             "add it to meta/tasks, or correct the index",
         )
         yield Finding("instructions", what, episode.index, k, "task_index", found, remedy)
         return
-    texts = [dataset.tasks[i] for i in np.unique(indices)]
+    texts = [dataset.tasks[i] for i in np.unique(indices).tolist()]
     for text, index in zip(texts, np.unique(indices), strict=True):
         if not isinstance(text, str) or not any(c.isalpha() for c in text):
             k = int(np.flatnonzero(indices == index)[0])
             what, remedy = "the instruction is empty", "describe the episode in meta/tasks"
             yield Finding("instructions", what, episode.index, k, "task", repr(text), remedy)
-    if len(indices) and episode.task != dataset.tasks[indices[0]]:
-        what, remedy = "the instruction of the frames is not that of the episode", "correct one of the two"
-        found = f"'{dataset.tasks[indices[0]]}', the table of episodes has '{episode.task}'"
-        yield Finding("instructions", what, episode.index, 0, "tasks", found, remedy)
+    if not any(c.isalpha() for c in episode.task):
+        what, remedy = "the instruction in the table of episodes is empty", LEAVE_OUT
+        yield Finding("instructions", what, episode.index, 0, "tasks", repr(episode.task), remedy)
+    elif len(indices) and episode.task not in texts:
+        what = "the table of episodes has another instruction than the frames, which count"
+        remedy = "correct the table, or the frames' task_index"
+        found = f"'{episode.task}'; the frames have {', '.join(map(repr, texts))}"
+        yield Finding("instructions", what, episode.index, 0, "tasks", found, remedy, error=False)

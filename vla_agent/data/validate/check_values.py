@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vla_agent.contract import Contract
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import Dataset
 from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
 from vla_agent.data.validate.findings import LEAVE_OUT, Finding
+from vla_agent.errors import ContractError, DatasetError
 
 RUN = 0.4  # seconds at the limit before a value counts as clipped
 LEVELS = 12  # with fewer values in the dataset, a dimension is a switch, such as a gripper
@@ -45,17 +47,23 @@ def value_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Itera
 
 
 def clipped_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
-    """Actions that stay at the dataset's largest or smallest value: limited by a driver or a teleoperation device."""
+    """Actions that stay at the dataset's largest or smallest value: limited by a driver or a teleoperation device.
+
+    The contract's own low and high are no such limit: an action may be as large as it can be.
+    """
     if dataset_schema.ACTION not in dataset.columns or not rows_of:
         return
     values = dataset.columns[dataset_schema.ACTION]
     run = max(4, round(RUN * dataset.fps))
+    own = _own_limits(dataset)
     for d, name in enumerate(names_of(dataset, dataset_schema.ACTION)):
         column = values.reshape(len(values), -1)[:, d]
         finite = column[np.isfinite(column)]
         if len(np.unique(finite)) <= LEVELS:
             continue
         for limit, side in ((finite.max(), "upper"), (finite.min(), "lower")):
+            if any(np.isclose(limit, value, rtol=1e-5, atol=1e-7) for value in own.get(d, ())):
+                continue
             for index, rows in rows_of.items():
                 start = first_run(column[rows] == limit, run)
                 # a run up to the end is an arm that waits at its goal
@@ -64,6 +72,25 @@ def clipped_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Fi
                     what, found = "the action is clipped", f"{length} frames in a row at {limit:.4g}, the {side} limit"
                     remedy = "raise the recorder's or the controller's limit, and record the episode again"
                     yield Finding("clipped", what, index, start, f"{dataset_schema.ACTION}: {name}", found, remedy)
+
+
+def _contract(dataset: Dataset) -> Contract | None:
+    """The dataset's contract; None where there is none, or it cannot be read, which `contract_findings` reports."""
+    try:
+        return dataset.contract
+    except (ContractError, DatasetError):
+        return None
+
+
+def _own_limits(dataset: Dataset) -> dict[int, tuple[float, ...]]:
+    """Dimension of the action -> its low and high in the dataset's contract, where there is one."""
+    contract = _contract(dataset)
+    limits = [
+        tuple(value for value in (field.low, field.high) if value is not None)
+        for field in (contract.action if contract else ())
+        for _ in range(field.size)
+    ]
+    return dict(enumerate(limits))
 
 
 def first_run(mask: np.ndarray, length: int) -> int | None:
@@ -75,15 +102,15 @@ def first_run(mask: np.ndarray, length: int) -> int | None:
 
 def range_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
     """Values outside the range of the dataset's contract."""
-    if not (dataset.root / dataset_schema.CONTRACT).exists():
+    contract = _contract(dataset)
+    if contract is None:
         return
-    contract = dataset.contract
     for key, layout in ((dataset_schema.STATE, contract.state), (dataset_schema.ACTION, contract.action)):
         for field in layout:
             columns = contract.slices(layout)[field.name]
             low = -np.inf if field.low is None else field.low
             high = np.inf if field.high is None else field.high
-            values = dataset.columns[key][:, columns]
+            values = dataset.columns[key].reshape(len(dataset.columns[key]), -1)[:, columns]
             for index, rows in rows_of.items():
                 out = np.flatnonzero(((values[rows] < low - 1e-4) | (values[rows] > high + 1e-4)).any(axis=1))
                 if len(out):
