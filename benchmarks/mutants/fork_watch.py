@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-SPARE, FACTOR = 10.0, 3.0  # seconds of CPU beside a multiple of what the tests take without the mutant (while recorded)
+SPARE, FACTOR = 6.0, 2.0  # seconds of CPU beside a multiple of what the tests take without the mutant (while recorded)
 SPARE_WALL, FACTOR_WALL = 60.0, 10.0  # the same of the clock, in which no process of it runs or could run
 EVERY = 0.25  # seconds between two looks
 
