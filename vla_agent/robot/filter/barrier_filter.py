@@ -48,8 +48,8 @@ class Filtered:
 class _Barriers:
     """Gradients (N, J) of distances, and what is left of each (N,) metres or rad; ``weight`` (J, J) of a change.
 
-    ``near``: pairs of bodies that the command itself may bring together, and ``floor``: what may be left of walls and
-    of these, metres: nothing, or as little as there was before.
+    ``near``: pairs of bodies that the command itself may bring together; ``near_names``, ``floor``: of walls and these,
+    and what must be left of each, metres: nothing, or as little as there was before.
     """
 
     names: list[str]
@@ -57,6 +57,7 @@ class _Barriers:
     left: np.ndarray
     weight: np.ndarray
     near: list[int]
+    near_names: list[str]
     floor: np.ndarray
 
     def over(self, step: np.ndarray, bounds: np.ndarray) -> np.ndarray:
@@ -99,11 +100,12 @@ class BarrierFilter:
         limits = self._barriers(motion.position, np.abs(step))
         over = limits.over(step, self._bounds(limits, step, stop))
         worst = int(np.argmax(over))
-        if over[worst] <= ALLOWED and self._is_clear(motion.position, step, limits):
+        limit = limits.names[worst] if over[worst] > ALLOWED else self._too_near(motion.position, step, limits)
+        if not limit:
             return Filtered(target)
         changed = self._nearest(motion.position, step, stop, np.minimum(low, step), np.maximum(high, step))
         changed = _no_longer(changed, stop, float(np.linalg.norm(step)))
-        return Filtered(motion.position + changed, limits.names[worst], float(np.abs(changed - step).max()))
+        return Filtered(motion.position + changed, limit, float(np.abs(changed - step).max()))
 
     def _nearest(
         self, position: np.ndarray, step: np.ndarray, stop: np.ndarray, low: np.ndarray, high: np.ndarray
@@ -122,20 +124,20 @@ class BarrierFilter:
                 break
             bounds = np.minimum(bounds, allowed)
         for _ in range(ROUNDS):
-            if self._is_clear(position, candidate, limits):
+            if not self._too_near(position, candidate, limits):
                 return candidate
             candidate = (candidate + stop) / 2
         return stop
 
-    def _is_clear(self, position: np.ndarray, step: np.ndarray, limits: _Barriers) -> bool:
-        """Whether the arm stays clear after ``step`` (J,) from ``position`` (J,), and while it brakes from there."""
+    def _too_near(self, position: np.ndarray, step: np.ndarray, limits: _Barriers) -> str:
+        """What the arm comes too near to after ``step`` (J,) from ``position`` (J,), and while it brakes; or empty."""
         after, braking = position + step, self._braking_path(step)
-        rest = braking[np.argmax(np.abs(step) / self._acceleration)]
-        half = braking[np.argsort(np.abs(step) / self._acceleration)[len(step) // 2]]
-        return all(
-            (self._clearances.least(place, limits.near) >= limits.floor).all()
-            for place in (after, after + half, after + rest)
-        )
+        order = np.argsort(np.abs(step) / self._acceleration)  # in which the joints come to rest
+        for place in (after, after + braking[order[len(order) // 2]], after + braking[order[-1]]):
+            below = self._clearances.least(place, limits.near) - limits.floor
+            if below.min() < 0:
+                return limits.near_names[int(np.argmin(below))]
+        return ""
 
     def _reachable(self, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
         """(J,) rad: the lowest and highest steps that the limits of velocity, acceleration and jerk allow."""
@@ -154,10 +156,17 @@ class BarrierFilter:
         left = np.concatenate([position - self._low, self._high - position, clear.distances]).clip(min=0.0)
         walls = len(clear.names) - len(clear.pairs)
         near = [k for k in range(walls, len(clear.names)) if clear.distances[k] < clear.moves[k]]
-        floor = np.minimum(clear.distances[[*range(walls), *near]], 0.0) - ROUNDING
+        chosen = [*range(walls), *near]
         weighted = clear.jacobian * WEIGHTS[:, None]
-        weight = weighted.T @ weighted + LEAST * self._identity
-        return _Barriers([*self._ends, *clear.names], rows, left, weight, [clear.pairs[k - walls] for k in near], floor)
+        return _Barriers(
+            names=[*self._ends, *clear.names],
+            rows=rows,
+            left=left,
+            weight=weighted.T @ weighted + LEAST * self._identity,
+            near=[clear.pairs[k - walls] for k in near],
+            near_names=[clear.names[k] for k in chosen],
+            floor=np.minimum(clear.distances[chosen], 0.0) - ROUNDING,
+        )
 
     def _bounds(self, limits: _Barriers, step: np.ndarray, stop: np.ndarray) -> np.ndarray:
         """(N,) how much nearer the arm may come in this period with ``step`` (J,).
