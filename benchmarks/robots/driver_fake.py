@@ -100,7 +100,7 @@ class Gripper:
 class FakeRobot:
     """The node."""
 
-    def __init__(self, fake: Fake) -> None:
+    def __init__(self, fake: Fake, motors: bool = False) -> None:
         import rclpy
         from rclpy.qos import QoSProfile
         from trajectory_msgs.msg import JointTrajectory
@@ -119,7 +119,9 @@ class FakeRobot:
         arm = self.robot.controller.topic
         self.node.create_subscription(JointTrajectory, f"sim/{arm}", self._take, 10)
         self.node.create_subscription(JointTrajectory, arm, self._count, 10)
-        self._servers = [self._serve(*action) for action in fake.gripper]
+        self._servers = [self._serve(package, kind, f"sim/{name}") for package, kind, name in fake.gripper]
+        if motors:
+            self._servers += [self._serve(*action) for action in fake.gripper]
         quality = QoSProfile(depth=10)
         threads = [threading.Thread(target=self._states, args=(topic, quality), daemon=True) for topic in fake.states]
         threads += [
@@ -154,7 +156,7 @@ class FakeRobot:
             return action.Result()
 
         group = ReentrantCallbackGroup()
-        return ActionServer(self.node, action, f"sim/{name}", execute_callback=execute, callback_group=group)
+        return ActionServer(self.node, action, name, execute_callback=execute, callback_group=group)
 
     def _states(self, spec: StateTopic, quality: Any) -> None:
         from sensor_msgs.msg import JointState
@@ -236,12 +238,13 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=list(FAKES))
+    parser.add_argument("--motors", action="store_true", help="serve the gripper's own action, too")
     args = parser.parse_args()
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    fake = FakeRobot(FAKES[args.name])
+    fake = FakeRobot(FAKES[args.name], args.motors)
     request_realtime(PRIORITY)  # and the executor's threads after it
     executor = MultiThreadedExecutor(4)
     executor.add_node(fake.node)

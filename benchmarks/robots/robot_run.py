@@ -91,12 +91,12 @@ def interfaces() -> str:
 
 
 class FakeProcess:
-    """A fake of `driver_fakes`, running."""
+    """A fake of `driver_fakes`, running; ``motors``: it lets itself be seen on the motors' topics, too."""
 
-    def __init__(self, name: str, log: Path) -> None:
+    def __init__(self, name: str, log: Path, motors: bool = False) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
-        command = [sys.executable, "-m", "benchmarks.robots.driver_fake", name]
+        command = [sys.executable, "-m", "benchmarks.robots.driver_fake", name, *(["--motors"] if motors else [])]
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, env=node_environment()
