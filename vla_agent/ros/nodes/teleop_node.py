@@ -2,7 +2,7 @@
 
 in:  joint_states, safety/stopped; the terminal, or joy (Joy), or leader/joint_states (JointState)
 out: policy/action (JointTrajectory, see controller_node), or with ``intervene`` teleop/action, which the policy node
-     with ``interventions`` passes on; intervention (Bool, latched: a person commands); safety/stop (String), /diagnostics
+     with ``interventions`` passes on; intervention (Bool, latched: a person commands); safety/stop, /diagnostics
 service: teleop/takeover (SetBool), for every device
 parameters: see `ros.process.node_parameters` or `teleop_node --help`
 
