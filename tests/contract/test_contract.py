@@ -5,11 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchmarks.shared.plausible_state import plausible_state
 from sim.world.panda import ACTION_LIMITS
 from vla_agent.cli import main
 from vla_agent.contract import Camera, Contract, Field
 from vla_agent.contract.renamed_cameras import RenamedCameras
+from vla_agent.contract.state_units import first_in_other_units, other_units
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import ContractError, ObservationError, OptionError
 from vla_agent.evaluation.play.player import Player, PlayerSettings
@@ -185,6 +189,19 @@ def test_pitfall_six_numbers_that_are_no_rotation_are_refused(rotation, says):
     assert error.value.key == "state[3] (ee_rotation)" and says in error.value.found
     state[3:9] = [1.02, 0, 0, 0.02, 0.0, -0.98]  # as sensors round
     CONTRACT.check_observation({"images": images, "state": state})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), far=st.sampled_from([0.0, 0.04, 0.06, 0.3, 3.0, 300.0]), place=st.integers(0, 16)
+)
+def test_rows_of_states_are_judged_as_single_states_are(seed, far, place):
+    rng = np.random.default_rng(seed)
+    states = np.stack([plausible_state(CONTRACT, rng) for _ in range(6)]).astype(np.float64)
+    states[rng.integers(6), place] += far
+    states[rng.integers(6)] *= rng.choice([1.0, 57.3, 0.0])
+    alone = [k for k in range(6) if other_units(CONTRACT.state, states[k])]
+    assert first_in_other_units(CONTRACT.state, states) == (alone[0] if alone else None)
 
 
 def test_pitfall_channel_order_unit_frame_range_and_rate_are_compared():

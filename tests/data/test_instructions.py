@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.shared.plausible_state import plausible_state
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.data.convert.convert import convert
 from vla_agent.data.lerobot import dataset_schema
@@ -33,6 +34,7 @@ def dataset(tmp_path):
     for number in range(2):
         shapes = {name: f["shape"] for name, f in dataset_schema.vector_features(contract, annotations=False).items()}
         columns = {name: 0.01 * noise.random((10, *shape)) for name, shape in shapes.items()}
+        columns[dataset_schema.STATE] = np.stack([plausible_state(contract, noise) for _ in range(10)])
         images = {c.name: noise.integers(0, 255, (10, 16, 16, 3)).astype(np.uint8) for c in contract.cameras}
         episodes.append(encode(Episode(f"press {number}", columns, images), "images", 20))
     folder = write_dataset(tmp_path / "dataset", contract, episodes, "images")

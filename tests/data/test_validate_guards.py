@@ -680,6 +680,7 @@ def test_what_is_compared_over_all_episodes_is_found_too(folder):
     assert [(f.check, f.episode, f.frame) for f in validate(folder, images=False) if f.check != "statistics"] == [
         ("copies", 1, 0),
         ("range", 2, 1),
+        ("units", 2, 1),
     ]
 
 

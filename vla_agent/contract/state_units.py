@@ -38,6 +38,30 @@ def other_units(layout: tuple[Field, ...], state: np.ndarray) -> dict[str, str]:
     return wrong
 
 
+def first_in_other_units(layout: tuple[Field, ...], states: np.ndarray) -> int | None:
+    """The first row of ``states`` (N, D) of which `other_units` says something; None where there is none."""
+    low, high = np.array([_limits(field) for field in layout for _ in range(field.size)]).T
+    suspect = ~((states >= low) & (states <= high)).all(axis=1)
+    first = 0
+    for field in layout:
+        if field.rotation in (COLUMNS, VECTOR):
+            suspect |= _far_from_rotation(field, states[:, first : first + field.size])
+        first += field.size
+    rows = (int(row) for row in np.flatnonzero(suspect))
+    return next((row for row in rows if np.isfinite(states[row]).all() and other_units(layout, states[row])), None)
+
+
+def _far_from_rotation(field: Field, values: np.ndarray) -> np.ndarray:
+    """Which rows (N,) of ``values`` (N, size) `_no_rotation` may refuse."""
+    if field.rotation == VECTOR:
+        return np.asarray(np.linalg.norm(values, axis=1) > 2 * np.pi)
+    if field.size != 6:
+        return np.zeros(len(values), bool)
+    columns = values.reshape(-1, 2, 3)
+    lengths, dots = np.linalg.norm(columns, axis=2), (columns[:, 0] * columns[:, 1]).sum(axis=1)
+    return np.asarray((np.abs(lengths - 1) > 0.9 * ROTATION).any(axis=1) | (np.abs(dots) > 0.9 * ROTATION))
+
+
 def _limits(field: Field) -> tuple[float, float]:
     if field.low is not None and field.high is not None:
         middle, half = (field.low + field.high) / 2, (field.high - field.low) / 2

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vla_agent.contract import Contract
+from vla_agent.contract.state_units import first_in_other_units, other_units
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import Dataset
 from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
@@ -119,6 +120,21 @@ def range_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Find
                     found = f"{np.round(values[rows][k], 4).tolist()}, range {low:g} to {high:g} {field.unit}"
                     remedy = "check unit and sign of what was recorded"
                     yield Finding("range", what, index, k, f"{key}: {field.name}", found, remedy)
+
+
+def unit_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
+    """States that cannot be in the contract's units, as `Contract.check_observation` refuses them."""
+    contract = _contract(dataset)
+    states = dataset.columns.get(dataset_schema.STATE)
+    if contract is None or states is None or states.reshape(len(states), -1).shape[1] != contract.state_dim:
+        return
+    for index, rows in rows_of.items():
+        values = states.reshape(len(states), -1)[rows]
+        k = first_in_other_units(contract.state, values)
+        if k is not None:
+            what, remedy = "the state cannot be in the contract's units", "convert it, or " + LEAVE_OUT
+            found = "; ".join(f"{key}: {text}" for key, text in other_units(contract.state, values[k]).items())
+            yield Finding("units", what, index, k, dataset_schema.STATE, found, remedy)
 
 
 def repeated_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_checks import check_columns, check_sizes, check_videos
 from vla_agent.data.lerobot.dataset_files import read_table
 from vla_agent.data.lerobot.dataset_reader import Dataset, read
 from vla_agent.data.validate.check_frames import count_findings, frame_findings, instruction_findings
@@ -18,6 +19,7 @@ from vla_agent.data.validate.check_values import (
     range_findings,
     repeated_findings,
     stats_findings,
+    unit_findings,
     value_findings,
 )
 from vla_agent.data.validate.findings import Finding
@@ -54,16 +56,27 @@ def validate(
             continue
         for check in (frame_findings, instruction_findings, value_findings):
             findings += check(dataset, episode, rows[episode.index])
-    for check_all in (clipped_findings, range_findings, repeated_findings):
+    for check_all in (clipped_findings, range_findings, unit_findings, repeated_findings):
         findings += check_all(dataset, rows)
     findings += stats_findings(dataset)
     short_videos = list(video_findings(dataset))
     findings += short_videos
     if images:
         findings += _check_images(dataset, {f.episode for f in short_videos} | _misplaced(dataset, rows), progress)
+    findings += [] if any(finding.error for finding in findings) else _refused(root, dataset)
     if not (root / dataset_schema.CONTRACT).exists():
         findings = [finding.without_edit() for finding in findings]
     return sorted(findings, key=lambda f: (-1 if f.episode is None else f.episode, f.frame or 0, f.check))
+
+
+def _refused(root: Path, dataset: Dataset) -> list[Finding]:
+    """What `dataset_reader.load` refuses and no check above has found."""
+    try:
+        for check in (lambda: check_sizes(root), lambda: check_columns(dataset), lambda: check_videos(dataset)):
+            check()
+    except DatasetError as error:
+        return _unreadable(root, error)
+    return []
 
 
 def contract_findings(dataset: Dataset) -> list[Finding]:
