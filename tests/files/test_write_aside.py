@@ -198,6 +198,16 @@ def test_a_dead_writers_file_is_deleted_and_a_living_ones_is_not(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "first" and names(tmp_path) == ["a.txt"]
 
 
+def test_a_reader_deletes_what_a_killed_deletion_has_left(tmp_path):
+    with folder_aside(tmp_path / "data") as aside:
+        (aside / "a").write_text("1")
+    (tmp_path / ".data.new.99-0.tmp").mkdir()
+    (tmp_path / ".data.new.99-0.tmp/old").write_text("left by a kill")
+    recover(tmp_path / "data")
+    assert names(tmp_path) == ["data"]
+    recover(tmp_path / "nowhere" / "data")  # nothing there: nothing to do
+
+
 def test_data_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
     calls = []
     fsync, replace, rename = os.fsync, os.replace, Path.rename

@@ -7,6 +7,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -137,6 +138,24 @@ def test_a_kill_between_a_line_and_its_head_loses_nothing(file, own):
     assert start(file, "e", own)["number"] == 6
 
 
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_kill_before_the_first_lines_head_does_not_stop_the_next_attempt(tmp_path, own, monkeypatch, writes):
+    """Before the head of none, or between the first line and its head."""
+    file, write, done = tmp_path / "new.jsonl", ledger.write_bytes, []
+
+    def killed(*arguments):
+        if len(done) == writes:
+            raise KeyboardInterrupt
+        done.append(write(*arguments))
+
+    monkeypatch.setattr(ledger, "write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        start(file, "a", own)
+    monkeypatch.undo()
+    assert start(file, "b", own)["number"] == 1 + writes
+    assert [entry["run"] for entry in ledger.read_ledger(file, own)] == ["a", "b"][1 - writes :]
+
+
 def rewritten(file, own, change):
     """The last line with other content, and a hash and a signature that follow from it."""
     *lines, last = file.read_text().splitlines()
@@ -238,10 +257,14 @@ def test_a_line_is_written_out_before_it_counts(file, own, monkeypatch):
     """Whole, when the system is asked to put it on the disk; and before its head."""
     head = file.with_name(file.name + ledger.HEAD)
     seen = []
-    monkeypatch.setattr(ledger.os, "fsync", lambda handle: seen.append((file.read_bytes(), head.read_bytes())))
+
+    def noted(handle):
+        seen.append((Path(os.readlink(f"/proc/self/fd/{handle}")), file.read_bytes(), head.read_bytes()))
+
+    monkeypatch.setattr(ledger.os, "fsync", noted)
     old = head.read_bytes()
     start(file, "z", own)
-    assert seen[0] == (file.read_bytes(), old)
+    assert seen[0] == (file, file.read_bytes(), old)
 
 
 def test_public_keys_alone_write_nothing(file, own):

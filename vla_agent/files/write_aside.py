@@ -131,7 +131,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Restore the last whole copy of a folder whose writer was killed between two renames.
+    """Restore the last whole copy of a folder whose writer was killed between two renames; delete what it has left.
 
     Raises:
         VlaAgentError: something else was put in the folder's place since, or a living writer does not go on.
@@ -148,10 +148,12 @@ def recover(folder: Path) -> None:
             finally:
                 if handle is not None:
                     unlock(handle)
-            return
+            break
         if time.monotonic() > deadline:
             raise _busy(folder)
         time.sleep(0.01)
+    with suppress(OSError):  # a reader may not be allowed to
+        _delete_leftovers(folder)
 
 
 def _settle(folder: Path) -> None:

@@ -12,6 +12,7 @@ from vla_agent.data.collect.collection import Recipe, versions
 from vla_agent.data.collect.unfinished_collection import Parts
 from vla_agent.data.lerobot.dataset_reader import load
 from vla_agent.errors import DatasetError
+from vla_agent.files.write_aside import recover
 
 # options that earlier versions did not have
 DEFAULTS = {"takeover_execution": ["open_loop"], "takeover_delays_ms": [0.0], "vary": [], "split": "seen"}
@@ -47,3 +48,4 @@ def require_same_collection(folder: Path, recipe: Recipe, episodes: int, same_ve
             remedy="choose another folder",
         )
     Parts(folder).delete()  # the collection may have been killed before it did
+    recover(folder)

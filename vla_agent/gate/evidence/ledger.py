@@ -94,15 +94,20 @@ def append(file: Path, event: Mapping[str, Any], signer: Signer) -> Entry:
         fcntl.flock(stream, fcntl.LOCK_EX)
         entries = read_ledger(file, signer)
         _require_head(file, entries, signer)
+        if not entries:  # first the head of none: a kill after the first line leaves a ledger that can go on
+            _write_head(file, 0, ORIGIN, signer)
         timed = dict(event) | {"time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         previous = entries[-1]["hash"] if entries else ORIGIN
         entry = next_line(timed, KIND, len(entries) + 1, previous, signer)
         stream.write(canonical(entry).decode() + "\n")
         stream.flush()
         os.fsync(stream.fileno())
-        head = next_line({}, HEAD_KIND, entry["number"], entry["hash"], signer)
-        write_bytes(_head_of(file), canonical(head) + b"\n")
+        _write_head(file, entry["number"], entry["hash"], signer)
     return entry
+
+
+def _write_head(file: Path, number: int, last: str, signer: Signer) -> None:
+    write_bytes(_head_of(file), canonical(next_line({}, HEAD_KIND, number, last, signer)) + b"\n")
 
 
 def _head_of(file: Path) -> Path:
@@ -119,7 +124,8 @@ def _require_head(file: Path, entries: Sequence[Entry], signer: Signer) -> None:
         said = json.loads(line)
         head = read_line(line, HEAD_KIND, said["number"], said["previous"], signer)
         number, last = int(head["number"]), str(head["previous"])
-        good = 0 < number <= len(entries) and entries[number - 1]["hash"] == last
+        hashes = [ORIGIN, *(entry["hash"] for entry in entries)]
+        good = 0 <= number < len(hashes) and hashes[number] == last
         expected, found = f"line {number}, {last[:16]}", f"{len(entries)} lines"
     except FileNotFoundError:
         good, expected, found = False, f"{head_file.name} beside it", "no such file"
