@@ -92,7 +92,7 @@ class Drivers:
         raise AssertionError(why)
 
     def forget_sizes(self) -> None:
-        for view in self.policy._views.values():
+        for view in self.policy._sensors.views.values():
             view._first = None
 
     def close(self) -> None:
@@ -146,6 +146,33 @@ def test_the_policy_node_reads_the_transport_that_the_robot_file_names(server, t
             front = CompressedImage(format=f"rgb8; {kind} compressed bgr8", data=array.array("B", file.getvalue()))
             seen = drivers.observe(front, uniform("rgb8", [0, 255, 0]))
             assert np.abs(seen["images"]["front"].astype(int) - (255, 0, 0)).max() <= 3
+    finally:
+        drivers.close()
+
+
+def test_frames_that_tf_does_not_have_are_said_once_and_stop_nothing(server, tmp_path, interfaces, monkeypatch):
+    from geometry_msgs.msg import TransformStamped
+    from tf2_msgs.msg import TFMessage
+
+    from vla_agent.robot import frame_check
+
+    monkeypatch.setattr(frame_check, "WAIT", 0.1)
+    drivers = Drivers(tmp_path, server.url)
+    try:
+        told, after = [], 0
+        moving = drivers.node.create_publisher(TFMessage, "/tf", 10)
+        transforms = [TransformStamped(child_frame_id=child) for child in ("camera_front", "camera_wrist_optical")]
+        for transform in transforms:
+            transform.header.frame_id = "/base"
+        deadline = time.monotonic() + PATIENCE
+        while after < 3 and time.monotonic() < deadline:
+            moving.publish(TFMessage(transforms=transforms))
+            drivers.executor.spin_once(timeout_sec=0.05)
+            drivers.policy._sensors.update()
+            told += [part for part in drivers.policy._sensors.warning.split("; ") if "TF" in part]
+            after += bool(told)
+        assert told == ["not in TF: camera_wrist, frames of the robot file"]
+        assert drivers.observe(uniform("rgb8", [255, 0, 0]), uniform("rgb8", [0, 255, 0]))
     finally:
         drivers.close()
 

@@ -18,36 +18,29 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
-from vla_agent.errors import GateError, NodeError, ObservationError, VlaAgentError
+from vla_agent.errors import GateError, NodeError, VlaAgentError
 from vla_agent.files.canonical_json import canonical, digest
 from vla_agent.gate.certificate.enforce import Deployment, require_certificate
 from vla_agent.policy.inference_timing import p99_ms
 from vla_agent.policy.speed.accelerate import accelerate
-from vla_agent.robot.cameras.topic_view import TopicView
 from vla_agent.robot.control.controller_factory import make_pose_controller
 from vla_agent.robot.description import read_robot
-from vla_agent.robot.joint_states import JointReader
 from vla_agent.ros.messages import conversions
+from vla_agent.ros.nodes.policy_inputs import InputSettings, PolicyInputs
 from vla_agent.ros.process.node_base import (
     COMMANDS,
-    JOINT_STATES,
     LATCHED,
-    ControlClock,
     StatusReporter,
     checked_factor,
-    create_monitored_subscription,
     declare_parameters,
     freeze_while,
     image_qos,
@@ -58,7 +51,6 @@ from vla_agent.ros.process.node_parameters import NODES
 from vla_agent.ros.runtime.instructions import InstructionGuard
 from vla_agent.ros.runtime.observations import Limits, ObservationBuffer
 from vla_agent.ros.runtime.policy_loop import PolicyLoop, PolicyLoopSettings
-from vla_agent.ros.runtime.topic_monitor import TopicMonitor
 from vla_agent.ros.teleop.hand_over import HandOver, Step
 from vla_agent.serving.session import takes_committed
 
@@ -117,7 +109,7 @@ class PolicyNode(LifecycleNode):
         self._active = self._stopped = False
         self._refused = ""  # why it could not be activated
         self._inputs: list[Any] = []
-        self._image_subscriptions: dict[str, Any] = {}
+        self._sensors: PolicyInputs | None = None
         self._stop = self.create_publisher(String, "safety/stop", 10)
         self._loaded = self.create_publisher(String, "policy/loaded", LATCHED)
         self._contract_told = self.create_publisher(String, "policy/contract", LATCHED)
@@ -147,19 +139,7 @@ class PolicyNode(LifecycleNode):
             self.get_logger().error(traceback.format_exc())
             raise
         robot = self._robot
-        self._warning = ""  # images that come too rarely, and the likely cause
-        for camera in robot.cameras:
-            if camera.name in self._contract.camera_names:
-                transport = conversions.TRANSPORTS[camera.transport]
-                take = partial(self._image, camera.name, self._views[camera.name])
-                subscription = self._listen(camera.name, transport.message, camera.image_topic, take, self._qos)
-                self._image_subscriptions[camera.name] = subscription
         self._inputs += [
-            *self._image_subscriptions.values(),
-            *(
-                self._listen("joint_states", JointState, topic, self._state, JOINT_STATES)
-                for topic in robot.joint_state_topics
-            ),
             self.create_subscription(String, "instruction", self._instruct, LATCHED),
             self.create_subscription(String, "instruction", self._instruct, 10),  # for publishers that do not latch
             self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED),
@@ -167,17 +147,12 @@ class PolicyNode(LifecycleNode):
         if self._given["interventions"]:
             self._inputs.append(self.create_subscription(JointTrajectory, "teleop/action", self._take_person, COMMANDS))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
+        assert self._sensors is not None  # `_load` has made them
         self._timer = self.create_timer(robot.period / TICKS / self._factor, self._tick, clock=steady)
-        self._monitor_timer = self.create_timer(1.0 / self._factor, self._monitor_inputs, clock=steady)
+        self._monitor_timer = self.create_timer(1.0 / self._factor, self._sensors.update, clock=steady)
         self._loaded.publish(String(data=digest(self._files)))
         self._contract_told.publish(String(data=canonical(self._contract.to_dict()).decode()))
         return TransitionCallbackReturn.SUCCESS
-
-    def _listen(self, name: str, kind: type, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> Any:
-        monitor = self._monitor
-        return create_monitored_subscription(
-            self, kind, topic, take, qos, partial(monitor.count_lost, name), partial(monitor.note_incompatible, name)
-        )
 
     def _load(self, folder: str) -> None:
         from vla_agent.policy.loading import load_policy
@@ -202,20 +177,8 @@ class PolicyNode(LifecycleNode):
             make_pose_controller(self._robot, "ee_delta").kinematics.forward,
             Limits(float(self._given["tolerance"]) * period, float(self._given["max_age"]) * period, max_delay),
         )
-        sizes = {camera.name: (camera.height, camera.width) for camera in self._contract.cameras}
-        self._views = {
-            camera.name: TopicView(camera, sizes[camera.name], conversions.TRANSPORTS[camera.transport].read)
-            for camera in self._robot.cameras
-            if camera.name in sizes
-        }
-        self._joints = JointReader([*self._robot.joint_names, self._robot.gripper.joint])
-        self._monitor = TopicMonitor(
-            {c.name: c.hz or self._contract.control_hz for c in self._contract.cameras}
-            | {"joint_states": self._robot.control_hz},
-            max_delay,
-            self._qos.reliability == ReliabilityPolicy.RELIABLE,
-            ControlClock(self._factor),
-        )
+        inputs = InputSettings(self._qos, max_delay, self._factor)
+        self._sensors = PolicyInputs(self, self._robot, self._contract, self._buffer, inputs, self._tick)
         settings = PolicyLoopSettings(
             mode=self._mode,
             execute=int(self._given["execute"]) or policy.execute,
@@ -279,7 +242,9 @@ class PolicyNode(LifecycleNode):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self._inputs.clear()
-        self._image_subscriptions.clear()
+        if self._sensors is not None:
+            self._sensors.close()
+            self._sensors = None
         if self._loop is not None:
             self._timer.cancel()
             self._monitor_timer.cancel()
@@ -287,50 +252,6 @@ class PolicyNode(LifecycleNode):
             self._loop = None
 
     # -- in ------------------------------------------------------------------------------------------------------
-
-    def _image(self, name: str, read: Callable[[Any], np.ndarray], message: Any) -> None:
-        stamp, arrived = self._count(name, message, len(message.data))
-        try:
-            pixels = read(message)
-        except ObservationError as error:
-            self._reject(name, f"cannot be read: {error.what}, {error.key} {error.found}")
-            return
-        self._buffer.add_image(name, pixels, stamp, arrived)
-        self._tick()  # the observation may be complete now
-
-    def _state(self, message: JointState) -> None:
-        self._count("joint_states", message)
-        try:
-            part = self._joints.read(message)
-        except ObservationError as error:
-            self._reject("joint_states", f"cannot be read: {error.what}, {error.key} {error.found}")
-            return
-        if part is not None:
-            self._buffer.add_part(part)
-
-    def _count(self, name: str, message: Any, size: int = 0) -> tuple[float, float]:
-        """Count a message; returns its stamp and when it arrived, in seconds."""
-        stamp, now = conversions.to_seconds(message.header.stamp), self.get_clock().now().nanoseconds * 1e-9
-        self._monitor.count_received(name, now - stamp, size)
-        return stamp, now
-
-    def _reject(self, name: str, problem: str) -> None:
-        self._monitor.count_rejected(name)
-        self._buffer.reject(name, problem)
-
-    def _monitor_inputs(self) -> None:
-        """Once a second of control time: message rates, and why images do not come."""
-        monitor, warnings = self._monitor, []
-        monitor.update_rates()
-        for name, subscription in self._image_subscriptions.items():
-            slow = monitor.is_slow(name)
-            publishers = self.get_publishers_info_by_topic(subscription.topic_name) if slow else []
-            monitor.note_publishers(name, [publisher.node_name for publisher in publishers])
-            cause = monitor.likely_cause(name)
-            self._buffer.explain(name, cause)
-            if slow and cause:
-                warnings.append(f"{name} comes too rarely: {cause}")
-        self._warning = "; ".join(warnings)
 
     def _instruct(self, message: String) -> None:
         if self._loop is None or not self._active:
@@ -424,8 +345,9 @@ class PolicyNode(LifecycleNode):
         self._report("error", why)
 
     def _report(self, level: str, message: str) -> None:
-        if level == "ok" and self._warning:
-            level, message = "warn", f"{message}; {self._warning}"
+        warning = "" if self._sensors is None else self._sensors.warning
+        if level == "ok" and warning:
+            level, message = "warn", f"{message}; {warning}"
         self._reporter.report(level, message, self._values)
 
     def _values(self) -> dict[str, object]:
@@ -434,7 +356,8 @@ class PolicyNode(LifecycleNode):
             return {}
         delay = {"delay_steps": loop.expected_delay} if loop.moving else {}
         refusal = {"refusal": loop.refusal} if loop.refusal else {}
-        return {"instruction": loop.instruction} | refusal | loop.diagnostics() | self._monitor.values() | delay
+        sensed = {} if self._sensors is None else self._sensors.values()
+        return {"instruction": loop.instruction} | refusal | loop.diagnostics() | sensed | delay
 
     def _end(self) -> None:
         """An empty trajectory ends the stream: the supervisor has the robot rest, without a fault."""
