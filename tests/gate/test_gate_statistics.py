@@ -121,6 +121,8 @@ def test_the_fixed_size_is_the_smallest_that_keeps_both_errors():
     n, c = fixed_size(0.5, 0.3, 0.05, 0.1)
     assert binom.sf(c - 1, n, 0.5) <= 0.05 < binom.sf(c - 2, n, 0.5)
     assert binom.cdf(c - 1, n, 0.8) <= 0.1
+    assert fixed_size(0.1, 0.8, 0.15, 0.2) == (1, 1), "every episode may have to succeed"
+    assert fixed_size(0.5, 0.45, 0.15, 0.2) == (3, 3)
     for less in range(1, n):
         least = next(c for c in range(less + 2) if binom.sf(c - 1, less, 0.5) <= 0.05)
         assert least > less or binom.cdf(least - 1, less, 0.8) > 0.1
