@@ -38,12 +38,13 @@ def action_mode(contract: Contract) -> str:
 
 
 class PreviewStep(NamedTuple):
-    """A previewed step: its action (A,), its joint target (J,) and the states after it."""
+    """A previewed step: its action (A,), its joint target (J,), the states after it, whether the filter changed it."""
 
     action: np.ndarray
     target: np.ndarray
     controller: tuple[np.ndarray, ...]
     shaper: tuple[np.ndarray, np.ndarray, np.ndarray]
+    filtered: bool
 
 
 class ArmController:
@@ -143,10 +144,11 @@ class ArmController:
             self._controller.set_state(steps[-1].controller)
             self._shaper.set_state(steps[-1].shaper)
         for action in actions[len(steps) :]:
-            target = self.command(action, self._shaper.position)
-            steps.append(PreviewStep(action, target, self._controller.get_state(), self._shaper.get_state()))
-            if self.filtered is not None:
+            if steps and steps[-1].filtered:
                 break
+            target = self.command(action, self._shaper.position)
+            states = self._controller.get_state(), self._shaper.get_state()
+            steps.append(PreviewStep(action, target, *states, self.filtered is not None))
         self._controller.set_state(saved)
         self._shaper.set_state(shaped)
         self.gripper, self.filtered, self._preview_steps = gripper, filtered, steps
