@@ -30,7 +30,7 @@ def run() -> dict[str, Any]:
         "value": passed,
         "n": len(rows),
         "interval": None,
-        "seeds": None,
+        "seeds": [],
         "rows": rows,
         "notes": "Dry runs: safety, controller and policy node against a fake in a process of its own, over Fast DDS; "
         "the fakes follow trajectories with velocities and serve the gripper's actions.  No message came on a "
@@ -75,6 +75,7 @@ def drive(name: str) -> dict[str, Any]:
         ("nothing for motors", lambda: counts["on motors"] == 0),
         ("commands of these joints alone", lambda: not set(counts["refused"]) - {LATE}),
     ])  # fmt: skip
+    counts |= {"refused": sum(counts["refused"].values())}
     return {"robot": name} | counts | {"stops that nobody asked for": len(unasked), "failed": failed}
 
 

@@ -62,7 +62,7 @@ def run() -> dict[str, Any]:
         "value": len(user.typed) if moved else None,
         "n": len(user.typed),
         "interval": None,
-        "seeds": None,
+        "seeds": [],
         "rows": user.typed,
         "notes": "The fake publishes and takes what franka_ros2 does (one process, Fast DDS); the edit of the robot "
         "file, one line for each thing that robot new lists, counts as a command; the policy is scripted, behind a "

@@ -100,6 +100,18 @@ def test_positions_are_in_the_base_frame_of_the_robot_file(tmp_path, base, there
     assert data.site("tool").xpos == pytest.approx(there, abs=1e-3)
 
 
+def test_the_base_frame_may_have_another_name_where_the_robot_stands_in_one_place(tmp_path):
+    still = (
+        urdf().replace('<origin xyz="0 0 0.5" rpy="0 0 0.3"/>', "").replace('xyz="0.1 0 0" rpy="0 0 3.14159265"', "")
+    )
+    model = load(tmp_path, still, base_frame="base").spec.compile()
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    assert data.site("tool").xpos == pytest.approx([0, 0, 0.5], abs=1e-6)
+    with pytest.raises(RobotError, match="base_frame"):
+        load(tmp_path, urdf(), base_frame="base")
+
+
 def test_the_base_frame_turns_with_its_link(tmp_path):
     model = load(tmp_path, urdf(), base_frame="turned").spec.compile()
     data = mujoco.MjData(model)
@@ -202,6 +214,12 @@ def test_guarding_a_link_without_a_shape_guards_nothing_and_is_refused(tmp_path)
     with pytest.raises(RobotError, match="have no shape") as caught:
         LookAhead(robot(tmp_path, guarded="lower, tool"))
     assert caught.value.key == "tool" and "finger" in caught.value.expected
+
+
+def test_a_link_without_a_collision_shape_has_its_visual_one_but_no_visual_mesh(tmp_path):
+    visual = '<link name="tool"><visual><geometry><box size="0.1 0.1 0.1"/></geometry></visual></link>'
+    model = load(tmp_path, urdf().replace('<link name="tool"/>', visual)).spec
+    assert [len(model.body(name).geoms) for name in ("upper", "tool", "mount")] == [1, 1, 0]
 
 
 def test_an_arm_of_a_urdf_is_controlled_and_never_faster_than_it_says(tmp_path):

@@ -2,10 +2,11 @@
 
 Rules for a URDF, beyond what MuJoCo does:
 
-- the base frame of the robot file is a link that is fixed to the root; it becomes the world's origin;
+- the base frame of the robot file is a link that is fixed to the root; it becomes the world's origin.  Where all such
+  links are in one place, it may have a name of its own;
 - links that a fixed joint connects, and the two sides of any joint, touch by design and never count as a contact;
   further pairs are those that an SRDF disables;
-- visual shapes are not used.
+- visual meshes are not used.
 """
 
 from __future__ import annotations
@@ -99,26 +100,49 @@ def _move_base(spec: mujoco.MjSpec, urdf: Urdf, source: ModelSource) -> None:
     """Put the base frame where the world's origin is."""
     base = source.base_frame or urdf.root
     if base not in urdf.links:
+        if all(_is_origin(_fixed_pose(spec, urdf, link)) for link in urdf.links):
+            return  # another name for the one place where the robot stands
         raise _no_name("base_frame", base, sorted(urdf.links), source.path)
-    above = {joint.child: joint for joint in urdf.joints}
-    chain = [base]
-    while chain[-1] in above:
-        joint = above[chain[-1]]
-        if joint.kind != "fixed":
-            raise wrong_urdf(
-                source.path, f"base_frame {base}", "a link that is fixed to the root", f"a link behind {joint.name}"
-            )
-        chain.append(joint.parent)
-    position, turn = np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0])  # of the base, seen from the world
-    for link in reversed([link for link in chain if link != "world"]):
-        body = spec.body(link)
-        position, turn = _compose(position, turn, np.array(body.pos), np.array(body.quat))
+    pose = _fixed_pose(spec, urdf, base)
+    if pose is None:
+        expected = "a link that is fixed to the root"
+        raise wrong_urdf(source.path, f"base_frame {base}", expected, f"a link behind joint {_moving(urdf, base)}")
     back, shift = np.empty(4), np.empty(3)
-    mujoco.mju_negQuat(back, turn)
-    mujoco.mju_rotVecQuat(shift, -position, back)
+    mujoco.mju_negQuat(back, pose[1])
+    mujoco.mju_rotVecQuat(shift, -pose[0], back)
     tops = [body for body in spec.bodies if body.parent is not None and body.parent.name == "world"]
     for part in (*tops, *spec.worldbody.geoms):
         part.pos, part.quat = _compose(shift, back, np.array(part.pos), np.array(part.quat))
+
+
+def _moving(urdf: Urdf, link: str) -> str:
+    """The joint nearest to a link that lets it move; empty where it is fixed to the root."""
+    above = {joint.child: joint for joint in urdf.joints}
+    while link in above:
+        if above[link].kind != "fixed":
+            return above[link].name
+        link = above[link].parent
+    return ""
+
+
+def _fixed_pose(spec: mujoco.MjSpec, urdf: Urdf, link: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Position (3,) and quaternion (4,) wxyz of a link in the world, where it is fixed to the root."""
+    if _moving(urdf, link):
+        return None
+    above = {joint.child: joint.parent for joint in urdf.joints}
+    chain = [link]
+    while chain[-1] in above:
+        chain.append(above[chain[-1]])
+    position, turn = np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0])
+    for name in reversed([name for name in chain if name != "world"]):
+        body = spec.body(name)
+        position, turn = _compose(position, turn, np.array(body.pos), np.array(body.quat))
+    return position, turn
+
+
+def _is_origin(pose: tuple[np.ndarray, np.ndarray] | None) -> bool:
+    """Whether a link is where the world's origin is, or moves."""
+    return pose is None or (np.abs(pose[0]).max() < 1e-9 and abs(abs(pose[1][0]) - 1) < 1e-9)
 
 
 def _compose(

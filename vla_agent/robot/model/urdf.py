@@ -1,6 +1,7 @@
 """A URDF as the robot reads it: links, joints with their limits, and the text that MuJoCo compiles.
 
-MuJoCo gets the collision shapes alone: visuals, transmissions and other programs' elements do not count here.
+MuJoCo gets the collision shapes alone: meshes to look at, transmissions and other programs' elements do not count here.
+Where a link has no collision shape, its visual boxes, cylinders and spheres stand for it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from vla_agent.errors import RobotError
 
 MOVING = ("revolute", "continuous", "prismatic")
 KINDS = (*MOVING, "fixed", "floating", "planar")
+SHAPES = ("box", "cylinder", "capsule", "sphere")  # visual ones count where a link has no collision shape
 # What MuJoCo is told: links keep their names, and a link without inertia does not matter, since nothing is simulated.
 COMPILER = {
     "fusestatic": "false",
@@ -44,7 +46,7 @@ class UrdfJoint:
 
 @dataclass(frozen=True)
 class Urdf:
-    """A parsed URDF; ``top``: its elements, of which visuals are left out."""
+    """A parsed URDF; ``top``: its elements, without visual ones."""
 
     name: str
     links: tuple[str, ...]
@@ -108,8 +110,12 @@ def parse_urdf(data: bytes, file: Path) -> Urdf:
     if top.tag != "robot":
         raise wrong_urdf(file, "robot", "a URDF, whose first element is <robot>", f"<{top.tag}>")
     for link in top.iter("link"):
+        bare = link.find("collision") is None
         for visual in link.findall("visual"):
-            link.remove(visual)
+            if bare and any(visual.find(f"geometry/{shape}") is not None for shape in SHAPES):
+                visual.tag = "collision"
+            else:
+                link.remove(visual)
     links = tuple(link.get("name", "") for link in top.findall("link"))
     joints = tuple(_joint(element, file) for element in top.findall("joint"))
     _check_tree(links, joints, file)
