@@ -48,6 +48,7 @@ _REAL_TIME = {
 }
 RELIABILITY = ("best_effort", "reliable")
 EXECUTION_MODES = ("", "open_loop", "ensemble", "adaptive", "realtime")
+SPLITS = ("seen", "wordings", "objects")
 SIMULATED_FAULTS = (
     *("none", "camera_stop", "camera_frozen", "camera_size", "camera_encoding", "joints_stop", "joints_jump"),
     *("joints_nan", "gripper_force", "clock_jump"),
@@ -188,7 +189,9 @@ NODES: dict[str, NodeHelp] = {
         {
             **_ROBOT,
             "task": Parameter("put_in_tray", "task family; used at the start and at a reset", True),
-            "split": Parameter("seen", "split of the task's objects and wordings; used at a reset", True),
+            "split": Parameter(
+                "seen", "split of the task's objects and wordings; used at a reset", True, choices=SPLITS
+            ),
             "seed": Parameter(0, "episode of the task; used at the start and at a reset", True, low=0),
             "tell": Parameter(True, "publish the scene's instruction at the start and at a reset", True),
             "fault": Parameter("none", "injected fault", True, choices=SIMULATED_FAULTS),
