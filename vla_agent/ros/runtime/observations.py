@@ -240,6 +240,8 @@ class ObservationBuffer:
         for stamp, _ in first.backwards():
             picked = {n: kept.nearest(stamp) for n, kept in self._images.items()}
             seen = [s for s, _ in picked.values()]
+            if max(seen) - min(seen) > self._limits.tolerance:
+                continue
             positions, stamps = self._joined((min(seen) + max(seen)) / 2)
             arm = stamps[self._arm]
             low, high = min(*seen, float(arm.min())), max(*seen, float(arm.max()))
@@ -253,11 +255,11 @@ class ObservationBuffer:
 
     def _joined(self, stamp: float) -> tuple[np.ndarray, np.ndarray]:
         """Positions (J + 1,) nearest to a time, and their stamps (J + 1,); each joint has one."""
-        positions, stamps = np.full(len(self._names), np.nan), np.full(len(self._names), -np.inf)
-        for kept in self._parts.values():
-            at, part = kept.nearest(stamp)
-            if len(part.key) == len(positions) and len(self._parts) == 1:
-                return part.positions, np.full(len(positions), at)
+        count, parts = len(self._names), [kept.nearest(stamp) for kept in self._parts.values()]
+        if len(parts) == 1 and len(parts[0][1].key) == count:
+            return parts[0][1].positions, np.full(count, parts[0][0])
+        positions, stamps = np.full(count, np.nan), np.full(count, -np.inf)
+        for at, part in parts:
             nearer = np.abs(at - stamp) < np.abs(stamps[part.places] - stamp)
             places = part.places[nearer]
             positions[places], stamps[places] = part.positions[nearer], at
