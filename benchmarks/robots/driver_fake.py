@@ -196,7 +196,7 @@ class FakeRobot:
             due, count = max(due + 1 / camera.hz, time.monotonic() - 0.1), count + 1
             time.sleep(max(0.0, due - time.monotonic()))
             taken = self.now() - camera.delay
-            pixels[0, :64] = count % 251  # a camera that shows the same twice counts as frozen
+            pixels[height // 3 : height // 2, row // 3 : row // 2] = count % 251  # what shows the same counts as frozen
             message = Image(height=height, width=width, encoding=camera.encoding, step=row)
             message.header.stamp.sec, message.header.stamp.nanosec = int(taken), int(taken % 1 * 1e9)
             message.header.frame_id = camera.frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ TARGET = 5
 UNIT = "robots of 5"
 BETTER = "higher"
 ROBOTS = ("fer", "fr3", "ur5e", "so101", "xarm7")
-TRIES = 3  # of an instruction
+TRIES, PAUSE = 3, 1.5  # of an instruction; seconds between two, as a person takes
 LATE = "ends in the past"  # commands that a controller drops because they come late: told, not counted
 STILL = 0.01  # rad in half a second
 
@@ -93,6 +94,7 @@ def steps(probe: Any, robot: Any, unasked: list[str]) -> list[tuple[str, Callabl
                 return True
             unasked.append(probe.status.get("safety_node", ""))
             reset()
+            time.sleep(PAUSE)
         return False
 
     def stands() -> bool:

@@ -46,14 +46,24 @@ def test_joint_states_images_and_controllers_are_found_with_what_they_are(graph,
         "wrist/image/compressed": CompressedImage(format="rgb8; jpeg compressed bgr8", data=b"no picture"),
         "depth/image": Image(height=2, width=4, encoding="16UC1", step=8, data=bytes(16)),
     }
+    counts: dict[str, int] = {}
     for topic, message in messages.items():
         publisher = robot.create_publisher(type(message), topic, 10)
-        robot.create_timer(0.05, lambda publisher=publisher, message=message: publisher.publish(message))
+        counts[topic] = 0
+
+        def publish(topic: str = topic, message: object = message, publisher: object = publisher) -> None:
+            counts[topic] += 1
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod(20_000_000 * counts[topic], 10**9)
+            publisher.publish(message)
+
+        robot.create_timer(0.05, publish)
     robot.create_publisher(Image, "silent/image", 10)
     for topic in ("arm_controller/joint_trajectory", "sim/robot/joint_trajectory", "controller/joint_trajectory"):
         robot.create_subscription(JointTrajectory, topic, lambda _: None, 10)
     facts = robot_topics.robot_topics(node, spin, 1.5)
-    assert facts.joints == {"arm/joint_states": {"a": 0.5, "b": 1.0}} and facts.rates["arm/joint_states"] > 1
+    assert facts.joints == {"arm/joint_states": {"a": 0.5, "b": 1.0}} and facts.rates[
+        "arm/joint_states"
+    ] == pytest.approx(50)
     cameras = {camera.topic: camera for camera in facts.cameras}
     assert set(cameras) == {"front/image", "wrist/image", "depth/image"}
     assert cameras["front/image"].size == (4, 2) and not cameras["front/image"].compressed
@@ -73,6 +83,7 @@ def test_grippers_and_goals_are_found_by_their_actions(graph, interfaces, monkey
         "gripper_controller/gripper_cmd": ParallelGripperCommand,
         "franka_gripper/grasp": Grasp,
     }
+    actions |= {f"sim/{name}": kind for name, kind in actions.items()}  # of a fake for dry runs: not the robot's own
     servers = [ActionServer(robot, kind, name, lambda _: None) for name, kind in actions.items()]
     facts = robot_topics.robot_topics(node, spin, 0.5)
     assert facts.arms == (("follow_joint_trajectory", "arm_controller/follow_joint_trajectory"),)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from vla_agent.robot.cameras.encodings import DEPTH
 from vla_agent.robot.model.first_file import CameraFact, GraphFacts
@@ -33,12 +34,10 @@ def robot_topics(node: Any, spin: Callable[[Callable[[], bool], float], bool], s
     """
     spin(lambda: False, DISCOVERY)
     heard: dict[str, list[Any]] = defaultdict(list)
-    counts: dict[str, int] = defaultdict(int)
-    listened = _listen(node, heard, counts)
-    began = time.monotonic()
+    stamps: dict[str, list[float]] = defaultdict(list)
+    listened = _listen(node, heard, stamps)
     spin(lambda: False, seconds)
-    past = time.monotonic() - began
-    rates = {topic: counts[topic] / past for topic in counts}
+    rates = {topic: _rate(times) for topic, times in stamps.items()}
     joints: dict[str, dict[str, float]] = {}
     for topic in (t for t, kind in listened.items() if kind == JOINT_STATE and heard[t]):
         joints[_plain(topic)] = {n: p for m in heard[topic] for n, p in zip(m.name, m.position, strict=False)}
@@ -54,7 +53,14 @@ def robot_topics(node: Any, spin: Callable[[Callable[[], bool], float], bool], s
     return GraphFacts(joints, told, tuple(cameras), tuple(arms), tuple(grippers))
 
 
-def _listen(node: Any, heard: dict[str, list[Any]], counts: dict[str, int]) -> dict[str, str]:
+def _rate(stamps: list[float]) -> float:
+    """Hz of messages by their stamps, of which many may be missing: those that queue up here follow each other."""
+    steps = np.diff(sorted(stamps))
+    steps = steps[steps > 0]
+    return float(1 / np.percentile(steps, 25)) if len(steps) else 0.0
+
+
+def _listen(node: Any, heard: dict[str, list[Any]], stamps: dict[str, list[float]]) -> dict[str, str]:
     """Subscribe to joint states and images: topic -> type."""
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import CompressedImage, Image, JointState
@@ -69,7 +75,8 @@ def _listen(node: Any, heard: dict[str, list[Any]], counts: dict[str, int]) -> d
         found[topic] = kind
 
         def take(message: Any, topic: str = topic, keep: int = 50 if kind == JOINT_STATE else 1) -> None:
-            counts[topic] += 1
+            stamp = message.header.stamp
+            stamps[topic].append(stamp.sec + 1e-9 * stamp.nanosec)
             heard[topic] = [*heard[topic][1 - keep :], message] if keep > 1 else [message]
 
         node.create_subscription(kinds[kind], topic, take, quality)
@@ -104,7 +111,7 @@ def _outputs(node: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     services = dict(node.get_service_names_and_types())
     for service, types in sorted(services.items()):
         name = service.removesuffix(ACTION)
-        for kind in types if service.endswith(ACTION) else ():
+        for kind in types if service.endswith(ACTION) and not name.startswith("/sim/") else ():
             if kind in ARM_ACTIONS and ("joint_trajectory", _plain(_beside(name, "joint_trajectory"))) not in arms:
                 arms.append((ARM_ACTIONS[kind], _plain(name)))
             if kind in GRIPPER_ACTIONS:
