@@ -14,7 +14,7 @@ from rclpy.action import ActionServer, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import MultiThreadedExecutor
 
-PATIENCE = 20.0
+PATIENCE = 120.0  # seconds, on a busy machine
 
 
 class Ros:

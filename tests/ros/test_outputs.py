@@ -118,6 +118,9 @@ def test_outputs_over_several_topics_get_each_joint_once_in_their_own_order(grap
     ]
     output = RobotOutput(graph.node, given, hardware=False)
     assert graph.until(lambda: all(s.get_publisher_count() for s in taking)) and output.problem == ""
+    assert graph.until(lambda: not output.values())
+    alone = RobotOutput(graph.node, robot(topic="split/nobody", gripper_topic="split/none"), hardware=False)
+    assert "nobody listens on /sim/split/nobody" in alone.values()
     target = stream()[3]
     output.send(Target(target.joints, 0.5, target.start, target.plan), 1.0)
     assert graph.until(lambda: left.accepted and right and gripper.accepted)

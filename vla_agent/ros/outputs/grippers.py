@@ -42,6 +42,15 @@ class GripperPosition:
         return float(self._open + min(max(fraction, 0.0), 1.0) * (self._closed - self._open))
 
 
+def unheard(publisher: Any) -> dict[str, object]:
+    """For /diagnostics: that nobody listens to a publisher; nothing where somebody does."""
+    return (
+        {f"nobody listens on {publisher.topic_name}": "is the controller active?"}
+        if not publisher.get_subscription_count()
+        else {}
+    )
+
+
 class TopicGripperOutput:
     """The position as a message, once a control period."""
 
@@ -68,8 +77,8 @@ class TopicGripperOutput:
         """There is nothing to try again."""
 
     def values(self) -> dict[str, object]:
-        """Nothing for /diagnostics."""
-        return {}
+        """For /diagnostics."""
+        return unheard(self._publisher)
 
 
 class GripperGoals:

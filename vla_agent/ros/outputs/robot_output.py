@@ -11,7 +11,7 @@ from vla_agent.robot.description import Robot
 from vla_agent.robot.safety.hold import Target
 from vla_agent.ros.outputs.arm_messages import COMMAND_FORMATS, JointTrajectoryFormat
 from vla_agent.ros.outputs.goals import GoalSender
-from vla_agent.ros.outputs.grippers import GripperGoals, TopicGripperOutput
+from vla_agent.ros.outputs.grippers import GripperGoals, TopicGripperOutput, unheard
 from vla_agent.ros.outputs.interface_types import interface_type
 from vla_agent.ros.outputs.servo import ServoSwitch
 from vla_agent.ros.process.node_base import COMMANDS
@@ -37,6 +37,10 @@ class _Output(Protocol):
         """Try again after a problem."""
         ...
 
+    def values(self) -> dict[str, object]:
+        """For /diagnostics."""
+        ...
+
 
 class _MessageOutput:
     """A message a control period, to a controller or to MoveIt Servo."""
@@ -60,6 +64,9 @@ class _MessageOutput:
     def clear(self) -> None:
         if self._servo is not None:
             self._servo.clear()
+
+    def values(self) -> dict[str, object]:
+        return unheard(self._publisher)
 
 
 class _TrajectoryGoals:
@@ -87,6 +94,9 @@ class _TrajectoryGoals:
 
     def clear(self) -> None:
         self._sender.clear()
+
+    def values(self) -> dict[str, object]:
+        return {}
 
 
 class RobotOutput:
@@ -150,7 +160,8 @@ class RobotOutput:
 
     def values(self) -> dict[str, object]:
         """For /diagnostics."""
-        return self._gripper.values() if self._gripper is not None else {}
+        parts = [*self._arms, *([self._gripper] if self._gripper is not None else [])]
+        return {key: value for part in parts for key, value in part.values().items()}
 
 
 def _require_simulated(node: Any, topic: str) -> None:
