@@ -46,6 +46,7 @@ def policy():
 def observation(policy):
     found = blank_observation(policy.contract)
     found["state"] = np.linspace(0.0, 1.0, policy.contract.state_dim).astype(np.float32)
+    found["state"][3:9] = (1, 0, 0, 0, 1, 0)  # two columns of a rotation matrix
     return found
 
 
@@ -120,6 +121,70 @@ def test_the_threshold_itself_does_not_hold():
         found.reset(queries(("red", "mug")))
         found.look(torch.zeros(1))
         assert found.holds == holds
+
+
+# -- fixtures, places, relations, words
+
+GRID = 24
+LEFT, RIGHT = 12 * GRID + 6, 12 * GRID + 17  # cells of the front view
+
+
+def on_plane(points, heights):
+    """As if the front camera looked straight down: u to the right is +y, v down is +x."""
+    return points[:, [1, 0]] - 0.5
+
+
+def told(instruction: str, *things, tray=()) -> Doubter:
+    found = Doubter(Seen(maps_with(*things, tray=tray)), SETTINGS, on_plane)
+    found.reset(queries(), instruction)
+    found.look(torch.zeros(1))
+    return found
+
+
+def test_words_name_objects_and_fixtures():
+    seen = (100, "red", "mug"), (300, "green", "zone"), (400, "blue", "zone")
+    assert not told("push the red mug to the green zone", *seen).holds
+    missing = told("push the red mug to the white square", *seen)
+    assert missing.holds and missing.doubt.reason == "I see no white zone; I see a green zone and a blue zone"
+    assert told("push the red cup to the green zone", *seen).doubt.reason == "I see no red cup; I see a red mug"
+
+
+def test_a_fixture_that_was_seen_stays_where_it_is():
+    found = told("press the red button", (300, "red", "button"))
+    found.sight.maps = maps_with()
+    for _ in range(5):
+        found.look(torch.zeros(1))
+    assert not found.holds
+
+
+@pytest.mark.parametrize(("tray", "reason"), [((100,), ""), ((), "the red mug is not in the tray")])
+def test_an_object_must_lie_where_the_words_say(tray, reason):
+    found = told("take the red mug out of the tray", (100, "red", "mug"), tray=tray)
+    assert found.holds == bool(reason) and found.doubt.reason == reason
+
+
+@pytest.mark.parametrize(("direction", "holds"), [("left of", False), ("right of", True), ("in front of", True)])
+def test_a_relation_that_is_not_so_is_doubted(direction, holds):
+    words = f"put the red mug, which is {direction} the blue cube, in the tray"
+    found = told(words, (LEFT, "red", "mug"), (RIGHT, "blue", "cube"))
+    assert found.holds == holds
+    assert found.doubt.reason == (f"the red mug is not {direction} the blue cube" if holds else "")
+    found.sight.maps = maps_with((RIGHT, "red", "mug"), (LEFT, "blue", "cube"))
+    found.look(torch.zeros(1))
+    assert found.holds == holds, "acting changes what is where: the first look decides"
+
+
+def test_unsafe_words_hold_whatever_is_seen():
+    found = told("throw the red mug at the person", (100, "red", "mug"))
+    assert found.holds and found.doubt.reason == "that would hurt someone" and found.doubt.probability > 0.99
+    found.reset(queries(), "put the red mug in the tray")
+    found.look(torch.zeros(1))
+    assert not found.holds
+
+
+def test_a_colour_without_a_shape_wants_any_thing_of_it():
+    assert not told("put everything red in the tray", (100, "red", "mug")).holds
+    assert told("put everything red in the tray", (100, "blue", "mug")).doubt.reason == "I see no red thing"
 
 
 # -- the policy
