@@ -131,6 +131,13 @@ def test_no_step_is_longer_or_breaks_a_limit_or_comes_too_near(planar, planar_fi
     assert rests or (after >= np.minimum(left, 0.0) - 1e-3).all()
 
 
+def test_a_longer_way_around_is_shortened_towards_the_fastest_stop(planar_filter, monkeypatch):
+    monkeypatch.setattr(BarrierFilter, "_nearest", lambda self, position, step, *others: np.array([-0.05, 0.04]))
+    at = np.array([0.75, 0.0])
+    found = planar_filter.apply(Motion(at, np.zeros(2), np.zeros(2)), at + [0.02, 0.0])
+    assert found.joints - at == pytest.approx(0.02 / np.hypot(0.05, 0.04) * np.array([-0.05, 0.04]))
+
+
 @pytest.mark.parametrize("angle", [0.0, 0.75, 0.9, 1.2])
 def test_an_arm_that_is_told_to_hold_or_to_brake_is_not_moved(planar_filter, angle):
     """Also where it is nearer than the margin, or in the wall."""
