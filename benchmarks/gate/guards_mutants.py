@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +87,8 @@ def try_mutants(groups: dict[str, Group], jobs: Grouped, workers: int = WORKERS,
     from tqdm import tqdm
 
     tally, group_of = GroupTally(groups), {id(job): name for name, job in jobs}
-    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch, tqdm(total=len(jobs), unit="mutant") as bar:
+    temporary = tempfile.TemporaryDirectory(prefix="mutants-")
+    with _ended_by_sigterm(), temporary as scratch, tqdm(total=len(jobs), unit="mutant") as bar:
         runner = MutantRunner(ROOT, Path(scratch), workers)
         outcomes = OutcomeFile(file, runner.root)
 
@@ -106,6 +109,16 @@ def try_mutants(groups: dict[str, Group], jobs: Grouped, workers: int = WORKERS,
         done = {id(outcome.job) for outcome in kept}
         _try(runner, outcomes, [job for _, job in jobs if id(job) not in done], keep)
     return tally
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the forks, too, and removes the copies of the checkout, as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _try(runner: MutantRunner, file: OutcomeFile, jobs: list[Job], report: Report) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -308,6 +310,14 @@ def test_a_run_that_is_stopped_goes_on_and_counts_by_group(checkout, tmp_path, m
     assert tried == [made for _, made in jobs], "each once"
     assert tally.line() == "killed 2/3: a 1/2, b 1/1" and tally.reached and len(tally.survivors) == 1
     assert [row["percent"] for row in tally.rows()] == [50.0, 100.0]
+
+
+def test_a_sigterm_ends_a_run_as_ctrl_c_does():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit), guards_mutants._ended_by_sigterm():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_lists_of_modules_and_of_equivalent_mutants_are_those_of_this_checkout():
