@@ -5,10 +5,12 @@ Every function takes rows without padding and returns (H, W, 3) uint8 RGB.
 
 from __future__ import annotations
 
+import threading
 from itertools import product
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 # Encoding -> bytes a pixel, and which of them are red, green and blue.  8UC3 and 8UC4 have the order of OpenCV.
 CHANNELS = {
@@ -33,6 +35,7 @@ BAYER = {  # encoding -> row and column of the first red pixel; blue is diagonal
 COLOUR = (*CHANNELS, *YUV422, *YUV420, *BAYER)  # what is read
 DEEP = ("16UC1", "mono16")  # 16 bits a pixel: depth, or grey
 DEPTH = (*DEEP, "32FC1", "64FC1")  # no colour
+_OF_THREAD = threading.local()
 
 
 def row_bytes(encoding: str, width: int) -> int:
@@ -59,7 +62,9 @@ def decode(rows: np.ndarray, encoding: str) -> np.ndarray:
     if encoding in CHANNELS:
         size, order = CHANNELS[encoding]
         pixels = rows.reshape(len(rows), -1, size)
-        return pixels if order == (0, 1, 2) and size == 3 else np.ascontiguousarray(pixels[:, :, order])
+        if size == 1:
+            return np.repeat(pixels, 3, axis=2)
+        return pixels[:, :, :3] if order == (0, 1, 2) else pixels[:, :, 2::-1]  # a view: most of it is cropped away
     if encoding in YUV422:
         return _from_yuv422(rows, YUV422[encoding])
     if encoding in YUV420:
@@ -71,10 +76,14 @@ def _from_yuv422(rows: np.ndarray, name: str) -> np.ndarray:
     """ITU-R BT.601, 16 to 235, as cameras send it; FFmpeg's numbers are at most 3 of 255 away from it."""
     frame = av.VideoFrame(rows.shape[1] // 2, rows.shape[0], name)
     plane = frame.planes[0]
-    padded = np.zeros((rows.shape[0], plane.line_size), np.uint8)
-    padded[:, : rows.shape[1]] = rows
-    plane.update(padded)
-    return np.asarray(frame.to_ndarray(format="rgb24"))
+    if plane.line_size != rows.shape[1]:
+        padded = np.zeros((rows.shape[0], plane.line_size), np.uint8)
+        padded[:, : rows.shape[1]] = rows
+        rows = padded
+    plane.update(rows)
+    if not hasattr(_OF_THREAD, "reformatter"):
+        _OF_THREAD.reformatter = VideoReformatter()  # keeps its tables from image to image
+    return np.asarray(_OF_THREAD.reformatter.reformat(frame, format="rgb24").to_ndarray())
 
 
 def _from_yuv420(rows: np.ndarray, order: tuple[int, int]) -> np.ndarray:

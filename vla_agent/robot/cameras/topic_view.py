@@ -50,7 +50,7 @@ class TopicView:
                 found=_described(*found),
                 remedy="set the camera back; after a change on purpose, configure the policy node again",
             )
-        view = pixels if shape == self._size else self._view(pixels)
+        view = np.ascontiguousarray(pixels) if shape == self._size else self._view(pixels)
         self._first = found
         return view
 
