@@ -57,3 +57,22 @@ def test_sizes_names_and_counts_stay_in_the_message(reporter):
     made, sent, _ = reporter
     made.report("error", "front is 640 x 480, not 96 x 96; joint_3 and /arm1 and v1.2.3")
     assert sent[0].message == "front is 640 x 480, not 96 x 96; joint_3 and /arm1 and v1.2.3" and not values(sent[0])
+
+
+def test_a_graphs_statuses_are_those_of_its_namespace():
+    from vla_agent.ros.process.diagnostics_listener import DiagnosticsListener, Status
+
+    node = rclpy_node()
+    listener = DiagnosticsListener(node)
+    for name in ("safety_node", "arm1/safety_node", "arm1/tools/camera_node", "arm10/safety_node"):
+        listener.statuses[name] = Status(0, name)
+    assert {n: s.message for n, s in listener.of_namespace("/arm1").items()} == {"safety_node": "arm1/safety_node"}
+    assert list(listener.of_namespace("")) == ["safety_node"]
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def rclpy_node():
+    """A node of its own."""
+    rclpy.init(args=[])
+    return rclpy.create_node("listener")
