@@ -161,10 +161,10 @@ def test_an_image_of_another_size_is_refused(tmp_path):
 def robot_file(folder, front: str):
     """The panda's file with these further keys of its front camera."""
     text = (ROOT / "config/robots/panda.yaml").read_text()
-    old = "{name: front, topic: camera/front/image, frame: camera_front}"
+    old = "topic: camera/front/image, frame: camera_front"
     assert old in text
     file = folder / "mine.yaml"
-    file.write_text(text.replace(old, f"{old[:-1]}, {front}}}"))
+    file.write_text(text.replace(old, f"{old}, {front}"))
     return file
 
 

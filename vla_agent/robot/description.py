@@ -13,10 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     PrivateAttr,
@@ -33,21 +30,19 @@ from vla_agent.files.bounded_reading import as_text, read_bytes
 from vla_agent.files.bounded_yaml import parse_yaml
 from vla_agent.files.input_limits import YAML_BYTES
 from vla_agent.files.shipped import shipped_folders
+from vla_agent.robot.camera_spec import CameraSpec as CameraSpec
+from vla_agent.robot.camera_spec import Mount as Mount
+from vla_agent.robot.camera_spec import Part, Vector3, beside
 from vla_agent.robot.command_interfaces import ControllerSpec
 from vla_agent.robot.filter_settings import SafetySettings
 from vla_agent.robot.model.packages import resolve
 from vla_agent.robot.model.source import ModelSource, locate_model
 
-Vector3 = tuple[float, float, float]
 ALIASES = {"franka": "panda", "franka_panda": "panda", "franka_emika_panda": "panda"}  # other names of our robots
 STATE_FIELDS = {"ee_position": 3, "ee_rotation": 6, "gripper": 1}  # and joint_position, one number a joint
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Joint(_Part):
+class Joint(Part):
     """Limits of one joint: position (low, high) in rad; velocity rad/s, acceleration rad/s^2, jerk rad/s^3."""
 
     name: str
@@ -63,7 +58,7 @@ class Joint(_Part):
         return self
 
 
-class Gripper(_Part):
+class Gripper(Part):
     """The joint that measures the gripper, and its positions when open and when closed.
 
     ``max_effort``: of that joint, in the unit of the joint state's effort: N m for a hinge, N for a slide.  A larger
@@ -84,14 +79,14 @@ class Gripper(_Part):
         return self.open + fraction * (self.closed - self.open)
 
 
-class Box(_Part):
+class Box(Part):
     """Allowed positions of the end effector, base frame, metres."""
 
     low: Vector3
     high: Vector3
 
 
-class Obstacle(_Part):
+class Obstacle(Part):
     """A box: half sizes and centre, base frame, metres."""
 
     name: str
@@ -99,7 +94,7 @@ class Obstacle(_Part):
     position: Vector3
 
 
-class LookAheadSpec(_Part):
+class LookAheadSpec(Part):
     """Guarded bodies of the model, what they may not touch, and the look-ahead time.
 
     ``srdf``: of a URDF: pairs of links that this file disables are no contact, beside neighbours.
@@ -114,77 +109,10 @@ class LookAheadSpec(_Part):
     @field_validator("srdf")
     @classmethod
     def _resolve_srdf(cls, path: str | None, info: ValidationInfo) -> str | None:
-        return path if path is None else _beside(path, info)
+        return path if path is None else beside(path, info)
 
 
-def _beside(path: str, info: ValidationInfo) -> str:
-    """A path of the robot file, which is below the file's folder or in a package; the context gives that folder."""
-    if path.startswith("package://") or not info.context:
-        return path
-    if Path(path).is_absolute() or ".." in Path(path).parts:
-        raise ValueError(f"{path} is not below the robot file's folder, and not package://PACKAGE/PATH")
-    return str(info.context["folder"] / path)
-
-
-class Mount(_Part):
-    """Where a camera is: its optical frame (z into the picture, x right, y down) in ``parent``, a frame of the robot.
-
-    ``position``: metres.  ``rotation``: roll, pitch, yaw, rad, about the fixed axes x, y, z of ``parent``, as in URDF.
-    """
-
-    parent: str
-    position: Vector3
-    rotation: Vector3
-
-    def quaternion(self) -> np.ndarray:
-        """(4,) wxyz."""
-        (cr, cp, cy), (sr, sp, sy) = np.cos(np.array(self.rotation) / 2), np.sin(np.array(self.rotation) / 2)
-        w, x = cr * cp * cy + sr * sp * sy, sr * cp * cy - cr * sp * sy
-        return np.array([w, x, cr * sp * cy + sr * cp * sy, cr * cp * sy - sr * sp * cy])
-
-
-class CameraSpec(_Part):
-    """A camera by the contract's name, its image topic and its frame.
-
-    ``transport``: Image on ``topic``, or CompressedImage on ``topic``/compressed.  The rest is for whatever makes the
-    policy's images of the camera's, the camera_node, or the policy node where another driver publishes (see
-    `robot.cameras.topic_view`): ``calibration`` is a camera_info file (`robot.cameras.calibration`), its path relative
-    to the robot file; ``rectify`` removes the lens distortion; ``crop`` is (left, top, width, height) in pixels of the
-    source, or of its rectified image.  ``mount``: where it is, for the frames_node; left out: as the model says.
-    """
-
-    name: str
-    topic: str
-    frame: str
-    transport: Literal["raw", "compressed"] = "raw"
-    calibration: str | None = None
-    rectify: bool = False
-    crop: tuple[NonNegativeInt, NonNegativeInt, PositiveInt, PositiveInt] | None = None
-    mount: Mount | None = None
-
-    @field_validator("calibration")
-    @classmethod
-    def _resolve_calibration(cls, path: str | None, info: ValidationInfo) -> str | None:
-        return path if path is None else _beside(path, info)
-
-    @model_validator(mode="after")
-    def _check_rectify(self) -> CameraSpec:
-        if self.rectify and self.calibration is None:
-            raise ValueError(f"{self.name} cannot be rectified without a calibration")
-        return self
-
-    @property
-    def image_topic(self) -> str:
-        """Topic of the images, by the transport."""
-        return f"{self.topic}/compressed" if self.transport == "compressed" else self.topic
-
-    @property
-    def info_topic(self) -> str:
-        """Topic of its calibration: ``camera_info`` beside the image topic."""
-        return "/".join([*self.topic.split("/")[:-1], "camera_info"])
-
-
-class KinematicsSpec(_Part):
+class KinematicsSpec(Part):
     """Inverse kinematics on the model, see `vla_agent.robot.kinematics.inverse_kinematics.IKSettings`.
 
     ``workspace``: of the commanded position; left out: the robot's.
@@ -206,7 +134,7 @@ OLDER_KINEMATICS: dict[Any, dict[str, Any]] = {
 }
 
 
-class Robot(_Part):
+class Robot(Part):
     """A robot file; vectors over joints follow the order of ``joints``.
 
     ``model``: MJCF, URDF or xacro, of which ``xacro`` gives the arguments; ``packages``: folders of ROS packages that
@@ -235,12 +163,12 @@ class Robot(_Part):
     @field_validator("model")
     @classmethod
     def _resolve_model(cls, path: str, info: ValidationInfo) -> str:
-        return _beside(path, info)
+        return beside(path, info)
 
     @field_validator("packages")
     @classmethod
     def _resolve_packages(cls, folders: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        return {name: _beside(folder, info) for name, folder in folders.items()}
+        return {name: beside(folder, info) for name, folder in folders.items()}
 
     @field_validator("xacro", mode="before")
     @classmethod
