@@ -23,7 +23,7 @@ from vla_agent.cli import main
 from vla_agent.cli.judge.eval import default_out
 from vla_agent.errors import ContractError, OptionError, ReportError
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate, make_plan
-from vla_agent.evaluation.failure_modes import FAILURES, classify
+from vla_agent.evaluation.failure_modes import FAILURES, classify, refusal_line
 from vla_agent.evaluation.play.player import Job, other_instruction, record
 from vla_agent.evaluation.replay_episode import replay
 from vla_agent.evaluation.report.evaluation_console import print_summary
@@ -465,3 +465,16 @@ def test_names_and_numbers_of_the_table_are_not_cut(run, capsys, monkeypatch, co
     shown = capsys.readouterr().out
     assert "…" not in shown and "shuffled" in shown and "expert" in shown
     assert max(map(len, shown.split("\n\n")[0].splitlines())) <= columns
+
+
+def test_refusals_are_counted_with_their_last_reasons():
+    def row(reason: str, **changes) -> dict:
+        refusals = [[0, "I see no blue cube"], [8, reason]]
+        return {"control": "policy", "failure": "refused", "refusals": refusals} | changes
+
+    rows = [row("I see no red mug"), row("I see no red mug"), row("that would hurt someone")]
+    others = [row("I see no pear", control="shuffled"), row("I see no pear", failure=None)]
+    assert refusal_line(rows + others) == "refused: 3; I see no red mug (2), that would hurt someone (1)"
+    assert refusal_line(others) == "" == refusal_line([])
+    many = refusal_line([row(f"I see no {k}") for k in range(5)])
+    assert many.startswith("refused: 5;") and many.endswith("2 other reasons")
