@@ -171,6 +171,13 @@ def test_the_margins_are_the_settings(planar):
     assert [name for name in bare.names if "near" in name] == ["two near wall"]
 
 
+def test_neighbours_are_no_obstacles_as_for_the_look_ahead(planar):
+    ahead = planar.lookahead.model_copy(update={"forbidden": ("one",)})
+    clear = Clearances(planar.model_copy(update={"lookahead": ahead})).at(np.zeros(2), np.full(2, 9.0), np.ones(2))
+    assert not [name for name in clear.names if name.endswith("near one")]  # the finger is fixed to its neighbour
+    assert "two near wall" in clear.names
+
+
 @pytest.mark.parametrize("name", ["panda", "so101"])
 def test_gradients_are_those_of_the_distances(name):
     if name == "so101":
@@ -214,6 +221,7 @@ def test_the_plan_ends_where_the_filter_acts_and_previewing_changes_nothing():
     mode, action, _ = WAYS["table"]
     _, arm, _ = drive(PANDA, mode, action, 12)
     before, state = arm.filtered, arm._shaper.get_state()
+    assert np.array_equal(arm._controller.joints, before.joints), "the commanded pose goes on from there"
     plan = arm.preview(np.tile(action, (9, 1)))
     assert 1 <= len(plan) < 9 and arm.filtered is before
     for kept, now in zip(state, arm._shaper.get_state(), strict=True):
