@@ -91,6 +91,18 @@ def test_the_threshold_holds_few_present_objects_for_absent(backbone, refused):
     assert probabilities.mean() == pytest.approx(absent.mean(), abs=0.02), "a logistic fit is right on average"
 
 
+def test_kept_features_give_the_same_losses_and_are_computed_once(backbone, monkeypatch):
+    def losses(**changes) -> tuple[SightBatches, dict[str, torch.Tensor]]:
+        found = batches(backbone, 6, colour_jitter=0.0, **changes)
+        return found, found.losses(torch.Generator().manual_seed(0))
+
+    kept, of_kept = losses(keep_stems=True)
+    for name, value in losses()[1].items():
+        assert of_kept[name].item() == pytest.approx(value.item(), rel=1e-2), name
+    monkeypatch.setattr(kept.backbone.model, "encode_images", None)  # it must not be asked again
+    kept.losses(torch.Generator().manual_seed(0))
+
+
 def test_half_of_the_claims_that_calibrate_are_false(backbone):
     claims = batches(backbone, 12, hold_back=0.5).held_back_claims(np.random.default_rng(0))
     assert set(claims) == {"object", *CURVES}
