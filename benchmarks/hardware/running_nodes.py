@@ -57,7 +57,7 @@ class RunningNodes:
             probe.create_subscription(Float64MultiArray, gripper, self._take(gripper), 100)
         probe.create_subscription(DiagnosticArray, "/diagnostics", self._take_status, 50)
         probe.create_subscription(Bool, "safety/stopped", self._take_stopped, LATCHED)
-        self.states = probe.create_publisher(JointState, self.robot.joint_states, SENSORS)
+        self.states = probe.create_publisher(JointState, self.robot.joint_state_topics[0], SENSORS)
         self.actions = probe.create_publisher(JointTrajectory, "policy/action", COMMANDS)
         self.stop = probe.create_publisher(String, "safety/stop", 10)
         self.deadman = probe.create_publisher(Bool, "safety/deadman", SENSORS)

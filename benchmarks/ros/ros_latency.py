@@ -38,7 +38,7 @@ class Sensors:
 
         node, robot = graph.node, graph.robot
         self._graph, self._robot = graph, robot
-        self._joints = node.create_publisher(JointState, robot.joint_states, 10)
+        self._joints = node.create_publisher(JointState, robot.joint_state_topics[0], 10)
         self._cameras = [(node.create_publisher(Image, c.topic, SENSORS), c.frame) for c in robot.cameras]
         rng = np.random.default_rng(0)
         self._images = rng.integers(0, 255, (8, 96, 96, 3), np.uint8)

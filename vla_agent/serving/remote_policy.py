@@ -118,7 +118,7 @@ def doubt_of(reply: Mapping[str, Any], server: str) -> tuple[Doubt | None, str |
             found=f"{type(refusal).__name__} {refusal!s:.40}, {type(doubt).__name__} {doubt!s:.20}",
             remedy="run the same release of vla-agent on both sides",
         )
-    return Doubt(float(doubt), refusal) if known else None, refusal or None
+    return Doubt(float(doubt), refusal) if known and doubt is not None else None, refusal or None
 
 
 def chunk_of(reply: Mapping[str, Any], contract: Contract, server: str) -> np.ndarray:

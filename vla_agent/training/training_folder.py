@@ -36,7 +36,9 @@ def refuse_other_training(
     mine = _flat(recipe.model_dump(mode="json"))
     theirs = _flat(_with_new_defaults(YAML(typ="safe").load(file.read_text()), type(recipe)))
     keys = {k for k in mine.keys() | theirs.keys() if k.partition(".")[0] not in ignore}
-    changed = {k: (theirs.get(k), mine.get(k)) for k in sorted(keys) if mine.get(k) != theirs.get(k)}
+    changed: dict[str, tuple[Any, Any]] = {
+        k: (theirs.get(k), mine.get(k)) for k in sorted(keys) if mine.get(k) != theirs.get(k)
+    }
     grown = {k: (old, new) for k, (old, new) in changed.items() if k in may_grow and old < new}
     different = [k for k in changed if k not in grown]
     if resume and not different:

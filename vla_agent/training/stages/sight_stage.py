@@ -6,6 +6,7 @@ Neither changes the backbone or the head: a policy acts as before, until it does
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +93,9 @@ class SightBatches:
         """The doubter whose probabilities are right on the images that were held back: see `held_back_claims`."""
         claims = self.held_back_claims(np.random.default_rng(seed))
         slope, offset = fit_logistic(*claims["object"])
-        curves = {kind: fit_logistic(*claims[kind]) for kind in CURVES if len(set(claims[kind][1])) == 2}
+        curves: dict[str, Any] = {
+            kind: fit_logistic(*claims[kind]) for kind in CURVES if len(set(claims[kind][1])) == 2
+        }
         settings = replace(DoubtSettings(shapes, colours, slope, offset, 0.5, width=self.sight.width), **curves)
         fits, absent = claims["object"]
         present = np.sort(settings.absent(fits[~absent]))
