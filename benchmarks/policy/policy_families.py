@@ -69,6 +69,8 @@ def untrained_policy(source: Path) -> Any:
 def _steps(source: Path, folder: Path) -> Iterator[str]:
     import torch
 
+    from benchmarks.shared.plausible_state import plausible_state
+
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     policy = untrained_policy(source)
@@ -84,7 +86,7 @@ def _steps(source: Path, folder: Path) -> Iterator[str]:
     yield "reload"
     observation = {
         "images": {c.name: images[0, i].numpy() for i, c in enumerate(cameras)},
-        "state": rng.normal(size=policy.contract.state_dim).astype(np.float32),
+        "state": plausible_state(policy.contract, rng),
     }
     _serve(reloaded, observation)
     yield "serve"

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from vla_agent.robot.description import load_robot
+from vla_agent.ros.process.graph_plan import is_installed
 from vla_agent.ros.process.graph_processes import Processes
-from vla_agent.ros.process.graph_table import Value, arguments_of
+from vla_agent.ros.process.graph_table import GRAPHS, Value, arguments_of
 
 # For busy machines: longest waiting time in seconds, and simulated seconds in one second.
 PATIENCE = float(os.environ.get("VLA_AGENT_PATIENCE", "240"))
@@ -60,7 +61,8 @@ class Graph:
         os.environ["ROS_DOMAIN_ID"] = DOMAIN
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         defaults = {name: argument.default for name, argument in arguments_of("sim").items()}
-        self.processes = Processes("sim", defaults | values, logs, without, PATIENCE, before or {})
+        missing = [entry.executable for entry in GRAPHS["sim"] if not is_installed(entry.needs)]
+        self.processes = Processes("sim", defaults | values, logs, [*without, *missing], PATIENCE, before or {})
         self.robot = load_robot(str((defaults | values)["robot"]))
         self.time = self.jumped_to = 0.0  # jumped_to: where the clock went when it last jumped
         self.targets: list[tuple[float, np.ndarray]] = []

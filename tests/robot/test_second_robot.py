@@ -99,7 +99,7 @@ def test_end_effector_deltas_move_the_arm_that_way_within_its_limits(axis):
     for _ in range(15):
         plan = arm.preview(np.tile(action, (4, 1)))
         joints = arm.command(action, measured)
-        assert plan.shape == (4, J) and limits.check(joints) is None
+        assert 1 <= len(plan) <= 4 and plan.shape[1] == J and limits.check(joints) is None
         limits.accept(joints)
         measured = joints
     moved = arm.forward(measured)[0] - arm.forward(HOME)[0]

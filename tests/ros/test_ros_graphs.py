@@ -67,8 +67,8 @@ def record(folder: Path, start: np.ndarray, actions: np.ndarray) -> Path:
     """A bag with one joint state and then ``actions`` (T, 7), one a control period."""
     from rclpy.serialization import serialize_message
 
+    from vla_agent.robot.control.action_modes import EE_DELTA
     from vla_agent.ros.messages import conversions
-    from vla_agent.ros.nodes.controller_node import EE_DELTA
     from vla_agent.ros.recording.recorder import Recorder
 
     robot = load_robot("panda")

@@ -244,7 +244,8 @@ def test_what_a_lifecycle_node_reads_at_configuration_can_be_set_until_then():
     with Given() as node:
         declare_parameters(node, "policy_node")
         freeze_while(node, "policy_node", lambda: frozen)
-        for name, value in (("policy", "x"), ("certificate", "x"), ("mode", "x"), ("execute", 1), ("openvino", True)):
+        texts = (("policy", "x"), ("certificate", "x"), ("mode", "open_loop"))
+        for name, value in (*texts, ("execute", 1), ("openvino", True)):
             frozen = True
             (result,) = node.set_parameters([Parameter(name, value=value)])
             assert not result.successful and name in result.reason and "configured" in result.reason
