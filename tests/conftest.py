@@ -36,9 +36,9 @@ ROOT = Path(__file__).parents[1]
 def interfaces() -> Path:
     """A folder for PYTHONPATH (and already in `sys.path`) with control_msgs, franka_msgs, moveit_msgs and tf2_msgs.
 
-    They are built once, below the virtual environment, from tests/interfaces; skipped where no compiler is.
+    They are built once, below the virtual environment, from tests/interfaces/packages; skipped where no compiler is.
     """
-    return built_interfaces(sorted((ROOT / "tests" / "interfaces").glob("*/package.xml")))
+    return built_interfaces(sorted((ROOT / "tests" / "interfaces" / "packages").glob("*/package.xml")))
 
 
 @pytest.fixture(scope="session")

@@ -84,8 +84,8 @@ class Sway:
 
 
 def interfaces() -> str:
-    """Folder of control_msgs, franka_msgs and others, built once from tests/interfaces."""
-    packages = sorted(str(file.parent) for file in (ROOT / "tests" / "interfaces").glob("*/package.xml"))
+    """Folder of control_msgs, franka_msgs and others, built once from tests/interfaces/packages."""
+    packages = sorted(str(file.parent) for file in (ROOT / "tests" / "interfaces" / "packages").glob("*/package.xml"))
     command = [sys.executable, str(ROOT / "scripts" / "build_interfaces.py"), "--cache", f"{sys.prefix}/.interfaces"]
     return subprocess.run([*command, *packages], check=True, capture_output=True, text=True).stdout.splitlines()[-1]
 

@@ -114,5 +114,5 @@ def test_a_persons_actions_are_passed_on_and_two_publishers_stop_the_robot(cell)
 
 def test_a_policy_node_that_was_not_told_to_allow_it_passes_nothing_on(cell):
     here = cell(False)
-    here.hold(lambda: "no policy node takes teleop/action" in here.teleop._refused, HELD)
+    here.hold(lambda: "no policy node takes teleop/action" in here.teleop._refused and here.marks, HELD)
     assert not here.actions and here.marks[-1:] == [False]

@@ -31,5 +31,6 @@ def interface_type(package: str, kind: str, name: str, needed_by: str) -> Any:
             key=needed_by,
             expected=f"{package}, a package of ROS 2",
             found=str(error),
-            remedy=f"{REMEDIES[package]}; without ROS 2: python scripts/build_interfaces.py tests/interfaces/{package}",
+            remedy=f"{REMEDIES[package]}; without ROS 2: "
+            f"python scripts/build_interfaces.py tests/interfaces/packages/{package}",
         ) from error
