@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vla_agent.contract import Camera, Contract, Field
-from vla_agent.data.lerobot.dataset_reader import Dataset, read
+from vla_agent.data.lerobot.dataset_reader import Dataset, load, read
 from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
 from vla_agent.data.lerobot.dataset_writer import write_dataset
 from vla_agent.data.lerobot.episode import Episode, encode
@@ -329,6 +329,17 @@ def test_four_frames_at_a_limit_are_clipped_and_three_are_not(side, word):
     assert (finding.check, finding.episode, finding.frame, finding.key) == ("clipped", 0, 10, "action: y")
     assert finding.found == f"4 frames in a row at {side * 0.3:.4g}, the {word} limit"
     assert list(clipped_findings(clipped(3, side), {0: slice(0, 40)})) == []
+
+
+@pytest.mark.parametrize(("side", "limit", "found"), [(1, 0.3, 0), (1, 0.31, 1), (-1, 0.3, 0), (-1, 0.29, 1)])
+def test_the_contracts_own_limit_is_no_clipping(side, limit, found, tmp_path):
+    dataset = clipped(6, side)
+    object.__setattr__(dataset, "root", tmp_path)
+    action = (Field("a", 3, "m", low=-limit, high=limit),)
+    contract = Contract((Camera("front", 8, 8),), (Field("q", 3, "m"),), action, FPS, 4)
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta/contract.json").write_text(json.dumps(contract.to_dict()))
+    assert len(list(clipped_findings(dataset, rows_of(dataset)))) == found
 
 
 def test_at_a_higher_rate_a_longer_run_is_needed():
@@ -669,6 +680,17 @@ def test_findings_come_by_episode_the_datasets_own_first(folder):
         ("time stamps", 1, 4),
         ("not finite", 2, 3),
     ]
+
+
+def test_what_load_alone_refuses_is_found_where_nothing_else_is(folder):
+    def spoil(columns):
+        columns["index"][3] = 7
+
+    data_of(folder, spoil)
+    with pytest.raises(DatasetError, match="not in order"):
+        load(folder)
+    found = [f for f in validate(folder, images=False) if f.error and f.check != "statistics"]
+    assert [(f.check, f.episode, f.found) for f in found] == [("unreadable", 0, "7 in frame 3; expected 3")]
 
 
 def test_what_is_compared_over_all_episodes_is_found_too(folder):
