@@ -170,6 +170,14 @@ def test_only_the_wanted_columns_count(tmp_path):
     assert read_table(file, without="stats/").column_names == ["a", "b"]
 
 
+def test_a_column_whose_name_has_dots_is_counted_by_its_pages_before_it_is_read(tmp_path):
+    file = table(tmp_path, {"observation.state": [[0.0] * 10**6], "action": np.zeros(1)})
+    with pytest.raises(DatasetError, match="bytes of values in") as refused:
+        read_table(file, columns=["observation.state"], most=8 * 10**6 - 1)
+    assert refused.value.key == "observation.state.list.element"
+    assert read_table(file, columns=["action"], most=100).column_names == ["action"]
+
+
 def test_text_that_repeats_is_counted_as_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(table_claims, "BATCH_BYTES", 10**5)
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int32()), pa.array(["x" * 10**5]))

@@ -149,10 +149,15 @@ def _check_pages(seen: _Pages, columns: list[str] | None, groups: list[int]) -> 
         group = seen.metadata.row_group(number)
         for k in range(group.num_columns):
             chunk = group.column(k)
-            if columns is None or chunk.path_in_schema.split(".")[0] in columns:
+            if columns is None or _belongs(chunk.path_in_schema, columns):
                 for kind, count, size in _page_headers(seen.path, seen.file, chunk):
                     seen.add(chunk, kind, count, size)
     return seen.longest
+
+
+def _belongs(leaf: str, columns: list[str]) -> bool:
+    """Whether a leaf, as ``observation.state.list.element``, is read with one of the columns, whose names have dots."""
+    return any(leaf == name or leaf.startswith(f"{name}.") for name in columns)
 
 
 def _page_headers(path: Path, file: BinaryIO, chunk: Any) -> Iterator[tuple[int, int, int]]:
