@@ -300,7 +300,8 @@ def test_the_command_writes_and_shows_demands(tmp_path, monkeypatch, capsys):
     keys.create("lab", folder)
     assert main(["robot", "demands", "panda"]) == 2
     assert main(["robot", "demands", "panda", "--gate", str(ROOT / "gates" / "smoke.yaml")]) == 2
-    assert "too weak" in capsys.readouterr().err and not (folder / "demands").exists()
+    told = capsys.readouterr().err
+    assert "too weak" in told and str(ROOT / "gates" / "smoke.yaml") in told and not (folder / "demands").exists()
     assert main(["robot", "demands", "panda", "--gate", str(TABLETOP), "--validity-days", "30"]) == 0
     shown = capsys.readouterr().out
     assert "success 0.8" in shown and "validity_days: 30" in shown and "every trusted key" in shown

@@ -759,6 +759,8 @@ def test_the_commands_revoke_trust_and_list(tmp_path, monkeypatch, capsys):
     assert main(["keys", "list"]) == 0
     shown = capsys.readouterr().out
     assert "lab" in shown and "private half" not in shown and f"revoked {case.payload['id']}: moved" in shown
+    monkeypatch.setenv("VLA_AGENT_KEYS", str(tmp_path / "empty"))
+    assert main(["keys", "list"]) == 0 and "keys create NAME" in capsys.readouterr().out
     monkeypatch.setenv("VLA_AGENT_KEYS", str(tmp_path / "second"))
     both = ["keys", "trust", str(case.keys / "lab.pub"), "--revocations", str(case.keys / "revoked.json")]
     assert main(both) == 0 and main(["keys", "list"]) == 0
@@ -768,6 +770,9 @@ def test_the_commands_revoke_trust_and_list(tmp_path, monkeypatch, capsys):
         (tmp_path / "third" / name).unlink()
     assert main(["keys", "list"]) == 2 and main(["keys", "init-revocations"]) == 0 and main(["keys", "list"]) == 0
     assert "private half" in capsys.readouterr().out
+    assert main(["keys", "create", "stolen"]) == 0
+    assert main(["keys", "revoke", "stolen", "--reason", "stolen", "--key", "lab"]) == 0
+    assert main(["keys", "list"]) == 0 and "stolen  (with its private half, revoked)" in capsys.readouterr().out
 
 
 def test_a_list_is_valid_where_clocks_agree(folder):

@@ -104,7 +104,7 @@ def _write(args: argparse.Namespace, robot: str, robot_file: str, folder: Path) 
         validity_days=args.validity_days,
         keys=_fingerprints(args.key, folder),
     )
-    write_demands(data, folder)
+    write_demands(data, folder, file)
 
 
 def _fingerprints(names: list[str] | None, folder: Path) -> tuple[str, ...] | None:

@@ -82,9 +82,16 @@ def _create(args: argparse.Namespace, folder: Path) -> None:
 def _list(_args: argparse.Namespace, folder: Path) -> None:
     from vla_agent.gate.certificate import keys
 
-    for key in keys.trusted(folder).values():
-        print(f"{key.fingerprint}  {key.name}{'  (with its private half)' if key.private else ''}")
-    for what, reason in keys.revoked(folder).items():
+    known = keys.trusted(folder)
+    if not known:
+        print(f"no key is trusted here: {folder}")
+        print("next: vla-agent keys create NAME; on a robot: vla-agent keys trust FILE.pub --revocations revoked.json")
+        return
+    reasons = keys.revoked(folder)
+    for key in known.values():
+        notes = ["with its private half"] * key.private + ["revoked"] * (key.fingerprint in reasons)
+        print(f"{key.fingerprint}  {key.name}" + (f"  ({', '.join(notes)})" if notes else ""))
+    for what, reason in reasons.items():
         print(f"revoked {what}: {reason}")
 
 

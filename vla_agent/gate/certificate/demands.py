@@ -137,7 +137,7 @@ def demands_of(data: Any, file: Path) -> Demands:
     try:
         return Demands.model_validate(data)
     except ValidationError as error:
-        wrong = wrong_keys(error)
+        wrong = wrong_keys(error, Demands)
         raise _wrong(file, wrong["key"], "the keys that `vla-agent robot demands` writes", wrong["found"]) from error
 
 
@@ -192,15 +192,28 @@ def demands_from_gate(
     }
 
 
-def write_demands(data: Mapping[str, Any], folder: Path) -> Path:
+def write_demands(data: Mapping[str, Any], folder: Path, gate: Path | None = None) -> Path:
     """Write demands for `read_demands`; those that stand there are replaced.
+
+    Args:
+        gate: file that the demands were drawn up from, which the error is to name.
 
     Raises:
         CertificateError: others can write in the folder.
         GateError: a key is wrong or too weak; nothing is written.
     """
     file = demands_file(str(data.get("robot")), folder)
-    demands_of(data, file)
+    try:
+        demands_of(data, file)
+    except GateError as error:
+        raise GateError(
+            "such demands are wrong or too weak for hardware; nothing is written",
+            file=gate or file,
+            key=error.key,
+            expected="a gate that says enough for hardware: `vla-agent robot demands --help` has the limits",
+            found=error.found,
+            remedy="demand a stricter gate file; options such as --validity-days only make its demands stricter",
+        ) from error
     for place in (folder, file.parent):
         make_guarded(place)
     text, yaml = io.StringIO(), YAML(typ="safe")
