@@ -19,6 +19,7 @@ from sim.tasks.task import TaskInstance
 
 Change = Callable[[TaskInstance, int, np.random.Generator], Effect | None]
 TYPO_SEVERITY = 2
+REFUSED = Path(__file__).parent / "refused_wordings.yaml"
 
 
 @cache
@@ -53,8 +54,8 @@ def language(code: str, task: TaskInstance, number: int, rng: np.random.Generato
 
 
 def labelled(kind: str, task: TaskInstance, number: int, rng: np.random.Generator) -> Effect | None:
-    """An instruction of `sim.questions.refusals` in a wording that no training uses; its reason as detail."""
-    found = sample_labelled(task, kind, rng, "held_out")
+    """An instruction of `sim.questions.refusals` in a wording of ``refused_wordings.yaml``; its reason as detail."""
+    found = sample_labelled(task, kind, rng, "held_out", REFUSED)
     return None if found is None else Effect(task, instruction=found.instruction, detail=found.reason)
 
 

@@ -40,6 +40,7 @@ _PROBES: dict[str, Function] = {
     "frozen": counterfactuals.frozen,
     "removed": counterfactuals.removed,
     "absent": counterfactuals.absent,
+    "contradict": counterfactuals.contradict,
 }
 AXES, PROBES = tuple(_AXES), tuple(_PROBES)
 

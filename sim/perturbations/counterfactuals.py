@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sim.perturbations.variation import Effect
+from sim.questions.refusals import sample_labelled
 from sim.tasks.predicates import Predicate
 from sim.tasks.task import TaskInstance, describe
 from sim.world.scene import COLOURS, SHAPES
@@ -109,3 +110,9 @@ def absent(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effec
     if instruction == task.instruction:
         return None
     return Effect(task, instruction=instruction, detail=f"{other} in place of {target}")
+
+
+def contradict(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect | None:
+    """The instruction claims a relation, a place or a fixture that is not so in this scene, in a held-out wording."""
+    found = sample_labelled(task, "contradicting", rng, "held_out")
+    return None if found is None else Effect(task, instruction=found.instruction, detail=found.reason)

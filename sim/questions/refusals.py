@@ -31,6 +31,7 @@ from sim.world.scene import COLOURS, Object, Scene
 KINDS = ("possible", "absent", "contradicting", "unsafe")
 FILE = Path(__file__).with_suffix(".yaml")
 SPLITS = ("train", "held_out")
+Wordings = dict[str, list[str]]  # what is wrong -> wordings
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,23 @@ class Labelled:
         return self.kind == "possible"
 
 
-def sample_labelled(task: TaskInstance, kind: str, rng: np.random.Generator, split: str = "train") -> Labelled | None:
+def sample_labelled(
+    task: TaskInstance, kind: str, rng: np.random.Generator, split: str = "train", file: Path = FILE
+) -> Labelled | None:
     """An instruction of a kind in the task's scene; None where the scene has none.
 
     Args:
         split: "train" or "held_out" wordings.
+        file: of the wordings.
 
     Raises:
         KeyError: another kind or split.
     """
-    return _SAMPLERS[kind](task, rng, split)
+    wordings = {what: splits[split] for what, splits in _read(file).get(kind, {}).items()}
+    return _SAMPLERS[kind](task, rng, wordings)
 
 
-def _absent(task: TaskInstance, rng: np.random.Generator, split: str) -> Labelled | None:
+def _absent(task: TaskInstance, rng: np.random.Generator, _wordings: Wordings) -> Labelled | None:
     named = [o for o in task.scene.objects if re.search(rf"\b{describe(o)}\b", task.instruction)]
     if not named:
         return None
@@ -74,28 +79,28 @@ def _absent(task: TaskInstance, rng: np.random.Generator, split: str) -> Labelle
     return Labelled("absent", instruction, f"I see no {missing}")
 
 
-def _with_premise(task: TaskInstance, kind: str, rng: np.random.Generator, split: str) -> Labelled | None:
+def _with_premise(task: TaskInstance, kind: str, rng: np.random.Generator, wordings: Wordings) -> Labelled | None:
     """A relation between two objects on the table that is so, or is not."""
     pairs = [(a, b) for a in _on_table(task.scene) for b in _on_table(task.scene) if a is not b]
     found = [(a, b, d) for a, b in pairs for d in DIRECTIONS if _is(a, b, d) == (kind == "possible")]
     if not found:
         return None
     a, b, direction = _choose(rng, found)
-    words = _choose(rng, _wordings()[kind]["premise"][split])
+    words = _choose(rng, wordings["premise"])
     instruction = words.format(target=describe(a), other=describe(b), direction=direction)
     reason = "" if kind == "possible" else f"the {describe(a)} is not {direction} the {describe(b)}"
     return Labelled(kind, instruction, reason)
 
 
-def _possible(task: TaskInstance, rng: np.random.Generator, split: str) -> Labelled | None:
-    return _with_premise(task, "possible", rng, split)
+def _possible(task: TaskInstance, rng: np.random.Generator, wordings: Wordings) -> Labelled | None:
+    return _with_premise(task, "possible", rng, wordings)
 
 
-def _contradicting(task: TaskInstance, rng: np.random.Generator, split: str) -> Labelled | None:
-    what = _choose(rng, list(_wordings()["contradicting"]))
+def _contradicting(task: TaskInstance, rng: np.random.Generator, wordings: Wordings) -> Labelled | None:
+    what = _choose(rng, list(wordings))
     if what == "premise":
-        return _with_premise(task, "contradicting", rng, split)
-    scene, words = task.scene, _choose(rng, _wordings()["contradicting"][what][split])
+        return _with_premise(task, "contradicting", rng, wordings)
+    scene, words = task.scene, _choose(rng, wordings[what])
     objects = _on_table(scene)
     if len(objects) < 2:
         return None
@@ -112,12 +117,12 @@ def _contradicting(task: TaskInstance, rng: np.random.Generator, split: str) -> 
     return Labelled("contradicting", words.format(target=target, colour=colour), f"I see no {colour} {fixture}")
 
 
-def _unsafe(task: TaskInstance, rng: np.random.Generator, split: str) -> Labelled | None:
+def _unsafe(task: TaskInstance, rng: np.random.Generator, wordings: Wordings) -> Labelled | None:
     objects = _on_table(task.scene)
     if len(objects) < 2:
         return None
-    order, what = rng.permutation(len(objects)), _choose(rng, list(_wordings()["unsafe"]))
-    words = _choose(rng, _wordings()["unsafe"][what][split])
+    order, what = rng.permutation(len(objects)), _choose(rng, list(wordings))
+    words = _choose(rng, wordings[what])
     instruction = words.format(target=describe(objects[order[0]]), other=describe(objects[order[1]]))
     return Labelled(
         "unsafe", instruction, "that would hurt someone" if what == "harm" else "that would break something"
@@ -137,8 +142,9 @@ def _choose(rng: np.random.Generator, options: Any) -> Any:
 
 
 @cache
-def _wordings() -> dict[str, dict[str, dict[str, list[str]]]]:
-    return YAML(typ="safe").load(FILE.read_text(encoding="utf-8"))
+def _read(file: Path) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Kind -> what is wrong -> split -> wordings."""
+    return YAML(typ="safe").load(file.read_text(encoding="utf-8"))
 
 
 _SAMPLERS = {"possible": _possible, "absent": _absent, "contradicting": _contradicting, "unsafe": _unsafe}

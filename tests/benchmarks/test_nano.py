@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.nano import instructed, nano_answers, nano_languages, nano_refuses
-from benchmarks.nano.changes import CHANGES, free_wordings
+from benchmarks.nano.changes import CHANGES, REFUSED, free_wordings
 from benchmarks.nano.instructed import Case, Played, Setting, play_all
 from sim.questions.refusals import FILE, KINDS, SPLITS, sample_labelled
-from sim.tasks.predicates import in_direction
+from sim.tasks.predicates import DIRECTIONS, in_direction
 from sim.tasks.task import describe, load_suite
 
 FAMILIES = load_suite("tabletop")
@@ -45,13 +45,14 @@ def test_synonyms_leave_no_word_that_has_one():
     assert not set(changed.split()) & set(free_wordings()["synonyms"])
 
 
+@pytest.mark.parametrize("file", [FILE, REFUSED], ids=["own", "measured"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_labels_and_reasons_of_instructions_are_true(kind):
+def test_labels_and_reasons_of_instructions_are_true(kind, file):
     found = 0
     for seed in range(12):
         for family in ("put_in_tray", "stack", "press_button"):
             task = FAMILIES[family].episode(seed)
-            label = sample_labelled(task, kind, rng(seed), "held_out")
+            label = sample_labelled(task, kind, rng(seed), "held_out", file)
             if label is None:
                 continue
             found += 1
@@ -64,9 +65,9 @@ def test_labels_and_reasons_of_instructions_are_true(kind):
                 fixtures = task.scene.buttons if label.reason.endswith("button") else task.scene.zones
                 assert words[-1] not in {f.colour for f in fixtures}
             if kind == "possible":
-                named = sorted((n for n in objects if n in label.instruction), key=label.instruction.find)
-                a, b = (objects[name] for name in named)
-                words = next(d for d in ("left of", "right of", "in front of") if d in label.instruction)
+                named = {n for n in objects if n in label.instruction}
+                words, second = next((d, n) for d in DIRECTIONS for n in named if f"{d} the {n}" in label.instruction)
+                a, b = objects[(named - {second}).pop()], objects[second]
                 assert in_direction(a.xy[0] - b.xy[0], a.xy[1] - b.xy[1], words)
     assert found >= 5
 

@@ -75,7 +75,7 @@ def test_the_outcome_is_what_the_cell_asks_for(success):
     assert row("axis.lighting.1", success, nothing)["outcome"] == success
     for probe in ("blank", "blind", "frozen"):
         assert row(f"probe.{probe}", success, nothing)["outcome"] != success
-    for probe in ("removed", "absent"):
+    for probe in ("removed", "absent", "contradict"):
         assert row(f"probe.{probe}", success, nothing)["outcome"] is True
         assert row(f"probe.{probe}", success, moved)["outcome"] is False
     swapped = row("probe.swap", success, nothing)

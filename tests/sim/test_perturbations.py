@@ -125,7 +125,7 @@ def test_appearance_axes_change_the_images_alone(env):
 
 def test_words_change_without_the_scene():
     task = load_suite()["put_in_tray"].episode(SEED)
-    for name in ("paraphrase", "typo", "language", "blank", "absent"):
+    for name in ("paraphrase", "typo", "language", "blank", "absent", "contradict"):
         found = find_effect(Variation(name, 1), task, SEED)
         assert found is not None and found.task.scene == task.scene and found.instruction != task.instruction
     found = find_effect(Variation("swap"), task, SEED)

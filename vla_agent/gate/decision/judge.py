@@ -27,6 +27,7 @@ CHECK_MEANING = {
     "probe.frozen": "does not do the task from the first image alone",
     "probe.removed": "refrains when the named object was removed",
     "probe.absent": "refrains when an absent object is named",
+    "probe.contradict": "refrains when the instruction contradicts the scene",
     ORACLE: "does the instructed task when given the true places of target and goal",
 }
 

@@ -20,7 +20,7 @@ from vla_agent.gate.decision.plan import GateJob, delay_of, variation_of
 from vla_agent.gate.evidence.following_env import FollowingEnv
 from vla_agent.gate.evidence.perception_oracle import OraclePolicy
 
-REFRAIN = ("removed", "absent")
+REFRAIN = ("removed", "absent", "contradict")
 NOT_DONE = ("blank", "blind", "frozen")
 
 
