@@ -5,26 +5,59 @@ The command line prints them without a traceback and leaves with exit code 2.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from difflib import get_close_matches
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-def wrong_keys(error: ValidationError) -> dict[str, str]:
+def wrong_keys(error: ValidationError, model: Any = None) -> dict[str, str]:
     """``key`` and ``found`` of a typed error: all problems of a checked file at once.
 
     A list is not called too short where it is so only because its entries are wrong.
+
+    Args:
+        model: the pydantic model of the whole file; with it, an unknown key comes with the nearest that there is.
     """
     errors = error.errors()
     inside = {e["loc"][:depth] for e in errors for depth in range(len(e["loc"]))}
     told = [e for e in errors if e["type"] != "too_short" or e["loc"] not in inside]
-    problems = [(".".join(map(str, e["loc"])) or "file", e["msg"]) for e in told]
+    problems = [
+        (
+            ".".join(map(str, e["loc"])) or "file",
+            _unknown(e["loc"], model) if e["type"] == "extra_forbidden" else e["msg"],
+        )
+        for e in told
+    ]
     return {
         "key": "; ".join(key for key, _ in problems),
         "found": "; ".join(f"{key}: {message}" for key, message in problems),
     }
+
+
+def _unknown(location: tuple[Any, ...], model: Any) -> str:
+    """What is said of an unknown key."""
+    kinds = [model]
+    for part in location[:-1]:  # an index, or the name of a union's member, stays where it is
+        inner = [m.model_fields[part].annotation for m in _models(kinds) if part in m.model_fields]
+        kinds = inner or kinds
+    keys = list(dict.fromkeys(name for m in _models(kinds) for name in m.model_fields))
+    near = get_close_matches(str(location[-1]), keys, 1, 0.5)
+    if near:
+        return f"there is no such key; did you mean {near[0]}?"
+    return "there is no such key" + (f"; keys here: {', '.join(keys)}" if keys else "")
+
+
+def _models(kinds: list[Any]) -> Iterator[Any]:
+    """The pydantic models in annotations, such as ``tuple[Joint, ...]`` and ``A | B | None``."""
+    for kind in kinds:
+        if hasattr(kind, "model_fields"):
+            yield kind
+        else:
+            yield from _models(list(get_args(kind)))
 
 
 class VlaAgentError(Exception):

@@ -65,6 +65,9 @@ def test_no_command_prints_the_help(capsys):
     [
         (["evl"], "did you mean 'eval'?"),
         (["tasks", "--spilt", "seen"], "did you mean '--split'?"),
+        (["up", "sim", "--robott", "x"], "did you mean '--robot'?"),
+        (["up", "smi"], "did you mean 'sim'?"),
+        (["robot", "chek", "panda"], "did you mean 'check'?"),
         (["zzz"], "valid: tasks,"),
     ],
 )

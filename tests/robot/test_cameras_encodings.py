@@ -12,7 +12,7 @@ from scipy.ndimage import convolve
 
 from vla_agent.errors import ObservationError
 from vla_agent.robot.cameras import image_messages
-from vla_agent.robot.cameras.encodings import BAYER, CHANNELS, COLOUR, YUV420, YUV422
+from vla_agent.robot.cameras.encodings import BAYER, CHANNELS, COLOUR, YUV420, YUV422, YUV444
 from vla_agent.robot.cameras.image_messages import compressed_pixels, image_pixels
 from vla_agent.robot.cameras.topic_view import TopicView
 from vla_agent.robot.description import CameraSpec
@@ -85,6 +85,14 @@ def test_yuv_with_colours_of_squares(encoding, padding):
     seen = image_pixels(message(rows, encoding, (8, 12), padding))
     whole = (np.repeat(np.repeat(part[:4], 2, 0), 2, 1) for part in (U, V))
     assert np.abs(seen - bt601(Y, *whole)).max() <= 3
+
+
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("encoding", YUV444)
+def test_yuv_with_a_colour_of_each_pixel(encoding, padding):
+    u, v = np.tile(U, 2), np.tile(V, 2)[::-1]
+    rows = np.concatenate([Y, np.stack([u, v], axis=-1).reshape(16, 12)])
+    assert np.abs(image_pixels(message(rows, encoding, (8, 12), padding)) - bt601(Y, u, v)).max() <= 3
 
 
 def test_known_colours_of_yuv():
@@ -175,7 +183,8 @@ def test_rows_that_do_not_fit_the_size_are_refused(changes):
 
 def test_each_encoding_is_refused_with_a_byte_too_few_or_too_many():
     for encoding in COLOUR:
-        rows = np.zeros((6 if encoding in YUV420 else 4, 6 * CHANNELS.get(encoding, (1,))[0]), np.uint8)
+        height = 6 if encoding in YUV420 else 12 if encoding in YUV444 else 4
+        rows = np.zeros((height, 6 * CHANNELS.get(encoding, (1,))[0]), np.uint8)
         rows = np.tile(rows, 2) if encoding in YUV422 else rows
         good = message(rows, encoding, (4, 6))
         assert image_pixels(good).shape == (4, 6, 3)

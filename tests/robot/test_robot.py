@@ -57,6 +57,29 @@ def test_all_problems_are_named_at_once(tmp_path):
     assert "joints.1.jerk" in str(caught.value) and "control_hz" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "near"),
+    [
+        ("joint_states: joint_states", "joint_state: joint_states", "joint_states"),
+        ("guarded:", "gaurded:", "guarded"),
+        ("velocity: 2.61", "velocty: 2.61", "velocity"),
+        ("frame: camera_front", "frame: camera_front, transprt: raw", "transport"),
+        ("gripper_topic:", "griper_topic:", "gripper_topic"),
+        ("gripper_topic: robot/gripper", "gripper: {type: franka, topic: g, forze: 3}", "force"),
+        ("max_effort: 3.0", "max_efort: 3.0", "max_effort"),
+    ],
+)
+def test_a_misspelled_key_is_refused_with_the_nearest(tmp_path, old, new, near):
+    file = tmp_path / "mine.yaml"
+    assert old in PANDA.read_text()
+    file.write_text(PANDA.read_text().replace(old, new))
+    with pytest.raises(RobotError, match=f"did you mean {near}\\?"):
+        load_robot(file)
+    file.write_text(PANDA.read_text() + "unlike_any: 3\n")
+    with pytest.raises(RobotError, match="keys here: name, model,"):
+        load_robot(file)
+
+
 def test_the_simulated_gripper_presses_less_than_what_stops_the_robot_and_its_fault_presses_more():
     robot = load_robot("panda")
     simulated = SimRobot(robot, "put_in_tray", (16, 16))
@@ -81,6 +104,8 @@ def test_the_simulated_gripper_presses_less_than_what_stops_the_robot_and_its_fa
 def test_an_unknown_robot_is_refused_with_the_names_of_all():
     with pytest.raises(RobotError, match=r"panda \(or franka.*so101"):
         load_robot("no_such_robot")
+    with pytest.raises(RobotError, match="did you mean ur5e?"):
+        load_robot("ur5")
 
 
 def test_a_robot_has_one_name_and_known_aliases():

@@ -13,10 +13,11 @@ import argparse
 import difflib
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from vla_agent import __version__
 from vla_agent.errors import VlaAgentError
@@ -78,6 +79,12 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(**options)
 
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2; a word that is no valid choice comes with the nearest."""
+        wrong = re.search(r"invalid choice: '?([^']*?)'? \(choose from (.*)\)", message)
+        near = difflib.get_close_matches(wrong[1], re.findall(r"[^ ,']+", wrong[2]), 1, 0.5) if wrong else []
+        super().error(message + (f"; did you mean '{near[0]}'?" if near else ""))
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own) and return its exit code."""
@@ -137,11 +144,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     _module(command).add_parser(subparsers)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        subparser = subparsers.choices[command]
+        subparser = _innermost(subparsers.choices[command], arguments)
         known = [flag for action in subparser._actions for flag in action.option_strings]
         name = unknown[0].split("=")[0]
         subparser.error(f"there is no option '{unknown[0]}'{closest(name, known)}")
     return options
+
+
+def _innermost(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the command's own command, such as ``sim`` of ``up``, which takes the options after it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            chosen = next((word for word in arguments if word in action.choices), "")
+            return _innermost(action.choices[chosen], arguments) if chosen else parser
+    return parser
 
 
 def _module(command: str) -> Any:

@@ -7,6 +7,7 @@ error no node starts and nothing moves.
 from __future__ import annotations
 
 import hashlib
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -338,12 +339,15 @@ def read_robot(name: str | PathLike[str]) -> tuple[Robot, str]:
         content = read_bytes(path, RobotError, YAML_BYTES)
         data: Any = parse_yaml(as_text(content, path, RobotError), path, RobotError)
     except (OSError, YAMLError) as error:
+        names = [*ALIASES, *(file.stem for folder in robot_folders() for file in folder.glob("*.yaml"))]
+        near = get_close_matches(path.stem, names, 1) if isinstance(error, FileNotFoundError) else []
         raise RobotError(
             "the robot file cannot be read",
             file=path,
             expected=f"a YAML file like config/robots/panda.yaml; robots here: {', '.join(robot_names())}",
             found=" ".join(str(error).split()),
-            remedy="give the name of a robot in config/robots, or the path of a file",
+            remedy=(f"did you mean {near[0]}? " if near and near[0] != path.stem else "")
+            + "give the name of a robot in config/robots, or the path of a file",
         ) from error
     try:
         return Robot.model_validate(data, context={"folder": path.parent}), hashlib.sha256(content).hexdigest()
@@ -352,6 +356,6 @@ def read_robot(name: str | PathLike[str]) -> tuple[Robot, str]:
             "the robot file is wrong; nothing will move",
             file=path,
             expected="the keys of config/robots/panda.yaml; every joint with position, velocity, acceleration, jerk",
-            **wrong_keys(error),
+            **wrong_keys(error, Robot),
             remedy="fix these keys; a limit is never assumed",
         ) from error

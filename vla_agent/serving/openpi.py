@@ -60,7 +60,7 @@ def read_description(file: Path) -> Description:
             "the description of a policy server cannot be read",
             file=file,
             expected=f"a YAML file with {', '.join(Description.model_fields)}",
-            **(wrong_keys(error) if isinstance(error, ValidationError) else unread),
+            **(wrong_keys(error, Description) if isinstance(error, ValidationError) else unread),
             remedy="fix these keys; docs/serving.md has an example",
         ) from error
 

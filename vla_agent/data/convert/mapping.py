@@ -283,7 +283,7 @@ def load_mapping(path: str | PathLike[str]) -> Mapping:
             "the mapping file is wrong",
             file=file,
             expected=f"the keys of {EXAMPLES}",
-            **wrong_keys(error),
+            **wrong_keys(error, Mapping),
             remedy="fix these keys; docs/data.md explains each",
         ) from error
     mapping.contract(str(file))

@@ -26,13 +26,14 @@ CHANNELS = {
 # Encoding -> FFmpeg's name: luma of every pixel, colour of every second one.
 YUV422 = {"yuv422": "uyvy422", "uyvy": "uyvy422", "yuv422_yuy2": "yuyv422", "yuyv": "yuyv422"}
 YUV420 = {"nv12": (0, 1), "nv21": (1, 0)}  # a plane of luma, then one of U and V at half the size; their order
+YUV444 = ("nv24",)  # the same, at the full size: two rows of colours a row of pixels
 BAYER = {  # encoding -> row and column of the first red pixel; blue is diagonal to it
     "bayer_rggb8": (0, 0),
     "bayer_grbg8": (0, 1),
     "bayer_gbrg8": (1, 0),
     "bayer_bggr8": (1, 1),
 }
-COLOUR = (*CHANNELS, *YUV422, *YUV420, *BAYER)  # what is read
+COLOUR = (*CHANNELS, *YUV422, *YUV420, *YUV444, *BAYER)  # what is read
 DEEP = ("16UC1", "mono16")  # 16 bits a pixel: depth, or grey
 DEPTH = (*DEEP, "32FC1", "64FC1")  # no colour
 _OF_THREAD = threading.local()
@@ -47,6 +48,8 @@ def row_bytes(encoding: str, width: int) -> int:
 
 def row_count(encoding: str, height: int) -> int:
     """Rows in memory of an image with ``height`` rows of pixels."""
+    if encoding in YUV444:
+        return 3 * height
     return height * 3 // 2 if encoding in YUV420 else height
 
 
@@ -69,18 +72,32 @@ def decode(rows: np.ndarray, encoding: str) -> np.ndarray:
         return _from_yuv422(rows, YUV422[encoding])
     if encoding in YUV420:
         return _from_yuv420(rows, YUV420[encoding])
+    if encoding in YUV444:
+        return _from_yuv444(rows)
     return demosaic(rows, *BAYER[encoding])
 
 
 def _from_yuv422(rows: np.ndarray, name: str) -> np.ndarray:
     """ITU-R BT.601, 16 to 235, as cameras send it; FFmpeg's numbers are at most 3 of 255 away from it."""
-    frame = av.VideoFrame(rows.shape[1] // 2, rows.shape[0], name)
-    plane = frame.planes[0]
-    if plane.line_size != rows.shape[1]:
-        padded = np.zeros((rows.shape[0], plane.line_size), np.uint8)
-        padded[:, : rows.shape[1]] = rows
-        rows = padded
-    plane.update(rows)
+    return _by_ffmpeg(rows.shape[1] // 2, name, [rows])
+
+
+def _from_yuv444(rows: np.ndarray) -> np.ndarray:
+    """A plane of luma, then one of U and V for each pixel."""
+    height, width = rows.shape[0] // 3, rows.shape[1]
+    colours = rows[height:].reshape(height, width, 2)
+    return _by_ffmpeg(width, "yuv444p", [rows[:height], colours[..., 0], colours[..., 1]])
+
+
+def _by_ffmpeg(width: int, name: str, planes: list[np.ndarray]) -> np.ndarray:
+    """Planes (H, bytes) of a frame that FFmpeg calls so -> (H, width, 3) RGB."""
+    frame = av.VideoFrame(width, len(planes[0]), name)
+    for plane, rows in zip(frame.planes, planes, strict=True):
+        if plane.line_size != rows.shape[1]:
+            padded = np.zeros((len(rows), plane.line_size), np.uint8)
+            padded[:, : rows.shape[1]] = rows
+            rows = padded
+        plane.update(np.ascontiguousarray(rows))
     if not hasattr(_OF_THREAD, "reformatter"):
         _OF_THREAD.reformatter = VideoReformatter()  # keeps its tables from image to image
     return np.asarray(_OF_THREAD.reformatter.reformat(frame, format="rgb24").to_ndarray())
