@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
@@ -39,6 +40,7 @@ def run(kills: int = KILLS, names: tuple[str, ...] = ()) -> dict[str, Any]:
     Args:
         names: only these operations.
     """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes: several at a time, each with threads, stand still
     rows, cases = [], 0
     with tempfile.TemporaryDirectory() as folder:
         for operation in operations(Path(folder)):
