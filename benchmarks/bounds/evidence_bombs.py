@@ -27,9 +27,9 @@ def _actions(folder: Path) -> Any:
 
 
 def _replayed(folder: Path) -> Any:
-    from vla_agent.evaluation.replay_episode import _read_actions
+    from vla_agent.evaluation.replay_episode import read_actions
 
-    return _read_actions(folder / "bomb", KEY)
+    return read_actions(folder / "bomb", KEY)
 
 
 def _ledger(folder: Path) -> Any:

@@ -56,7 +56,7 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
             remedy="episodes are counted from 0, in the order of `episodes` in report.json",
         )
     row = rows[episode]
-    actions, looks = _read_actions(report_file.with_name("actions.npz"), key_of(row))
+    actions, looks = read_actions(report_file.with_name("actions.npz"), key_of(row))
     file = report["summary"].get("settings", {}).get("tasks", {}).get(row["task"])
     families = select([file or row["task"]], report["suite"])
     with closing(Player(PlayerSettings(report["policy"], families, report["split"]))) as player:
@@ -81,7 +81,12 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
     )
 
 
-def _read_actions(file: Path, key: str) -> tuple[np.ndarray, tuple[int, ...]]:
+def read_actions(file: Path, key: str) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Actions (N, A) of an episode, and the steps at which its policy received images.
+
+    Raises:
+        ReportError: they are missing or damaged.
+    """
     try:
         actions, looks = read_episode_arrays(file, key, ReportError)
         if actions.ndim != 2 or looks.ndim != 1 or len(looks) > max(len(actions), 1):

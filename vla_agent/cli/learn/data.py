@@ -1,4 +1,4 @@
-"""``vla-agent data``: inspect, validate, view and edit a dataset of demonstrations, or convert recordings to one."""
+"""``vla-agent data``: inspect, validate, view, browse and edit a dataset of demonstrations, or convert recordings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vla_agent.cli.learn import data_edit
+from vla_agent.cli.learn import data_browse, data_edit
 from vla_agent.errors import OptionError
 from vla_agent.files.write_aside import write_text
 
@@ -24,6 +24,8 @@ validate   all defects: missing frames, drifting timestamps, NaN, constant or cl
            or frozen images, empty instructions, stale statistics; each with episode, frame and remedy
 stats      minimum, mean, maximum and quantiles of states and actions, computed from the values themselves
 view       a page with images and action plots of each episode, and its findings
+browse     a page that plays the episodes of a dataset, an evaluation or a bag: images, states and actions in step;
+           sorts by length, jerk, success and findings; flags episodes for `data edit --drop`
 edit       a new dataset with episodes left out, trimmed, merged or split; the original stays as it is
 convert    ROS 2 bags (MCAP, SQLite), HDF5 files (robomimic, LIBERO) or LeRobotDatasets of other programs to a dataset
            for training, by one mapping file; reports what was left out
@@ -35,6 +37,10 @@ examples:
   vla-agent data validate datasets/mine --json findings.json --no-pictures
   vla-agent data stats datasets/mine
   vla-agent data view datasets/mine -o mine.html --episodes 0-9,42
+  vla-agent data browse datasets/mine --open             # play, sort, flag; "Save flags" writes findings.json
+  vla-agent data browse runs/eval -o runs/eval-browse --episodes 0-19
+  vla-agent data browse recordings --mapping config/data/recorder.yaml
+  vla-agent data edit datasets/mine --drop findings.json -o datasets/mine-edited
   vla-agent data edit datasets/mine --leave-out 3,7-9 --trim 4:10-85 -o datasets/mine-edited
   vla-agent data edit datasets/mine --merge datasets/more -o datasets/all
   vla-agent data edit datasets/mine --split train=0-39 --split test=40-49 -o datasets/mine-split
@@ -45,7 +51,8 @@ examples:
 next: vla-agent finetune POLICY --data datasets/mine -o runs/mine
 exit codes: 0 no errors (warnings do not count), 1 errors found, 2 not a dataset, or invalid input
 """
-ACTIONS = ("inspect", "validate", "stats", "view", "edit", "convert")
+ACTIONS = ("inspect", "validate", "stats", "view", "browse", "edit", "convert")
+RUNNERS = {"edit": data_edit.run, "browse": data_browse.run}
 LONGEST = 1_000_000  # episodes in one range
 PRINTED = 40  # findings that are printed; --json writes all
 
@@ -59,19 +66,27 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "directory",
         metavar="DIR",
-        help="a LeRobotDataset folder; convert: a bag, an HDF5 file, a LeRobotDataset, or a folder of them",
+        help="a LeRobotDataset folder; browse: also the folder of an evaluation, or with --mapping what convert takes; "
+        "convert: a bag, an HDF5 file, a LeRobotDataset, or a folder of them",
     )
     parser.add_argument(
-        "-o", "--out", metavar="FILE", help="view: the page (default: NAME.html); edit, convert: the new folder"
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="view: the page (default: NAME.html); browse: the page's folder (default: NAME-browse); "
+        "edit, convert: the new folder",
     )
     parser.add_argument(
-        "--mapping", metavar="FILE", help="convert: the mapping file, such as config/data/recorder.yaml"
+        "--mapping", metavar="FILE", help="convert, browse: the mapping file, such as config/data/recorder.yaml"
     )
-    parser.add_argument("--episodes", metavar="LIST", default="0-19", help="view: such as 0-9,42 (default: 0-19)")
+    parser.add_argument(
+        "--episodes", metavar="LIST", help="view, browse: such as 0-9,42 (default: view 0-19, browse all, 200 at most)"
+    )
     parser.add_argument("--json", metavar="FILE", help="validate: write all findings there")
     parser.add_argument(
         "--no-pictures", action="store_true", help="validate, view: check the tables only, not the images"
     )
+    data_browse.add_options(parser)
     data_edit.add_options(parser)
     parser.set_defaults(run=run)
 
@@ -80,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the action; 1 where `validate` finds errors."""
     if args.action == "convert":
         return _convert(args)
-    if args.action == "edit":
-        return data_edit.run(args)
+    if args.action in RUNNERS:
+        return RUNNERS[args.action](args)
     from vla_agent.data.lerobot.dataset_reader import read
     from vla_agent.data.validate.validate import validate
 
@@ -97,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
         out = Path(args.out or f"{dataset.root.resolve().name}.html")
         findings = validate(args.directory, images=not args.no_pictures, progress=_progress)
-        write_page(dataset, findings, parse_ranges(args.episodes), out)
+        write_page(dataset, findings, parse_ranges(args.episodes or "0-19"), out)
         print(out)
     return 0
 

@@ -16,6 +16,11 @@ EXAMPLE = "vla-agent data edit datasets/mine --leave-out 3,7 -o datasets/mine-ed
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``edit``."""
     parser.add_argument("--leave-out", metavar="LIST", help="edit: episodes that are not taken, such as 3,7-9")
+    parser.add_argument(
+        "--drop",
+        metavar="FILE",
+        help="edit: leave out the episodes with errors in this file of data validate --json, or of data browse",
+    )
     parser.add_argument("--keep", metavar="LIST", help="edit: the only episodes that are taken")
     parser.add_argument(
         "--trim",
@@ -46,14 +51,14 @@ def run(args: argparse.Namespace) -> int:
             "an edit writes another folder", key="-o", expected="a new folder", found="none", remedy=EXAMPLE
         )
     edit = Edit(
-        leave_out=_numbers("--leave-out", args.leave_out) if args.leave_out else frozenset(),
+        leave_out=_left_out(args),
         keep=_numbers("--keep", args.keep) if args.keep else None,
         trims=dict(_trim(text) for text in args.trim),
     )
     if edit == Edit() and not (args.merge or args.split):
         raise OptionError(
             "there is nothing to edit",
-            key="--leave-out, --keep, --trim, --merge, --split",
+            key="--leave-out, --drop, --keep, --trim, --merge, --split",
             expected="at least one of them",
             found="none",
             remedy=EXAMPLE,
@@ -65,6 +70,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(edit_dataset(args.directory, args.out, edit, args.merge), Path(args.out))
     return 0
+
+
+def _left_out(args: argparse.Namespace) -> frozenset[int]:
+    """The episodes of ``--leave-out`` and ``--drop``."""
+    listed = _numbers("--leave-out", args.leave_out) if args.leave_out else frozenset()
+    if not args.drop:
+        return listed
+    from vla_agent.data.edit.drop_file import dropped_episodes
+    from vla_agent.data.lerobot.dataset_reader import read
+
+    return listed | dropped_episodes(args.drop, read(args.directory))
 
 
 def _print(record: dict[str, Any], out: Path) -> None:
