@@ -15,7 +15,7 @@ from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import CheckpointError
 from vla_agent.models.backbones.pointing.sight import Sight, SightMaps, SightSizes
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
-from vla_agent.policy.doubt.doubter import Doubter, fit_logistic, named_pairs
+from vla_agent.policy.doubt.doubter import NEAR, Doubter, fit_logistic, named_pairs
 from vla_agent.policy.doubt.things import find_things
 from vla_agent.policy.execution.realtime import Committed
 from vla_agent.policy.loading import load_policy
@@ -121,6 +121,37 @@ def test_the_threshold_itself_does_not_hold():
         found.reset(queries(("red", "mug")))
         found.look(torch.zeros(1))
         assert found.holds == holds
+
+
+def looks(found, times, hand):
+    """Whether the policy holds after each of so many looks."""
+    held = []
+    for _ in range(times):
+        found.look(torch.zeros(1), None if hand is None else np.array(hand))
+        held.append(found.holds)
+    return held
+
+
+def test_an_object_that_the_hand_may_hide_counts_as_seen_and_goes_where_the_hand_goes():
+    def unseen_near(hand):
+        found = Doubter(Seen(maps_with((LEFT, "red", "mug"))), SETTINGS, on_plane)  # it lies at about 0.02, -0.23
+        found.reset(queries(("red", "mug")))
+        assert looks(found, 1, (1.0, 1.0)) == [False]
+        found.sight.maps = maps_with()
+        return found, looks(found, 4, hand)
+
+    assert unseen_near((0.02, -0.23 + NEAR + 0.03))[1] == [False, False, True, True]
+    assert unseen_near(None)[1] == [False, False, True, True]
+    found, held = unseen_near((0.02, -0.23 + NEAR - 0.03))
+    assert not any(held)
+    assert not any(looks(found, 4, (0.02, -0.23 + 2 * NEAR - 0.06)))  # carried on
+    assert looks(found, 3, (1.0, 1.0)) == [False, False, True]  # the hand is gone, and so is the mug
+
+
+def test_an_object_that_was_never_seen_is_not_hidden_by_the_hand():
+    found = Doubter(Seen(maps_with()), SETTINGS, on_plane)
+    found.reset(queries(("red", "mug")))
+    assert looks(found, 2, (0.02, -0.23)) == [True, True]
 
 
 # -- fixtures, places, relations, words

@@ -141,7 +141,7 @@ class VLAPolicy(nn.Module):
         if oracle is not None:
             self._require_oracle()
             features = features | {name: value.to(device) for name, value in oracle.features().items()}
-        if self._sees_what_is_named(features):
+        if self._sees_what_is_named(features, np.asarray(observation["state"])):
             actions = self._sample(features, state)
         else:
             actions = np.tile(hold(self.contract, start, None), (self.contract.chunk_length, 1))
@@ -149,11 +149,11 @@ class VLAPolicy(nn.Module):
             actions = fade_in(self.contract, committed, actions)
         return self.contract.check_chunk(actions)
 
-    def _sees_what_is_named(self, features: dict[str, Any]) -> bool:
+    def _sees_what_is_named(self, features: dict[str, Any], state: np.ndarray) -> bool:
         if self.doubter is None:
             return True
         with timed_section("doubt"):
-            self.doubter.look(features["stem"])
+            self.doubter.look(features["stem"], state[:2] if self.contract.state[0].name == "ee_position" else None)
         return not self.doubter.holds
 
     def _sample(self, features: dict[str, Any], state: torch.Tensor) -> np.ndarray:

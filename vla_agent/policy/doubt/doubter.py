@@ -5,10 +5,10 @@
     images ------stem, `Sight`----------> how well each claim fits the best cell        at every look
     fit --logistic, calibrated----------> probability that the claim is false           Platt 1999
 
-An object that was seen in one of the last looks counts as seen: the gripper hides what it takes.  An object that is
-taken away is missed after as many looks.  A fixture stays where it was seen.  Where an object lies, and what it is
-beside, is judged at the first look: acting changes it.  Nothing is said of instructions that claim nothing, such as
-"open the drawer": their doubt is None.
+An object that was seen in one of the last looks counts as seen.  One that the hand is near counts as seen for as long:
+the gripper hides what it takes, and takes it along.  Elsewhere an object that is taken away is missed after as many
+looks.  A fixture stays where it was seen.  Where an object lies, and what it is beside, is judged at the first look:
+acting changes it.  Nothing is said of instructions that claim nothing, such as "open the drawer": their doubt is None.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from vla_agent.policy.doubt.unsafe import unsafe
 NAMED = 0.5  # a query names a shape or colour whose probability is larger
 QUERIES = 2  # the first ones learn what the prompt names
 UNSAFE = 0.999  # probability that what the words say must not be done
+NEAR = 0.12  # metres, horizontally, between the hand and where an object was seen: it may hide it
 OnPlane = Callable[[Tensor, Tensor], Tensor]  # points (N, 2) of the first view, heights (N,) -> metres (N, 2)
 
 
@@ -64,16 +65,22 @@ class Doubter:
             self._objects = [(shapes[s], colours[c]) for s, c in pairs]
         self.doubt, self._seen, self._first = None, None, []
         self._fits.clear()
+        self._places: list[np.ndarray | None] = [None] * len(self._objects)  # where each was seen last, metres
 
-    def look(self, stem: Tensor) -> Doubt | None:
-        """The doubt after one more observation, whose stem is (1, V, C4, h, w)."""
+    def look(self, stem: Tensor, hand: np.ndarray | None = None) -> Doubt | None:
+        """The doubt after one more observation.
+
+        Args:
+            stem: (1, V, C4, h, w).
+            hand: (2,) x, y of the end effector in the base frame, metres; None: nothing counts as hidden by it.
+        """
         claims = self.claims
         if not (self._objects or claims.fixtures or claims.places or claims.relations or self.unsafe):
             return None
         maps = self.sight.look(stem)
         if not self._fits:
             self._first = [*self._misplaced(maps), *self._unrelated(maps)]
-        found = [*self._missing(maps), *self._no_fixture(maps), *self._first]
+        found = [*self._missing(maps, hand), *self._no_fixture(maps), *self._first]
         found += [(UNSAFE, self.unsafe)] if self.unsafe else []
         probability = 1 - float(np.prod([1 - p for p, _ in found]))
         worst = max(found, key=lambda one: one[0])
@@ -85,13 +92,32 @@ class Doubter:
         """Whether the policy is to hold still."""
         return self.doubt is not None and self.doubt.probability > self.settings.hold_above
 
-    def _missing(self, maps: SightMaps) -> list[tuple[float, str]]:
+    def _missing(self, maps: SightMaps, hand: np.ndarray | None) -> list[tuple[float, str]]:
         """Of each object that is named: probability that it is absent, and the reason."""
-        fits = maps.pairs()[0].amax(0).cpu().numpy()  # (shapes, colours)
-        self._fits.append(np.array([fits[self._index(*pair)].max() for pair in self._objects]))
+        views = maps.pairs()[0].cpu().numpy()  # (V, shapes, colours)
+        fits = np.array([self._fit(k, maps, views, hand) for k in range(len(self._objects))])
+        self._fits.append(fits)
         absent = self.settings.absent(np.max(self._fits, axis=0))
         things = find_things(maps, self.settings) if (absent > self.settings.hold_above).any() else []
         return [(float(p), _unseen(*pair, things)) for p, pair in zip(absent, self._objects, strict=True)]
+
+    def _fit(self, number: int, maps: SightMaps, views: np.ndarray, hand: np.ndarray | None) -> float:
+        """How well the best cell fits an object; where the hand may hide it, how well one did before."""
+        rows, columns = self._index(*self._objects[number])
+        each = np.full_like(views, -np.inf)
+        each[:, rows, columns] = views[:, rows, columns]
+        fit = float(each.max())
+        if hand is None or self.on_plane is None:
+            return fit
+        seen = self.settings.absent(each.max((1, 2))) <= self.settings.hold_above  # (V,)
+        place = self._places[number]
+        if seen[0]:
+            shape, colour = np.unravel_index(int(each[0].argmax()), each[0].shape)
+            self._places[number] = position(maps, (int(shape), int(colour)), self.on_plane)
+        elif place is not None and float(np.linalg.norm(place - hand)) < NEAR:
+            self._places[number] = hand
+            return fit if seen.any() else max(fit, float(np.max(self._fits, axis=0)[number]))
+        return fit
 
     def _index(self, shape: str, colour: str) -> tuple[slice | int, slice | int]:
         settings = self.settings
