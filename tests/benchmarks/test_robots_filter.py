@@ -53,6 +53,6 @@ def test_a_filter_without_a_solution_stops_the_chain(enabled, monkeypatch):
     actions = np.tile(np.append(home + 0.1, 0.0), (3, 1))
     chain.step(actions, home, 0.0, 0.0)
     solved = BarrierFilter.apply
-    monkeypatch.setattr(BarrierFilter, "apply", lambda self, motion, target: solved(self, motion, target * np.nan))
+    monkeypatch.setattr(BarrierFilter, "apply", lambda self, before, to, arm: solved(self, before, to * np.nan, arm))
     chain.step(actions, home, 0.0, 0.0)
     assert ("NaN or infinite" in chain.stopped) is enabled

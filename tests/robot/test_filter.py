@@ -228,6 +228,56 @@ def test_the_plan_ends_where_the_filter_acts_and_previewing_changes_nothing():
         np.testing.assert_array_equal(kept, now)
 
 
+def with_lag(robot: Robot, *lag: float) -> Robot:
+    joints = tuple(joint.model_copy(update={"lag": k}) for joint, k in zip(robot.joints, lag, strict=True))
+    return robot.model_copy(update={"joints": joints})
+
+
+def nearest_of_late_arm(robot: Robot, lag: np.ndarray, near: Clearances) -> float:
+    """Metres beyond the margins that an arm whose joints lag comes near to: driven into a wall, and away from it."""
+    arm, at = ArmController(robot, "joint_position"), np.array([0.7, 0.0])
+    arm.rest(at, 0.0)
+    part, least = 1 - np.exp(-PERIOD / lag), np.inf
+    for k in range(45):
+        target = arm.command(np.array([1.3, 0.0, 0.0] if k < 20 else [-0.5, 1.2, 0.0]), at)
+        for within in (0.5, 1.0):  # of the period
+            between = at + (1 - (1 - part) ** within) * (target - at)
+            least = min(least, near.at(between, np.full(2, 9.0), np.zeros(2)).distances[6:].min())
+        at = at + part * (target - at)
+    assert at[0] < 0.0 and at[1] > 1.1, "it came away"
+    return float(least)
+
+
+def test_an_arm_whose_joints_lag_keeps_its_distance_where_the_filter_knows_it(planar, near):
+    """On the way back one joint is late in going away, while the other comes nearer."""
+    lag = np.array([0.4, 0.02])
+    assert nearest_of_late_arm(planar, lag, near) < -0.01
+    assert nearest_of_late_arm(with_lag(planar, *lag), lag, near) > -0.003
+
+
+def test_a_plan_is_what_is_commanded_where_the_arm_follows_as_its_lag_says():
+    mode, action, _ = WAYS["table"]
+    arm, at, plan = ArmController(PANDA, mode), np.array(PANDA.home), np.empty((0, 7))
+    arm.rest(at, 0.0)
+    acted, follows = 0, BarrierFilter(PANDA)
+    for _ in range(20):
+        target = arm.command(np.array(action), at)
+        if len(plan):
+            np.testing.assert_allclose(plan[0], target, atol=1e-6)
+        acted += arm.filtered is not None
+        plan = arm.preview(np.tile(action, (2, 1)))
+        at = follows.follow(at, target)
+    assert acted
+
+
+def test_a_lag_of_some_joints_alone_is_refused(tmp_path):
+    data = PANDA.model_dump(mode="json")
+    data["joints"][2]["lag"] = None
+    (tmp_path / "robot.yaml").write_text(json.dumps(data))
+    with pytest.raises(RobotError, match="some joints have a lag and some have none"):
+        load_robot(tmp_path / "robot.yaml")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"margin": MARGIN}, {"margin": 0.3}, {"gain": 0}, {"finger_margin": -0.001}, {"joint_margin": -1}, {"on": 1}],

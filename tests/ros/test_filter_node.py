@@ -29,7 +29,7 @@ def test_what_the_filter_does_is_on_the_diagnostics():
 
 
 def test_without_a_motion_nothing_is_sent_and_a_stop_is_requested(monkeypatch):
-    def unsolved(self, motion, target):
+    def unsolved(self, *given):
         raise RobotError("the filter before the stop: no motion keeps all limits", found="daqp ended with -1")
 
     heard: list[str] = []

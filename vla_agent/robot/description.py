@@ -44,13 +44,18 @@ STATE_FIELDS = {"ee_position": 3, "ee_rotation": 6, "gripper": 1}  # and joint_p
 
 
 class Joint(Part):
-    """Limits of one joint: position (low, high) in rad; velocity rad/s, acceleration rad/s^2, jerk rad/s^3."""
+    """Limits of one joint: position (low, high) in rad; velocity rad/s, acceleration rad/s^2, jerk rad/s^3.
+
+    ``lag``: seconds, the time constant with which the joint follows its targets; at 1 rad/s it is ``lag`` rad behind.
+    The filter before the stop uses it.  None: not known, the filter then looks at targets alone.
+    """
 
     name: str
     position: tuple[float, float]
     velocity: PositiveFloat
     acceleration: PositiveFloat
     jerk: PositiveFloat
+    lag: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _check_order(self) -> Joint:
@@ -195,6 +200,8 @@ class Robot(Part):
             raise ValueError(f"home has {len(self.home)} positions for {len(self.joints)} joints")
         if len(set(self.joint_names)) != len(self.joints):
             raise ValueError("two joints have the same name")
+        if 0 < sum(joint.lag is not None for joint in self.joints) < len(self.joints):
+            raise ValueError("some joints have a lag and some have none; give it for all of them, or for none")
         self.controller.require_each_once(self.joint_names, self.gripper.joint)
         if not self.joint_state_topics or len(set(self.joint_state_topics)) != len(self.joint_state_topics):
             raise ValueError("joint_states names no topic, or one twice")
@@ -224,6 +231,12 @@ class Robot(Part):
     def limits(self, kind: Literal["velocity", "acceleration", "jerk"]) -> np.ndarray:
         """(J,) largest magnitude of one kind."""
         return np.array([getattr(joint, kind) for joint in self.joints])
+
+    @property
+    def lag(self) -> np.ndarray | None:
+        """(J,) seconds that the joints are behind their targets; None where that is not known."""
+        lags = [joint.lag for joint in self.joints if joint.lag is not None]
+        return np.array(lags) if lags else None
 
     @property
     def low(self) -> np.ndarray:

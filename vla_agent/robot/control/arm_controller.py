@@ -38,12 +38,16 @@ def action_mode(contract: Contract) -> str:
 
 
 class PreviewStep(NamedTuple):
-    """A previewed step: its action (A,), its joint target (J,), the states after it, whether the filter changed it."""
+    """A previewed step: its action (A,), its joint target (J,), the states after it, whether the filter changed it.
+
+    ``arm``: (J,) rad, where the arm will be after it.
+    """
 
     action: np.ndarray
     target: np.ndarray
     controller: tuple[np.ndarray, ...]
     shaper: tuple[np.ndarray, np.ndarray, np.ndarray]
+    arm: np.ndarray
     filtered: bool
 
 
@@ -71,6 +75,7 @@ class ArmController:
         self._filter = BarrierFilter(robot) if robot.safety.filter.enabled else None
         self.filtered: Filtered | None = None  # the last command's, where the filter changed it
         self._starting, self._period = True, robot.period
+        self._arm = np.array(robot.home)  # rad, where the filter takes the arm to be after the last target
         self._preview_steps: list[PreviewStep] = []
         self.gripper = 0.0
 
@@ -95,7 +100,7 @@ class ArmController:
         controller.position, controller.quaternion = self.forward(joints)
         controller.gripper = self.gripper = float(gripper)
         self._shaper.rest(joints)
-        self._starting = True
+        self._starting, self._arm = True, joints
 
     def pause(self) -> None:
         """A command was missed: the robot rests at the last target."""
@@ -110,6 +115,10 @@ class ArmController:
         Raises:
             RobotError: the filter has no solution, or a number is not finite.  The robot must be stopped.
         """
+        return self._command(action, measured, np.asarray(measured, dtype=np.float64))
+
+    def _command(self, action: np.ndarray, measured: np.ndarray, arm: np.ndarray) -> np.ndarray:
+        """`command`, where the controller takes the arm to be at ``measured`` (J,) and the filter at ``arm`` (J,)."""
         controller = self._controller
         controller.command(np.asarray(action, dtype=np.float64), *self.forward(measured))
         self.gripper, self.filtered = controller.gripper, None
@@ -118,11 +127,14 @@ class ArmController:
             return self._shaper.position.copy()
         before = Motion(*self._shaper.get_state())
         target = self._shaper.step(controller.joints)
-        return target if self._filter is None else self._filter_target(self._filter, before, target)
+        return target if self._filter is None else self._filter_target(self._filter, before, target, arm)
 
-    def _filter_target(self, barrier_filter: BarrierFilter, before: Motion, target: np.ndarray) -> np.ndarray:
+    def _filter_target(
+        self, barrier_filter: BarrierFilter, before: Motion, target: np.ndarray, arm: np.ndarray
+    ) -> np.ndarray:
         """(J,) rad: ``target`` (J,), or what the filter allows of it; the commanded pose then begins there."""
-        filtered = barrier_filter.apply(before, target)
+        filtered = barrier_filter.apply(before, target, arm)
+        self._arm = barrier_filter.follow(arm, filtered.joints)
         if filtered.limit:
             self.filtered, controller = filtered, self._controller
             velocity = (filtered.joints - before.position) / self._period
@@ -138,20 +150,21 @@ class ArmController:
         Steps that the previous preview has computed from the same state with the same actions are reused.
         """
         saved, shaped, gripper = self._controller.get_state(), self._shaper.get_state(), self.gripper
-        filtered = self.filtered
+        filtered, arm = self.filtered, self._arm
         steps = self._reusable_steps(actions)
         if steps:
             self._controller.set_state(steps[-1].controller)
             self._shaper.set_state(steps[-1].shaper)
+            self._arm = steps[-1].arm
         for action in actions[len(steps) :]:
             if steps and steps[-1].filtered:
                 break
-            target = self.command(action, self._shaper.position)
+            target = self._command(action, self._shaper.position, self._arm)
             states = self._controller.get_state(), self._shaper.get_state()
-            steps.append(PreviewStep(action, target, *states, self.filtered is not None))
+            steps.append(PreviewStep(action, target, *states, self._arm, self.filtered is not None))
         self._controller.set_state(saved)
         self._shaper.set_state(shaped)
-        self.gripper, self.filtered, self._preview_steps = gripper, filtered, steps
+        self.gripper, self.filtered, self._arm, self._preview_steps = gripper, filtered, arm, steps
         return np.array([step.target for step in steps]).reshape(len(steps), len(shaped[0]))
 
     def _reusable_steps(self, actions: np.ndarray) -> list[PreviewStep]:
