@@ -12,6 +12,7 @@ import array
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -23,8 +24,10 @@ import numpy as np
 
 from benchmarks.robots.driver_fakes import FAKES, NAN, NONE, CameraTopic, Fake, StateTopic
 from vla_agent.robot.description import load_robot
+from vla_agent.ros.process.realtime_priority import set_realtime_priority
 
 PRIORITY = 50  # of controller_manager
+SWITCH_INTERVAL = 0.0002  # seconds after which a thread gives Python to one that waits
 SPEED = 0.5  # of the gripper: ways a second
 CHANNELS = {"rgb8": 3, "yuv422_yuy2": 2}
 
@@ -114,6 +117,8 @@ class FakeRobot:
         self.arm = Arm(self.robot.joint_names, np.array(self.robot.home))
         self.gripper = Gripper(self.robot, width)
         self.on_motors = 0
+        self.sent: Counter[str] = Counter()  # topic of joint states -> messages
+        self._began = time.monotonic()
         self._going = True
         self._lock = threading.Lock()
         arm = self.robot.controller.topic
@@ -122,6 +127,7 @@ class FakeRobot:
         self._servers = [self._serve(package, kind, f"sim/{name}") for package, kind, name in fake.gripper]
         if motors:
             self._servers += [self._serve(*action) for action in fake.gripper]
+        set_realtime_priority(PRIORITY)  # the middleware's threads; the others ask for themselves
         quality = QoSProfile(depth=10)
         threads = [threading.Thread(target=self._states, args=(topic, quality), daemon=True) for topic in fake.states]
         threads += [
@@ -164,9 +170,11 @@ class FakeRobot:
         request_realtime(PRIORITY)
         publisher = self.node.create_publisher(JointState, spec.topic, quality)
         mine = [name in self.arm.names for name in spec.names]
+        message = JointState(name=list(spec.names))
+        message.velocity = message.effort = _values(NAN, [0.0] * len(mine))
         due, before = time.monotonic(), self.now()
         while self._going:
-            due = max(due + 1 / spec.hz, time.monotonic() - 0.1)
+            due, self.sent[spec.topic] = max(due + 1 / spec.hz, time.monotonic() - 0.1), self.sent[spec.topic] + 1
             time.sleep(max(0.0, due - time.monotonic()))
             with self._lock:
                 now = self.now()
@@ -176,11 +184,12 @@ class FakeRobot:
                 before = now
             places = dict(zip(self.arm.names, zip(position, velocity, strict=True), strict=True))
             rows = [places.get(name, (self.gripper.position, 0.0)) for name in spec.names]
-            message = JointState(name=list(spec.names))
             message.header.stamp.sec, message.header.stamp.nanosec = int(now), int(now % 1 * 1e9)
             message.position = array.array("d", [row[0] for row in rows])
-            message.velocity = _values(spec.velocity, [row[1] for row in rows])
-            message.effort = _values(spec.effort, [0.0] * len(rows))
+            if spec.velocity != NAN:
+                message.velocity = _values(spec.velocity, [row[1] for row in rows])
+            if spec.effort != NAN:
+                message.effort = _values(spec.effort, [0.0] * len(rows))
             publisher.publish(message)
 
     def _images(self, camera: CameraTopic, quality: Any) -> None:
@@ -190,27 +199,27 @@ class FakeRobot:
         publisher = self.node.create_publisher(Image, camera.topic, quality)
         width, height = camera.size
         row = width * CHANNELS[camera.encoding]
-        pixels = np.random.default_rng(0).integers(0, 255, (height, row), dtype=np.uint8)
+        message = Image(height=height, width=width, encoding=camera.encoding, step=row)
+        message.header.frame_id = camera.frame
+        message.data = array.array("B", np.random.default_rng(0).integers(0, 255, height * row, np.uint8).tobytes())
+        pixels = np.frombuffer(message.data, np.uint8).reshape(height, row)  # the message's own: nothing is copied
         due, count = time.monotonic(), 0
         while self._going:
             due, count = max(due + 1 / camera.hz, time.monotonic() - 0.1), count + 1
             time.sleep(max(0.0, due - time.monotonic()))
             taken = self.now() - camera.delay
             pixels[height // 3 : height // 2, row // 3 : row // 2] = count % 251  # what shows the same counts as frozen
-            message = Image(height=height, width=width, encoding=camera.encoding, step=row)
             message.header.stamp.sec, message.header.stamp.nanosec = int(taken), int(taken % 1 * 1e9)
-            message.header.frame_id = camera.frame
-            data = array.array("B")
-            data.frombytes(pixels.data)
-            message.data = data
             publisher.publish(message)
 
     def close(self) -> dict[str, Any]:
         """End, and tell what came."""
         self._going = False
+        passed = time.monotonic() - self._began
+        rates = {f"{topic} Hz": round(count / passed) for topic, count in self.sent.items()}
         counts = {"accepted": self.arm.accepted, "refused": dict(self.arm.refused)}
         ages = {f"p{q} ms": round(1e3 * float(np.percentile(self.arm.ages or [0.0], q)), 1) for q in (50, 99)}
-        return counts | ages | {"goals": self.gripper.goals, "on motors": self.on_motors}
+        return counts | ages | rates | {"goals": self.gripper.goals, "on motors": self.on_motors}
 
 
 def request_realtime(priority: int) -> None:
@@ -244,6 +253,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     fake = FakeRobot(FAKES[args.name], args.motors)
     request_realtime(PRIORITY)  # and the executor's threads after it
     executor = MultiThreadedExecutor(4)
