@@ -25,7 +25,14 @@ DESIGNS: dict[str, list[float]] = {  # success of the ten families
     "at the thresholds": [0.50] * 2 + [0.875] * 8,
     "as shipped": [1.0, 1.0, 1.0, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7],
 }
-OTHERS = {"probe.blank": 0.9, "probe.blind": 0.97, "probe.frozen": 0.9, "probe.removed": 0.6, "probe.absent": 0.6}
+OTHERS = {
+    "probe.blank": 0.9,
+    "probe.blind": 0.97,
+    "probe.frozen": 0.9,
+    "probe.removed": 0.6,
+    "probe.absent": 0.6,
+    "probe.contradict": 0.6,
+}
 LOSS = 0.06  # success that every other condition costs
 
 

@@ -12,7 +12,7 @@ BETTER = "higher"
 NAIVE_EPISODES, NAIVE_MEAN = 10, 0.8
 REASONS = {  # fault -> checks of which at least one must fail, and others none
     "none": (),
-    "deaf": ("probe.swap", "probe.blank", "probe.removed", "probe.absent"),
+    "deaf": ("probe.swap", "probe.blank", "probe.removed", "probe.absent", "probe.contradict"),
     "blind": ("probe.blind",),
     "one_camera": ("axis.camera",),
     "one_family": ("family.stack", "success", "axis.", "probe.swap"),
