@@ -12,9 +12,9 @@ from vla_agent.errors import OptionError
 
 EPILOG = """\
 examples:
-  vla-agent ask runs/nano put_in_tray:7 "is there a red mug?"
-  vla-agent ask runs/nano place_beside:12 "what is left of the red mug?" -o answer.png
-  vla-agent ask runs/nano front.png --wrist wrist.png "name the objects from left to right" --json
+  vla-agent ask policies/tabletop-nano put_in_tray:7 "is there a red mug?"
+  vla-agent ask policies/tabletop-nano place_beside:12 "what is left of the red mug?" -o answer.png
+  vla-agent ask policies/tabletop-nano front.png --wrist wrist.png "name the objects from left to right" --json
 
 SCENE is FAMILY:SEED of the simulator.  IMAGE is a PNG or JPEG of the front camera, scaled to what the policy sees;
 without --wrist the wrist camera is black.  Understood: existence, counts, relations, "what is left of", colour, shape,
