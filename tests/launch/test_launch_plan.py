@@ -122,6 +122,9 @@ def test_nodes_are_left_out_and_unknown_ones_refused():
     assert left == ["sim_robot_node", "safety_node"]
     with pytest.raises(VlaAgentError, match="did you mean policy_node"):
         parameters(without=("policy_nod",))
+    more = Choices(without=("frames_node", "recorder_node"))
+    assert "recorder_node" not in parameters(without=more.without)
+    assert graph_plan.left_out("sim", more) == ["without recorder_node: the graph sim does not start it anyway"]
 
 
 def test_a_node_whose_package_is_missing_is_left_out_and_named(monkeypatch):

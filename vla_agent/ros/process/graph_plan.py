@@ -99,9 +99,13 @@ def is_installed(package: str) -> bool:
 
 
 def left_out(graph: str, choices: Choices) -> list[str]:
-    """A line for each node that `plan` leaves out because a package is missing."""
+    """A line for each node that is left out because a package is missing, or that the graph does not have."""
     entries = [e for e in GRAPHS[graph] if e.executable not in choices.without and not is_installed(e.needs)]
-    return [f"{entry.executable} is not started: {entry.needs} is not installed" for entry in entries]
+    others = [name for name in choices.without if name not in {entry.executable for entry in GRAPHS[graph]}]
+    return [
+        *(f"{entry.executable} is not started: {entry.needs} is not installed" for entry in entries),
+        *(f"without {name}: the graph {graph} does not start it anyway" for name in others),
+    ]
 
 
 def _require_fixed(graph: str, entry: Entry, values: Mapping[str, Any]) -> None:
@@ -117,13 +121,13 @@ def _require_fixed(graph: str, entry: Entry, values: Mapping[str, Any]) -> None:
 
 
 def require_nodes(graph: str, names: Sequence[str]) -> None:
-    """Raise where the graph has no such node.
+    """Raise where there is no such node; another graph's may be left out of every one.
 
     Raises:
         OptionError: naming the nearest.
     """
     known = [entry.executable for entry in GRAPHS[graph]]
-    if wrong := [name for name in names if name not in known]:
+    if wrong := [name for name in names if name not in NODES]:
         near = get_close_matches(wrong[0], known, 1, 0.5)
         raise OptionError(
             "the graph has no such node",
