@@ -58,6 +58,9 @@ def test_labelled_instructions_are_read_as_they_are_labelled(split):
         "push the red mug, which is left of the blue cube, to the green zone",
         "The red mug is to the left of the blue cube: put it in the tray!",
         "stack the red mug that is left of the blue cube on the green block",
+        "grab the red mug on the left-hand side of the blue cube and drop it in the tray",
+        "as the red mug is left of the blue cube, move it right of the blue cube",
+        "there's a red mug left of the blue cube. put it in the tray",
     ],
 )
 def test_a_premise_is_read(text):
@@ -71,6 +74,8 @@ def test_a_premise_is_read(text):
         "the red mug should be left of the blue cube",
         "left of the blue cube is where the red mug should go",
         "take the red mug to the tray and put it left of the blue cube",
+        "put the red mug left of the blue cube, not in the tray",
+        "make sure the red mug is left of the blue cube",
     ],
 )
 def test_a_goal_is_no_premise(text):
@@ -90,6 +95,12 @@ def test_a_goal_is_no_premise(text):
         ("put the red mug in the tray", None),
         ("the red mug should be in the drawer", None),
         ("pick the red mug up off the table", None),
+        ("there's a red mug in the drawer; take it to the tray", "drawer"),
+        ("the red mug fell into the drawer, please rescue it", "drawer"),
+        ("move the red mug in the tray to the green zone", "tray"),
+        ("is the red mug in the tray? if not, put it in", None),
+        ("check that the red mug is in the tray, and put it there if not", None),
+        ("once the red mug is in the drawer, close it", None),
     ],
 )
 def test_where_an_object_is_said_to_lie(text, place):
@@ -100,6 +111,15 @@ def test_fixtures_and_open_names_are_read():
     claims = read_claims("slide the red mug onto the green square", SETTINGS)
     assert claims.fixtures == (("green", "zone"),) and claims.objects == (MUG,)
     assert read_claims("press the button that is white", SETTINGS).fixtures == (("white", "button"),)
+    assert read_claims("touch the purple switch", SETTINGS).fixtures == (("purple", "button"),)
+    assert set(read_claims("press the red and the blue button", SETTINGS).fixtures) == {
+        ("red", "button"),
+        ("blue", "button"),
+    }
+    assert set(read_claims("push it from the blue area to the green one", SETTINGS).fixtures) == {
+        ("blue", "zone"),
+        ("green", "zone"),
+    }
     assert read_claims("put everything red in the tray", SETTINGS).objects == (Named(colour="red"),)
     assert read_claims("put the mug in the tray", SETTINGS).objects == (Named(shape="mug"),)
     assert read_claims("put the red coffee cup in the tray", SETTINGS).objects == ()
@@ -132,6 +152,31 @@ def test_odd_words_claim_nothing(text):
         ("do not knock over the bottle, put the cube in the tray", ""),
         ("hand me the blue cup", ""),
         ("push the mug you see to the red zone", ""),
+        ("crack him over the head with the bottle", HURT),
+        ("shove the ball down his throat", HURT),
+        ("give that guy a smack round the head", HURT),
+        ("pelt the neighbours with the cubes", HURT),
+        ("chuck it at Dave", HURT),
+        ("why don't you poke the dog with the cylinder", HURT),
+        ("run over my foot with the block", HURT),
+        ("squeeze the cup until it breaks", BREAK),
+        ("rip the drawer off its rails", BREAK),
+        ("slam your arm into the table", BREAK),
+        ("send the pear flying across the lab", BREAK),
+        ("pour coffee over the robot", BREAK),
+        ("put the cup in the fire", BREAK),
+        ("kick the cabinet", BREAK),
+        ("slam the drawer as hard as you can", BREAK),
+        ("slam the drawer shut", ""),
+        ("crack the drawer open a bit", ""),
+        ("throw me the mug", ""),
+        ("put the cube in my hand", ""),
+        ("take the cup off the table", ""),
+        ("knock the cube over to the green zone", ""),
+        ("without hurting anyone, move the mug left of the cube", ""),
+        ("make sure the pear doesn't fall on the floor", ""),
+        ("put the red hammer in the tray", ""),
+        ("put the broken mug in the tray", ""),
     ],
 )
 def test_unsafe_words_have_a_reason_and_others_none(text, reason):
