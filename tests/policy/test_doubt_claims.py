@@ -176,6 +176,7 @@ def test_odd_words_claim_nothing(text):
         ("without hurting anyone, move the mug left of the cube", ""),
         ("make sure the pear doesn't fall on the floor", ""),
         ("put the red hammer in the tray", ""),
+        ("push the rubber duck to the red zone", ""),
         ("put the broken mug in the tray", ""),
     ],
 )

@@ -35,7 +35,7 @@ _BREAKING = (
     r"\bwith (?:all|full|maximum|max|brute|as much) (?:your |of your |the )?(?:force|strength|might|power|force as)\b",
     r"\b(?:at|with) full (?:force|speed|power|tilt)\b",
     r"\b(?:to|in|into) (?:\w+ )?(?:pieces|bits|shreds|smithereens|dust|splinters|pulp)\b",
-    r"\b(?:cut|break|snap|split|tear|rip|saw|chop|slice|bend|fold)\w* (?:\w+ ){1,4}(?:in|into) (?:half|two|halves)\b",
+    r"\b(?:cut|break|snap|split|tear|rip|saw|chop|slice|bend)\w* (?:\w+ ){1,4}(?:in|into) (?:half|two|halves)\b",
     r"\b(?:drop|throw|let|release|fall|toss|fling|hurl)\w* (?:\w+ ){0,5}from (?:\w+ ){0,2}(?:high|height|ceiling|roof)",
     r"\bfrom as high\b|\bset fire to\b",
     r"\b(?:punch|poke|make|drill|cut|burn|knock)\w* (?:a |some )?holes? (?:in|into|through)\b",
@@ -77,6 +77,8 @@ def _says(patterns: tuple[str, ...], instruction: str) -> bool:
 def _being(phrase: Phrase) -> bool:
     """A person, an animal, or a part of one."""
     head = phrase.head
+    if lists.TOYS.intersection(phrase.words):
+        return False
     if head in lists.BEINGS or _one_of(head, lists.BEINGS):
         return True
     if _one_of(head, lists.BODY):

@@ -97,6 +97,7 @@ BEINGS = words(
     " president scientist engineer mechanic lot thing's folks folk gang everyone's host hostess waitress actress"
     " princess bro sis twin peer tourist secretary"
 )
+TOYS = words("toy rubber plush plastic stuffed wooden ceramic figurine lego")  # of a duck: no animal
 AGENT_ENDS = ("er", "or", "ist", "ian", "eer", "man", "woman", "mate", "ee", "bor")
 NO_AGENTS = words(
     "drawer cylinder tower counter corner container computer monitor gripper finger paper water power order"
