@@ -285,7 +285,7 @@ def test_the_recorder_takes_an_instruction_that_is_not_latched_and_records_each_
 
     from benchmarks.ros.ros_graph import DOMAIN
     from vla_agent.ros.nodes.recorder_node import RecorderNode
-    from vla_agent.ros.process.node_base import LATCHED
+    from vla_agent.ros.process.node_base import LATCHED, SENSORS
 
     rclpy.init(args=["--ros-args", "-p", f"output:={tmp_path}"], domain_id=int(DOMAIN))
     node, probe, executor = RecorderNode(), rclpy.create_node("probe"), SingleThreadedExecutor()
@@ -299,13 +299,14 @@ def test_the_recorder_takes_an_instruction_that_is_not_latched_and_records_each_
             executor.spin_once(timeout_sec=0.01)
         assert node._values()["instruction"] == text
 
-    plain, latched = (probe.create_publisher(String, "instruction", qos) for qos in (10, LATCHED))
+    plain, latched, lossy = (probe.create_publisher(String, "instruction", qos) for qos in (10, LATCHED, SENSORS))
     try:
-        while plain.get_subscription_count() < 1 or latched.get_subscription_count() < 2:
+        while [each.get_subscription_count() for each in (lossy, plain, latched)] != [1, 2, 3]:
             executor.spin_once(timeout_sec=0.01)
         give(plain, "stack the cubes")
         name = node._begin().split(":")[0]
         give(latched, "wipe the table")
+        give(lossy, "open the drawer")
         for _ in range(10):  # the other subscription's copy
             executor.spin_once(timeout_sec=0.01)
         node._end("success")
@@ -317,7 +318,7 @@ def test_the_recorder_takes_an_instruction_that_is_not_latched_and_records_each_
     with rosbag2.Reader(tmp_path / name) as reader:
         told = [c for c in reader.connections if c.topic == "/instruction"]
         texts = [deserialize_message(bytes(raw), String).data for _, _, raw in reader.messages(told)]
-    assert texts == ["stack the cubes", "wipe the table"]
+    assert texts == ["stack the cubes", "wipe the table", "open the drawer"]
 
 
 def test_two_recorders_in_one_folder_keep_both_episodes_and_delete_what_a_killed_one_left(tmp_path):

@@ -131,6 +131,8 @@ def test_a_flood_of_instructions_is_told_from_a_conversation():
     loud = InstructionGuard()
     assert "more than 50 within 1 s" in [loud.excess("the same", 0.001 * k) for k in range(51)][-1]
     assert not loud.excess("the same", 60.0), "it is over after a while"
+    copies = InstructionGuard()
+    assert not any(copies.excess("the same", 0.001 * k, copy=True) for k in range(60)), "counted elsewhere"
 
 
 class Straight:

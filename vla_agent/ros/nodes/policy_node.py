@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from vla_agent.ros.messages import conversions
 from vla_agent.ros.nodes.policy_inputs import InputSettings, PolicyInputs
 from vla_agent.ros.process.node_base import (
     COMMANDS,
+    INSTRUCTIONS,
     LATCHED,
     StatusReporter,
     checked_factor,
@@ -140,8 +142,10 @@ class PolicyNode(LifecycleNode):
             raise
         robot = self._robot
         self._inputs += [
-            self.create_subscription(String, "instruction", self._instruct, LATCHED),
-            self.create_subscription(String, "instruction", self._instruct, 10),  # for publishers that do not latch
+            *(
+                self.create_subscription(String, "instruction", partial(self._instruct, copy=copy), qos)
+                for qos, copy in zip(INSTRUCTIONS, (False, True, True), strict=True)
+            ),
             self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED),
         ]
         if self._given["interventions"]:
@@ -253,10 +257,10 @@ class PolicyNode(LifecycleNode):
 
     # -- in ------------------------------------------------------------------------------------------------------
 
-    def _instruct(self, message: String) -> None:
+    def _instruct(self, message: String, copy: bool = False) -> None:
         if self._loop is None or not self._active:
             return
-        if excess := self._guard.excess(message.data.strip(), time.monotonic()):
+        if excess := self._guard.excess(message.data.strip(), time.monotonic(), copy):
             if not self._stopped:
                 self._request_stop(excess)
             return

@@ -32,6 +32,7 @@ from vla_agent.robot.description import read_robot
 from vla_agent.ros.messages.conversions import TRANSPORTS
 from vla_agent.ros.process.node_base import (
     COMMANDS,
+    INSTRUCTIONS,
     JOINT_STATES,
     LATCHED,
     SENSORS,
@@ -86,8 +87,8 @@ class RecorderNode(Node):
         self._seen: set[str] = {self._told}  # topics that are recorded, or cannot be
         self._problems: dict[str, str] = {}  # topic -> why it is not recorded
         self._recorder.add(self._told, "std_msgs/msg/String")
-        for durability in (LATCHED, 10):  # the second is for publishers that do not latch
-            self.create_subscription(String, INSTRUCTION, self._instruct, durability, raw=True)
+        for quality in INSTRUCTIONS:
+            self.create_subscription(String, INSTRUCTION, self._instruct, quality, raw=True)
         for topic, (kind, qos) in topics.items():
             if self._choice.wants(topic):
                 self._subscribe(topic, _type_name(kind), kind, qos)
@@ -152,7 +153,7 @@ class RecorderNode(Node):
         self._facts[key] = message.data or None
 
     def _instruct(self, data: bytes) -> None:
-        """Take an instruction; one that is repeated, as by both subscriptions, is recorded once."""
+        """Take an instruction; one that is repeated, as by several subscriptions, is recorded once."""
         if data != self._given:
             self._instruction, self._given = deserialize_message(data, String).data, data
             self._record(self._told, data)

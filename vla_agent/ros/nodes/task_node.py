@@ -23,7 +23,15 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_agent.ros.process.diagnostics_listener import DiagnosticsListener
-from vla_agent.ros.process.node_base import COMMANDS, LATCHED, Node, StatusReporter, declare_parameters, run
+from vla_agent.ros.process.node_base import (
+    COMMANDS,
+    INSTRUCTIONS,
+    LATCHED,
+    Node,
+    StatusReporter,
+    declare_parameters,
+    run,
+)
 from vla_agent.ros.runtime.instructions import invalid_reason
 from vla_agent.ros.tasks.goal_server import GoalServer
 from vla_agent.ros.tasks.own_interfaces import own_interfaces
@@ -52,7 +60,7 @@ class TaskNode(Node):
         self._asked: Any = None  # the simulated scene's answer that is awaited
         self._listener = DiagnosticsListener(self)
         self._publisher = self.create_publisher(String, "instruction", LATCHED)
-        for qos in (LATCHED, 10):  # the second is for publishers that do not latch
+        for qos in INSTRUCTIONS:
             self.create_subscription(String, "instruction", self._note_instruction, qos)
         self.create_subscription(Bool, "safety/stopped", self._set_stopped, LATCHED)
         self.create_subscription(JointTrajectory, "policy/action", self._note_action, COMMANDS)

@@ -35,6 +35,11 @@ except ImportError:  # before Iron
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
 COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 SENSORS = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
+INSTRUCTIONS = (  # any publisher reaches the first; one that is reliable the second, and one that latches the third
+    QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT),
+    QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE),
+    LATCHED,
+)
 JOINT_STATES = QoSProfile(depth=64, reliability=ReliabilityPolicy.BEST_EFFORT)  # 64 ms at 1 kHz: an image takes 10 ms
 REMEDIES = {"RELIABILITY": "set image_reliability:=best_effort here, or publish reliably there"}
 COMMAND_MESSAGES = {  # types that robots' controllers take
@@ -340,6 +345,7 @@ def run(make: Callable[[], Any]) -> None:
 
 __all__ = [
     "COMMANDS",
+    "INSTRUCTIONS",
     "JOINT_STATES",
     "LATCHED",
     "SENSORS",

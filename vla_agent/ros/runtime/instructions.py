@@ -20,9 +20,13 @@ class InstructionGuard:
         self._changes: deque[float] = deque(maxlen=CHANGES + 1)
         self._text: str | None = None
 
-    def excess(self, text: str, now: float) -> str:
-        """Count an instruction; why there are too many, or empty where there are not."""
-        self._messages.append(now)
+    def excess(self, text: str, now: float, copy: bool = False) -> str:
+        """Count an instruction; why there are too many, or empty where there are not.
+
+        ``copy``: of a message that comes by another subscription, too, and is counted there.
+        """
+        if not copy:
+            self._messages.append(now)
         if text != self._text:
             self._text = text
             self._changes.append(now)
