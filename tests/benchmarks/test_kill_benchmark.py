@@ -10,7 +10,7 @@ import pytest
 from benchmarks.kill import killed_process
 from benchmarks.kill.gate_kill import _case, _whole
 from benchmarks.kill.killed_process import Aim, finish, kill_after
-from benchmarks.kill.operations import Operation, left_beside
+from benchmarks.kill.operations import Operation, lacks_its_last_line, left_beside
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +79,12 @@ def test_an_aim_beyond_the_last_change_and_a_late_kill_let_a_process_end(tmp_pat
     assert finish(partial(write, tmp_path), tmp_path / "log", Aim(10**6))[0] == 0
     assert kill_after(partial(write, tmp_path), tmp_path / "log", 30.0) is False
     assert kill_after(partial(__import__("time").sleep, 30), tmp_path / "log", 0.05) is True
+
+
+def test_a_certificate_before_the_end_of_its_gate_may_lack_the_last_line_alone():
+    missing = (
+        "verify: exit code 1: differs: ledger.finish: certified pass, found no such line\nnot valid: 1 difference\n"
+    )
+    assert lacks_its_last_line(missing)
+    assert not lacks_its_last_line(missing.replace("1 difference", "2 differences"))
+    assert not lacks_its_last_line(missing.replace("ledger.finish", "evidence.report.json"))
