@@ -15,9 +15,14 @@ from benchmarks.bounds.message_bombs import EMPTY_MAPS
 from vla_agent.errors import VlaAgentError
 
 ATTACK = 3.0  # seconds
+HELLO = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
-def _policy() -> Any:
+def still_policy() -> Any:
+    """A policy of the tabletop contract that never moves."""
     import numpy as np
 
     from vla_agent.contract.tabletop import tabletop_contract
@@ -34,7 +39,7 @@ def _policy() -> Any:
     return Still()
 
 
-def _frames(*frames: tuple[int, bytes]) -> bytes:
+def frames_of(*frames: tuple[int, bytes]) -> bytes:
     """Websocket frames of a client: first byte, and content under the mask 0."""
     made = []
     for first, data in frames:
@@ -49,17 +54,13 @@ def _frames(*frames: tuple[int, bytes]) -> bytes:
 
 def _flood(*, once: bytes = b"", again: bytes = b"") -> Callable[[int], None]:
     """Connects, sends ``once``, and then ``again`` as fast as the server takes it; over and over."""
-    hello = (
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
 
     def attack(port: int) -> None:
         end = time.monotonic() + ATTACK
         while time.monotonic() < end:
             try:
                 with socket.create_connection(("127.0.0.1", port), 2.0) as connection:
-                    connection.sendall(hello)
+                    connection.sendall(HELLO)
                     connection.recv(65_536)
                     threading.Thread(target=_drain, args=(connection,), daemon=True).start()
                     connection.sendall(once)
@@ -92,17 +93,19 @@ def attacks() -> dict[str, Callable[[int], None]]:
     """What each bad client does."""
     numbers = b"\x82\xa6images\x80\xa5state\xdc\x0f\xa0" + b"\xcb?\xf0\0\0\0\0\0\0" * 4000
     return {
-        "16 MB of empty maps": _flood(once=_frames((0x82, EMPTY_MAPS))),
-        "16 MB of short texts": _flood(once=_frames((0x82, b"\xdd\x00\x3d\x09\x00" + b"\xa2ab" * 4_000_000))),
-        "16 MB in pieces of one byte": _flood(once=_frames((0x02, b"x")), again=_frames(*[(0x00, b"x")] * 100_000)),
-        "pieces of no byte without end": _flood(once=_frames((0x02, b"x")), again=_frames(*[(0x00, b"")] * 100_000)),
-        "pings without end": _flood(again=_frames(*[(0x89, b"x" * 100)] * 5_000)),
-        "pongs without end": _flood(again=_frames(*[(0x8A, b"")] * 100_000)),
-        "16 MB of zeros, again and again": _flood(again=_frames((0x82, bytes(16_000_000)))),
-        "100 MB in one message": _flood(once=_frames((0x82, bytes(100_000_000)))),
+        "16 MB of empty maps": _flood(once=frames_of((0x82, EMPTY_MAPS))),
+        "16 MB of short texts": _flood(once=frames_of((0x82, b"\xdd\x00\x3d\x09\x00" + b"\xa2ab" * 4_000_000))),
+        "16 MB in pieces of one byte": _flood(once=frames_of((0x02, b"x")), again=frames_of(*[(0x00, b"x")] * 100_000)),
+        "pieces of no byte without end": _flood(
+            once=frames_of((0x02, b"x")), again=frames_of(*[(0x00, b"")] * 100_000)
+        ),
+        "pings without end": _flood(again=frames_of(*[(0x89, b"x" * 100)] * 5_000)),
+        "pongs without end": _flood(again=frames_of(*[(0x8A, b"")] * 100_000)),
+        "16 MB of zeros, again and again": _flood(again=frames_of((0x82, bytes(16_000_000)))),
+        "100 MB in one message": _flood(once=frames_of((0x82, bytes(100_000_000)))),
         "a frame that states 2^60 bytes": _flood(once=b"\x82\xff\x10" + bytes(7), again=bytes(1_000_000)),
-        "a thousand observations at once": _flood(again=_frames(*[(0x82, _request())] * 50)),
-        "states as lists of 4,000 numbers": _flood(again=_frames(*[(0x82, numbers)] * 50)),
+        "a thousand observations at once": _flood(again=frames_of(*[(0x82, _request())] * 50)),
+        "states as lists of 4,000 numbers": _flood(again=frames_of(*[(0x82, numbers)] * 50)),
         "a header of 10 MB": _bad_header,
     }
 
@@ -126,7 +129,7 @@ def run_attack(attack: Callable[[int], None]) -> tuple[Outcome, float]:
         from vla_agent.serving.server import PolicyServer
 
         os.close(stop)
-        with PolicyServer(_policy(), "still", port=0) as server:
+        with PolicyServer(still_policy(), "still", port=0) as server:
             os.write(telling, server.port.to_bytes(4, "big"))
             os.read(stopping, 1)
 

@@ -18,7 +18,7 @@ def joint_positions(message: Any, names: Sequence[str], of: str = "position") ->
         of: the quantity, ``position``, ``velocity`` or ``effort``.
 
     Raises:
-        ObservationError: a name is missing, or there are fewer values than names.
+        ObservationError: a name is missing or there twice, or there are fewer or more values than names.
     """
     values = getattr(message, of)
     if max(len(values), len(message.name)) > JOINTS:
@@ -38,5 +38,14 @@ def joint_positions(message: Any, names: Sequence[str], of: str = "position") ->
             expected=", ".join(names),
             found=", ".join(message.name)[: 10 * NAME],
             remedy="configure the joint state broadcaster to publish them, or fix the names in the robot file",
+        )
+    twice = [name for name in names if message.name.count(name) > 1]
+    if twice or len(values) > len(message.name):
+        raise ObservationError(
+            "a joint state does not say which value is which joint's",
+            key=", ".join(twice) or of,
+            expected="each joint once, and one value for each",
+            found=f"{', '.join(message.name)[: 10 * NAME]}: {len(values)} values",
+            remedy="check what publishes it: two drivers may be merged in one message",
         )
     return np.array([values[places[name]] for name in names])

@@ -57,6 +57,9 @@ def read_request(message: Any, contract: Contract) -> Request:
     images = message.get("images", {k: v for k, v in flat.items() if k != "state"})
     if not isinstance(images, dict):
         raise _invalid_request("images", "a map from camera to image", type(images).__name__)
+    for name, image in images.items():
+        if not isinstance(name, str) or not isinstance(image, np.ndarray):
+            raise _invalid_request("images", "an array for each camera's name", f"{name!r:.40}: {type(image).__name__}")
     observation: dict[str, Any] = {"images": images}
     state = message.get("state", flat.get("state"))
     if state is not None:
@@ -70,9 +73,11 @@ def read_request(message: Any, contract: Contract) -> Request:
         raise _invalid_request("seed", "a whole number from 0 on", repr(seed)[:40])
     if number is not None and not (type(number) is int or (isinstance(number, str) and len(number) <= 100)):
         raise _invalid_request("id", "a whole number or a short text", type(number).__name__)
+    if (reset := message.get("reset")) is not None and not isinstance(reset, (bool, np.bool_)):
+        raise _invalid_request("reset", "true or false", f"{type(reset).__name__} {reset!s:.40}")
     contract.check_observation(observation)
     observation["state"] = np.asarray(observation["state"], np.float32)
-    return Request(observation, prompt, seed, bool(message.get("reset")), _committed(message, contract), number)
+    return Request(observation, prompt, seed, bool(reset), _committed(message, contract), number)
 
 
 def _committed(message: Mapping[str, Any], contract: Contract) -> Committed | None:
@@ -93,7 +98,10 @@ def _committed(message: Mapping[str, Any], contract: Contract) -> Committed | No
 
 
 def _numbers(key: str, value: Any) -> np.ndarray:
-    array = np.asarray(value) if isinstance(value, (list, np.ndarray)) else np.array(None)
+    try:
+        array = np.asarray(value) if isinstance(value, (list, np.ndarray)) else np.array(None)
+    except ValueError as error:
+        raise _invalid_request(key, "an array of numbers", "lists of unequal length") from error
     if array.dtype.kind not in "iuf":
         raise _invalid_request(key, "an array of numbers", f"{type(value).__name__} {array.dtype}")
     return array

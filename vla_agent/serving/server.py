@@ -204,7 +204,10 @@ class PolicyServer:
         loop = asyncio.get_running_loop()
         try:
             if isinstance(data, str):
-                raise ServingError("a message is text", expected="msgpack in a binary message", found=data[:40])
+                expected, remedy = "msgpack in a binary message", "see docs/serving.md, the protocol"
+                raise ServingError(
+                    "a message is text", key="message", expected=expected, found=data[:40], remedy=remedy
+                )
             message = await loop.run_in_executor(self._decoding, unpack, data)
         except ServingError as error:  # this client uses another protocol
             await self._send(connection, str(error)[:LONGEST_ERROR])
@@ -212,7 +215,7 @@ class PolicyServer:
             return None
         try:
             return await loop.run_in_executor(self._decoding, read_request, message, self._contract)
-        except (VlaAgentError, ValueError, TypeError) as error:  # numpy raises the last two for ragged lists
+        except VlaAgentError as error:
             await self._send(connection, str(error)[:LONGEST_ERROR])
             return None
 

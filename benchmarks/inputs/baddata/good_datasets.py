@@ -32,7 +32,7 @@ def write_all(root: Path, contract: Contract) -> dict[str, Path]:
         encoded = [encode(_episode(k, contract), storage, round(contract.control_hz)) for k in range(EPISODES)]
         folder = write_dataset(folders[f"v3.0 {storage}"], contract, encoded, storage)
         (folder / dataset_schema.MANIFEST).unlink()
-        _write_earlier(read(folder), folders[f"v2.1 {storage}"])
+        write_earlier(read(folder), folders[f"v2.1 {storage}"])
     return folders
 
 
@@ -64,7 +64,7 @@ def _frames(camera: str, height: int, width: int, number: int) -> np.ndarray:
     return frames.clip(0, 255).astype(np.uint8)
 
 
-def _write_earlier(dataset: Dataset, folder: Path) -> None:
+def write_earlier(dataset: Dataset, folder: Path) -> None:
     """The same dataset in the layout of v2.1."""
     (folder / "meta").mkdir(parents=True)
     table = pq.read_table(dataset.root / DATA, partitioning=None)

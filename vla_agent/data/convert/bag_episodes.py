@@ -214,6 +214,7 @@ def _matched(
     return found, reports
 
 
-def _counted(series: Series) -> dict[str, int]:
+def _counted(series: Series) -> dict[str, float]:
     """What was counted while the messages were read."""
-    return {"out_of_order": series.disordered} | ({"empty": series.empty} if series.empty else {})
+    counted: dict[str, float] = {"out_of_order": series.disordered, "delay": round(series.delay, 3)}
+    return counted | ({"empty": series.empty} if series.empty else {})

@@ -6,7 +6,7 @@ control period uses.  So only one episode's images, at their final size, are in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ class Series:
 
     stamps: times (m,), seconds, ascending.  order: position (m,) of each in the order of the bag.  values: (m, P), or
     None for images; masked where a message does not name the joint.  disordered: messages that came after a later one.
-    empty: joint states without joints, skipped.
+    empty: joint states without joints, skipped.  delay: seconds from the header's time to the receipt (median).
     """
 
     stamps: np.ndarray
@@ -51,6 +51,7 @@ class Series:
     values: np.ma.MaskedArray | None
     disordered: int
     empty: int = 0
+    delay: float = 0.0
 
     def parts(self) -> list[tuple[list[int], np.ndarray]]:
         """Numbers of the columns that come together, and the messages (k,) that hold them; one part, unless several
@@ -229,11 +230,20 @@ def read_images(
 def _messages(path: Path, reader: Any, topics: set[str]) -> Iterator[tuple[str, str, float, Any]]:
     """Topic, type, time of receipt (seconds) and message, in the order of the bag."""
     for connection, nanoseconds, raw in reader.messages([c for c in reader.connections if c.topic in topics]):
-        try:
-            message = reader.deserialize(raw, connection.msgtype)
-        except Exception as error:  # any error that a damaged message causes in the decoder
-            raise _damaged(path, error, connection.topic) from error
+        message = deserialized(path, reader.deserialize, connection.topic, raw, connection.msgtype)
         yield connection.topic, connection.msgtype, nanoseconds * 1e-9, message
+
+
+def deserialized(path: Path, decode: Callable[..., Any], topic: str, raw: bytes | memoryview, kind: str) -> Any:
+    """A message of type ``kind``.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    try:
+        return decode(raw, kind)
+    except Exception as error:  # any error that a damaged message causes in the decoder
+        raise _damaged(path, error, topic) from error
 
 
 def _message_types(path: Path, reader: Any, mapping: schema.Mapping, topics: set[str]) -> dict[str, str]:
@@ -313,7 +323,8 @@ def _series(rows: list[Row], empty: int) -> Series:
     picked = [v for _, _, v, _ in rows if v is not None]
     values = np.ma.stack(picked)[order] if picked else None
     positions = np.array([position for _, position, _, _ in rows], dtype=np.int64)
-    return Series(stamps[order], positions[order], values, int((np.diff(stamps) < 0).sum()), empty)
+    delay = float(np.median([received - stamp for stamp, _, _, received in rows])) if rows else 0.0
+    return Series(stamps[order], positions[order], values, int((np.diff(stamps) < 0).sum()), empty, delay)
 
 
 def _custom_data(data: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from vla_agent.data.lerobot.episode import Episode
 ConvertedEpisode = tuple[Episode | None, dict[str, Any]]  # None where it is left out; and its report
 REPORTED_SECONDS = 0.5  # unused seconds at an episode's ends are reported above this
 
+BEHIND, AHEAD = 0.5, 0.1  # seconds between the clocks of two sources; a camera's pictures come late, never early
+
 CHANGES = {"clipped": "values clipped to low and high", "around": "changes of an angle taken the shorter way around"}
 
 
@@ -36,10 +38,24 @@ def episode_lines(episode: Mapping[str, Any]) -> list[str]:
         lines.append(f"  intervention: {episode['interventions']}")
     for field, counts in episode.get("values", {}).items():
         lines += [f"  {field}: {CHANGES[what]}: {number}" for what, number in counts.items()]
+    lines += _clock_lines(episode.get("sources", {}))
     return lines + [
         f"  {source}: {', '.join(problems)}"
         for source, counts in episode.get("sources", {}).items()
         if (problems := _problems(counts))
+    ]
+
+
+def _clock_lines(sources: Mapping[str, Any]) -> list[str]:
+    """Sources whose headers seem to come from another clock: their messages are received far later than stated, or
+    earlier, compared with the states and actions.  What they hold would stand beside values of another moment."""
+    delays = {name: counts["delay"] for name, counts in sources.items() if "delay" in counts}
+    first = min((delay for name, delay in delays.items() if not name.startswith("cameras.")), default=0.0)
+    return [
+        f"  {name}: its headers are {abs(delay - first):.2f} s {'behind' if delay > first else 'ahead of'} the others, "
+        "by when they were received: where its clock is another one, set stamps: received"
+        for name, delay in delays.items()
+        if not -AHEAD <= delay - first <= BEHIND
     ]
 
 

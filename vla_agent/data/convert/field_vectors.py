@@ -14,6 +14,8 @@ from vla_agent.errors import DatasetError
 Counts = dict[str, dict[str, int]]  # part.field -> what was changed of its values: how many
 TURNS = {"rad": 2 * np.pi} | dict.fromkeys(("deg", "degree", "degrees"), 360.0)  # unit of an angle -> a whole turn
 
+UNIT_LENGTH = 0.05  # by which a quaternion's length may differ from 1: further off, other numbers were picked
+
 Forward = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # joints (J,) -> position (3,), quaternion (4,) wxyz
 
 
@@ -49,16 +51,18 @@ def field_values(
         counts: gets the number of values that were ``clipped``, and of changes that went ``around`` a whole turn.
 
     Raises:
-        DatasetError: NaN or infinity, or a quaternion of length 0.
+        DatasetError: NaN or infinity, or a quaternion that is none, by its length.
     """
     bad = np.flatnonzero(~np.isfinite(picked).all(axis=1))
     if len(bad):
         _raise_unusable(field, file, "finite numbers", f"NaN or infinity, first in frame {bad[0]}")
     values = picked
     if field.convert.startswith("quaternion"):
-        short = np.flatnonzero(np.linalg.norm(picked, axis=1) < 1e-6)
-        if len(short):
-            _raise_unusable(field, file, "quaternions of length 1", f"length 0, first in frame {short[0]}")
+        lengths = np.linalg.norm(picked, axis=1)
+        wrong = np.flatnonzero(np.abs(lengths - 1) > UNIT_LENGTH)
+        if len(wrong):
+            found = f"{picked[wrong[0]].round(4).tolist()} of length {lengths[wrong[0]]:.3g}, first in frame {wrong[0]}"
+            _raise_unusable(field, file, "quaternions of length 1", found)
         order = [0, 1, 2, 3] if field.convert.endswith("xyzw") else [1, 2, 3, 0]
         values = _rotation_field(picked[:, order], field.rotation)
     elif field.convert.startswith("forward"):

@@ -99,6 +99,7 @@ def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forwar
     report: dict[str, Any] = {"from": place, "success": _success(path, group, mapping)}
     if mapping.keep == "success" and not report["success"]:
         return None, report | {"left_out": "no success"}
+    _check_rate(path, group, mapping)
     length = _common_length(path, group, mapping.sources)
     if length < mapping.shortest:
         return None, report | {"frames": length, "left_out": f"only {length} frames"}
@@ -203,6 +204,27 @@ def _decoded(path: Path, group: Any, at: str, values: Any, k: int) -> np.ndarray
         return decode_picture(row_bytes(path, values, k))
     except PictureError as error:
         raise _wrong(path, group, f"{at}, frame {k}", error.expected, error.found) from error
+
+
+def _check_rate(path: Path, group: Any, mapping: Mapping) -> None:
+    """Raise where robomimic's ``env_args`` state another rate than the mapping; most files state none."""
+    holder = group
+    while "env_args" not in holder.attrs and holder.name != "/":
+        holder = holder.parent
+    text = attribute(path, holder, "env_args")
+    try:
+        stated = parse_json(text, path, DatasetError)["env_kwargs"]["control_freq"] if text is not None else None
+    except (ValueError, KeyError, TypeError):  # of another program
+        return
+    if isinstance(stated, (int, float)) and stated != mapping.control_hz:
+        raise DatasetError(
+            "the file has another rate than the mapping",
+            file=path,
+            key=f"{holder.name}, attribute env_args: env_kwargs.control_freq",
+            expected=f"control_hz: {mapping.control_hz}",
+            found=f"{stated:g}",
+            remedy=f"set control_hz: {stated:g}; frames are not resampled",
+        )
 
 
 def _success(path: Path, group: Any, mapping: Mapping) -> bool:

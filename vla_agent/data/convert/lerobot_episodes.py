@@ -111,6 +111,16 @@ def _columns(dataset: Dataset, field: FieldSource) -> np.ndarray:
             found=", ".join(f"{k} {names[k]}" if names else str(k) for k in range(values.shape[1])),
             remedy=f"correct pick of {field.name} in the mapping file",
         )
+    twice = [p for p in field.pick if isinstance(p, str) and names.count(p) > 1]
+    if twice:
+        raise DatasetError(
+            "a name of the mapping belongs to several components",
+            file=dataset.root / dataset_schema.INFO,
+            key=f"{field.at}: {', '.join(twice)}",
+            expected="one component of this name",
+            found=", ".join(f"{k} {name}" for k, name in enumerate(names)),
+            remedy=f"give the components' numbers in pick of {field.name}",
+        )
     return values[:, [names.index(p) if isinstance(p, str) else p for p in field.pick]]
 
 

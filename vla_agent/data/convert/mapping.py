@@ -7,7 +7,7 @@ the sources are synchronised, the rate, where the instruction is stored and what
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 from ruamel.yaml.error import YAMLError
@@ -16,6 +16,7 @@ from vla_agent.contract import Camera, Contract
 from vla_agent.contract import Field as ContractField
 from vla_agent.errors import DatasetError, wrong_keys
 from vla_agent.files.bounded_yaml import read_yaml
+from vla_agent.files.input_limits import PICTURE_PIXELS, SIDE
 from vla_agent.files.shipped import find_shipped
 
 EXAMPLES = "config/data/recorder.yaml and the other files there"
@@ -29,6 +30,9 @@ UNAVAILABLE = {
 Convert = Literal["numbers", "quaternion_xyzw", "quaternion_wxyz", "forward_position", "forward_rotation"]
 
 
+MOST_HZ = 1000  # control periods a second
+NEAREST = 10.0  # seconds: a larger tolerance of the rule nearest was meant in milliseconds; hold may hold for long
+Side = Annotated[PositiveInt, Field(le=SIDE)]
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # of cameras and fields: it becomes a part of features and paths
 
 
@@ -60,8 +64,8 @@ class CameraSource(Source):
     range: of pictures of 16 bits in a bag: the values that become 0 and 255; those outside of it become the nearer end.
     """
 
-    height: PositiveInt
-    width: PositiveInt
+    height: Side
+    width: Side
     flip: bool = False
     channels: Literal["rgb", "bgr"] = "rgb"
     range: tuple[float, float] | None = None
@@ -70,6 +74,8 @@ class CameraSource(Source):
     def _check_range(self) -> CameraSource:
         if self.range is not None and self.range[0] >= self.range[1]:
             raise ValueError("the range's first value is not below its second")
+        if self.height * self.width > PICTURE_PIXELS:
+            raise ValueError(f"{self.width} x {self.height}, at most {PICTURE_PIXELS:,} pixels")
         return self
 
 
@@ -111,6 +117,8 @@ class FieldSource(Source):
             raise ValueError(f"a quaternion has 4 numbers, pick has {len(self.pick)}")
         if self.clip and (self.low is None or self.high is None):
             raise ValueError("clip needs low and high")
+        if self.scale == 0:
+            raise ValueError("scale 0 makes every number the same")
         if self.delta and self.rotation not in ("", "rotation vector"):
             raise ValueError("delta of a rotation needs rotation: rotation vector")
         return self
@@ -179,7 +187,7 @@ class Mapping(_Part):
     """
 
     format: Literal["bag", "hdf5", "lerobot"]
-    control_hz: PositiveInt
+    control_hz: Annotated[PositiveInt, Field(le=MOST_HZ)]
     chunk_length: PositiveInt = 16
     language: str = "en"
     robot: str | None = Field(None, description="robot file for forward_position and forward_rotation")
@@ -210,6 +218,12 @@ class Mapping(_Part):
         for camera in self.cameras:
             if camera.channels != "rgb" and self.format != "hdf5":
                 raise ValueError(f"{camera.name}: channels is for format: hdf5; the others state the order themselves")
+        for source in self.sources:
+            rule, tolerance = self.rule_of(source)
+            if rule == "nearest" and tolerance > NEAREST:
+                raise ValueError(
+                    f"{source.name}: tolerance {tolerance:g} is in seconds, at most {NEAREST:g} for nearest"
+                )
         for field in (*self.state, *self.action):
             self._check_field(field)
         for field in self.state:

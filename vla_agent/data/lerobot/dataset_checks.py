@@ -86,6 +86,7 @@ def check_columns(dataset: DatasetTables) -> None:
     for name, values in dataset.columns.items():
         _check_values(dataset, name, values)
     _check_indices(dataset)
+    _check_video_places(dataset)
     if (dataset.root / dataset_schema.CONTRACT).exists():
         _check_contract(dataset)
 
@@ -133,7 +134,9 @@ def _check_indices(dataset: DatasetTables) -> None:
     """Frames are in the order of the table of episodes, and every task index has an instruction."""
     columns = dataset.columns
     owner = np.repeat([e.index for e in dataset.episodes], [e.length for e in dataset.episodes])
-    for name, expected in (("index", np.arange(len(dataset))), ("episode_index", owner)):
+    lengths = [np.arange(e.length) for e in dataset.episodes] or [np.arange(0)]
+    numbered = {"index": np.arange(len(dataset)), "episode_index": owner, "frame_index": np.concatenate(lengths)}
+    for name, expected in numbered.items():
         wrong = np.flatnonzero(columns[name] != expected)
         if len(wrong):
             row = int(wrong[0])
@@ -155,6 +158,31 @@ def _check_indices(dataset: DatasetTables) -> None:
             found=", ".join(map(str, unknown[:20])),
             remedy=GET_AGAIN,
         )
+
+
+def _check_video_places(dataset: DatasetTables) -> None:
+    """In each video, an episode has as many frames as in the tables, and none of another episode's.
+
+    A place that is wrong by one frame shows the image of the next control period beside the state of this one.
+    """
+    ends: dict[tuple[str, tuple[int, int]], int] = {}
+    for camera in dataset.cameras:
+        for episode in sorted(dataset.episodes, key=lambda e: e.video_starts.get(camera, 0)):
+            if camera not in episode.video_files:
+                continue
+            file, start = (camera, episode.video_files[camera]), episode.video_starts[camera]
+            stop = episode.video_stops.get(camera, start + episode.length)
+            if start < ends.get(file, 0) or stop - start != episode.length:
+                raise DatasetError(
+                    "an episode's place in its video is not that of its frames",
+                    file=dataset.root / "meta" / "episodes",
+                    key=f"videos/{dataset_schema.image_key(camera)}/from_timestamp, to_timestamp",
+                    expected=f"{episode.length} frames for episode {episode.index}, from {ends.get(file, 0)} on",
+                    found=f"frames {start} to {stop - 1} of the video",
+                    remedy=GET_AGAIN,
+                )
+            if dataset.info["codebase_version"] == dataset_schema.CODEBASE_VERSION:
+                ends[file] = start + episode.length
 
 
 def _check_contract(dataset: DatasetTables) -> None:

@@ -35,6 +35,7 @@ class EpisodeInfo:
     data_start: int  # the episode's first row within that file
     video_files: dict[str, tuple[int, int]]  # camera -> chunk, file
     video_starts: dict[str, int]  # camera -> the episode's first frame within that file
+    video_stops: dict[str, int] = field(default_factory=dict)  # camera -> the frame after its last; v2.1 does not say
     origin: dict[str, Any] = field(default_factory=dict)  # task family, seed, ... where the recorder wrote them
 
     @property

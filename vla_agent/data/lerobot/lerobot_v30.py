@@ -102,5 +102,8 @@ def _episode(row: dict[str, Any], info: dict[str, Any]) -> EpisodeInfo:
         data_start=0,
         video_files={c: (row[f"{v}/chunk_index"], row[f"{v}/file_index"]) for c, v in cameras.items()},
         video_starts={c: round(row[f"{v}/from_timestamp"] * info["fps"]) for c, v in cameras.items()},
+        video_stops={
+            c: round(row[f"{v}/to_timestamp"] * info["fps"]) for c, v in cameras.items() if f"{v}/to_timestamp" in row
+        },
         origin={k.removeprefix("origin/"): v for k, v in row.items() if k.startswith("origin/")},
     )

@@ -123,18 +123,23 @@ def range_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Find
 
 
 def unit_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
-    """States that cannot be in the contract's units, as `Contract.check_observation` refuses them."""
+    """States and actions that cannot be in the contract's units, as `Contract.check_observation` judges a state."""
     contract = _contract(dataset)
-    states = dataset.columns.get(dataset_schema.STATE)
-    if contract is None or states is None or states.reshape(len(states), -1).shape[1] != contract.state_dim:
+    if contract is None:
         return
-    for index, rows in rows_of.items():
-        values = states.reshape(len(states), -1)[rows]
-        k = first_in_other_units(contract.state, values)
-        if k is not None:
-            what, remedy = "the state cannot be in the contract's units", "convert it, or " + LEAVE_OUT
-            found = "; ".join(f"{key}: {text}" for key, text in other_units(contract.state, values[k]).items())
-            yield Finding("units", what, index, k, dataset_schema.STATE, found, remedy)
+    parts = (("state", dataset_schema.STATE, contract.state), ("action", dataset_schema.ACTION, contract.action))
+    for part, key, layout in parts:
+        whole = dataset.columns.get(key)
+        if whole is None or whole.reshape(len(whole), -1).shape[1] != sum(field.size for field in layout):
+            continue
+        for index, rows in rows_of.items():
+            values = whole.reshape(len(whole), -1)[rows]
+            k = first_in_other_units(layout, values)
+            if k is not None:
+                what, remedy = f"the {part} cannot be in the contract's units", "convert it, or " + LEAVE_OUT
+                said = other_units(layout, values[k]).items()
+                found = "; ".join(f"{name.replace('state', part, 1)}: {text}" for name, text in said)
+                yield Finding("units", what, index, k, key, found, remedy)
 
 
 def repeated_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:

@@ -1,0 +1,1 @@
+"""Seeded mutations of every format and protocol that is read: what ``inputs-fuzz`` runs."""
