@@ -15,6 +15,7 @@ from vla_agent.finetuning.robust.augment import augment
 from vla_agent.finetuning.robust.wordings import rewordings
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.training.demonstrations import Demonstrations
+from vla_agent.training.scores.score_file import episode_weights
 from vla_agent.training.stages.head_stage import choose_frames
 
 LARGEST_ACTION = 1.5  # normalised; what lies beyond is clipped
@@ -68,7 +69,9 @@ class BatchSampler:
         self.chunk = scaled.clamp(-LARGEST_ACTION, LARGEST_ACTION)
         dataset = np.searchsorted(demos.first, self.frames, side="right") - 1
         early = demos.frame[self.frames] < recipe.train.early_frames
-        self.mixture = Mixture(dataset, early, recipe.data.demonstrations, recipe.data.weights)
+        by_episode = episode_weights(recipe.data, demos, recipe.data.demonstrations)
+        row_weights = None if by_episode is None else by_episode[demos.episode[self.frames]]
+        self.mixture = Mixture(dataset, early, recipe.data.demonstrations, recipe.data.weights, row_weights)
         self.wordings = [rewordings(t) if recipe.robust.wordings else (t,) for t in demos.instructions]
 
     def draw(self, generator: torch.Generator) -> Batch:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vla_agent.errors import RecipeError
 from vla_agent.training.recipe import TrainHead
-from vla_agent.training.stages.head_stage import draw_rows
+from vla_agent.training.stages.head_stage import draw_rows, weighted_choice
 
 
 class Mixture:
@@ -23,6 +23,7 @@ class Mixture:
         early: (n,) whether the row is among the first frames of an episode.
         folders: the datasets, for the error.
         weights: how often each dataset is drawn, relative to the others; empty: every row as often as any other.
+        row_weights: (n,) how often each row is drawn, within its dataset where these have weights; None: equally often.
 
     Attributes:
         fractions: (datasets,) of the samples; empty without weights.
@@ -32,13 +33,19 @@ class Mixture:
     """
 
     def __init__(
-        self, dataset: np.ndarray, early: np.ndarray, folders: Sequence[str], weights: Sequence[float] = ()
+        self,
+        dataset: np.ndarray,
+        early: np.ndarray,
+        folders: Sequence[str],
+        weights: Sequence[float] = (),
+        row_weights: np.ndarray | None = None,
     ) -> None:
-        self.count, self.early = len(dataset), np.flatnonzero(early)
+        self.count, self.early, self.row_weights = len(dataset), np.flatnonzero(early), row_weights
         self.fractions = np.array(weights, dtype=np.float64) / sum(weights) if weights else np.zeros(0)
         if not weights:
             return
-        self._rows = [np.flatnonzero(dataset == k) for k in range(len(folders))]
+        drawn = np.ones(len(dataset), bool) if row_weights is None else row_weights > 0
+        self._rows = [np.flatnonzero((dataset == k) & drawn) for k in range(len(folders))]
         self._early_rows = [rows[early[rows]] if early[rows].any() else rows for rows in self._rows]
         empty = [folder for folder, rows in zip(folders, self._rows, strict=True) if not len(rows)]
         if empty:
@@ -54,7 +61,7 @@ class Mixture:
     def draw(self, settings: TrainHead, rng: np.random.Generator) -> np.ndarray:
         """(batch,) rows; those of first frames come first, as in `vla_agent.training.stages.head_stage.draw_rows`."""
         if not len(self.fractions):
-            return draw_rows(self.early, self.count, settings, rng)
+            return draw_rows(self.early, self.count, settings, rng, self.row_weights)
         early = round(settings.batch * settings.early_share) if len(self.early) else 0
         return np.concatenate(
             [self._pick(self._early_rows, early, rng), self._pick(self._rows, settings.batch - early, rng)]
@@ -63,6 +70,12 @@ class Mixture:
     def _pick(self, rows: list[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` rows, each from a dataset drawn by weight; ``rows`` holds those of each dataset."""
         which = rng.choice(len(rows), size=count, p=self.fractions)
+        if self.row_weights is not None:
+            picked = np.empty(count, dtype=np.int64)
+            for k, own in enumerate(rows):
+                at = np.flatnonzero(which == k)
+                picked[at] = weighted_choice(own, self.row_weights, len(at), rng)
+            return picked
         sizes = np.array([len(of_dataset) for of_dataset in rows])
         place = rng.integers(sizes[which])
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])

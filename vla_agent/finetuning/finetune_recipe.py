@@ -9,12 +9,12 @@ from pydantic import Field, model_validator
 
 from vla_agent.adapters.adapter_settings import AdapterSettings
 from vla_agent.files.recipe_file import Strict, check_recipe, read_recipe
-from vla_agent.training.recipe import TrainHead
+from vla_agent.training.recipe import ScoredData, TrainHead
 
 EXAMPLE = "policies/finetune-lora.yaml"
 
 
-class TuneData(Strict):
+class TuneData(ScoredData):
     """The datasets.  A recipe may also list them: ``data: [{folder: a, weight: 3}, {folder: b, weight: 1}]``."""
 
     demonstrations: tuple[str, ...] = Field(description="LeRobotDataset folders, read in this order")

@@ -32,6 +32,7 @@ from vla_agent.training.loop.stage_run import StageRun
 from vla_agent.training.loop.train_stage import train_stage
 from vla_agent.training.parallel.processes import Processes
 from vla_agent.training.parallel.sharding import gather_to_cpu
+from vla_agent.training.scores.score_file import pin_scores
 from vla_agent.training.training_folder import claim_folder, refuse_other_training
 
 console = Console(soft_wrap=True)
@@ -41,7 +42,8 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
     """Run the recipe in ``folder``; writes ``folder/adapter`` (small) and ``folder/policy`` (merged, fp32).
 
     Raises:
-        RecipeError: ``folder`` holds another training, or the adapter cannot be put on this policy.
+        RecipeError: ``folder`` holds another training, the adapter cannot be put on this policy, or scores of episodes
+            are of another dataset.
         CheckpointError: the base is missing, damaged, or not a full policy (it is an adapter).
         ContractError: base and demonstrations disagree on cameras, state, action or rate; every difference listed.
         DatasetError: the demonstrations are missing or damaged.
@@ -50,6 +52,7 @@ def finetune(recipe: FineTune, folder: Path, *, resume: bool = False) -> Path:
         ProcessError: one of several processes has ended.
         Interrupted: the run was stopped; ``resume=True`` continues it.
     """
+    recipe = pin_scores(recipe)
     processes = Processes(recipe.train.accumulate, recipe.train.precision, recipe.train.sharded)
     console.quiet = not processes.main
     try:

@@ -33,6 +33,7 @@ from vla_agent.training.loop.stage_run import StageRun
 from vla_agent.training.loop.train_stage import Losses, train_stage
 from vla_agent.training.loss_curve import draw_curve
 from vla_agent.training.recipe import Recipe, Stage
+from vla_agent.training.scores.score_file import episode_weights
 from vla_agent.training.stages.head_stage import HeadBatches, choose_frames, compute_features
 from vla_agent.training.stages.pointing_stage import PretrainBatches, location_errors
 from vla_agent.training.stages.sight_stage import SightBatches
@@ -91,7 +92,9 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
         learning = isinstance(policy.backbone, VLMBackbone) and policy.backbone.learns
         keep = recipe.train_head.keep_features and not learning
         features = compute_features(policy.backbone, demos, frames, folder / "features") if keep else None
-        head_batches = HeadBatches(policy, demos, frames, features, recipe.train_head)
+        by_episode = episode_weights(recipe.data, demos, recipe.data.demonstrations)
+        weights = None if by_episode is None else by_episode[demos.episode[frames]]
+        head_batches = HeadBatches(policy, demos, frames, features, recipe.train_head, weights)
         run_stage("head", policy if learning else policy.head, head_batches.losses, recipe.train_head)
     if recipe.keep_start:
         policy.load_state_dict(interpolate(start, policy.state_dict(), 1 - recipe.keep_start))

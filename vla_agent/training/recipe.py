@@ -13,7 +13,16 @@ from vla_agent.models.heads.head_config import HeadConfig
 from vla_agent.training.data_items import HELD_OUT, Collect, Corrections, Generated, MakeQuestions
 
 
-class Data(Strict):
+class ScoredData(Strict):
+    """Demonstrations whose episodes may be drawn by weight."""
+
+    scores: tuple[str, ...] = Field(
+        (), description="files of vla-agent data score, one for each dataset whose episodes are drawn by their weights"
+    )
+    scores_sha256: tuple[str, ...] = Field((), description="of these files; filled in when the training begins")
+
+
+class Data(ScoredData):
     """Folders of the training data; where one is missing, the error names the command that makes it."""
 
     demonstrations: tuple[str, ...] = Field((), description="LeRobotDataset folders, read in this order")

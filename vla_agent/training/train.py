@@ -30,6 +30,7 @@ from vla_agent.training.data_items import Generated, MakeQuestions
 from vla_agent.training.made_data import describe_questions, hash_data, make_data
 from vla_agent.training.one_run import run_stages
 from vla_agent.training.recipe import Recipe, Round
+from vla_agent.training.scores.score_file import pin_scores
 from vla_agent.training.training_folder import RECIPE, claim_folder, refuse_other_training
 
 WORKERS = 2  # processes that make data
@@ -66,6 +67,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, workers: int = 
         Interrupted: the training was stopped; ``resume=True`` continues it.
         DatasetError, ContractError: the data is missing, damaged or does not fit together.
     """
+    recipe = pin_scores(recipe)
     policy = folder / "policy"
     if recipe.is_plain:
         run_stages(recipe, folder, resume=resume)

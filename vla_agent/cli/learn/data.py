@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vla_agent.cli.learn import data_browse, data_edit
+from vla_agent.cli.learn import data_browse, data_edit, data_score
 from vla_agent.errors import OptionError
 from vla_agent.files.write_aside import write_text
 
@@ -27,6 +27,8 @@ view       a page with images and action plots of each episode, and its findings
 browse     a page that plays the episodes of a dataset, an evaluation or a bag: images, states and actions in step;
            sorts by length, jerk, success and findings; flags episodes for `data edit --drop`
 edit       a new dataset with episodes left out, trimmed, merged or split; the original stays as it is
+score      the loss of each episode under a policy, with the same noise for all, and a weight for each, by which
+           `finetune` and `train` draw (data.scores): wrong actions and instructions come less often
 convert    ROS 2 bags (MCAP, SQLite), HDF5 files (robomimic, LIBERO) or LeRobotDatasets of other programs to a dataset
            for training, by one mapping file; reports what was left out
 """
@@ -44,6 +46,9 @@ examples:
   vla-agent data edit datasets/mine --leave-out 3,7-9 --trim 4:10-85 -o datasets/mine-edited
   vla-agent data edit datasets/mine --merge datasets/more -o datasets/all
   vla-agent data edit datasets/mine --split train=0-39 --split test=40-49 -o datasets/mine-split
+  vla-agent data score datasets/mine --policy policies/tabletop-nano -o scores.json
+  vla-agent finetune policies/tabletop-nano --data datasets/mine --set 'data.scores=["scores.json"]' -o runs/mine
+  vla-agent data score datasets/mine --policy runs/mine/policy --keep-lowest 0.7 -o scores.json
   vla-agent data convert recordings --mapping config/data/recorder.yaml -o datasets/mine
   vla-agent data convert libero_spatial --mapping config/data/libero.yaml -o datasets/libero
   vla-agent data convert my_so101 --mapping config/data/lerobot_so101.yaml -o datasets/so101
@@ -51,8 +56,8 @@ examples:
 next: vla-agent finetune POLICY --data datasets/mine -o runs/mine
 exit codes: 0 no errors (warnings do not count), 1 errors found, 2 not a dataset, or invalid input
 """
-ACTIONS = ("inspect", "validate", "stats", "view", "browse", "edit", "convert")
-RUNNERS = {"edit": data_edit.run, "browse": data_browse.run}
+ACTIONS = ("inspect", "validate", "stats", "view", "browse", "edit", "score", "convert")
+RUNNERS = {"edit": data_edit.run, "browse": data_browse.run, "score": data_score.run}
 LONGEST = 1_000_000  # episodes in one range
 PRINTED = 40  # findings that are printed; --json writes all
 
@@ -74,7 +79,7 @@ def add_parser(subparsers: Any) -> None:
         "--out",
         metavar="FILE",
         help="view: the page (default: NAME.html); browse: the page's folder (default: NAME-browse); "
-        "edit, convert: the new folder",
+        "edit, convert: the new folder; score: scores.json or .parquet",
     )
     parser.add_argument(
         "--mapping", metavar="FILE", help="convert, browse: the mapping file, such as config/data/recorder.yaml"
@@ -88,6 +93,7 @@ def add_parser(subparsers: Any) -> None:
     )
     data_browse.add_options(parser)
     data_edit.add_options(parser)
+    data_score.add_options(parser)
     parser.set_defaults(run=run)
 
 

@@ -21,7 +21,10 @@ REPORT, INFO = "report.json", "meta/info.json"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``browse``."""
     parser.add_argument(
-        "--frames", type=int, metavar="N", help="browse: images per episode and camera, 2 to 300 (default: 60)"
+        "--frames",
+        type=int,
+        metavar="N",
+        help="browse: images per episode and camera, 2 to 300 (default: 60); score: frames per episode (default: 16)",
     )
     parser.add_argument("--open", action="store_true", help="browse: open the page in the browser")
 

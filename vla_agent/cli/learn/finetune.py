@@ -34,7 +34,7 @@ examples:
 
 settings: train.samples, train.batch, train.learning_rate, train.accumulate, train.precision, train.checkpointing,
 adapter.vision / language / head (rank, 0 or full), robust.consistency, robust.trust_region, robust.wise,
-robust.wordings, robust.augment.shift / crop / colour
+robust.wordings, robust.augment.shift / crop / colour, data.scores (episodes by weight: vla-agent data score)
 next: vla-agent eval OUT/policy; then vla-agent gate, before it moves a robot
 """
 

@@ -80,6 +80,7 @@ class HeadBatches:
 
     Args:
         features: of ``frames``; None: the backbone computes them in each step, and may learn.
+        weights: (n,) of ``frames``, by which they are drawn; None: all equally often.
     """
 
     def __init__(
@@ -89,8 +90,9 @@ class HeadBatches:
         frames: np.ndarray,
         features: Features | None,
         settings: TrainHead,
+        weights: np.ndarray | None = None,
     ) -> None:
-        self.policy, self.settings, self.features = policy, settings, features
+        self.policy, self.settings, self.features, self.weights = policy, settings, features, weights
         self.demos, self.frames = demos, frames
         chunk, self.valid = demos.chunks(frames, policy.contract.chunk_length)
         self.state = torch.from_numpy(demos.state[frames])
@@ -102,7 +104,7 @@ class HeadBatches:
         """One batch's loss."""
         s = self.settings
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        index = draw_rows(self.early, len(self.state), s, rng)
+        index = draw_rows(self.early, len(self.state), s, rng, self.weights)
         features = self._features(index)
         state, chunk, valid = self._targets(index, rng)
         inputs = head_inputs(self.policy, features, state, s, generator)
@@ -154,10 +156,35 @@ class ImageDelays:
         return self.frames[index] + delay, self.states[delay, index]
 
 
-def draw_rows(early: np.ndarray, count: int, settings: TrainHead, rng: np.random.Generator) -> np.ndarray:
-    """Rows of a batch among ``count``: a fraction of them from ``early``, the rows of first frames."""
+def draw_rows(
+    early: np.ndarray,
+    count: int,
+    settings: TrainHead,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """Rows of a batch among ``count``: a fraction of them from ``early``, the rows of first frames.
+
+    With ``weights`` (count,) each row is drawn as often as its weight says, in both parts.
+    """
+    if weights is not None:
+        early = early[weights[early] > 0]
     first = round(settings.batch * settings.early_share) if len(early) else 0
+    if weights is not None:
+        rows = np.arange(count)
+        return np.concatenate(
+            [
+                weighted_choice(part, weights, size, rng)
+                for part, size in ((early, first), (rows, settings.batch - first))
+            ]
+        )
     return np.concatenate([rng.choice(early, first), rng.integers(count, size=settings.batch - first)])
+
+
+def weighted_choice(rows: np.ndarray, weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``count`` of ``rows``, each as often as its entry in ``weights``, which is over all rows."""
+    own = weights[rows]
+    return rng.choice(rows, count, p=own / own.sum()) if count else rows[:0]
 
 
 def head_inputs(
