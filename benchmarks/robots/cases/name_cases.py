@@ -122,7 +122,11 @@ def _cases() -> Iterator[Case]:
     for old, (new, _) in MISSPELLED_KEYS.items():
         yield Case(KEYS, new, partial(_with_key, old))
     for command, (code, word) in COMMANDS.items():
-        yield Case(ARGUMENTS, command, lambda _folder, c=command, n=code, w=word: told(c.split(), n, w))
+        yield Case(ARGUMENTS, command, partial(_told, command, code, word))
+
+
+def _told(command: str, code: int, word: str, _folder: Path) -> str:
+    return told(command.split(), code, word)
 
 
 def _refused_with(words: tuple[str, ...], call: Callable[[], Any]) -> str:

@@ -174,7 +174,7 @@ def _recorded(reliability: str, folder: Path) -> str:
             begun = answer.message
             return bool(answer.success)
 
-        if not wait(started, 20.0):
+        if not wait(started):
             return f"record/start: {' '.join(begun.split())}"
         for _ in range(20):
             publish()
@@ -283,7 +283,7 @@ def _cases() -> Iterator[Case]:
     for name, number in (("policy_node", signal.SIGKILL), ("safety_node", signal.SIGTERM)):
         yield Case(ENDS, f"evaluate: {name}, {signal.Signals(number).name}", partial(_dies, name, number))
     yield Case(DIAGNOSTICS, "numbers that change", partial(_reported, lambda k: f"acting, {k * 0.37:.3f} s", 3))
-    yield Case(DIAGNOSTICS, "a state that flickers", partial(_reported, lambda k: "ab"[k % 2], 8))
+    yield Case(DIAGNOSTICS, "a state that flickers", partial(_reported, lambda k: "ab"[k % 2], 10))
     for cell in CELLS:
         name = f"{cell.hz:g} Hz, {1000 * cell.delay:g} ms, {'split' if cell.split else 'merged'}, {cell.encoding}"
         yield Case(DRIVERS, f"{name}, {cell.size[0]} x {cell.size[1]}", partial(_beside_a_driver, cell))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,7 +49,7 @@ def _fed(hz: float, delay: float, split: bool, _folder: Path) -> str:
     return unless(good == steps, f"{good} of {steps}: {why}")
 
 
-def _state(names: Sequence[str], positions: Sequence[float], stamp: float = 10.0, **more: Any) -> Any:
+def _state(names: Sequence[str], positions: Iterable[float], stamp: float = 10.0, **more: Any) -> Any:
     nanoseconds = round(stamp * 1e9)
     header = SimpleNamespace(stamp=SimpleNamespace(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9))
     fields = {"velocity": [], "effort": []} | more
@@ -165,7 +165,8 @@ def _compressed(kind: str, said: str, mode: str, _folder: Path) -> str:
 
     from PIL import Image
 
-    file, colour = io.BytesIO(), {"L": 90, "RGB": (0, 0, 255), "RGBA": (0, 0, 255, 255)}[mode]
+    colours: dict[str, Any] = {"L": 90, "RGB": (0, 0, 255), "RGBA": (0, 0, 255, 255)}
+    file, colour = io.BytesIO(), colours[mode]
     Image.new(mode, (640, 480), colour).save(file, kind)
     pixels = view(compressed_pixels)(SimpleNamespace(format=said, data=file.getvalue())).astype(int)
     wanted = (90, 90, 90) if mode == "L" else (0, 0, 255)
