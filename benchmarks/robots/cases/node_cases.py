@@ -213,8 +213,8 @@ def _dies(node_name: str, number: int, folder: Path) -> str:
     environment = node_environment() | {"ROS_DOMAIN_ID": str(1 + os.getpid() % 101)}
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder)
     try:
-        found: list[int] = []
-        wait(lambda: bool(found.extend(children(process.pid, node_name)) or found) or process.poll() is not None)
+        wait(lambda: bool(children(process.pid, node_name)) or process.poll() is not None)
+        found = children(process.pid, node_name)
         time.sleep(2.0)
         for pid in found:
             os.kill(pid, number)
