@@ -20,6 +20,7 @@ IDEAS = {
     "vla_agent.training": "from demonstrations and generated images to a policy",
     "vla_agent.data.collect": "records demonstrations in the simulator",
     "sim": "MuJoCo tabletop: tasks, experts, perturbations, episodes",
+    "vla_agent.data.browse": "a page that plays, sorts and flags episodes",
     "vla_agent.data.convert": "bags, HDF5, others",
     "vla_agent.data.validate": "defects, by frame",
     "vla_agent.data.edit": "leave out, split, merge",
@@ -46,7 +47,7 @@ BANDS = {
     "vla_agent.gate": ("judge", "#b45309"),
     "vla_agent.finetuning": ("learn", "#047857"),
     "sim": ("simulate", "#7e22ce"),
-    "vla_agent.data.convert": ("data", "#0e7490"),
+    "vla_agent.data.browse": ("data", "#0e7490"),
     "vla_agent.policy.inference_timing": ("policy", "#be123c"),
     "vla_agent.robot": ("base", "#374151"),
 }
