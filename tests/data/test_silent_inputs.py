@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,8 +16,10 @@ from benchmarks.inputs.silent.plant import checked
 from vla_agent.data.convert.conversion_report import episode_lines
 from vla_agent.data.convert.convert import convert
 from vla_agent.data.convert.field_vectors import field_values
-from vla_agent.data.convert.mapping import FieldSource, Mapping
+from vla_agent.data.convert.mapping import FieldSource, Mapping, load_mapping
+from vla_agent.data.lerobot.arrow_columns import numbered_tasks
 from vla_agent.data.lerobot.dataset_reader import load
+from vla_agent.data.lerobot.episode import encode
 from vla_agent.data.validate.validate import validate
 from vla_agent.errors import DatasetError, ObservationError, ServingError
 from vla_agent.robot.sensor_messages import joint_positions
@@ -165,6 +169,21 @@ def test_load_refuses_a_frame_that_is_counted_twice(tmp_path):
     with pytest.raises(DatasetError) as error:
         load(tmp_path / "d")
     assert error.value.key == "frame_index" and "frame 15" in str(error.value.found)
+
+
+def test_half_a_letter_is_refused_and_whole_ones_are_read(tmp_path):
+    file = mappings.write_mapping(tmp_path, mappings.bag_mapping(instruction={"text": "🦾 pick"}))
+    assert load_mapping(file).instruction.text == "🦾 pick"
+    file.write_text(file.read_text().replace("🦾", r"\ud83e\uddbe"))
+    with pytest.raises(DatasetError) as error:
+        load_mapping(file)
+    assert error.value.key == "instruction.text" and r"\ud83e" in str(error.value.found)
+    with pytest.raises(ValueError, match="surrogates"):
+        numbered_tasks([0], ["\ud83e"])
+    whole = lerobot_sets.episode(0)
+    assert encode(replace(whole, task="🦾 é"), "images", 20).task == "🦾 é"
+    with pytest.raises(DatasetError, match="half a letter"):
+        encode(replace(whole, task="\ud83e"), "images", 20)
 
 
 def test_the_benchmark_hears_a_refusal_and_silence(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from vla_agent.errors import VlaAgentError
 from vla_agent.files.bounded_reading import File, read_text, too_deep
 from vla_agent.files.input_limits import DEPTH, INTEGER_BITS, YAML_BYTES, YAML_EXPANDED, YAML_NODES
+
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a letter, which no file can hold
 
 
 def read_yaml(file: File, error: type[VlaAgentError], kind: Literal["safe", "rt"] = "safe") -> Any:
@@ -27,8 +30,8 @@ def read_yaml(file: File, error: type[VlaAgentError], kind: Literal["safe", "rt"
     Raises:
         OSError: it is missing, a folder, or may not be read.
         YAMLError: it is not YAML.
-        VlaAgentError: ``error``: too large, too deep, too many nodes, a tag, an alias that contains itself, or a number
-            that is not finite.
+        VlaAgentError: ``error``: too large, too deep, too many nodes, a tag, an alias that contains itself, a number
+            that is not finite, or half a letter.
     """
     return parse_yaml(read_text(file, error, YAML_BYTES), file, error, kind)
 
@@ -47,6 +50,10 @@ def parse_yaml(text: str, source: File, error: type[VlaAgentError], kind: Litera
             raise _refused(source, error, key, "finite numbers", str(value))
         if isinstance(value, int) and value.bit_length() > INTEGER_BITS:
             raise _refused(source, error, key, f"whole numbers of at most {INTEGER_BITS} bits", "more")
+        if isinstance(value, str) and SURROGATE.search(value):
+            raise _refused(
+                source, error, key, "letters as they are (UTF-8), not as two escapes \\u", ascii(value)[:100]
+            )
     return data
 
 

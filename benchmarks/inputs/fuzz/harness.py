@@ -184,9 +184,7 @@ def _play(target: Target, number: int, seed: int, box: Path, place: Path, watch:
         watch.on = False
     used = _status("VmHWM") - start
     os.chdir(box)
-    new = {path for path in _listing(box) ^ before if not path.startswith(("case/out/", "case/out-cache"))} - {
-        "case/out"
-    }
+    new = {path for path in _listing(box) ^ before if not path.startswith(("case/out/", "out-cache"))} - {"case/out"}
     faults = [text] if answer == "fault" else []
     faults += [f"{used / 2**30:.2f} GiB"] if used > MEMORY else []
     faults += [f"written outside of the output: {watch.outside or sorted(new)[0]}"] if watch.outside or new else []

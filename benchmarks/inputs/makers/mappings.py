@@ -1,4 +1,4 @@
-"""Mapping files of conversions, as plain data that is written as JSON, which is YAML."""
+"""Mapping files of conversions, as plain data that is written as JSON, which is YAML, with letters as they are."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def lerobot_mapping(**changes: Any) -> dict[str, Any]:
 
 def write_mapping(folder: Path, mapping: dict[str, Any]) -> Path:
     """Write ``mapping.yaml``."""
-    (folder / "mapping.yaml").write_text(json.dumps(mapping), encoding="utf-8")
+    (folder / "mapping.yaml").write_text(json.dumps(mapping, ensure_ascii=False), encoding="utf-8")
     return folder / "mapping.yaml"
 
 

@@ -92,6 +92,8 @@ def numbered_tasks(numbers: list[Any], texts: list[Any]) -> dict[int, str]:
     wrong += [t for t in texts if not isinstance(t, str)]
     if wrong:
         raise ValueError(f"{wrong[0]!r}"[:100])
+    for text in texts:
+        text.encode()  # half a letter, which JSON can hold, raises
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"{next(n for n in numbers if numbers.count(n) > 1)} is there twice")
     return dict(sorted(zip(numbers, texts, strict=True)))

@@ -83,6 +83,7 @@ def check_columns(dataset: DatasetTables) -> None:
         DatasetError: the first that does not hold.
     """
     _check_counts(dataset)
+    _ = dataset.stats  # raises where they are damaged
     for name, values in dataset.columns.items():
         _check_values(dataset, name, values)
     _check_indices(dataset)

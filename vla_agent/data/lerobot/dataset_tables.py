@@ -79,11 +79,25 @@ class DatasetTables:
 
     @property
     def stats(self) -> dict[str, dict[str, np.ndarray]]:
-        """``meta/stats.json``: feature -> min, max, mean, std, count, q01 ... q99; empty where there is none (v2.1)."""
+        """``meta/stats.json``: feature -> min, max, mean, std, count, q01 ... q99; empty where there is none (v2.1).
+
+        Raises:
+            DatasetError: it is damaged, or of another form.
+        """
         if not (self.root / dataset_schema.STATS).exists():
             return {}
-        data = read_json(self.root / dataset_schema.STATS, finite=False)
-        return {name: {k: np.asarray(v) for k, v in stats.items()} for name, stats in data.items()}
+        path = self.root / dataset_schema.STATS
+        data = read_json(path, finite=False)
+        try:
+            return {name: {k: np.asarray(v, np.float64) for k, v in stats.items()} for name, stats in data.items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DatasetError(
+                "the statistics of the dataset have another form",
+                file=path,
+                expected="feature -> min, max, mean, std, ... -> numbers",
+                found=f"{type(error).__name__}: {error}",
+                remedy="compute the statistics again, or delete the file",
+            ) from error
 
     @property
     def contract(self) -> Contract:

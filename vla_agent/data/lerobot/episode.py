@@ -138,18 +138,28 @@ def _check(episode: Episode) -> None:
         lengths["frame_tasks"] = len(episode.frame_tasks)
     for text in dict.fromkeys((episode.task, *episode.frame_tasks)):
         if not text.strip():
-            raise DatasetError("an episode has no instruction", key="task", expected="a sentence", found=repr(text))
+            remedy = "say what is done in this episode"
+            what, expected = "an episode has no instruction", "a sentence"
+            raise DatasetError(what, key="task", expected=expected, found=repr(text), remedy=remedy)
+        if not text.isascii() and text.encode(errors="ignore").decode() != text:
+            what, remedy = "an instruction holds half a letter", "write the instruction again"
+            raise DatasetError(what, key="task", expected="text of whole letters", found=ascii(text), remedy=remedy)
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise DatasetError(
             "an episode's arrays have different lengths, or no frames",
             key="length",
             expected="one length, at least 1",
             found=lengths,
+            remedy="leave the episode out, or record it again",
         )
     for name, values in episode.columns.items():
         if not np.isfinite(values).all():
             raise DatasetError(
-                "an episode holds NaN or infinity", key=name, expected="finite numbers", found="NaN or inf"
+                "an episode holds NaN or infinity",
+                key=name,
+                expected="finite numbers",
+                found="NaN or inf",
+                remedy="leave the episode out, or record it again",
             )
     for camera, frames in episode.images.items():
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
@@ -158,6 +168,7 @@ def _check(episode: Episode) -> None:
                 key=camera,
                 expected="(n, H, W, 3) uint8",
                 found=f"{frames.shape} {frames.dtype}",
+                remedy="give RGB bytes",
             )
 
 

@@ -157,7 +157,12 @@ def repeated_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[F
 
 def stats_findings(dataset: Dataset) -> Iterator[Finding]:
     """Means in ``meta/stats.json`` that are not those of the values: a normaliser made from them would be wrong."""
-    stats = dataset.stats
+    try:
+        stats = dataset.stats
+    except DatasetError as error:
+        found, remedy = f"{error.found}; expected {error.expected}", error.remedy or "compute the statistics again"
+        yield Finding("unreadable", error.what, None, None, dataset_schema.STATS, found, remedy)
+        return
     for key in (dataset_schema.STATE, dataset_schema.ACTION):
         if key not in stats or key not in dataset.columns:
             continue
@@ -165,7 +170,7 @@ def stats_findings(dataset: Dataset) -> Iterator[Finding]:
         if not np.isfinite(values).all():
             continue
         mean, spread = values.mean(0), np.maximum(values.std(0), 1e-3)
-        stated = np.asarray(stats[key]["mean"], dtype=float).ravel()
+        stated = stats[key].get("mean", np.empty(0)).ravel()
         if stated.shape != mean.shape or (np.abs(stated - mean) > 0.1 * spread).any():
             what = "meta/stats.json belongs to other values"
             found = f"mean {stated.round(3).tolist()}, actual mean {mean.round(3).tolist()}"

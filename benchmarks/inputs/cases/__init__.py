@@ -1,0 +1,1 @@
+"""What users of comparable software met, with the right value of each: what ``inputs-cases`` asks."""
