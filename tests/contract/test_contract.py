@@ -280,3 +280,13 @@ def test_inspect_prints_and_compares(tmp_path, capsys):
     printed = capsys.readouterr().err
     assert "control_hz: 5.0 against 20.0" in printed and "chunk_length: 4 against 16" in printed
     assert main(["inspect", str(tmp_path)]) == 2 and main(["inspect", str(tmp_path / "none")]) == 2
+
+
+@pytest.mark.parametrize(("place", "value"), [(3, 1.06), (7, 1.06), (4, 0.06)])
+def test_a_row_whose_rotation_is_just_none_is_found_among_others(place, value):
+    """The columns' lengths, and their angle."""
+    states = np.stack([plausible_state(CONTRACT, np.random.default_rng(0)) for _ in range(3)]).astype(np.float64)
+    states[:, 3:9] = (1, 0, 0, 0, 1, 0)
+    assert first_in_other_units(CONTRACT.state, states) is None
+    states[1, place] = value
+    assert first_in_other_units(CONTRACT.state, states) == 1

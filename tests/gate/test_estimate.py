@@ -107,3 +107,8 @@ def test_the_interval_is_not_needlessly_wide():
     deviation = np.sqrt(sum(p * (1 - p) / n for p in rates)) / len(rates)
     low, high = stratified([(round(n * p), n) for p in rates])[1]
     assert high - low < 1.35 * 2 * 1.96 * deviation
+
+
+def test_a_small_family_of_an_uncertain_rate_counts_with_its_own_variance():
+    """By hand: rates 5.5/11 and 100.5/101, so 0.188731 / ((0.25/10 + 0.0049260/100) / 4), below 4 / (1/10 + 1/100)."""
+    assert effective_size([(5, 10), (100, 100)]) == pytest.approx(30.138, abs=0.005)

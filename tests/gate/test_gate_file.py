@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY
+from pydantic import ValidationError
 
 from vla_agent.errors import GateError
 from vla_agent.gate.decision.gate_file import hash_gate, load_gate, read_gate
@@ -73,3 +74,14 @@ def test_the_shipped_gate_files_are_sound():
     for file in (ROOT / "gates").glob("*.yaml"):
         checks = load_gate(file).checks_by_name()
         assert "success" in checks and "probe.swap" in checks
+
+
+def test_a_gate_that_was_read_cannot_be_changed():
+    gate = load_gate(ROOT / "gates" / "tabletop.yaml")
+    for part, name, value in (
+        (gate, "alpha", 0.4),
+        (gate.checks, "delays", ()),
+        (gate.checks.success, "threshold", 0.1),
+    ):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, name, value)

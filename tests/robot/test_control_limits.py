@@ -17,6 +17,7 @@ from vla_agent.errors import RobotError
 from vla_agent.robot.control.arm_controller import ArmController, action_mode
 from vla_agent.robot.control.controller_factory import make_kinematics, make_pose_controller, skeleton
 from vla_agent.robot.control.limit_shaper import LimitShaper
+from vla_agent.robot.control.point_velocities import point_velocities
 from vla_agent.robot.description import Box, load_robot
 from vla_agent.robot.kinematics.inverse_kinematics import IKSettings, Kinematics
 from vla_agent.robot.kinematics.pose_controller import MAX_LAG, MAX_ROTATION, MAX_TRANSLATION
@@ -493,3 +494,10 @@ def test_states_of_a_pose_controller_are_copies(pose):
     assert np.array_equal(state[0], HOME)
     controller.set_state(after)
     assert controller.gripper == 0.7 and np.array_equal(controller.position, after[1])
+
+
+def test_velocities_at_points_are_harmonic_means_and_zero_where_a_joint_turns_round_or_rests():
+    path = np.array([[1.0, 0.0], [3.0, 0.2], [3.5, 0.2], [2.0, 0.4], [1.0, 0.4]])
+    found = point_velocities(np.zeros(2), path, 0.5)  # slopes 2, 4, 1, -3, -2 and 0, 0.4, 0, 0.4, 0
+    np.testing.assert_allclose(found[:, 0], [8 / 3, 1.6, 0.0, -2.4, 0.0])
+    np.testing.assert_allclose(found[:, 1], 0.0)

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from vla_agent.errors import RobotError
 from vla_agent.robot.control.arm_controller import ArmController
 from vla_agent.robot.control.limit_shaper import LimitShaper
 from vla_agent.robot.description import load_robot
@@ -376,3 +377,10 @@ def test_a_stop_before_the_first_joint_state_commands_nothing_and_then_to_hold_w
     supervisor.on_joint_state(elsewhere, 0.5, 0.2, 0.2, 0.0)
     held = supervisor.tick(0.25, 0.25)
     assert np.allclose(held.joints, elsewhere) and held.gripper == 0.5
+
+
+def test_a_guarded_body_without_a_shape_would_guard_nothing():
+    ahead = ROBOT.lookahead.model_copy(update={"guarded": (*ROBOT.lookahead.guarded, "world")})
+    with pytest.raises(RobotError, match="no shape") as error:
+        LookAhead(ROBOT.model_copy(update={"lookahead": ahead}))
+    assert error.value.key == "world"

@@ -204,3 +204,12 @@ def test_a_robot_brakes_from_its_stop_until_it_rests():
         braked.append(driven.gate.brakes)
     assert len(braked) > 2 and driven.sent[-1].joints == pytest.approx(driven.sent[-2].joints)
     assert not Driven().gate.brakes, "it has never moved"
+
+
+@pytest.mark.parametrize(("refused", "prepared"), [("no certificate", 0), ("", 3)])
+def test_the_robot_is_prepared_for_commands_behind_an_open_gate_alone(refused, prepared):
+    calls: list[int] = []
+    gate = CommandGate(Supervisor(ROBOT), lambda target: None, refused, lambda: calls.append(1))
+    for k in range(3):
+        gate.tick(k * T, k * T)
+    assert len(calls) == prepared
