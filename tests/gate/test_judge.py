@@ -110,6 +110,8 @@ def test_decisions_use_the_stopped_sample_and_reports_all(gate):
     assert checks["success"]["interval"] == list(tests["success"].interval(stop))
     assert checks["axis.camera.2"]["n"] == LONG
     assert checks["axis.camera.2"]["interval"] == list(clopper_pearson(LONG, LONG))
+    half = judge(gate, rows(axis_camera_2=lambda i: i % 2 == 0), 1)["checks"]["axis.camera.2"]
+    assert (half["k"], half["rate"]) == (LONG // 2, 0.5)
 
 
 def test_a_check_states_how_it_was_judged(gate):
