@@ -16,10 +16,10 @@ LEAST = 150
 def run() -> dict[str, Any]:
     answers = list(answered())
     kinds: dict[str, dict[str, int]] = {}
-    for kind, _, wrong in answers:
+    for kind, _, text in answers:
         row = kinds.setdefault(kind, {"cases": 0, "right": 0})
         row["cases"] += 1
-        row["right"] += not wrong
+        row["right"] += not text
     wrong = [f"{kind}, {name}: {text}" for kind, name, text in answers if text]
     notes = (
         "right: arrays equal those that were recorded (JPEG: within 6 of 255), or a typed error with file or key, "

@@ -152,7 +152,7 @@ def _camera_name(name: str, folder: Path) -> None:
 
 def lerobot_cases() -> Iterator[Asked]:
     """Order of channels, extra columns, instructions, names."""
-    orders = {
+    orders: dict[str, dict[str, Any]] = {
         "channels": {"shape": [3, 16, 16], "names": ["channels", "height", "width"]},
         "channel": {"shape": [3, 16, 16], "names": ["channel", "height", "width"]},
         "c": {"shape": [3, 16, 16], "names": ["c", "h", "w"]},

@@ -109,8 +109,8 @@ def _load_part(folder: Path) -> Any:
 def targets() -> Iterator[Target]:
     """All of them."""
     for storage in ("mcap", "mcap+zstd", "sqlite3", "sqlite3+zstd"):
-        files = ("b/*.mcap", "b/metadata.yaml") if "mcap" in storage else ("b/*.db3", "b/metadata.yaml")
-        yield Target(f"bag {storage}, convert", partial(_bag, storage), partial(_convert, "b"), files)
+        bag = ("b/*.mcap" if "mcap" in storage else "b/*.db3", "b/metadata.yaml")
+        yield Target(f"bag {storage}, convert", partial(_bag, storage), partial(_convert, "b"), bag)
     yield Target("HDF5, convert", _hdf5, partial(_convert, "a.hdf5"), ("a.hdf5",))
     yield Target("mapping file, convert", partial(_bag, "mcap"), partial(_convert, "b"), ("mapping.yaml",))
     tables = ("d/data/**/*.parquet", "d/meta/info.json", "d/meta/**/*.parquet", "d/**/*")

@@ -65,9 +65,7 @@ def header(stamp: float, frame: str = "") -> Any:
     return types["std_msgs/msg/Header"](time, frame)
 
 
-def joint_state(
-    stamp: float, names: Sequence[str], position: Sequence[float], velocity: Sequence[float] = (), effort: Any = ()
-) -> Any:
+def joint_state(stamp: float, names: Sequence[str], position: Any, velocity: Any = (), effort: Any = ()) -> Any:
     """sensor_msgs/JointState."""
     arrays = [np.array(values, np.float64) for values in (position, velocity, effort)]
     return store().types["sensor_msgs/msg/JointState"](header(stamp), list(names), *arrays)

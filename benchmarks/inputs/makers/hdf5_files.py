@@ -41,7 +41,7 @@ def ramp(frames: int = FRAMES, columns: int = 2) -> np.ndarray:
     return 0.01 * np.arange(frames)[:, None] + 0.1 * np.arange(columns)
 
 
-def ordinary(group: str = "data/demo_0", **changes: Any) -> dict[str, Any]:
+def ordinary(group: str = "data/demo_0", /, **changes: Any) -> dict[str, Any]:
     """One episode: pictures, numbers, actions."""
     arrays = {"obs/img": pictures(), "obs/q": ramp(), "actions": ramp() + 0.001} | changes
     return {f"{group}/{name}": value for name, value in arrays.items() if value is not None}
@@ -58,7 +58,7 @@ def byte_rows(encoded: list[bytes], how: str) -> Any:
         return np.array(encoded, dtype=f"S{max(map(len, encoded))}")
     import h5py
 
-    rows = np.empty(len(encoded), object)
+    ragged = np.empty(len(encoded), object)
     for k, data in enumerate(encoded):
-        rows[k] = np.frombuffer(data, np.uint8)
-    return {"data": rows, "dtype": h5py.vlen_dtype(np.uint8)}
+        ragged[k] = np.frombuffer(data, np.uint8)
+    return {"data": ragged, "dtype": h5py.vlen_dtype(np.uint8)}

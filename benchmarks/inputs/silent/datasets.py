@@ -87,24 +87,21 @@ def _stats(folder: Path) -> None:
     file.write_text(json.dumps(stats))
 
 
+def scaled(factor: float, offset: float = 0.0) -> Callable[[np.ndarray], np.ndarray]:
+    """The change of values to another unit."""
+    return lambda values: values * factor + offset
+
+
 def unit_spoils() -> Iterator[tuple[str, str, Spoil]]:
     """States and actions of a whole dataset, of one episode, and of one frame, in other units."""
     one, frame = slice(12, 24), slice(17, 18)
     for where, rows in (("everywhere", slice(None)), ("in one episode", one), ("in one frame", frame)):
         for unit, factor in (("degrees", 180 / np.pi), ("encoder ticks", 4096 / (2 * np.pi))):
-            yield "units", f"joints in {unit} {where}", column(STATE, part(0, 2, lambda v, f=factor: v * f + 30, rows))
-            yield (
-                "units",
-                f"actions in {unit} {where}",
-                column(ACTION, part(0, 2, lambda v, f=factor: v * f + 30, rows)),
-            )
+            yield "units", f"joints in {unit} {where}", column(STATE, part(0, 2, scaled(factor, 30), rows))
+            yield "units", f"actions in {unit} {where}", column(ACTION, part(0, 2, scaled(factor, 30), rows))
         for scale in (100.0, 255.0, 1000.0):
-            yield (
-                "units",
-                f"gripper from 0 to {scale:g} {where}",
-                column(STATE, part(2, 3, lambda v, s=scale: v * s, rows)),
-            )
-            grip = column(ACTION, part(2, 3, lambda v, s=scale: 0.3 * s + v, rows))
+            yield "units", f"gripper from 0 to {scale:g} {where}", column(STATE, part(2, 3, scaled(scale), rows))
+            grip = column(ACTION, part(2, 3, scaled(1.0, 0.3 * scale), rows))
             yield "units", f"gripper's action from 0 to {scale:g} {where}", grip
         yield "ranges", f"NaN in a state {where}", column(STATE, part(1, 2, lambda v: v * np.nan, rows))
         yield "ranges", f"infinity in an action {where}", column(ACTION, part(1, 2, lambda v: v + np.inf, rows))
@@ -115,7 +112,7 @@ def unit_spoils() -> Iterator[tuple[str, str, Spoil]]:
 def clock_spoils() -> Iterator[tuple[str, str, Spoil]]:
     """Times, rates and the order of frames."""
     for unit, factor in (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9), ("minutes", 1 / 60)):
-        yield "clocks", f"times in {unit}", column("timestamp", lambda v, f=factor: v * f)
+        yield "clocks", f"times in {unit}", column("timestamp", scaled(factor))
     yield "clocks", "times of a clock that is 10 % fast", column("timestamp", lambda v: v * 1.1)
     yield "clocks", "times of twice the rate", column("timestamp", lambda v: v / 2)
     yield "clocks", "times that stand still", column("timestamp", lambda v: 0 * v)

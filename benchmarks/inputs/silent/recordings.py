@@ -43,18 +43,24 @@ def _on_time(k: int, t: float) -> float:
     return t
 
 
+def _jumping(first: int, jump: float, k: int, t: float) -> float:
+    return t + (jump if k >= first else 0.0)
+
+
+def _running(rate: float, _k: int, t: float) -> float:
+    return EPOCH + (t - EPOCH) * rate
+
+
 def clocks() -> dict[str, Clock]:
     """What the clock of one source does."""
     half = FRAMES // 2
     offsets = (-3600.0, -10.0, -2.0, -0.8, 0.3, 0.8, 2.0, 10.0, 3600.0)
-    made: dict[str, Clock] = {f"{offset:+g} s off": lambda k, t, o=offset: t + o for offset in offsets}
+    made: dict[str, Clock] = {f"{offset:+g} s off": partial(_jumping, 0, offset) for offset in offsets}
     made |= {
-        f"{jump:+g} s in the middle": lambda k, t, j=jump: t + (j if k >= half else 0.0)
+        f"{jump:+g} s in the middle": partial(_jumping, half, jump)
         for jump in (-600.0, -5.0, -1.5, -0.9, -0.5, 0.5, 1.5, 5.0, 600.0)
     }
-    made |= {
-        f"runs {rate:g} times as fast": lambda k, t, r=rate: EPOCH + (t - EPOCH) * r for rate in (0.1, 0.5, 2.0, 10.0)
-    }
+    made |= {f"runs {rate:g} times as fast": partial(_running, rate) for rate in (0.1, 0.5, 2.0, 10.0)}
     made |= {
         "in milliseconds": lambda k, t: t * 1000.0,
         "in microseconds": lambda k, t: t * 1e6,

@@ -128,7 +128,7 @@ def _scale(dataset: Dataset) -> np.ndarray | None:
     if state is None:
         return None
     finite = np.where(np.isfinite(state), state, np.nan).astype(np.float64)
-    known = np.isfinite(finite).any(axis=0)
+    known = np.asarray(np.isfinite(finite).any(axis=0))
     return np.array([np.nanstd(finite[:, d]) if known[d] else 0.0 for d in range(finite.shape[1])])
 
 

@@ -32,7 +32,8 @@ from vla_agent.training.scores.score_file import KIND, VERSION, write_scores
 from vla_agent.training.stages.head_stage import head_inputs
 
 LARGEST_ACTION = 1.5  # normalised; what lies beyond is clipped, as in a training
-SEEN = TrainHead(samples=0, state_dropout=0.0, located_noise=0.0)  # the head sees what it sees when it acts
+# The head sees what it sees when it acts.
+SEEN = TrainHead.model_validate({"samples": 0, "state_dropout": 0.0, "located_noise": 0.0})
 
 
 @dataclass(frozen=True)
