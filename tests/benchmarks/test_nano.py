@@ -128,10 +128,13 @@ def test_the_ratios_interval_holds_the_ratio():
     assert low < 0.5 < high and high - low < 0.25
 
 
-def test_a_policy_without_doubt_refuses_nothing():
+def test_an_absent_object_is_refused_with_the_reason_and_a_present_one_is_not():
     setting = Setting(episodes=1, seed=6_000_000, workers=1)
     try:
-        (one,) = play_all([Case("put_in_tray", setting.seed, "absent", steps=8)], setting)
+        cases = [Case("put_in_tray", setting.seed, change, steps=8) for change in ("absent", "")]
+        absent, present = play_all(cases, setting)
     finally:
         instructed.close()
-    assert one.detail.split(" in place of ")[0] in one.instruction and not one.refused and not one.success
+    name = absent.detail.split(" in place of ")[0]
+    assert name in absent.instruction and absent.refused and absent.reason.startswith(f"I see no {name}")
+    assert not present.refused and not present.reason and not present.success

@@ -114,7 +114,7 @@ def test_datasets_that_disagree_are_refused_before_training(good, tmp_path):
             with pytest.raises(ContractError, match=key) as caught:
                 finetune(recipe(good, {"demonstrations": data}), tmp_path / "run")
             assert caught.value.remedy
-    slow = write_dataset(tmp_path / "slow", contract, frames=6)
+    slow = write_dataset(tmp_path / "slow", contract, frames=6, storage="images")
     (slow / dataset_schema.MANIFEST).unlink()
     info = json.loads((slow / dataset_schema.INFO).read_text())
     (slow / dataset_schema.INFO).write_text(json.dumps(info | {"fps": 10}))

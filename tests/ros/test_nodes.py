@@ -161,9 +161,9 @@ def test_parameters_keep_their_types_on_the_command_line():
     assert parameter_arguments("a", True)[1] == "a:=true" and parameter_arguments("a", "3")[1] == 'a:="3"'
 
 
-def test_a_node_that_the_graph_has_not_cannot_be_left_out(tmp_path):
+def test_a_node_that_the_package_has_not_cannot_be_left_out(tmp_path):
     with pytest.raises(OptionError, match="no such node"):
-        Processes("sim", {}, tmp_path, without=("camera_node",))
+        Processes("sim", {}, tmp_path, without=("camara_node",))
 
 
 def test_nodes_need_no_torch_but_the_policy_node():

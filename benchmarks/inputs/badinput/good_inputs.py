@@ -88,8 +88,8 @@ class Good:
         return Path(shutil.copytree(getattr(self, what), to))
 
 
-def write_dataset(folder: Path, contract: Any, frames: int = 12) -> Path:
-    """A dataset of two made-up episodes that fits ``contract``."""
+def write_dataset(folder: Path, contract: Any, frames: int = 12, storage: str = "video") -> Path:
+    """A dataset of two made-up episodes that fits ``contract``; ``storage``: "video" or "images"."""
     from vla_agent.data.lerobot import dataset_schema
     from vla_agent.data.lerobot.dataset_writer import write_dataset as write
     from vla_agent.data.lerobot.episode import Episode, encode
@@ -103,5 +103,5 @@ def write_dataset(folder: Path, contract: Any, frames: int = 12) -> Path:
         }
         images = {c.name: rng.integers(0, 256, (frames, c.height, c.width, 3), np.uint8) for c in contract.cameras}
         episode = Episode(INSTRUCTION, columns, images, {"task_family": TASK, "seed": seed})
-        episodes.append(encode(episode, "video", round(contract.control_hz)))
-    return write(folder, contract, episodes, "video")
+        episodes.append(encode(episode, storage, round(contract.control_hz)))
+    return write(folder, contract, episodes, storage)

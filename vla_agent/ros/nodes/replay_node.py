@@ -10,6 +10,7 @@ supervisor stops the robot.  Objects are not reset: what was grasped must be in 
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from vla_agent.ros.runtime.bag_actions import read_actions
 from vla_agent.ros.runtime.policy_loop import PLAN
 
 TICKS = 8  # a control period
+SETTLED = 1.0  # seconds that the robot is there before the first action: the supervisor must see its joints, too
 
 
 class ReplayNode(Node):
@@ -62,6 +64,7 @@ class ReplayNode(Node):
         self._joints: np.ndarray | None = None
         self._stopped: bool | None = None
         self._began: float | None = None  # seconds, of the first action
+        self._ready_at: float | None = None  # seconds, of the monotonic clock
         self._next = 0
         self._publisher = self.create_publisher(JointTrajectory, self.COMMAND_TOPIC, COMMANDS)
         for topic in self._robot.joint_state_topics:
@@ -85,6 +88,9 @@ class ReplayNode(Node):
         now = self.get_clock().now().nanoseconds * 1e-9
         if self._began is None:
             if not self._ready():
+                return
+            self._ready_at = self._ready_at or time.monotonic()
+            if time.monotonic() - self._ready_at < SETTLED:
                 return
             self._began = now
         if self._stopped:
