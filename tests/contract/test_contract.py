@@ -12,6 +12,7 @@ from benchmarks.shared.plausible_state import plausible_state
 from sim.world.panda import ACTION_LIMITS
 from vla_agent.cli import main
 from vla_agent.contract import Camera, Contract, Field
+from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.contract.renamed_cameras import RenamedCameras
 from vla_agent.contract.state_units import first_in_other_units, other_units
 from vla_agent.contract.tabletop import tabletop_contract
@@ -290,3 +291,23 @@ def test_a_row_whose_rotation_is_just_none_is_found_among_others(place, value):
     assert first_in_other_units(CONTRACT.state, states) is None
     states[1, place] = value
     assert first_in_other_units(CONTRACT.state, states) == 1
+
+
+def test_a_rotation_vector_turns_by_two_pi_at_most():
+    layout = (Field("turn", 3, "rad", "base", rotation="rotation vector"),)
+    within, beyond = np.array([0.0, 0.0, 6.3]), np.array([0.0, 6.4, 0.0])
+    assert not other_units(layout, within) and "degrees" in " ".join(other_units(layout, beyond).values())
+    assert first_in_other_units(layout, np.stack([within, within, beyond, beyond])) == 2
+    assert first_in_other_units(layout, within[None]) is None
+
+
+def test_what_a_number_looks_like_depends_on_its_unit():
+    for unit, says in (("rad", "degrees"), ("w", "another unit"), ("m", "millimetres")):
+        found = other_units((Field("x", 1, unit, low=-1.0, high=1.0),), np.array([1000.0]))
+        assert says in " ".join(found.values())
+
+
+def test_a_blank_observation_fits_its_contract_with_a_rotation_that_is_one():
+    blank = blank_observation(CONTRACT)
+    CONTRACT.check_observation(blank)
+    assert blank["state"][3:9].tolist() == [1, 0, 0, 0, 1, 0]

@@ -501,3 +501,5 @@ def test_velocities_at_points_are_harmonic_means_and_zero_where_a_joint_turns_ro
     found = point_velocities(np.zeros(2), path, 0.5)  # slopes 2, 4, 1, -3, -2 and 0, 0.4, 0, 0.4, 0
     np.testing.assert_allclose(found[:, 0], [8 / 3, 1.6, 0.0, -2.4, 0.0])
     np.testing.assert_allclose(found[:, 1], 0.0)
+    back = point_velocities(np.zeros(1), np.array([[0.5], [0.1], [0.1]]), 1.0)  # turns round slowly
+    np.testing.assert_allclose(back, 0.0)
