@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.shared.own_memory import own_memory
+
 KILLED_AFTER = 30.0  # seconds; far over the limit, so that a violation is measured
 MADE_WITHIN = 180.0  # seconds for the bomb itself
 CEILING = 6 * 2**30  # bytes of address space over the start: the machine survives a bomb that goes off
@@ -82,12 +84,12 @@ class Child:
 def _answer(work: Callable[[], Any], writing: int) -> None:
     """In the child: work, write the outcome, and leave without any of the parent's clean-up."""
     try:
-        begun = _status("VmSize")
+        begun = own_memory("VmSize")
         resource.setrlimit(resource.RLIMIT_AS, (begun + CEILING, begun + CEILING))
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins again here
-        before, start = _status("VmRSS"), time.monotonic()
+        before, start = own_memory("VmRSS"), time.monotonic()
         answer, text = _outcome(work)
-        seconds, peak = time.monotonic() - start, _status("VmHWM") - before
+        seconds, peak = time.monotonic() - start, own_memory("VmHWM") - before
         os.write(writing, json.dumps({"answer": answer, "text": text, "peak": peak, "seconds": seconds}).encode())
     finally:
         os._exit(0)
@@ -105,11 +107,3 @@ def _outcome(work: Callable[[], Any]) -> tuple[str, str]:
     except BaseException as error:  # of any kind: a reader may raise typed errors alone
         return f"{type(error).__name__} instead of a typed error", " ".join(str(error).split())[:300]
     return "read", ""
-
-
-def _status(key: str) -> int:
-    """Bytes of one entry of this process's status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(key)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.inputs.fuzz.target import Target
+from benchmarks.shared.own_memory import own_memory
 
 HANG = 10.0  # seconds of processor time for one case
 ASLEEP = 120.0  # seconds for one case, however little it computes
@@ -130,7 +131,7 @@ def _work(targets: Sequence[Target], seed: int, first: int, last: int, box: Path
     code = 1
     try:
         sys.dont_write_bytecode = True  # an import is no output
-        size = _status("VmSize")
+        size = own_memory("VmSize")
         resource.setrlimit(resource.RLIMIT_AS, (size + CEILING, size + CEILING))
         place = box / "above" / "folder" / "place"  # what is written some folders further up is seen, too
         place.mkdir(parents=True, exist_ok=True)
@@ -176,13 +177,13 @@ def _play(target: Target, number: int, seed: int, box: Path, place: Path, watch:
     before = _listing(box)
     os.chdir(folder)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins again here
-    start = _status("VmRSS")
+    start = own_memory("VmRSS")
     watch.outside, watch.on = "", True
     try:
         answer, text = _answer(target, folder, rng)
     finally:
         watch.on = False
-    used = _status("VmHWM") - start
+    used = own_memory("VmHWM") - start
     os.chdir(box)
     new = {path for path in _listing(box) ^ before if not path.startswith(("case/out/", "out-cache"))} - {"case/out"}
     faults = [text] if answer == "fault" else []
@@ -234,11 +235,3 @@ def _answer(target: Target, folder: Path, rng: np.random.Generator) -> tuple[str
         place = f"{Path(places[-1].filename).name}:{places[-1].lineno} {places[-1].name}" if places else "?"
         return "fault", f"{type(error).__name__} in {place}: {' '.join(str(error).split())[:200]}"
     return "read", ""
-
-
-def _status(key: str) -> int:
-    """Bytes of one entry of this process's status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(key)

@@ -219,7 +219,7 @@ def _not_seen_is_not_decisive(_folder: Path) -> str:
     return "depth is taken"
 
 
-def _cases() -> Iterator[Case]:
+def _state_cases() -> Iterator[Case]:
     for hz, delay in RATES:
         for split in (False, True):
             name = f"{hz:g} Hz, images {1000 * delay:g} ms late, {'arm and gripper apart' if split else 'merged'}"
@@ -228,6 +228,9 @@ def _cases() -> Iterator[Case]:
         yield Case(ORDER, name, partial(_as, make))
     for name, (make, words) in REFUSED_STATES.items():
         yield Case(ORDER, f"refused: {name}", partial(_refused_state, make, words))
+
+
+def _image_cases() -> Iterator[Case]:
     for encoding in PIXELS:
         yield Case(IMAGES, encoding, partial(_colour, encoding))
     for encoding in ("nv12", "nv21", "nv24"):
@@ -243,6 +246,11 @@ def _cases() -> Iterator[Case]:
         ("JPEG", "", "RGB"),
     ):
         yield Case(IMAGES, f"compressed: '{said}', {mode}", partial(_compressed, kind, said, mode))
+    for encoding in ("rgb16", "bgr16"):
+        yield Case(IMAGES, f"refused: {encoding}", partial(_refused_image, encoding, ("unsupported", encoding, "rgb8")))
+
+
+def _size_and_depth_cases() -> Iterator[Case]:
     for size in ((640, 480), (1280, 720), (1920, 1080), (424, 240), (480, 640), (97, 97), (200, 96), (96, 96)):
         yield Case(SIZES, f"{size[0]} x {size[1]}", partial(_sized, size, {}))
     yield Case(SIZES, "a crop of the robot file", partial(_sized, (640, 480), {"crop": (10, 20, 200, 200)}))
@@ -250,11 +258,9 @@ def _cases() -> Iterator[Case]:
     yield Case(SIZES, "refused: bytes are missing", _short)
     for encoding in ("16UC1", "32FC1", "mono16", "64FC1"):
         yield Case(DEPTH, f"refused: {encoding}", partial(_refused_image, encoding, ("no colours", encoding, "depth")))
-    for encoding in ("rgb16", "bgr16"):
-        yield Case(IMAGES, f"refused: {encoding}", partial(_refused_image, encoding, ("unsupported", encoding, "rgb8")))
     for said in ("16UC1; compressedDepth", "32FC1; compressedDepth png", "16UC1; png compressed "):
         yield Case(DEPTH, f"refused: compressed '{said}'", partial(_refused_depth, said))
     yield Case(DEPTH, "a depth image decides on nothing", _not_seen_is_not_decisive)
 
 
-CASES = tuple(_cases())
+CASES = (*_state_cases(), *_image_cases(), *_size_and_depth_cases())

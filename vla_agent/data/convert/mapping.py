@@ -218,6 +218,10 @@ class Mapping(_Part):
         for camera in self.cameras:
             if camera.channels != "rgb" and self.format != "hdf5":
                 raise ValueError(f"{camera.name}: channels is for format: hdf5; the others state the order themselves")
+        return self
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> Mapping:
         for source in self.sources:
             rule, tolerance = self.rule_of(source)
             if rule == "nearest" and tolerance > NEAREST:
