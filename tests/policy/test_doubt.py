@@ -344,3 +344,14 @@ def test_things_are_peaks_with_names_boxes_and_probabilities():
     assert cube.point == pytest.approx((12.5 / 24, 12.5 / 24))
     assert cube.box == pytest.approx((12.5 / 24 - 0.05, 12.5 / 24 - 0.05, 12.5 / 24 + 0.05, 12.5 / 24 + 0.05))
     assert cube.probability == pytest.approx(1.0, abs=1e-3)
+
+
+def test_an_instruction_that_is_too_long_to_be_read_is_refused():
+    for text, refused in (
+        ("put the red mug in the tray".ljust(500), False),
+        ("put the red mug in the tray".ljust(501), True),
+    ):
+        found = Doubter(Seen(maps_with((100, "red", "mug"))), SETTINGS)
+        found.reset(queries(("red", "mug")), text)
+        found.look(torch.zeros(1))
+        assert found.holds == refused and ("more than 500 characters" in found.doubt.reason) == refused

@@ -27,6 +27,7 @@ from vla_agent.policy.doubt.things import Thing, find_things
 from vla_agent.policy.doubt.unsafe import unsafe
 
 NAMED = 0.5  # a query names a shape or colour whose probability is larger
+LONGEST = 500  # characters of an instruction, as on the topic
 QUERIES = 2  # the first ones learn what the prompt names
 UNSAFE = 0.999  # probability that what the words say must not be done
 NEAR = 0.12  # metres, horizontally, between the hand and where an object was seen: it may hide it
@@ -57,7 +58,10 @@ class Doubter:
         Args:
             query_logits: (1, Q, shapes + colours) of the backbone for this instruction.
         """
-        self.claims, self.unsafe = read_claims(instruction, self.settings), unsafe(instruction)
+        if len(instruction) > LONGEST:  # nobody says so much; reading it takes time that grows with its square
+            self.claims, self.unsafe = Claims(), f"the instruction has more than {LONGEST} characters"
+        else:
+            self.claims, self.unsafe = read_claims(instruction, self.settings), unsafe(instruction)
         self._objects = [(named.shape, named.colour) for named in self.claims.objects]
         if not self._objects:
             shapes, colours = self.settings.shapes, self.settings.colours
