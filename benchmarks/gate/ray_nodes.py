@@ -79,14 +79,20 @@ def playing(cluster: Any) -> list[int]:
 
 
 class Killer:
-    """Kills one playing worker once ``after`` episodes are done; for ``progress`` of an evaluation."""
+    """Kills one playing worker once ``after`` episodes are done; for ``progress`` of an evaluation.
+
+    Between two short episodes a worker is idle for a moment, so that one look can miss it: it looks for ``SECONDS``.
+    """
+
+    SECONDS = 2.0
 
     def __init__(self, cluster: Any, after: int) -> None:
         self._cluster, self._after = cluster, after
         self.killed: int | None = None
 
     def __call__(self, played: Any, done: int, total: int) -> None:
-        if self.killed is None and self._after <= done < total:
+        end = time.monotonic() + self.SECONDS
+        while self.killed is None and self._after <= done < total and time.monotonic() < end:
             for pid in playing(self._cluster)[:1]:
                 os.kill(pid, signal.SIGKILL)
                 self.killed = pid
