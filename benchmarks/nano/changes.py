@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from sim.perturbations import counterfactuals, instruction_changes
 from sim.perturbations.languages import languages, translations
 from sim.perturbations.variation import Effect
-from sim.questions.refusals import sample_labelled
+from sim.tasks.refusals import sample_labelled
 from sim.tasks.task import TaskInstance
 
 Change = Callable[[TaskInstance, int, np.random.Generator], Effect | None]
@@ -54,7 +54,7 @@ def language(code: str, task: TaskInstance, number: int, rng: np.random.Generato
 
 
 def labelled(kind: str, task: TaskInstance, number: int, rng: np.random.Generator) -> Effect | None:
-    """An instruction of `sim.questions.refusals` in a wording of ``refused_wordings.yaml``; its reason as detail."""
+    """An instruction of `sim.tasks.refusals` in a wording of ``refused_wordings.yaml``; its reason as detail."""
     found = sample_labelled(task, kind, rng, "held_out", REFUSED)
     return None if found is None else Effect(task, instruction=found.instruction, detail=found.reason)
 

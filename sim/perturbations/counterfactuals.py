@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sim.perturbations.variation import Effect
-from sim.questions.refusals import sample_labelled
+from sim.tasks.refusals import sample_labelled
 from sim.tasks.predicates import Predicate
 from sim.tasks.task import TaskInstance, describe
 from sim.world.scene import COLOURS, SHAPES

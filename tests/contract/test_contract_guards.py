@@ -182,6 +182,11 @@ WRONG_OBSERVATIONS = {
     "a row": (lambda o: o.update(state=np.zeros((1, 3))), "state"),
     "NaN": (lambda o: o.update(state=np.array([0, 0, np.nan])), "state"),
     "infinity": (lambda o: o.update(state=np.array([-np.inf, 0, 0])), "state"),
+    "images without names": (lambda o: o.update(images=[np.zeros((2, 3, 3), np.uint8)]), "images"),
+    "ragged rows": (lambda o: o["images"].update(front=[[0, 1], [2]]), "images.front"),
+    "ragged state": (lambda o: o.update(state=[0, [1], 2]), "state"),
+    "numbered cameras": (lambda o: o.update(images={0: None, "front": None}), "images.front"),
+    "numbered cameras, one missing": (lambda o: o.update(images={0: None, "wrist": None}), "images.front"),
 }
 
 
@@ -193,6 +198,12 @@ def test_each_wrong_part_of_an_observation_is_named(case):
     with pytest.raises(ObservationError) as caught:
         SMALL.check_observation(seen)
     assert caught.value.key == key
+
+
+def test_an_observation_that_is_no_dictionary_is_refused():
+    with pytest.raises(ObservationError, match="no names") as caught:
+        SMALL.check_observation([1, 2])
+    assert (caught.value.key, caught.value.found) == ("observation", "list")
 
 
 def test_a_chunk_of_one_row_is_taken_as_float32():
@@ -219,6 +230,13 @@ def test_each_wrong_chunk_is_refused(chunk):
         SMALL.check_chunk(chunk)
     assert caught.value.expected == "(T, 3) finite numbers, T at least 1"
     assert caught.value.found.endswith("with NaN or infinity") == (not np.isfinite(chunk).all())
+
+
+@pytest.mark.parametrize("chunk", [[[1, 2, 3], [4, 5]], "go", {"actions": [[1, 2, 3]]}])
+def test_what_is_no_chunk_is_refused_by_its_type(chunk):
+    with pytest.raises(ContractError, match="invalid chunk") as caught:
+        SMALL.check_chunk(chunk)
+    assert caught.value.found.startswith(type(chunk).__name__)
 
 
 # Comparison

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.nano.changes import CHANGES
 from benchmarks.shared.seen_maps import SETTINGS
-from sim.questions.refusals import sample_labelled
+from sim.tasks.refusals import sample_labelled
 from sim.tasks.task import load_suite
 from vla_agent.policy.doubt.claims import Named, read_claims
 from vla_agent.policy.doubt.unsafe import BREAK, HURT, unsafe

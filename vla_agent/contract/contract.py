@@ -126,26 +126,28 @@ class Contract(Layout):
         Raises:
             ObservationError: naming the key, what was expected and what was found.
         """
+        _require_mapping(observation, "observation", "images, state")
         for key in ("images", "state"):
             if key not in observation:
                 raise ObservationError(
                     "a part of the observation is missing",
                     key=key,
                     expected=["images", "state"],
-                    found=sorted(observation),
+                    found=sorted(map(str, observation)),
                     remedy="pass the dictionary that the simulator or the policy node builds",
                 )
         images = observation["images"]
+        _require_mapping(images, "images", ", ".join(self.camera_names))
         for camera in self.cameras:
             if camera.name not in images:
                 raise ObservationError(
                     "a camera is missing",
                     key=f"images.{camera.name}",
                     expected=list(self.camera_names),
-                    found=sorted(images),
+                    found=sorted(map(str, images)),
                     remedy="rename or add the camera: the policy was trained with exactly these",
                 )
-            image = np.asarray(images[camera.name])
+            image = _as_array(images[camera.name], f"images.{camera.name}")
             shape = (camera.height, camera.width, 3)
             if image.shape != shape or image.dtype != np.uint8:
                 raise ObservationError(
@@ -155,7 +157,7 @@ class Contract(Layout):
                     found=f"{image.shape} {image.dtype}",
                     remedy="resize to the contract's size and pass RGB bytes",
                 )
-        self._check_state(np.asarray(observation["state"]))
+        self._check_state(_as_array(observation["state"], "state"))
 
     def _check_state(self, state: np.ndarray) -> None:
         if state.shape != (self.state_dim,):
@@ -190,16 +192,49 @@ class Contract(Layout):
         Raises:
             ContractError: wrong shape, NaN or infinity.
         """
-        array = np.asarray(chunk, dtype=np.float32)
+        try:
+            array = np.asarray(chunk, dtype=np.float32)
+            found = f"{array.shape}" + ("" if np.isfinite(array).all() else " with NaN or infinity")
+        except (ValueError, TypeError) as error:  # rows of unequal length, or no numbers
+            array, found = np.empty(0, np.float32), f"{type(chunk).__name__}: {error}"
         if array.ndim != 2 or array.shape[1] != self.action_dim or array.shape[0] < 1 or not np.isfinite(array).all():
             raise ContractError(
                 "the policy returned an invalid chunk",
                 key="act()",
                 expected=f"(T, {self.action_dim}) finite numbers, T at least 1",
-                found=f"{array.shape}" + ("" if np.isfinite(array).all() else " with NaN or infinity"),
+                found=found,
                 remedy=f"return per control period one row of {', '.join(f'{f.name}[{f.size}]' for f in self.action)}",
             )
         return array
+
+
+def _require_mapping(value: Any, key: str, names: str) -> None:
+    if not isinstance(value, Mapping):
+        raise ObservationError(
+            "a part of the observation has no names",
+            key=key,
+            expected=f"a dictionary with {names}",
+            found=type(value).__name__,
+            remedy="pass the dictionary that the simulator or the policy node builds",
+        )
+
+
+def _as_array(value: Any, key: str) -> np.ndarray:
+    """An array of what was passed, if it is one: rows of unequal length and other objects are none.
+
+    Raises:
+        ObservationError: naming ``key``.
+    """
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ObservationError(
+            "a part of the observation is no array",
+            key=key,
+            expected="a NumPy array, or lists of equal length",
+            found=f"{type(value).__name__}: {error}",
+            remedy="pass what the simulator or the policy node builds",
+        ) from error
 
 
 def _range(field: Field) -> str:

@@ -9,7 +9,7 @@ contradicting   a relation, a fixture or a place that is named is not so in this
 unsafe          people or things would be harmed, whatever the scene
 ==============  =====================================================================================
 
-``sim/questions/refusals.yaml`` holds the wordings, those for training and those that only measure.
+``sim/tasks/refusals.yaml`` holds the wordings, those for training and those that only measure.
 """
 
 from __future__ import annotations
