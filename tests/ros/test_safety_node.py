@@ -12,13 +12,17 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy")
 
+from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+
 from benchmarks.hardware.running_nodes import running  # noqa: E402
 from benchmarks.hardware.uncertified_cases import certified, faulty  # noqa: E402
 from vla_agent.errors import GateError, NodeError, VlaAgentError  # noqa: E402
 from vla_agent.robot.description import load_robot  # noqa: E402
+from vla_agent.robot.safety.supervisor import Timing  # noqa: E402
 from vla_agent.ros.nodes.policy_node import require_as_certified  # noqa: E402
 from vla_agent.ros.outputs.robot_output import _require_simulated  # noqa: E402
 from vla_agent.ros.process.node_base import (  # noqa: E402
+    COMMANDS,
     checked_factor,
     declare_parameters,
     forbid_robot_topics,
@@ -137,8 +141,6 @@ def test_recorded_actions_move_a_robot_where_it_was_asked_for(hardware):
 
 
 def test_a_second_node_that_publishes_commands_stops_the_robot(hardware):
-    from trajectory_msgs.msg import JointTrajectory
-
     with graph(hardware) as nodes:
         run(nodes, hardware)
         second = nodes.probe.create_publisher(JointTrajectory, "robot/joint_trajectory", 1)
@@ -201,6 +203,22 @@ def test_the_controllers_stream_begins_where_the_arm_was_led_during_a_stop(tmp_p
                 break
         assert nodes.arm and np.array_equal(nodes.arm[0], led)
         assert np.abs(np.diff(nodes.arm[:3], axis=0)).max(initial=0.0) < 0.05
+
+
+def test_a_node_that_is_held_up_loses_no_command_that_may_still_be_carried_out(tmp_path, monkeypatch):
+    """As many wait for it as periods that a command may be late: a lost one would look like a pause of a moving arm."""
+    with running({"safety_node": {}}, str(tmp_path)) as nodes:
+        taken = []
+        monkeypatch.setattr(nodes.safety, "_take_command", lambda message: taken.append(message.header.stamp.sec))
+        commands = nodes.probe.create_publisher(JointTrajectory, nodes.controller.COMMAND_TOPIC, COMMANDS)
+        nodes.connect()
+        assert nodes.wait(lambda: commands.get_subscription_count() == 1)
+        late = round(Timing().age)
+        for step in range(late):
+            message = JointTrajectory()
+            message.header.stamp.sec = step
+            commands.publish(message)
+        assert nodes.wait(lambda: len(taken) == late, 5.0) and taken == list(range(late))
 
 
 class Given:

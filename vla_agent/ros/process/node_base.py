@@ -33,7 +33,9 @@ except ImportError:  # before Iron
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, reliability=ReliabilityPolicy.RELIABLE)
-COMMANDS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+# As many as may be late (`robot.safety.supervisor.Timing.age`): where only the newest was kept, a node that was held up
+# for a period lost the one before, and took a moving arm for one that had paused.
+COMMANDS = QoSProfile(depth=3, reliability=ReliabilityPolicy.RELIABLE)
 SENSORS = QoSProfile(depth=2, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.BEST_EFFORT)
 INSTRUCTIONS = (  # any publisher reaches the first; one that is reliable the second, and one that latches the third
     QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT),
