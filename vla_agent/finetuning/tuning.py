@@ -174,5 +174,6 @@ def backbone_features(
 
 def _serving_inputs(policy: VLAPolicy, features: dict[str, Tensor], state: Tensor) -> HeadInputs:
     """The head's inputs as in serving: no state is masked, no noise is added."""
-    geometry = policy.backbone.geometry_of(features, state[:, :3])
+    hand = None if policy.hand is None else state[:, policy.hand]
+    geometry = policy.backbone.geometry_of(features, hand)
     return HeadInputs(features["hidden"], policy.state_normaliser(state), geometry, features.get("mask"))

@@ -31,6 +31,7 @@ from vla_agent.models.heads.build_head import build_head
 from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 from vla_agent.models.normaliser import Normaliser
 from vla_agent.models.oracle_points import OraclePoints
+from vla_agent.models.state_fields import hand_columns
 from vla_agent.models.timing_sections import timed_section
 from vla_agent.policy.doubt.doubt_settings import Doubt
 from vla_agent.policy.doubt.doubter import Doubter
@@ -54,6 +55,7 @@ class VLAPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.contract, self.execute = contract, execute
+        self.hand = hand_columns(contract)  # columns of the end effector's position in the state, or None
         self.backbone = backbone
         chunk_shape = contract.chunk_length, contract.action_dim
         dims = HeadDims(*chunk_shape, contract.state_dim, backbone.feature_dim, backbone.geometry_dim)
@@ -153,12 +155,12 @@ class VLAPolicy(nn.Module):
         if self.doubter is None:
             return True
         with timed_section("doubt"):
-            self.doubter.look(features["stem"], state[:2] if self.contract.state[0].name == "ee_position" else None)
+            self.doubter.look(features["stem"], None if self.hand is None else state[self.hand][:2])
         return not self.doubter.holds
 
     def _sample(self, features: dict[str, Any], state: torch.Tensor) -> np.ndarray:
         """(T, A) of the head for the backbone's features and a state (1, D)."""
-        geometry = self.backbone.geometry_of(features, state[:, :3])
+        geometry = self.backbone.geometry_of(features, None if self.hand is None else state[:, self.hand])
         inputs = HeadInputs(features["hidden"], self.state_normaliser(state), geometry, features.get("mask"))
         chunk = (self.engine or self.head).sample(inputs, self._generator)
         with timed_section("copy"):

@@ -22,6 +22,7 @@ from vla_agent.files.write_aside import write_text
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
 from vla_agent.models.heads.head_config import HeadInputs
+from vla_agent.models.state_fields import gripper_columns
 from vla_agent.policy.execution.future_state import future_state
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.training.demonstrations import Demonstrations
@@ -198,20 +199,10 @@ def head_inputs(
     if "located" in features:
         noise = torch.randn(features["located"].shape, generator=generator) * settings.located_noise
         features = features | {"located": features["located"] + noise.to(state.device)}
-    geometry = policy.backbone.geometry_of(features, state[:, :3])
+    geometry = policy.backbone.geometry_of(features, None if policy.hand is None else state[:, policy.hand])
     hide = torch.rand(len(state), 1, generator=generator) < settings.state_dropout
     vector = policy.state_normaliser(state)
     visible = torch.zeros(vector.shape[1], dtype=torch.bool)
-    visible[_gripper_column(policy)] = True
+    visible[gripper_columns(policy.contract)] = True
     masked = vector.masked_fill((hide & ~visible).to(state.device), 0.0)
     return HeadInputs(features["hidden"].float(), masked, geometry, features.get("mask"))
-
-
-def _gripper_column(policy: VLAPolicy) -> int:
-    """Column of the gripper's opening in the state vector, -1 where there is none."""
-    start = 0
-    for field in policy.contract.state:
-        if field.name == "gripper":
-            return start
-        start += field.size
-    return -1

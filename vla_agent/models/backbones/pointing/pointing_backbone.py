@@ -5,7 +5,8 @@ The interface of a backbone for policy and training, this one or a `pretrained_b
     feature_dim, geometry_dim              C, and the size G of `geometry_of`
     encode_text(texts) -> text             once an instruction; ``text.pick(rows)`` selects prompts
     features(images, text) -> features     named tensors (B, ...), among them ``hidden`` (B, N, C) and perhaps ``mask``
-    geometry_of(features, ee_position)     (B, G) explicit points and positions, or None where the backbone has none
+    geometry_of(features, ee_position)     (B, G) explicit points and positions, or None where the backbone has none;
+                                           ee_position None: the state has none
     check_cameras(contract, file)          raises where it does not support the contract's cameras
 """
 
@@ -119,15 +120,16 @@ class Backbone(nn.Module):
         """The transformer's part of `features`."""
         return self.model.reason(point_maps, tokens, summary, mask)
 
-    def geometry_of(self, features: dict[str, Tensor], ee_position: Tensor) -> Tensor:
+    def geometry_of(self, features: dict[str, Tensor], ee_position: Tensor | None) -> Tensor:
         """Explicit geometry: points, seen, located, and located relative to the gripper, (B, V*R*3 + R*9).
 
         Args:
             features: points (B, V, R, 2), seen (B, V, R) logits, located (B, R, 3) metres, base frame.
-            ee_position: (B, 3) metres, base frame.
+            ee_position: (B, 3) metres, base frame; None: what is relative to the gripper is 0.
         """
         points, seen, located = features["points"], features["seen"], features["located"]
-        relative = located - ee_position[:, None]  # (B, R, 3)
+        # (B, R, 3)
+        relative = torch.zeros_like(located) if ee_position is None else located - ee_position[:, None]
         parts = ((points - 0.5) * 4, seen.sigmoid(), located * 4, relative * 8, torch.tanh(relative / 0.03))
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 

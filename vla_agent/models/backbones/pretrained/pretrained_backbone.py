@@ -229,7 +229,7 @@ class VLMBackbone(nn.Module):
             hidden = torch.cat([text.hidden, hidden], dim=1)
         return hidden, whole.valid
 
-    def geometry_of(self, features: dict[str, Tensor], ee_position: Tensor) -> None:
+    def geometry_of(self, features: dict[str, Tensor], ee_position: Tensor | None) -> None:
         """None: such a model has no explicit geometry."""
 
     def check_cameras(self, contract: Contract, file: Path) -> None:
