@@ -194,6 +194,15 @@ def test_joints_of_several_publishers_on_one_topic_are_joined_by_name(tmp_path):
     np.testing.assert_allclose(made.columns["action"].reshape(-1), 0.1, atol=1e-5)
 
 
+def test_an_episode_begins_when_every_joint_was_heard_though_another_field_is_of_the_same_topic(tmp_path):
+    messages = [m for at in range(0, 2000, 100) for m in (arm(at), jaw(at + 60))]
+    report = convert(write_bag(tmp_path / "bag", messages), mapping_file(tmp_path, BAG), tmp_path / "made")
+    sources = report["episodes"][0]["sources"]
+    assert sources["state.q (jaw)"]["gaps"] == sources["state.q (arm)"]["gaps"] == 0
+    jaws = load(tmp_path / "made").columns["observation.state"][:, 1]
+    np.testing.assert_allclose(jaws, 0.506 + 0.01 * np.arange(len(jaws)), atol=1e-4)
+
+
 def test_a_publisher_that_falls_silent_leaves_gaps(tmp_path):
     messages = [
         m for at in range(0, 2000, 50) for m in (arm(at), jaw(at + 10)) if m[1] != ["jaw"] or not 600 < at < 1400

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmarks.inputs import inputs_silent
@@ -201,3 +202,24 @@ def test_the_benchmark_hears_a_refusal_and_silence(tmp_path):
 def test_units_of_a_message_are_heard():
     said = {name: word for _, name, word in inputs_silent.heard("message, limited: joints")}
     assert len(said) > 15 and all(word.startswith("refused") for word in said.values())
+
+
+def test_a_number_in_a_list_of_one_is_that_number(tmp_path):
+    root = lerobot_sets.foreign(tmp_path / "d")
+    frames = lerobot_sets.EPISODES * lerobot_sets.FRAMES
+    lerobot_sets.change_info(root, lambda info: info["features"].update(force={"dtype": "float64", "shape": [1]}))
+    column = pa.array([[0.5 * k] for k in range(frames)])
+    lerobot_sets.change_table(root, lambda table: lerobot_sets.with_column(table, "force", column))
+    assert not [finding for finding in validate(root) if finding.error]
+    assert load(root).columns["force"].tolist() == [0.5 * k for k in range(frames)]
+
+
+@pytest.mark.parametrize("kind", [pa.struct([("data", pa.binary())]), pa.struct([("bytes", pa.string())]), pa.int64()])
+def test_a_column_of_images_without_their_bytes_is_refused_by_name(tmp_path, kind):
+    root, key = lerobot_sets.foreign(tmp_path / "d"), "observation.images.front"
+    rows = pa.array([None] * lerobot_sets.EPISODES * lerobot_sets.FRAMES, kind)
+    lerobot_sets.change_table(root, lambda table: lerobot_sets.with_column(table, key, rows))
+    assert [finding for finding in validate(root) if finding.error]
+    with pytest.raises(DatasetError) as error:
+        load(root).frames("front", np.arange(3))
+    assert error.value.key == key

@@ -75,16 +75,19 @@ def _take_episodes(
 
 def _common_span(path: Path, content: BagContent, mapping: Mapping) -> tuple[float, float]:
     """First and last time at which every source has messages."""
-    starts, stops = {}, {}
+    starts: dict[str, float] = {}
+    stops: dict[str, float] = {}
     for name, source in named_sources(mapping):
         series = content.series[name]
         rule, tolerance = mapping.rule_of(source)
         rows = [rows for _, rows in series.parts()]
         if not all(map(len, rows)):
-            starts[source.at], stops[source.at] = np.inf, -np.inf
-            continue
-        starts[source.at] = max(series.stamps[r[0]] for r in rows)
-        stops[source.at] = min(series.stamps[r[-1]] for r in rows) + (tolerance if rule == "hold" else 0.0)
+            begins, ends = [np.inf], [-np.inf]
+        else:
+            begins = [series.stamps[r[0]] for r in rows]
+            ends = [series.stamps[r[-1]] + (tolerance if rule == "hold" else 0.0) for r in rows]
+        starts[source.at] = max(starts.get(source.at, -np.inf), *begins)  # several fields may be of one topic
+        stops[source.at] = min(stops.get(source.at, np.inf), *ends)
     newest = max((s.stamps[-1] for s in content.series.values() if len(s.stamps)), default=-np.inf)
     first, last = max(starts.values()), min(*stops.values(), newest)
     if first > last:

@@ -131,7 +131,7 @@ def _require_alike(datasets: list[Dataset]) -> tuple[Contract, str]:
     """
     first = datasets[0]
     contract, storage = first.contract, _storage(first)
-    present = (name in first.info["features"] for name in (dataset_schema.SUBGOAL, dataset_schema.INTERVENTION))
+    present = (name in first.info["features"] for name in dataset_schema.OPTIONAL)
     expected = dataset_schema.features(contract, storage, *present)
     for dataset in datasets:
         dataset.contract.require(contract, str(dataset.root), str(first.root))

@@ -69,7 +69,7 @@ def _encoded_again(
 def _columns(piece: Piece, contract: Contract) -> dict[str, np.ndarray]:
     """The vectors (n, d) of a piece that the contract and the annotations have."""
     features = piece.dataset.info["features"]
-    present = (name in features for name in (dataset_schema.SUBGOAL, dataset_schema.INTERVENTION))
+    present = (name in features for name in dataset_schema.OPTIONAL)
     wanted = dataset_schema.vector_features(contract, *present)
     columns = {}
     for name, feature in wanted.items():

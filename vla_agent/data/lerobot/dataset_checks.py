@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vla_agent.contract import Contract
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.claims.file_claims import check_manifest, list_files
 from vla_agent.data.lerobot.claims.info_claims import check_claims
@@ -89,7 +90,7 @@ def check_columns(dataset: DatasetTables) -> None:
     _check_indices(dataset)
     _check_video_places(dataset)
     if (dataset.root / dataset_schema.CONTRACT).exists():
-        _check_contract(dataset)
+        check_contract(dataset, dataset.contract)
 
 
 def _check_counts(dataset: DatasetTables) -> None:
@@ -186,9 +187,13 @@ def _check_video_places(dataset: DatasetTables) -> None:
                 ends[file] = start + episode.length
 
 
-def _check_contract(dataset: DatasetTables) -> None:
-    """Cameras, state and action of the contract are features with its shapes."""
-    for name, feature in dataset_schema.features(dataset.contract, "video", annotations=False).items():
+def check_contract(dataset: DatasetTables, contract: Contract) -> None:
+    """Check that cameras, state and action of a contract are features with its shapes.
+
+    Raises:
+        DatasetError: the first that is not.
+    """
+    for name, feature in dataset_schema.features(contract, "video", annotations=False).items():
         found = dataset.info["features"].get(name)
         if found is None or dataset_schema.stated_shape(found) != feature["shape"]:
             raise DatasetError(

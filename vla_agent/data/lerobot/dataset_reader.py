@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -119,9 +120,9 @@ def _read_columns(root: Path, info: dict[str, Any], episodes: tuple[EpisodeInfo,
 
 
 def _column(path: Path, table: Any, name: str, shape: list[int]) -> np.ndarray:
-    """One column of one file: (n, d), or (n,) where it has one component."""
+    """One column of one file: (n, d), or (n,) where it has one component, also where that is in a list of one."""
     try:
-        return vector_values(table[name])
+        values = vector_values(table[name])
     except (KeyError, ValueError) as error:
         raise DatasetError(
             "a column of the table is missing or ragged",
@@ -131,3 +132,4 @@ def _column(path: Path, table: Any, name: str, shape: list[int]) -> np.ndarray:
             found=f"{error}",
             remedy=GET_AGAIN,
         ) from error
+    return values[:, 0] if values.shape[1:] == (1,) and math.prod(shape) == 1 else values

@@ -6,6 +6,8 @@ A frame is one control period: the observation *before* the action, and the acti
     action                       (A,) float32                        annotation.subgoal  (6,) target, goal (m, base)
     annotation.points            (12,) u, v, inside of front.target, front.goal, wrist.target, wrist.goal
     annotation.clean             (1,) 0 during an injected disturbance, when nothing is to be learned; else 1
+    annotation.known             (1,) 0 where subgoal and points of this frame are not known (and hold zeros), else 1;
+                                 only of datasets that have such frames
     annotation.intervention      (1,) 1 where a person commanded the robot; only of bags that may have such frames
 """
 
@@ -29,7 +31,9 @@ CONTRACT, COLLECTION, MANIFEST = "meta/contract.json", "meta/collection.json", "
 
 STATE, ACTION = "observation.state", "action"
 SUBGOAL, POINTS, CLEAN = "annotation.subgoal", "annotation.points", "annotation.clean"
+KNOWN = "annotation.known"
 INTERVENTION = "annotation.intervention"
+OPTIONAL = (SUBGOAL, INTERVENTION, KNOWN)  # each says that a dataset has a kind of annotations: see `features`
 IMAGE_PREFIX = "observation.images."
 ROLES = ("target", "goal")
 # LeRobot's own columns, in its order; every dataset has them.
@@ -64,7 +68,7 @@ def image_key(camera: str) -> str:
 
 
 def vector_features(
-    contract: Contract, annotations: bool = True, interventions: bool = False
+    contract: Contract, annotations: bool = True, interventions: bool = False, known: bool = False
 ) -> dict[str, dict[str, Any]]:
     """The vector features of a dataset with this contract: name -> dtype, shape, component names."""
     features = {
@@ -79,11 +83,13 @@ def vector_features(
         features[CLEAN] = _vector(["clean"])
     if interventions:
         features[INTERVENTION] = _vector(["intervention"])
+    if known:
+        features[KNOWN] = _vector(["known"])
     return features
 
 
 def features(
-    contract: Contract, storage: str, annotations: bool = True, interventions: bool = False
+    contract: Contract, storage: str, annotations: bool = True, interventions: bool = False, known: bool = False
 ) -> dict[str, dict[str, Any]]:
     """All features in the order of ``info.json``.  ``storage`` is a key of `media.STORAGES`."""
     images = {
@@ -94,7 +100,7 @@ def features(
         }
         for c in contract.cameras
     }
-    vectors = vector_features(contract, annotations, interventions)
+    vectors = vector_features(contract, annotations, interventions, known)
     return images | vectors | {k: dict(v) for k, v in INDEX_FEATURES.items()}
 
 

@@ -111,9 +111,8 @@ class _Writer:
     def add(self, episode: EncodedEpisode) -> None:
         """Append an episode."""
         if not self.features:
-            annotated = dataset_schema.SUBGOAL in episode.columns
-            corrected = dataset_schema.INTERVENTION in episode.columns
-            self.features = dataset_schema.features(self.contract, self.storage, annotated, corrected)
+            present = (name in episode.columns for name in dataset_schema.OPTIONAL)
+            self.features = dataset_schema.features(self.contract, self.storage, *present)
         self._check(episode)
         number, length = len(self.rows), episode.length
         columns = {name: np.asarray(values) for name, values in episode.columns.items()}
@@ -145,7 +144,7 @@ class _Writer:
         self.frames += length
 
     def _check(self, episode: EncodedEpisode) -> None:
-        present = (name in self.features for name in (dataset_schema.SUBGOAL, dataset_schema.INTERVENTION))
+        present = (name in self.features for name in dataset_schema.OPTIONAL)
         vectors = dataset_schema.vector_features(self.contract, *present)
         expected = {name: tuple(feature["shape"]) for name, feature in vectors.items()}
         found = {name: values.shape[1:] for name, values in episode.columns.items()}

@@ -16,6 +16,9 @@ from vla_agent.data.lerobot.dataset_tables import DatasetTables, EpisodeInfo
 from vla_agent.data.lerobot.media import decode_png, decode_video
 from vla_agent.errors import DatasetError
 
+BYTES = (pa.binary(), pa.large_binary())
+UNREADABLE = (OSError, ValueError, IndexError, KeyError, pa.ArrowException)  # av.FFmpegError is an OSError
+
 
 def decode_frames(dataset: DatasetTables, camera: str, indices: np.ndarray) -> np.ndarray:
     """The images of a camera with these frame numbers (n,), in this order: (n, H, W, 3) uint8.
@@ -71,15 +74,8 @@ def decode_range(
                 raise ValueError(f"an image of {frame.shape}, not {shape}")
             yield frame
             count += 1
-    except (OSError, ValueError, IndexError, pa.ArrowException) as error:  # av.FFmpegError is an OSError
-        raise DatasetError(
-            "an image cannot be decoded",
-            file=path,
-            key=key,
-            expected=f"frame {first.start + start + count} of the dataset",
-            found=f"{type(error).__name__}: {error}",
-            remedy=f"the file is damaged: {GET_AGAIN}",
-        ) from error
+    except UNREADABLE as error:
+        raise _undecodable(path, key, first.start + start + count, error) from error
     if count != stop - start:
         raise DatasetError(
             "images are missing",
@@ -94,7 +90,24 @@ def decode_range(
 def encoded_images(dataset: DatasetTables, camera: str, episode: EpisodeInfo, start: int, stop: int) -> Iterator[bytes]:
     """Frames ``start`` to ``stop`` - 1 of an episode as they are stored in its parquet file: PNG or JPEG bytes."""
     path, (key, _) = dataset.data_path(image_file(camera, episode)), dataset.feature(camera)
-    yield from _read_pngs(path, key, episode.data_start + start, episode.data_start + stop)
+    count = 0
+    try:
+        for data in _read_pngs(path, key, episode.data_start + start, episode.data_start + stop):
+            yield data
+            count += 1
+    except UNREADABLE as error:
+        raise _undecodable(path, key, episode.start + start + count, error) from error
+
+
+def _undecodable(path: Path, key: str, frame: int, error: Exception) -> DatasetError:
+    return DatasetError(
+        "an image cannot be decoded",
+        file=path,
+        key=key,
+        expected=f"frame {frame} of the dataset",
+        found=f"{type(error).__name__}: {error}",
+        remedy=f"the file is damaged: {GET_AGAIN}",
+    )
 
 
 def image_file(camera: str, episode: EpisodeInfo) -> tuple[int, int]:
@@ -112,9 +125,16 @@ def _read_pngs(path: Path, key: str, start: int, stop: int) -> Iterator[bytes]:
             return
         place = int(ends[groups[0]] - sizes[groups[0]])
         for batch in read_batches(path, file, [key], groups, most=FILE_BYTES):
-            for data in (
-                batch[key].field("bytes").slice(max(start - place, 0), max(stop - place, 0) - max(start - place, 0))
+            column = batch[key]
+            kind = column.type
+            if (
+                not pa.types.is_struct(kind)
+                or kind.get_field_index("bytes") < 0
+                or kind.field("bytes").type not in BYTES
             ):
+                raise ValueError(f"a column of {kind}, not of images")
+            begin, end = max(start - place, 0), max(stop - place, 0)
+            for data in column.field("bytes").slice(begin, end - begin):
                 if not data.is_valid:
                     raise ValueError("a row without the bytes of its image")
                 yield data.as_py()
