@@ -31,6 +31,8 @@ export OMP_NUM_THREADS ?= 1
 export LP_NUM_THREADS ?= 0
 export MUJOCO_GL ?= egl
 export PYTHONUTF8 := 1
+# Compiled modules are kept, also where a container's image says otherwise: each `import torch` takes seconds without them.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check lint types layers style docs film format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
 
