@@ -6,17 +6,20 @@ import copy
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
+from vla_agent.errors import RecipeError
 from vla_agent.evaluation.compare_tuned import judge
-from vla_agent.finetuning.finetune_recipe import Augment
-from vla_agent.finetuning.robust.augment import augment
+from vla_agent.finetuning.finetune_recipe import make_finetune
 from vla_agent.finetuning.robust.consistency import consistency_loss
 from vla_agent.finetuning.robust.tram import sharpness_aware
 from vla_agent.finetuning.robust.wordings import rewordings, task_wordings
 from vla_agent.models.heads.diffusion_head import DiffusionHead
 from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 from vla_agent.models.weight_interpolation import interpolate
+from vla_agent.training.augmentation import augment
+from vla_agent.training.recipe import Augment
 
 
 def spot(u=0.4, v=0.6, size=48):
@@ -53,6 +56,24 @@ def test_points_that_leave_the_image_are_no_longer_inside_and_unknown_ones_stay_
         assert places[0, 0, 0, 2] == float(places[0, 0, 0, 0] >= 0)
         gone += int(places[0, 0, 0, 2] == 0)
     assert 0 < gone < 20
+
+
+def test_only_a_share_of_the_samples_is_moved_and_keeps_no_position():
+    images, points, located = (part.expand(400, *part.shape[1:]) for part in spot())
+    settings = Augment(shift=4, share=0.25, colour=0)
+    moved, places, where = augment(images, points, located, settings, torch.Generator().manual_seed(0))
+    lost = where.isnan().all(-1).all(-1)
+    assert 0.18 < lost.float().mean() < 0.32
+    assert torch.equal(moved[~lost], images[~lost]) and torch.equal(places[~lost], points[~lost])
+    changed = (moved[lost] != images[lost]).flatten(1).any(1)
+    assert changed.float().mean() > 0.9, "a shift by nothing in both views is rare"
+
+
+@pytest.mark.parametrize("key", ["flip", "mirror"])
+def test_a_mirrored_image_is_refused_for_what_it_would_do(key):
+    base = {"base": "policies/tabletop-nano", "data": {"demonstrations": ["one"]}}
+    with pytest.raises(RecipeError, match="left and right in instructions, and the actions"):
+        make_finetune(base | {"robust": {"augment": {key: "horizontal"}}})
 
 
 def test_light_changes_colours_alone_and_the_draws_decide():

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from vla_agent.adapters.adapter_settings import AdapterSettings
 from vla_agent.files.recipe_file import Strict, check_recipe, read_recipe
-from vla_agent.training.recipe import ScoredData, TrainHead
+from vla_agent.training.recipe import Augment, ScoredData, TrainHead
 
 EXAMPLE = "policies/finetune-lora.yaml"
 
@@ -58,14 +58,6 @@ class Tune(TrainHead):
     )
     trackers: tuple[Literal["wandb", "trackio"], ...] = Field((), description="in addition to TensorBoard")
     pointing: float = Field(1.0, ge=0, description="weight of the pointing losses, where backbone weights are trained")
-
-
-class Augment(Strict):
-    """Image augmentation.  There is no mirroring: the actions would have to be mirrored too."""
-
-    shift: int = Field(0, ge=0, description="largest shift in pixels, in both directions; edges are repeated")
-    crop: float = Field(0.0, ge=0, lt=0.5, description="largest fraction of a side that is cut off, then enlarged")
-    colour: float = Field(0.1, ge=0, lt=1, description="strength of brightness, contrast and tint changes")
 
 
 class Robust(Strict):

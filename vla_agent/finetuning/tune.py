@@ -25,11 +25,13 @@ from vla_agent.finetuning.tuning import ShardableTuning, Tuning
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.policy.loading import load_policy
 from vla_agent.policy.policy import VLAPolicy
+from vla_agent.policy.sources import contract_of
 from vla_agent.training.demonstrations import Demonstrations, load_demonstrations
 from vla_agent.training.loop.optimisation import stage_steps
 from vla_agent.training.loop.stage_checkpoint import load_ema, stage_done
 from vla_agent.training.loop.stage_run import StageRun
 from vla_agent.training.loop.train_stage import train_stage
+from vla_agent.training.next_step import next_step
 from vla_agent.training.parallel.processes import Processes
 from vla_agent.training.parallel.sharding import gather_to_cpu
 from vla_agent.training.scores.score_file import pin_scores
@@ -219,4 +221,4 @@ def _print_result(folder: Path) -> None:
     size = sum(f.stat().st_size for f in adapter.rglob("*")) if adapter.is_dir() else 0
     if size:
         console.print(f"adapter: {adapter} ({size / 1e3:.0f} kB)")
-    console.print(f"policy:  {policy}    next: vla-agent eval {policy}")
+    console.print(f"policy:  {policy}    next: {next_step(policy, contract_of(str(policy)))}")

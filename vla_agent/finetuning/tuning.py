@@ -169,7 +169,7 @@ def backbone_features(
         if not isinstance(backbone, Backbone):
             return backbone.features(images, backbone.encode_text(unique).pick(index)), None
         out = backbone(images, backbone.encode_text(unique).pick(index))
-        return {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}, out
+        return backbone.named_features(out), out
 
 
 def _serving_inputs(policy: VLAPolicy, features: dict[str, Tensor], state: Tensor) -> HeadInputs:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from transformers import ViTImageProcessorPil
 
+from vla_agent.errors import RecipeError
 from vla_agent.files.policy.closed_list import OPTIONS
 from vla_agent.files.policy_files import read_policy_files
 from vla_agent.files.policy_folder import find_folder
@@ -20,11 +21,14 @@ from vla_agent.policy.checkpoint import policy_from
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.policy.sources import contract_of
 from vla_agent.training.demonstrations import Demonstrations, Questions
+from vla_agent.training.plain_data import SIDE
 from vla_agent.training.recipe import Recipe
 from vla_agent.training.starting_backbone import fitting_backbone
 from vla_agent.training.tokenizer import build_tokenizer
 
 console = Console()
+SMALLEST_SCALE = 1e-3  # of a normalised number: what varies less is noise
+LONGEST_TEXT = 40, 128  # tokens of an instruction that the backbone is built for: at least, at most
 
 
 def build_policy(recipe: Recipe, demos: Demonstrations, questions: Questions | None) -> VLAPolicy:
@@ -39,8 +43,9 @@ def build_policy(recipe: Recipe, demos: Demonstrations, questions: Questions | N
         return _starting_policy(recipe, demos)
     backbone = _pretrained_backbone(recipe) if recipe.vlm.model else _small_backbone(recipe, demos, questions)
     policy = VLAPolicy(demos.contract, backbone, recipe.head, recipe.execute)
-    policy.action_normaliser.fit_range(demos.action[demos.clean])
-    policy.state_normaliser.fit_moments(demos.state)
+    floor = {"floor": SMALLEST_SCALE} if recipe.end_to_end.samples else {}  # other units than the simulator's
+    policy.action_normaliser.fit_range(demos.action[demos.clean], **floor)
+    policy.state_normaliser.fit_moments(demos.state, **floor)
     return policy
 
 
@@ -84,6 +89,17 @@ def _small_backbone(recipe: Recipe, demos: Demonstrations, questions: Questions 
     texts = demos.instructions + (questions.prompts + questions.answers if questions else [])
     tokenizer = build_tokenizer(texts)
     camera = demos.contract.cameras[0]
+    if camera.height % SIDE or camera.width % SIDE:
+        raise RecipeError(
+            "the images' size does not fit the small backbone",
+            key="contract.cameras",
+            expected=f"sides that are multiples of {SIDE}",
+            found=f"{camera.height} x {camera.width}",
+            remedy="vla-agent data convert, with another height and width in the mapping (docs/data.md)",
+        )
+    longest = max(len(ids) for ids in tokenizer(demos.instructions)["input_ids"])
+    if longest > LONGEST_TEXT[1]:
+        console.print(f"the longest instruction has {longest} tokens: those after {LONGEST_TEXT[1]} are cut off")
     config = PointingVLMConfig(
         vocab_size=len(tokenizer),
         num_views=len(demos.contract.cameras),
@@ -91,6 +107,7 @@ def _small_backbone(recipe: Recipe, demos: Demonstrations, questions: Questions 
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        max_text_length=min(max(longest, LONGEST_TEXT[0]), LONGEST_TEXT[1]),
         **recipe.backbone.model_dump(),
     )
     processor = ViTImageProcessorPil(

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from vla_agent.contract import Contract
+from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_checks import check_contract
 from vla_agent.data.lerobot.dataset_reader import Dataset
 from vla_agent.data.lerobot.dataset_reader import load as load_dataset
 from vla_agent.errors import DatasetError
 from vla_agent.files.bounded_arrays import read_arrays
 from vla_agent.files.bounded_reading import read_lines
+from vla_agent.training.plain_data import columns_of, read_contract, require_trainable
 
 SIGHTED = (  # what the sight learns, one array a shard
     "named",
@@ -61,6 +64,7 @@ class Demonstrations:
 
     images: per dataset (camera order of the contract) memory maps (n, H, W, 3).  Columns over all frames: state (N, D),
     action (N, A), points (N, V, R, 3), located (N, R, 3), clean (N,), episode (N,), frame (N,), task index (N,).
+    Points and located are NaN where a frame has no annotation.
     """
 
     contract: Contract
@@ -84,6 +88,16 @@ class Demonstrations:
     def episode_count(self) -> int:
         """Number of episodes."""
         return int(self.episode.max()) + 1
+
+    @property
+    def pointed(self) -> np.ndarray:
+        """(N,) whether a frame has annotated points."""
+        return ~np.isnan(self.points).all(axis=(1, 2, 3))
+
+    @property
+    def placed(self) -> np.ndarray:
+        """(N,) whether the target's position is annotated."""
+        return ~np.isnan(self.located[:, 0, 0])
 
     def images_of(self, frames: np.ndarray) -> np.ndarray:
         """The images of frames: (n, V, H, W, 3) uint8."""
@@ -162,35 +176,30 @@ def _load_shard(file: Path) -> tuple[dict[str, np.ndarray], list[dict[str, str]]
         ) from error
 
 
-def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: bool = True) -> Demonstrations:
-    """Read LeRobotDataset folders with a contract and check that their contracts agree.
+def load_demonstrations(
+    folders: tuple[str, ...], chunk_length: int, annotated: bool = True, contract: str = ""
+) -> Demonstrations:
+    """Read LeRobotDataset folders and check that their contracts agree.
 
     Args:
         annotated: refuse demonstrations without annotations; otherwise missing ones are NaN, and every frame is clean.
+        contract: of the folders that have none (`read_contract`).
 
     Raises:
-        DatasetError: missing or damaged, or without the annotations that the backbone's stage needs.
-        ContractError: two datasets disagree.
+        DatasetError: missing or damaged, without an instruction, with cameras of different sizes, or without the
+            annotations that the backbone's stage needs.
+        ContractError: two datasets disagree, or one with ``contract``.
     """
     datasets = [load_dataset(folder) for folder in folders]
     if not datasets:
         raise DatasetError(
             "no demonstrations are given", key="data.demonstrations", expected="at least one folder", remedy="add one"
         )
-    contract = datasets[0].contract
-    for folder, dataset in zip(folders[1:], datasets[1:], strict=True):
-        contract.require(dataset.contract, str(folders[0]), str(folder), ignore=("chunk_length",))
+    contracts = _contracts(folders, datasets, contract)
+    layout = contracts[0]
     for folder, dataset in zip(folders, datasets, strict=True):
-        if dataset.fps != contract.control_hz:
-            raise DatasetError(
-                "a dataset's rate is not its contract's",
-                file=Path(folder) / "meta" / "info.json",
-                key="fps",
-                expected=f"{contract.control_hz:g}",
-                found=f"{dataset.fps:g}",
-                remedy="correct the wrong one: vla-agent data validate compares both with the time stamps",
-            )
-    columns = [_columns(folder, dataset, annotated) for folder, dataset in zip(folders, datasets, strict=True)]
+        require_trainable(folder, dataset, layout)
+    columns = [columns_of(f, dataset, layout, annotated) for f, dataset in zip(folders, datasets, strict=True)]
     texts = sorted({t for d in datasets for t in d.tasks.values()})
     number = {t: i for i, t in enumerate(texts)}
     offsets = np.cumsum([0] + [len(d.episodes) for d in datasets])
@@ -198,16 +207,16 @@ def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: 
     def join(key: str) -> np.ndarray:
         return np.concatenate([c[key] for c in columns])
 
-    views = len(contract.cameras)
+    views = len(layout.cameras)
     return Demonstrations(
-        contract=Contract.from_dict({**contract.to_dict(), "chunk_length": chunk_length}),
-        images=[[d.decode_all(name) for name in contract.camera_names] for d in datasets],
+        contract=Contract.from_dict({**layout.to_dict(), "chunk_length": chunk_length}),
+        images=[[d.decode_all(name) for name in layout.camera_names] for d in datasets],
         first=np.cumsum([0] + [len(d) for d in datasets])[:-1],
-        state=join("observation.state").astype(np.float32).reshape(-1, contract.state_dim),
-        action=join("action").astype(np.float32).reshape(-1, contract.action_dim),
-        points=join("annotation.points").astype(np.float32).reshape(-1, views, 2, 3),
-        located=join("annotation.subgoal").astype(np.float32).reshape(-1, 2, 3),
-        clean=join("annotation.clean").reshape(-1) > 0.5,
+        state=join(dataset_schema.STATE).astype(np.float32).reshape(-1, layout.state_dim),
+        action=join(dataset_schema.ACTION).astype(np.float32).reshape(-1, layout.action_dim),
+        points=join(dataset_schema.POINTS).astype(np.float32).reshape(-1, views, 2, 3),
+        located=join(dataset_schema.SUBGOAL).astype(np.float32).reshape(-1, 2, 3),
+        clean=join(dataset_schema.CLEAN).reshape(-1) > 0.5,
         episode=np.concatenate(
             [c["episode_index"].reshape(-1) + o for c, o in zip(columns, offsets[:-1], strict=True)]
         ),
@@ -218,24 +227,17 @@ def load_demonstrations(folders: tuple[str, ...], chunk_length: int, annotated: 
     )
 
 
-def _columns(folder: str, dataset: Dataset, annotated: bool) -> dict[str, np.ndarray]:
-    columns = dataset.arrays()
-    if not annotated:
-        views, frames = len(dataset.contract.cameras), len(dataset)
-        columns = {
-            "annotation.points": np.full((frames, views * 2 * 3), np.nan),
-            "annotation.subgoal": np.full((frames, 2 * 3), np.nan),
-            "annotation.clean": np.ones(frames),
-        } | columns
-    wanted = ("observation.state", "action", "annotation.points", "annotation.subgoal", "annotation.clean")
-    missing = [k for k in wanted if k not in columns]
-    if missing:
-        raise DatasetError(
-            "the demonstrations lack columns that this training needs",
-            file=folder,
-            key=missing[0],
-            expected=", ".join(wanted),
-            found=", ".join(sorted(columns)),
-            remedy="collect them with vla-agent collect",
-        )
-    return columns
+def _contracts(folders: tuple[str, ...], datasets: list[Dataset], given: str) -> list[Contract]:
+    """The contract of each dataset, all of them alike."""
+    common = read_contract(given) if given else None
+    found = []
+    for folder, dataset in zip(folders, datasets, strict=True):
+        own = (dataset.root / dataset_schema.CONTRACT).exists()
+        if common is not None and not own:
+            check_contract(dataset, common)
+        elif common is not None:
+            common.require(dataset.contract, f"data.contract {given}", str(folder), ignore=("chunk_length",))
+        found.append(dataset.contract if own or common is None else common)
+    for folder, contract in zip(folders[1:], found[1:], strict=True):
+        found[0].require(contract, str(folders[0]), str(folder), ignore=("chunk_length",))
+    return found

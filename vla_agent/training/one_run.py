@@ -32,14 +32,16 @@ from vla_agent.training.loop.stage_checkpoint import load_ema, stage_done
 from vla_agent.training.loop.stage_run import StageRun
 from vla_agent.training.loop.train_stage import Losses, train_stage
 from vla_agent.training.loss_curve import draw_curve
+from vla_agent.training.parallel.processes import single_process
 from vla_agent.training.recipe import Recipe, Stage
 from vla_agent.training.scores.score_file import episode_weights
+from vla_agent.training.stages.end_to_end_stage import EndToEndBatches, EndToEndLosses
 from vla_agent.training.stages.head_stage import HeadBatches, choose_frames, compute_features
 from vla_agent.training.stages.pointing_stage import PretrainBatches, location_errors
 from vla_agent.training.stages.sight_stage import SightBatches
 from vla_agent.training.training_folder import claim_folder, refuse_other_training
 
-STAGES = ("name_stem", "pretrain", "head", "sight")
+STAGES = ("name_stem", "pretrain", "head", "sight", "end_to_end")  # a stage's place is part of its seed
 StageLosses = Callable[[torch.Generator], Losses]
 RunStage = Callable[[str, nn.Module, StageLosses, Stage], None]
 console = Console()
@@ -59,7 +61,8 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
     refuse_other_training(recipe, folder, resume, ignore)
     started = time.time()
     torch.manual_seed(recipe.seed)
-    demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length)
+    annotated = bool(recipe.pretrain.samples) and not recipe.vlm.model  # the only stage that cannot do without
+    demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length, annotated, recipe.data.contract)
     questions = load_questions(recipe.data.questions) if recipe.data.questions else None
     policy = build_policy(recipe, demos, questions)
     doubter = policy.doubter
@@ -69,6 +72,7 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
     counts = policy.parameter_counts()
     console.print(
         f"{len(demos):,} frames of {demos.episode_count:,} episodes, "
+        f"{len(demos.instructions):,} instructions, {demos.pointed.mean():.0%} of the frames annotated, "
         f"{len(questions) if questions else 0:,} questions; "
         f"{counts['backbone'] / 1e6:.2f} M parameters in the backbone, {counts['head'] / 1e6:.2f} M in the head"
     )
@@ -77,8 +81,7 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
         if stage_done(folder, name, settings):
             load_ema(folder, name, module)
         else:
-            run = StageRun(name, folder, recipe.seed + STAGES.index(name), resume)
-            train_stage(run, module, losses, settings)
+            train_stage(StageRun(name, folder, _seed(recipe, name), resume), module, losses, settings)
 
     if isinstance(policy.backbone, Backbone):
         model = policy.backbone.model.to(memory_format=torch.channels_last)
@@ -87,12 +90,15 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
             run_stage("name_stem", model, partial(batches.naming_losses, recipe.name_stem), recipe.name_stem)
         if recipe.pretrain.samples:
             run_stage("pretrain", model, batches.losses, recipe.pretrain)
+    by_episode = episode_weights(recipe.data, demos, recipe.data.demonstrations)
+    if recipe.end_to_end.samples:
+        run = StageRun("end_to_end", folder, _seed(recipe, "end_to_end"), resume)
+        _train_end_to_end(run, policy, demos, recipe, by_episode)
     if recipe.train_head.samples:
         frames = choose_frames(demos, recipe.train_head)
         learning = isinstance(policy.backbone, VLMBackbone) and policy.backbone.learns
         keep = recipe.train_head.keep_features and not learning
         features = compute_features(policy.backbone, demos, frames, folder / "features") if keep else None
-        by_episode = episode_weights(recipe.data, demos, recipe.data.demonstrations)
         weights = None if by_episode is None else by_episode[demos.episode[frames]]
         head_batches = HeadBatches(policy, demos, frames, features, recipe.train_head, weights)
         run_stage("head", policy if learning else policy.head, head_batches.losses, recipe.train_head)
@@ -101,6 +107,31 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
     _renew_doubt(policy, recipe, questions, doubter, run_stage)
     policy.save(folder / "policy", more=partial(_describe, recipe, demos, policy, folder, started))
     return folder / "policy"
+
+
+def _seed(recipe: Recipe, stage: str) -> int:
+    return recipe.seed + STAGES.index(stage)
+
+
+def _train_end_to_end(
+    run: StageRun, policy: VLAPolicy, demos: Demonstrations, recipe: Recipe, by_episode: np.ndarray | None
+) -> None:
+    """Train backbone and head together, on a GPU where there is one; the policy is on the CPU again afterwards."""
+    settings = recipe.end_to_end
+    if stage_done(run.folder, run.name, settings):
+        load_ema(run.folder, run.name, policy)
+        return
+    processes = single_process(run.name, settings.precision)
+    batches = EndToEndBatches(policy, demos, settings, by_episode)
+    annotated = bool((demos.pointed | demos.placed).any())
+    losses = EndToEndLosses(policy, settings, settings.pointing * annotated).to(processes.device)
+    model = processes.prepare(losses)
+
+    def step(generator: torch.Generator) -> Losses:
+        return model(batches.draw(generator).to(processes.device), generator)
+
+    train_stage(run, policy, step, settings, processes=processes)
+    policy.to("cpu")
 
 
 def _renew_doubt(
@@ -149,8 +180,9 @@ def _describe(
         "versions": {p: version(p) for p in ("torch", "transformers", "diffusers", "numpy", "mujoco")},
         "hardware": {"machine": platform.machine(), "system": platform.platform(), "threads": torch.get_num_threads()},
     }
-    if isinstance(backbone, Backbone):
-        errors = location_errors(backbone, demos, _random_frames(demos))
+    placed = np.flatnonzero(demos.placed)
+    if isinstance(backbone, Backbone) and len(placed):  # nothing is said where nothing is annotated
+        errors = location_errors(backbone, demos, _random_frames(placed))
         within = {"k": int((errors[:, 0] < 0.02).sum()), "n": len(errors)}
         description["target_located_within_2cm_on_training_frames"] = within
     (policy / "training.json").write_text(json.dumps(description, indent=2) + "\n")
@@ -159,11 +191,12 @@ def _describe(
 
 def _trained_parameters(recipe: Recipe, policy: VLAPolicy) -> int:
     """How many parameters the recipe's stages train: a backbone that no stage trains is not counted."""
-    small = isinstance(policy.backbone, Backbone)
-    stages = recipe.pretrain.samples + recipe.name_stem.samples if small else recipe.train_head.samples
+    small, whole = isinstance(policy.backbone, Backbone), recipe.end_to_end.samples
+    stages = recipe.pretrain.samples + recipe.name_stem.samples + whole if small else recipe.train_head.samples
     learning = [p for p in policy.backbone.parameters() if p.requires_grad] if stages else []
-    return sum(p.numel() for p in [*learning, *(policy.head.parameters() if recipe.train_head.samples else ())])
+    head = policy.head.parameters() if recipe.train_head.samples or whole else ()
+    return sum(p.numel() for p in [*learning, *head])
 
 
-def _random_frames(demos: Demonstrations, count: int = 512) -> np.ndarray:
-    return np.sort(np.random.default_rng(0).choice(len(demos), min(count, len(demos)), replace=False))
+def _random_frames(frames: np.ndarray, count: int = 512) -> np.ndarray:
+    return np.sort(np.random.default_rng(0).choice(frames, min(count, len(frames)), replace=False))

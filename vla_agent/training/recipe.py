@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from vla_agent.errors import RecipeError
 from vla_agent.files.recipe_file import Strict, read_recipe
@@ -26,6 +26,11 @@ class Data(ScoredData):
     """Folders of the training data; where one is missing, the error names the command that makes it."""
 
     demonstrations: tuple[str, ...] = Field((), description="LeRobotDataset folders, read in this order")
+    contract: str = Field(
+        "",
+        description="contract of the demonstrations that have none, since another program recorded them: a JSON file "
+        "of meta/contract.json's form, a dataset's or policy's folder, or sim",
+    )
     questions: tuple[str, ...] = Field(
         (), description="folders of generated images and questions (python -m sim.questions)"
     )
@@ -42,6 +47,7 @@ class BackboneSizes(Strict):
     fusion_layers: PositiveInt = 2
     decoder_layers: PositiveInt = 1
     move_kernel: int = Field(9, ge=0)
+    keypoints: int = Field(0, ge=0, description="places of each view that end_to_end learns with the actions alone")
 
 
 class VLMSettings(Strict):
@@ -71,6 +77,26 @@ class Stage(Strict):
     warmup_steps: int = Field(100, ge=0)
     ema: float = Field(0.998, ge=0, lt=1)
     checkpoint_minutes: float = Field(3.0, gt=0)
+
+
+class Augment(Strict):
+    """Image augmentation.  There is no mirroring: the actions would have to be mirrored too."""
+
+    shift: int = Field(0, ge=0, description="largest shift in pixels, in both directions; edges are repeated")
+    crop: float = Field(0.0, ge=0, lt=0.5, description="largest fraction of a side that is cut off, then enlarged")
+    share: float = Field(1.0, gt=0, le=1, description="fraction of the samples that are shifted or cropped")
+    colour: float = Field(0.1, ge=0, lt=1, description="strength of brightness, contrast and tint changes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_mirror(cls, given: Any) -> Any:
+        mirrors = sorted({"flip", "mirror"} & set(given)) if isinstance(given, dict) else []
+        if mirrors:
+            raise ValueError(
+                f"{mirrors[0]}: a mirrored image contradicts left and right in instructions, and the actions; "
+                "use shift, crop and colour"
+            )
+        return given
 
 
 class NameStem(Stage):
@@ -118,8 +144,8 @@ class Pretrain(Stage):
     )
 
 
-class TrainHead(Stage):
-    """Stage 2: the head, on the backbone's features, which are computed only once where the backbone is frozen."""
+class ChunkStage(Stage):
+    """What stages that learn action chunks have in common."""
 
     batch: int = Field(256, ge=2)
     draws: int = Field(2, ge=1, description="noise draws per encoded sample")
@@ -133,8 +159,31 @@ class TrainHead(Stage):
     picture_lag: int = Field(
         0, ge=0, description="in half of the samples the image is 1 to this many control periods older than the state"
     )
+
+
+class TrainHead(ChunkStage):
+    """Stage 2: the head, on the backbone's features, which are computed only once where the backbone is frozen."""
+
     keep_features: bool = Field(
         True, description="false: compute the features in each step, where they are too large to keep"
+    )
+
+
+class EndToEnd(ChunkStage):
+    """The small backbone and the head together, from images to actions, on demonstrations of any kind."""
+
+    samples: int = Field(0, ge=0, description="samples to train on; 0 leaves the stage out")
+    batch: int = Field(32, ge=2)
+    draws: int = Field(1, ge=1, description="noise draws per sample")
+    balance: Literal["tasks", "frames"] = Field(
+        "tasks", description="what is drawn equally often: each instruction, or each frame"
+    )
+    pointing: float = Field(
+        1.0, ge=0, description="weight of the pointing losses on annotated frames; 0 leaves annotations out"
+    )
+    augment: Augment = Augment.model_validate({})
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: mixed, the weights stay fp32; faster on a GPU alone"
     )
 
 
@@ -150,6 +199,7 @@ class Round(Strict):
     name_stem: NameStem = NameStem.model_validate({})
     pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
     train_head: TrainHead = TrainHead.model_validate({"samples": 0})
+    end_to_end: EndToEnd = EndToEnd.model_validate({})
     sight: TrainSight = TrainSight.model_validate({})
     keep_start: float = Field(0.0, ge=0, lt=1, description="fraction of the weights so far in the result (WiSE-FT)")
 
@@ -170,7 +220,8 @@ class Recipe(Strict):
     head: HeadConfig = HeadConfig()
     name_stem: NameStem = NameStem.model_validate({})
     pretrain: Pretrain = Pretrain.model_validate({"samples": 0})
-    train_head: TrainHead
+    train_head: TrainHead = TrainHead.model_validate({"samples": 0})
+    end_to_end: EndToEnd = EndToEnd.model_validate({})
     sight: TrainSight = TrainSight.model_validate({})
     start_from: str = Field("", description="policy folder whose weights the training starts from")
     keep_start: float = Field(
@@ -217,6 +268,8 @@ def require_consistent(recipe: Recipe, file: str) -> None:
         wrong = ("pretrain.samples", "0: a pretrained model has no pointing stages", max(pointing))
     elif recipe.vlm.model and trained and recipe.vlm.dtype != "float32":
         wrong = ("vlm.dtype", "float32 for weights that are trained, or all parts frozen", recipe.vlm.dtype)
+    elif recipe.vlm.model and any(part.end_to_end.samples for part in parts):
+        wrong = ("end_to_end.samples", "0: train_head trains a pretrained model's free parts", recipe.vlm.model)
     elif recipe.vlm.model and any(part.sight.samples for part in parts):
         wrong = ("sight.samples", "0: a pretrained model has no stem to look at", recipe.sight.samples)
     elif recipe.head.size and {"width", "depth", "heads"} & recipe.head.model_fields_set:

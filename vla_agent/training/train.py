@@ -26,8 +26,10 @@ from typing import Any
 from rich.console import Console
 
 from vla_agent.files.write_aside import folder_aside, write_text
+from vla_agent.policy.sources import contract_of
 from vla_agent.training.data_items import Generated, MakeQuestions
 from vla_agent.training.made_data import describe_questions, hash_data, make_data
+from vla_agent.training.next_step import next_step
 from vla_agent.training.one_run import run_stages
 from vla_agent.training.recipe import Recipe, Round
 from vla_agent.training.scores.score_file import pin_scores
@@ -35,6 +37,7 @@ from vla_agent.training.training_folder import RECIPE, claim_folder, refuse_othe
 
 WORKERS = 2  # processes that make data
 DONE, STEPS = "done.json", "steps.jsonl"
+STAGES_OF_A_ROUND = ("name_stem", "pretrain", "train_head", "end_to_end", "sight", "keep_start")
 console = Console()
 
 
@@ -79,7 +82,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, workers: int = 
             if not run.done:
                 _train_run(run, folder, recipe.image_size, workers)
         _place_policy(runs, folder)
-    console.print(f"policy: {policy}    next: vla-agent eval {policy}")
+    console.print(f"policy: {policy}    next: {next_step(policy, contract_of(str(policy)))}", soft_wrap=True)
     return policy
 
 
@@ -102,7 +105,7 @@ def runs_of(recipe: Recipe, folder: Path) -> list[Run]:
 
 
 def _of_round(first: Recipe, this: Round, number: int) -> Recipe:
-    stages = {name: getattr(this, name) for name in ("name_stem", "pretrain", "train_head", "sight", "keep_start")}
+    stages = {name: getattr(this, name) for name in STAGES_OF_A_ROUND}
     return first.model_copy(update=stages | {"seed": first.seed + number, "fresh_head": False})
 
 

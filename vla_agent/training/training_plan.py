@@ -20,6 +20,7 @@ RATES = {  # a second
     "name_stem": 129.0,  # samples
     "pretrain": 49.0,
     "train_head": 370.0,
+    "end_to_end": 60.0,
     "sight": 100.0,  # images
     "features": 600.0,  # frames
 }
@@ -60,7 +61,7 @@ def _data_step(run: Run, item: Generated, folder: Path) -> Step:
 
 def _stage_steps(run: Run, episodes: int) -> list[Step]:
     found = []
-    for name in ("name_stem", "pretrain", "train_head", "sight"):
+    for name in ("name_stem", "pretrain", "train_head", "end_to_end", "sight"):
         stage = getattr(run.recipe, name)
         if not stage.samples:
             continue

@@ -49,7 +49,8 @@ _PERCEIVED = ("hidden", "points", "seen", "located")
 
 def _perceived(backbone: Backbone) -> tuple[str, ...]:
     """Names of the features: those of `Backbone.features`, in order."""
-    return (*_PERCEIVED, "stem") if backbone.keeps_stem else _PERCEIVED
+    names = (*_PERCEIVED, "keypoints") if backbone.model.config.keypoints else _PERCEIVED
+    return (*names, "stem") if backbone.keeps_stem else names
 
 
 class _Perceive(nn.Module):

@@ -155,13 +155,13 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def single_process(stage: str) -> Processes:
-    """This process alone, for a stage that is not trained in several.
+def single_process(stage: str, precision: str = "float32") -> Processes:
+    """This process alone, for a stage that is not trained in several; ``precision`` as of `Processes`.
 
     Raises:
         RecipeError: there are several.
     """
-    processes = Processes()
+    processes = Processes(precision=precision)
     if processes.count > 1:
         raise RecipeError(
             f"the stage {stage} is trained in one process",

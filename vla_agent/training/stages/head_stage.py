@@ -26,7 +26,7 @@ from vla_agent.models.state_fields import gripper_columns
 from vla_agent.policy.execution.future_state import future_state
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.training.demonstrations import Demonstrations
-from vla_agent.training.recipe import TrainHead
+from vla_agent.training.recipe import ChunkStage, TrainHead
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Features:
     parts: dict[str, np.ndarray]
 
 
-def choose_frames(demos: Demonstrations, settings: TrainHead) -> np.ndarray:
+def choose_frames(demos: Demonstrations, settings: ChunkStage) -> np.ndarray:
     """Clean frames, at which a chunk can start: all first frames, then every ``frame_stride``-th."""
     keep = demos.clean & ((demos.frame < settings.early_frames) | (demos.frame % settings.frame_stride == 0))
     return np.flatnonzero(keep)
@@ -189,7 +189,7 @@ def weighted_choice(rows: np.ndarray, weights: np.ndarray, count: int, rng: np.r
 
 
 def head_inputs(
-    policy: VLAPolicy, features: dict[str, Tensor], state: Tensor, settings: TrainHead, generator: torch.Generator
+    policy: VLAPolicy, features: dict[str, Tensor], state: Tensor, settings: ChunkStage, generator: torch.Generator
 ) -> HeadInputs:
     """The head's inputs in training: the state is masked in a fraction of the samples, located positions are noisy.
 

@@ -70,7 +70,8 @@ class Backbone(nn.Module):
 
     @property
     def geometry_dim(self) -> int:
-        return geometry_dim(self.model.config.num_views, self.model.config.num_roles)
+        config = self.model.config
+        return geometry_dim(config.num_views, config.num_roles, config.keypoints)
 
     def pixels(self, images: Tensor) -> Tensor:
         """(P, V, H, W, 3) uint8 -> (P, V, 3, H, W) normalised as the image processor would."""
@@ -99,7 +100,10 @@ class Backbone(nn.Module):
         return self.model.fuse(self.model.encode_images(self.pixels(images)), text.tokens, text.summary, text.mask)
 
     def features(self, images: Tensor, text: TextFeatures) -> dict[str, Tensor]:
-        """(B, V, H, W, 3) uint8 -> hidden (B, N, C), points (B, V, R, 2), seen (B, V, R), located (B, R, 3)."""
+        """(B, V, H, W, 3) uint8 -> hidden (B, N, C), points (B, V, R, 2), seen (B, V, R), located (B, R, 3).
+
+        Where the model has keypoints: keypoints (B, V, K, 2); where `keeps_stem` is set: stem (B, V, C4, h, w).
+        """
         if text.folded is None:
             out = self(images, text)
         else:
@@ -109,7 +113,12 @@ class Backbone(nn.Module):
                 point_maps = self.point(images, text.folded, text.summary)
             with timed_section("language"):
                 out = self.reason(point_maps, text.tokens, text.summary, text.mask)
+        return self.named_features(out)
+
+    def named_features(self, out: Pointing) -> dict[str, Tensor]:
+        """The outputs that the policy uses, by name; see `features`."""
         found = {"hidden": out.hidden, "points": out.points, "seen": out.seen, "located": out.located}
+        found |= {} if out.keypoints is None else {"keypoints": out.keypoints}
         return found if not self.keeps_stem or out.stem is None else found | {"stem": out.stem}
 
     def point(self, images: Tensor, folded: FoldedVision, summary: Tensor) -> PointMaps:
@@ -121,16 +130,19 @@ class Backbone(nn.Module):
         return self.model.reason(point_maps, tokens, summary, mask)
 
     def geometry_of(self, features: dict[str, Tensor], ee_position: Tensor | None) -> Tensor:
-        """Explicit geometry: points, seen, located, and located relative to the gripper, (B, V*R*3 + R*9).
+        """Explicit geometry: points, seen, located, located relative to the gripper, keypoints: (B, G).
 
         Args:
-            features: points (B, V, R, 2), seen (B, V, R) logits, located (B, R, 3) metres, base frame.
+            features: points (B, V, R, 2), seen (B, V, R) logits, located (B, R, 3) metres, base frame; perhaps
+                keypoints (B, V, K, 2).
             ee_position: (B, 3) metres, base frame; None: what is relative to the gripper is 0.
         """
         points, seen, located = features["points"], features["seen"], features["located"]
         # (B, R, 3)
         relative = torch.zeros_like(located) if ee_position is None else located - ee_position[:, None]
+        parts: tuple[Tensor, ...]
         parts = ((points - 0.5) * 4, seen.sigmoid(), located * 4, relative * 8, torch.tanh(relative / 0.03))
+        parts += ((features["keypoints"] - 0.5) * 4,) if "keypoints" in features else ()
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def check_cameras(self, contract: Contract, file: Path) -> None:
@@ -206,9 +218,9 @@ class Backbone(nn.Module):
         return cls(model, tokenizer, processor)
 
 
-def geometry_dim(views: int, roles: int) -> int:
-    """Size G of `Backbone.geometry_of` for V views and R roles."""
-    return views * roles * 3 + roles * 9
+def geometry_dim(views: int, roles: int, keypoints: int = 0) -> int:
+    """Size G of `Backbone.geometry_of` for V views, R roles, and K keypoints a view."""
+    return views * roles * 3 + roles * 9 + views * keypoints * 2
 
 
 def stack_images(images: dict[str, np.ndarray], names: tuple[str, ...]) -> Tensor | list[Tensor]:

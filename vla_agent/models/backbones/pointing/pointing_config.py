@@ -25,6 +25,7 @@ class PointingVLMConfig(PretrainedConfig):
     num_roles: int = 2  # R
     num_queries: int = 4  # Q
     move_kernel: int = 0  # cells along a side of the kernel that moves a candidate (odd); 0: none is moved
+    keypoints: int = 0  # K of each view, learned with the actions alone (spatial softmax); 0: none
     image_size: tuple[int, int] = (96, 96)  # H, W; multiples of 8
     max_text_length: int = 40
     dropout: float = 0.0  # of the transformers

@@ -7,6 +7,7 @@
     f4 + match + summary --FiLM (Perez 2018)--> f8, candidate maps (B, V, R + Q, H/4, W/4)
     a query's candidate * text's kernel ------> moved candidate (B, V, 1, H/4, W/4)   "left of it", "on top of it"
     candidates ---mixture weights-------------> role maps (B, V, R, H/4, W/4)         "where is it, where to"
+    f8 --spatial softmax (Levine 2016)--------> keypoints (B, V, K, 2)                learned with the actions alone
     role maps ----softmax---------------------> points (B, V, R, 2), seen (B, V, R)   u right, v down, in [0, 1]
     slots (one per view and role: the feature under the map, the point), pooled f8, summary
               --transformer-------------------> hidden (B, N, C)                      conditions the action head
@@ -71,6 +72,7 @@ class PointMaps:
     candidates: Tensor  # (B, V, R + Q [+ 1], H/4 * W/4) log-probabilities, the moved one last
     mix: Tensor  # (B, R, R + Q [+ 1]) logits of the mixture weights
     stem: Tensor | None = field(default=None, kw_only=True)  # see `ImageFeatures`
+    keypoints: Tensor | None = field(default=None, kw_only=True)  # (B, V, K, 2): u, v; None where there are none
 
 
 @dataclass
@@ -95,6 +97,7 @@ class PointingOutput(ModelOutput):
     query_logits: Tensor | None = None
     candidates: Tensor | None = None
     mix: Tensor | None = None
+    keypoints: Tensor | None = None
 
 
 class PointingVLM(PreTrainedModel):
@@ -133,6 +136,8 @@ class PointingVLM(PreTrainedModel):
         self.mixer = nn.Sequential(nn.Linear(context, c), nn.GELU(), nn.Linear(c, roles * candidates))
         if config.move_kernel:
             self.move = Move(config)
+        if config.keypoints:
+            self.keypoints = nn.Conv2d(c8, config.keypoints, 1)
         self.role_seen = nn.Linear(c8, 1)
         self.slot = nn.Linear(c8 + 3, c)
         self.slot_kind = nn.Parameter(torch.randn(views * roles, c) * 0.02)
@@ -215,7 +220,18 @@ class PointingVLM(PreTrainedModel):
         pooled = F.adaptive_avg_pool2d(coarse, self.GRID).flatten(2).transpose(1, 2)  # (B*V, 9, C8)
         grid = self.grid(pooled).unflatten(0, (b, v)).flatten(1, 2) + self.grid_kind
         tokens = torch.cat([slots, grid], dim=1)
-        return PointMaps(tokens, place, maps, seen, points, query_logits, candidates, mix, stem=stem)
+        keypoints = self._keypoints(fine, centre, v) if self.config.keypoints else None
+        return PointMaps(
+            tokens, place, maps, seen, points, query_logits, candidates, mix, stem=stem, keypoints=keypoints
+        )
+
+    def _keypoints(self, fine: Tensor, centre: Tensor, views: int) -> Tensor:
+        """Where each channel is active, (B, V, K, 2): the mean place under a softmax over all cells.
+
+        After Levine et al. 2016, "End-to-End Training of Deep Visuomotor Policies".
+        """
+        prob = self.keypoints(fine).flatten(2).float().softmax(-1)  # (B*V, K, h*w)
+        return (prob @ centre.T).unflatten(0, (-1, views))
 
     def _candidates(self, features: ImageFeatures, text: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
         """Candidate maps (B, V, R + Q [+ 1], h*w), and their mixture logits for each role (B, R, R + Q [+ 1]).

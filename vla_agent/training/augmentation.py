@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vla_agent.finetuning.finetune_recipe import Augment
+from vla_agent.training.recipe import Augment
 
 
 def augment(
@@ -25,8 +25,14 @@ def augment(
         images, points and located in the same form; located is NaN where an image was shifted or cropped.
     """
     if settings.shift or settings.crop:
-        images, points = _crop(images, points, settings, generator)
-        located = torch.full_like(located, torch.nan)
+        moved_images, moved_points = _crop(images, points, settings, generator)
+        if settings.share == 1:
+            images, points, located = moved_images, moved_points, torch.full_like(located, torch.nan)
+        else:
+            moved = (torch.rand(len(images), generator=generator) < settings.share).to(images.device)
+            images = torch.where(moved[:, None, None, None, None], moved_images, images)
+            points = torch.where(moved[:, None, None, None], moved_points, points)
+            located = located.masked_fill(moved[:, None, None], torch.nan)
     return (_change_colour(images, settings.colour, generator) if settings.colour else images), points, located
 
 
@@ -43,6 +49,7 @@ def _crop(images: Tensor, points: Tensor, settings: Augment, generator: torch.Ge
     theta[:, 0, 0] = theta[:, 1, 1] = zoom[:, 0]
     theta[:, :, 2] = 2 * start + zoom - 1
     flat = images.flatten(0, 1).movedim(-1, 1).float()
+    start, zoom, theta = (part.to(images.device) for part in (start, zoom, theta))
     grid = F.affine_grid(theta, list(flat.shape), align_corners=False)
     moved = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
     start, zoom = start.view(b, v, 1, 2), zoom.view(b, v, 1, 1)
@@ -57,4 +64,5 @@ def _change_colour(images: Tensor, amount: float, generator: torch.Generator) ->
     shape = (len(images), 1, 1, 1, 3)  # the same in all views of a frame
     gain = 1 + amount * (2 * torch.rand(shape, generator=generator) - 1)
     offset = 128 * amount * (2 * torch.rand(shape, generator=generator) - 1)
+    gain, offset = gain.to(images.device), offset.to(images.device)
     return ((images.float() - 128) * gain + 128 + offset).round().clamp(0, 255).to(torch.uint8)

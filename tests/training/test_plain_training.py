@@ -1,0 +1,285 @@
+"""Training on demonstrations of any kind: other states, actions and cameras, annotations for some frames or none."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from vla_agent.contract import Camera, Contract, Field
+from vla_agent.contract.blank_observation import blank_observation
+from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_tables import DatasetTables
+from vla_agent.data.lerobot.dataset_writer import write_dataset
+from vla_agent.data.lerobot.episode import Episode, encode
+from vla_agent.data.validate.validate import validate
+from vla_agent.errors import ContractError, DatasetError, RecipeError
+from vla_agent.files.recipe_file import check_recipe
+from vla_agent.models.state_fields import gripper_columns, hand_columns
+from vla_agent.policy.loading import load_policy
+from vla_agent.training.build_policy import build_policy
+from vla_agent.training.demonstrations import load_demonstrations
+from vla_agent.training.loop import train_stage as loop
+from vla_agent.training.next_step import fits_the_simulator, next_step
+from vla_agent.training.recipe import EndToEnd, Recipe, load_recipe
+from vla_agent.training.stages.end_to_end_stage import EndToEndBatches
+from vla_agent.training.stages.head_stage import head_inputs
+from vla_agent.training.stages.task_balance import TaskBalance
+from vla_agent.training.train import train
+
+SIDE, FRAMES, HZ = 16, 12, 10.0
+HAND = Field("ee_position", 3, "m", "base")
+JOINTS = Field("joint_position", 4, "rad")
+GRIPPER = Field("gripper", 1, "0 open to 1 closed", low=0.0, high=1.0)
+TWO = (Camera("front", SIDE, SIDE), Camera("wrist", SIDE, SIDE))
+LAYOUTS = {  # state, action, cameras
+    "joint first": ((JOINTS, GRIPPER, HAND), (JOINTS, GRIPPER), TWO),
+    "pusher": ((Field("tip", 2, "m", "table"),), (Field("tip", 2, "m", "table"),), TWO[:1]),
+    "mobile": ((Field("speed", 2, "m/s"),), (Field("base_speed", 2, "m/s"), Field("turn", 1, "rad/s")), TWO[:1]),
+    "deltas": ((HAND, GRIPPER), (Field("ee_translation", 3, "m per period", "base"),), TWO),
+}
+SMALL = {
+    "name": "tiny",
+    "chunk_length": 4,
+    "execute": 2,
+    "backbone": {"hidden_size": 16, "stem_channels": [4, 8], "film_blocks": 1, "text_layers": 1, "fusion_layers": 1}
+    | {"move_kernel": 3, "keypoints": 3},
+    "head": {"kind": "regression", "width": 16, "depth": 1, "heads": 2},
+    "end_to_end": {
+        "samples": 32,
+        "batch": 8,
+        "warmup_steps": 0,
+        "early_frames": 2,
+        "augment": {"shift": 1, "share": 0.5},
+    },
+}
+
+
+def contract(layout, cameras=None):
+    state, action, own = LAYOUTS[layout]
+    return Contract(cameras or own, state, action, control_hz=HZ, chunk_length=4)
+
+
+def write(folder, layout, tasks=("push the cup", "lift the cup"), annotated="none", agreed=None):
+    """A dataset with an episode for each of ``tasks``; ``annotated``: "none", "half" of the frames, or "all"."""
+    agreed, rng = agreed or contract(layout), np.random.default_rng(0)
+    episodes = []
+    for number, task in enumerate(tasks):
+        wave = np.sin(np.arange(FRAMES)[:, None] / 3 + np.arange(8) + number)
+        columns = {
+            dataset_schema.STATE: _fit(wave, agreed.state),
+            dataset_schema.ACTION: _fit(wave[:, ::-1], agreed.action),
+        }
+        if annotated != "none":
+            known = np.arange(FRAMES)[:, None] % 2 == 0 if annotated == "half" else np.ones((FRAMES, 1), bool)
+            columns[dataset_schema.SUBGOAL] = known * rng.random((FRAMES, 6))
+            columns[dataset_schema.POINTS] = known * rng.random((FRAMES, 6 * len(agreed.cameras)))
+            columns[dataset_schema.CLEAN] = np.ones((FRAMES, 1))
+            columns |= {dataset_schema.KNOWN: known} if annotated == "half" else {}
+        columns = {name: values.astype(np.float32) for name, values in columns.items()}
+        images = {c.name: rng.integers(0, 256, (FRAMES, c.height, c.width, 3), np.uint8) for c in agreed.cameras}
+        episodes.append(encode(Episode(task, columns, images), "images", round(HZ)))
+    return write_dataset(folder, agreed, episodes, "images")
+
+
+def _fit(wave, layout):
+    """Numbers of the layout's size within its ranges."""
+    columns = []
+    for field in layout:
+        part = wave[:, : field.size] * 0.4
+        columns.append(part if field.low is None else (part > 0).astype(np.float64))
+    return np.concatenate(columns, axis=1)
+
+
+def recipe(*folders, **changed):
+    settings = {**SMALL, **changed}
+    settings["data"] = {"demonstrations": [str(f) for f in folders]} | changed.get("data", {})
+    return check_recipe(settings, "a test", (), Recipe)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_that_validates_can_be_trained_and_acts(layout, tmp_path, capsys):
+    folder = write(tmp_path / "data", layout)
+    assert not [finding for finding in validate(folder) if finding.error]
+    policy = load_policy(train(recipe(folder), tmp_path / "run"))
+    policy.reset("push the cup")
+    observation = blank_observation(policy.contract)
+    chunk = policy.act(observation)
+    assert chunk.shape == (4, policy.contract.action_dim)
+    observation["images"] = {name: 255 - image for name, image in observation["images"].items()}
+    assert not np.array_equal(policy.act(observation), chunk), "the images change nothing"
+    described = json.loads((tmp_path / "run/policy/training.json").read_text())
+    assert described["parameters"]["trained"] == described["parameters"]["in_all"]
+    assert "target_located_within_2cm_on_training_frames" not in described
+    assert "vla-agent eval" not in capsys.readouterr().out
+
+
+def test_the_hand_is_found_by_name_and_a_missing_gripper_hides_nothing(tmp_path):
+    folders = {layout: write(tmp_path / layout, layout) for layout in ("joint first", "pusher")}
+    assert hand_columns(contract("joint first")) == slice(5, 8) and hand_columns(contract("pusher")) is None
+    assert hand_columns(replace(contract("deltas"), state=(replace(HAND, unit="mm"),))) is None
+    assert gripper_columns(contract("pusher")) == slice(0, 0)
+    for layout, visible in (("joint first", [4]), ("pusher", [])):
+        settings = recipe(folders[layout], end_to_end=SMALL["end_to_end"] | {"state_dropout": 1.0})
+        demos = load_demonstrations(settings.data.demonstrations, 4, annotated=False)
+        policy = build_policy(settings, demos, None)
+        seen = []
+        policy.backbone.geometry_of = lambda features, hand, seen=seen: seen.append(hand)
+        state, generator = torch.from_numpy(demos.state[3:5]), torch.Generator().manual_seed(0)
+        inputs = head_inputs(policy, {"hidden": torch.zeros(2, 1, 16)}, state, settings.end_to_end, generator)
+        shown = [k for k in range(state.shape[1]) if inputs.state[:, k].abs().sum() > 0]
+        assert shown == visible
+        assert (seen[0] is None) if layout == "pusher" else torch.equal(seen[0], state[:, 5:8])
+
+
+def test_without_a_hand_the_policy_serves_what_it_was_trained_with(tmp_path):
+    """`act` finds the hand as training does: joints before it do not move the geometry."""
+    policy = load_policy(train(recipe(write(tmp_path / "data", "joint first")), tmp_path / "run"))
+    seen = []
+    own = policy.backbone.geometry_of
+    policy.backbone.geometry_of = lambda features, hand: (seen.append(hand), own(features, hand))[1]
+    policy.reset("lift the cup")
+    observation = blank_observation(policy.contract)
+    observation["state"] = np.arange(8, dtype=np.float32) / 10
+    observation["state"][4] = 0.5
+    policy.act(observation)
+    np.testing.assert_allclose(seen[0].numpy(), observation["state"][None, 5:8])
+
+
+def test_annotations_are_used_where_they_are(tmp_path):
+    half = write(tmp_path / "half", "deltas", annotated="half")
+    assert not [finding for finding in validate(half) if finding.error]
+    demos = load_demonstrations((str(half),), 4, annotated=False)
+    assert demos.pointed.tolist() == demos.placed.tolist() == [k % 2 == 0 for k in range(FRAMES)] * 2
+    mixed = recipe(half, write(tmp_path / "none", "deltas", annotated="none"))
+    train(mixed, tmp_path / "run")
+    row = json.loads((tmp_path / "run/end_to_end.jsonl").read_text().splitlines()[-1])
+    assert all(row[name] > 0 for name in ("chunk", "map", "point", "seen", "locate", "move"))
+    described = json.loads((tmp_path / "run/policy/training.json").read_text())
+    assert described["target_located_within_2cm_on_training_frames"]["n"] == FRAMES
+    off = recipe(half, end_to_end=SMALL["end_to_end"] | {"pointing": 0.0})
+    train(off, tmp_path / "off")
+    row = json.loads((tmp_path / "off/end_to_end.jsonl").read_text().splitlines()[-1])
+    assert "chunk" in row and "map" not in row
+
+
+def test_stages_that_need_annotations_say_so_and_name_the_one_that_does_not(tmp_path):
+    folder = write(tmp_path / "data", "deltas")
+    with pytest.raises(DatasetError, match=r"annotation\.points[\s\S]*plain\.yaml"):
+        train(recipe(folder, pretrain={"samples": 8}), tmp_path / "run")
+    wrong = write(tmp_path / "one", "pusher", annotated="all")
+    info = json.loads((wrong / dataset_schema.INFO).read_text())
+    assert info["features"][dataset_schema.POINTS]["shape"] == [6]
+    with pytest.raises(ContractError, match="cameras"):
+        train(recipe(wrong, folder), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrist", "problem"), [((24, 16), "different sizes"), ((18, 18), "does not fit the small backbone")]
+)
+def test_cameras_that_do_not_fit_are_refused_before_anything_is_written(wrist, problem, tmp_path):
+    sizes = ((SIDE, SIDE), wrist) if problem == "different sizes" else (wrist, wrist)
+    cameras = tuple(Camera(name, *size) for name, size in zip(("front", "wrist"), sizes, strict=True))
+    folder = write(tmp_path / "data", "deltas", agreed=contract("deltas", cameras))
+    with pytest.raises((DatasetError, RecipeError), match=problem) as caught:
+        train(recipe(folder), tmp_path / "run")
+    assert "data convert" in caught.value.remedy
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_frame_without_instruction_is_refused(tmp_path, monkeypatch):
+    folder = write(tmp_path / "data", "pusher")
+    monkeypatch.setattr(DatasetTables, "tasks", {0: "push the cup", 1: " "}, raising=False)
+    from vla_agent.training import demonstrations
+
+    plain = demonstrations.load_dataset
+
+    def without_text(name):
+        dataset = plain(name)
+        object.__setattr__(dataset, "tasks", {0: "push the cup", 1: " "})
+        return dataset
+
+    monkeypatch.setattr(demonstrations, "load_dataset", without_text)
+    with pytest.raises(DatasetError, match=r"no instruction[\s\S]*frame 12"):
+        train(recipe(folder), tmp_path / "run")
+
+
+def test_tasks_are_drawn_equally_often_however_many_frames_they_have(tmp_path):
+    folder = write(tmp_path / "data", "pusher", tasks=("a long one",) * 9 + ("a rare one",))
+    counts = {}
+    for balance in ("tasks", "frames"):
+        settings = recipe(folder, end_to_end=SMALL["end_to_end"] | {"batch": 400, "balance": balance})
+        demos = load_demonstrations(settings.data.demonstrations, 4, annotated=False)
+        batches = EndToEndBatches(build_policy(settings, demos, None), demos, settings.end_to_end)
+        drawn = batches.frames[batches.rows.draw(settings.end_to_end, np.random.default_rng(0))]
+        counts[balance] = float((demos.task[drawn] == demos.instructions.index("a rare one")).mean())
+        assert (demos.frame[drawn] < 2).mean() > settings.end_to_end.early_share
+    assert abs(counts["tasks"] - 0.5) < 0.08 and abs(counts["frames"] - 0.1) < 0.05
+
+
+def test_within_a_task_rows_are_drawn_by_weight():
+    group, early = np.array([0, 1, 0, 1, 2]), np.array([True, False, False, True, True])
+    weights = np.array([1.0, 3.0, 0.0, 1.0, 0.0])
+    settings = EndToEnd(samples=1, batch=4000, early_share=0.25)
+    drawn = TaskBalance(group, early, weights).draw(settings, np.random.default_rng(0))
+    first, rest = drawn[:1000], drawn[1000:]
+    assert set(first) == {0, 3} and set(rest) == {0, 1, 3}
+    shares = [(rest == k).mean() for k in (0, 1, 3)]
+    np.testing.assert_allclose(shares, [0.5, 0.375, 0.125], atol=0.03)
+
+
+def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch):
+    settings = recipe(write(tmp_path / "data", "deltas", annotated="half"))
+    whole = train(settings, tmp_path / "whole")
+    plain_flag, count = loop._stop_flag, iter(range(1000))
+
+    class Once:
+        def __enter__(self):
+            return lambda: next(count) >= 1
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(loop, "_stop_flag", Once)
+    with pytest.raises(loop.Interrupted):
+        train(settings, tmp_path / "parts")
+    monkeypatch.setattr(loop, "_stop_flag", plain_flag)
+    parts = train(settings, tmp_path / "parts", resume=True)
+    for name in ("head.safetensors", "backbone/model.safetensors"):
+        assert (whole / name).read_bytes() == (parts / name).read_bytes()
+
+
+def test_a_dataset_of_another_program_is_trained_with_the_contract_that_the_recipe_names(tmp_path):
+    agreed, folder = contract("joint first"), write(tmp_path / "data", "joint first")
+    (folder / dataset_schema.CONTRACT).unlink()
+    (folder / dataset_schema.MANIFEST).unlink()
+    with pytest.raises(DatasetError, match="no contract"):
+        train(recipe(folder), tmp_path / "run")
+    file = tmp_path / "contract.json"
+    file.write_text(json.dumps(agreed.to_dict()))
+    policy = load_policy(train(recipe(folder, data={"contract": str(file)}), tmp_path / "run"))
+    assert policy.contract.differences(agreed) == []
+    file.write_text(json.dumps(contract("deltas").to_dict()))
+    with pytest.raises(DatasetError, match="lacks a feature of its contract"):
+        train(recipe(folder, data={"contract": str(file)}), tmp_path / "other")
+    file.write_text("{")
+    with pytest.raises(ContractError, match=r"data\.contract"):
+        train(recipe(folder, data={"contract": str(file)}), tmp_path / "other")
+
+
+def test_only_what_the_simulator_has_is_sent_to_its_evaluation(tmp_path):
+    from vla_agent.contract.tabletop import tabletop_contract
+
+    assert fits_the_simulator(replace(tabletop_contract((128, 128), "joint_position"), chunk_length=8))
+    assert not fits_the_simulator(contract("deltas"))
+    assert next_step(tmp_path, tabletop_contract()).startswith("vla-agent eval")
+    assert next_step(tmp_path, contract("pusher")).startswith("vla-agent serve")
+
+
+def test_the_shipped_recipe_for_plain_data_is_valid_and_a_pretrained_model_is_refused(tmp_path):
+    plain = load_recipe("policies/plain.yaml")
+    assert plain.end_to_end.samples and not plain.pretrain.samples and plain.is_plain
+    with pytest.raises(RecipeError, match=r"end_to_end\.samples"):
+        load_recipe("policies/plain.yaml", ("vlm.model=somewhere",))
