@@ -223,7 +223,7 @@ def read_images(
                 except ObservationError as error:
                     raise _wrong_message(path, connection.topic, position, error) from error
                 pixels = center_crop(pixels, (camera.height, camera.width))
-                found[camera.name][position] = pixels[::-1] if camera.flip else pixels
+                found[camera.name][position] = camera.upright(pixels)
     return {name: np.stack([found[name][k] for k in positions.tolist()]) for name, positions in wanted.items()}
 
 

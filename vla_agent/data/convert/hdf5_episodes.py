@@ -182,7 +182,7 @@ def _images(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
         pixels = read(k)
         pixels = pixels[..., ::-1] if camera.channels == "bgr" else pixels
         images[k] = center_crop(np.ascontiguousarray(pixels), (camera.height, camera.width))
-    return images[:, ::-1] if camera.flip else images
+    return camera.upright(images)
 
 
 def _reader(path: Path, group: Any, at: str, values: Any) -> Callable[[int], np.ndarray]:

@@ -137,7 +137,7 @@ def _images(dataset: Dataset, episode: EpisodeInfo, camera: CameraSource, name: 
         last = min(first + BLOCK, episode.length)
         frames = dataset.frames(name, range(episode.start + first, episode.start + last))
         images[first:last] = [center_crop(frame, (camera.height, camera.width)) for frame in frames]
-    return images[:, ::-1] if camera.flip else images
+    return camera.upright(images)
 
 
 def _success(dataset: Dataset, episode: EpisodeInfo, mapping: Mapping) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.contract import Camera, Contract
@@ -59,16 +60,33 @@ class Source(_Part):
 class CameraSource(Source):
     """A camera of the contract; images of another size are cropped to its aspect ratio and resized.
 
-    flip: the first row is the lowest one, as robosuite renders.
+    flip: ``rows`` (or true) where the first row is the lowest one, as OpenGL renders; ``both``: rotated by 180 degrees,
+        as from a camera that hangs upside down.  Columns alone are never turned: left would be right.
     channels: of HDF5: ``bgr`` where blue comes first, as in pictures that OpenCV encoded from RGB arrays (ALOHA).
     range: of pictures of 16 bits in a bag: the values that become 0 and 255; those outside of it become the nearer end.
     """
 
     height: Side
     width: Side
-    flip: bool = False
+    flip: bool | Literal["rows", "both"] = False
     channels: Literal["rgb", "bgr"] = "rgb"
     range: tuple[float, float] | None = None
+
+    @field_validator("flip", mode="before")
+    @classmethod
+    def _no_mirror(cls, given: Any) -> Any:
+        if given in ("columns", "horizontal"):
+            raise ValueError(
+                f"{given}: left would be right, against the instructions' words and the actions; both: a rotation by "
+                "180 degrees"
+            )
+        return given
+
+    def upright(self, images: np.ndarray) -> np.ndarray:
+        """Images (..., H, W, 3) as ``flip`` says."""
+        if self.flip == "both":
+            return images[..., ::-1, ::-1, :]
+        return images[..., ::-1, :, :] if self.flip else images
 
     @model_validator(mode="after")
     def _check_range(self) -> CameraSource:
