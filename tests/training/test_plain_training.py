@@ -4,13 +4,14 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from vla_agent.contract import Camera, Contract, Field
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.data.lerobot import dataset_schema
-from vla_agent.data.lerobot.dataset_tables import DatasetTables
 from vla_agent.data.lerobot.dataset_writer import write_dataset
 from vla_agent.data.lerobot.episode import Episode, encode
 from vla_agent.data.validate.validate import validate
@@ -23,7 +24,7 @@ from vla_agent.training.demonstrations import load_demonstrations
 from vla_agent.training.loop import train_stage as loop
 from vla_agent.training.next_step import fits_the_simulator, next_step
 from vla_agent.training.recipe import EndToEnd, Recipe, load_recipe
-from vla_agent.training.stages.end_to_end_stage import EndToEndBatches
+from vla_agent.training.stages.end_to_end_stage import EndToEndBatches, EndToEndLosses
 from vla_agent.training.stages.head_stage import head_inputs
 from vla_agent.training.stages.task_balance import TaskBalance
 from vla_agent.training.train import train
@@ -189,21 +190,18 @@ def test_cameras_that_do_not_fit_are_refused_before_anything_is_written(wrist, p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_frame_without_instruction_is_refused(tmp_path, monkeypatch):
+def test_a_frame_without_instruction_is_refused(tmp_path):
     folder = write(tmp_path / "data", "pusher")
-    monkeypatch.setattr(DatasetTables, "tasks", {0: "push the cup", 1: " "}, raising=False)
-    from vla_agent.training import demonstrations
-
-    plain = demonstrations.load_dataset
-
-    def without_text(name):
-        dataset = plain(name)
-        object.__setattr__(dataset, "tasks", {0: "push the cup", 1: " "})
-        return dataset
-
-    monkeypatch.setattr(demonstrations, "load_dataset", without_text)
+    (folder / dataset_schema.MANIFEST).unlink()
+    file = folder / dataset_schema.TASKS
+    table = pq.read_table(file)
+    texts = [name for name in table.column_names if name != "task_index"][0]
+    place = table.column_names.index(texts)
+    pq.write_table(table.set_column(place, texts, pa.array(["push the cup", " "])), file)
+    assert [finding for finding in validate(folder) if finding.error and finding.check == "instructions"]
     with pytest.raises(DatasetError, match=r"no instruction[\s\S]*frame 12"):
         train(recipe(folder), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_tasks_are_drawn_equally_often_however_many_frames_they_have(tmp_path):
@@ -283,3 +281,20 @@ def test_the_shipped_recipe_for_plain_data_is_valid_and_a_pretrained_model_is_re
     assert plain.end_to_end.samples and not plain.pretrain.samples and plain.is_plain
     with pytest.raises(RecipeError, match=r"end_to_end\.samples"):
         load_recipe("policies/plain.yaml", ("vlm.model=somewhere",))
+
+
+def test_a_step_leaves_nothing_on_another_device_than_the_policy(tmp_path):
+    """Tensors of the device "meta" do not mix with those of the CPU, as those of a GPU do not."""
+    settings = recipe(
+        write(tmp_path / "data", "deltas", annotated="half"),
+        end_to_end=SMALL["end_to_end"] | {"picture_lag": 2, "state_dropout": 0.5},
+    )
+    demos = load_demonstrations(settings.data.demonstrations, 4, annotated=False)
+    policy = build_policy(settings, demos, None)
+    batches = EndToEndBatches(policy, demos, settings.end_to_end)
+    losses = EndToEndLosses(policy, settings.end_to_end, 1.0).to("meta")
+    generator = torch.Generator().manual_seed(0)
+    named = losses(batches.draw(generator).to(torch.device("meta")), generator)
+    assert {loss.device.type for loss in named.values()} == {"meta"}
+    torch.stack(list(named.values())).sum().backward()
+    assert all(p.grad.device.type == "meta" for p in policy.head.parameters() if p.grad is not None)
