@@ -11,6 +11,7 @@ from vla_agent.errors import OptionError
 EPILOG = """\
 examples:
   vla-agent train policies/tabletop-nano.yaml -o runs/nano             everything: data, stages, rounds of corrections
+  vla-agent train policies/plain.yaml -o runs/mine --set 'data.demonstrations=[datasets/mine]'   any demonstrations
   vla-agent train policies/tabletop-nano.yaml --dry-run                each step with its estimated time
   vla-agent train my.yaml -o runs/short --set pretrain.samples=5000 --set train_head.samples=20000
   Ctrl-C stops cleanly; the same command with --resume continues, also after a kill.
@@ -18,7 +19,7 @@ examples:
 The folder then holds policy/ (for vla-agent eval), the data, the logs, the loss curve and TensorBoard's files:
   tensorboard --logdir runs/nano
 
-next: vla-agent eval runs/nano/policy --episodes 50
+next: vla-agent eval runs/nano/policy --episodes 50; a policy for another world: vla-agent serve, or your own loop
 """
 
 
@@ -27,7 +28,8 @@ def add_parser(subparsers) -> None:
         "train",
         help="train a policy from a recipe",
         description="Make the data that the recipe asks for, train the backbone on generated images and "
-        "demonstrations, then the action head on its features, and go through the recipe's rounds.",
+        "demonstrations, then the action head on its features, and go through the recipe's rounds. Or, with the stage "
+        "end_to_end (policies/plain.yaml), train both together on any dataset that vla-agent data validate accepts.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -56,7 +56,7 @@ MODEL = (
 ADAPTER_FORMAT = 2  # of adapter.json; 1 named its base by policy.json alone
 OPTIONS = "vlm.json"
 PROJECTION = "projection.safetensors"
-STAGES = ("name_stem", "pretrain", "head", "sight", "tune")
+STAGES = ("name_stem", "pretrain", "head", "sight", "end_to_end", "tune")
 RECORDS = re.compile(
     r"README\.md|LICENSE|\.gitattributes|training\.json|certificate\.json|recipe(-\d+)?\.yaml|curve(-\d+)?\.png"
     rf"|({'|'.join(STAGES)})\.jsonl",
