@@ -112,6 +112,8 @@ def merge_from(files: PolicyFiles) -> Merge:
         for name, parameter in attached.trained().items():
             parameter.copy_(state[name])
     plain.files, plain.digest = files.hashes, files.digest
+    if plain.reader is not None:
+        plain.reader = plain.reader.passing(_passing(files, description))
     return Merge(plain, interpolate(plain.state_dict(), merged_state(attached), description["wise"]))
 
 
@@ -132,6 +134,21 @@ def _description(files: PolicyFiles) -> dict[str, Any]:
             remedy=_GET_AGAIN,
         ) from error
     return dict(description)
+
+
+def _passing(files: PolicyFiles, description: dict[str, Any]) -> tuple[str, ...]:
+    """Templates of the new demonstrations, which the reader of the base lets pass."""
+    found = description.get("passing", [])
+    if isinstance(found, list) and all(isinstance(template, str) for template in found):
+        return tuple(found)
+    raise CheckpointError(
+        "the adapter's description cannot be read",
+        file=files.folder / DESCRIPTION,
+        key="passing",
+        expected="a list of templates",
+        found=repr(found)[:200],
+        remedy=_GET_AGAIN,
+    )
 
 
 def _load_weights(files: PolicyFiles, description: dict[str, Any]) -> dict[str, Tensor]:

@@ -174,12 +174,12 @@ def read_policy_files(folder: str | PathLike[str], base: str | PathLike[str] | N
 
 
 def hash_policy_files(folder: str | PathLike[str], base: str | PathLike[str] | None = None) -> PolicyFiles:
-    """As `read_policy_files`, but the backbone's weights are only hashed, so that little memory is needed."""
+    """As `read_policy_files`, but weights of backbone and reader are only hashed: little memory is needed."""
     return _policy_files(Path(folder), base, _is_small)
 
 
 def _is_small(name: str) -> bool:
-    return not (name.startswith("backbone/") and name.endswith(".safetensors"))
+    return not (name.startswith(("backbone/", "reader/")) and name.endswith(".safetensors"))
 
 
 def read_policy_file(folder: str | PathLike[str], name: str) -> PolicyFiles:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from vla_agent.errors import CheckpointError
-from vla_agent.files.policy.closed_list import ADAPTER, MODEL, OPTIONS, POLICY, PROJECTION
+from vla_agent.files.policy.closed_list import ADAPTER, MODEL, OPTIONS, POLICY, PROJECTION, READER
 from vla_agent.files.shipped import find_shipped, shipped_folders
 from vla_agent.files.write_aside import recover
 
@@ -22,6 +22,7 @@ _DOWNLOADED = {
         *ADAPTER.folders[""],
         *(f"backbone/{name}" for name in [*_MODEL, OPTIONS]),
         *(f"backbone/fused/{name}" for name in [*_MODEL, PROJECTION]),
+        *(f"reader/{name}" for name in READER),
     ],
     "model": _MODEL,
 }

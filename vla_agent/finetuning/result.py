@@ -14,6 +14,7 @@ from vla_agent.files.policy_files import hash_policy_files
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.finetuning.batches import BatchSampler
 from vla_agent.finetuning.tuning import Tuning
+from vla_agent.models.reader.own_templates import templates_of
 from vla_agent.training.loss_curve import draw_curve
 
 STAGE = "tune"
@@ -41,8 +42,19 @@ def write_result(tuning: Tuning, sampler: BatchSampler, folder: Path, started: f
     if recipe.from_scratch:
         tuning.policy.save(policy, torch.float32, describe)
     else:
-        save_adapter(tuning.attached, recipe.base, adapter, recipe.robust.wise, {"training": record})
+        passing = _passing(tuning, sampler)
+        more = {"training": record} | ({"passing": list(passing)} if passing else {})
+        save_adapter(tuning.attached, recipe.base, adapter, recipe.robust.wise, more)
         load_adapted(adapter, recipe.base).save(policy, torch.float32, describe)
+
+
+def _passing(tuning: Tuning, sampler: BatchSampler) -> tuple[str, ...]:
+    """Templates of the demonstrations' instructions that the base's reader does not know: it is to let them pass."""
+    reader = tuning.policy.reader
+    if reader is None:
+        return ()
+    new = [text for text in sampler.demos.instructions if not reader.read_task(text).is_own]
+    return templates_of(new, reader.settings)
 
 
 def _record(tuning: Tuning, sampler: BatchSampler, log: Path, started: float) -> dict[str, object]:

@@ -21,6 +21,7 @@ from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
 from vla_agent.models.backbones.pretrained.pretrained_files import load_vlm
 from vla_agent.models.heads.head_config import HeadConfig
+from vla_agent.models.reader.reader_files import load_reader
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
 from vla_agent.policy.doubt.doubter import Doubter
 from vla_agent.policy.policy import FORMAT, SIGHT, VLAPolicy
@@ -60,6 +61,8 @@ def policy_from(files: PolicyFiles, backbone: Backbone | VLMBackbone | None = No
     policy.action_normaliser.require_fitted(str(weights), "action_normaliser")
     if "doubt" in description:
         policy.doubt_with(_doubter(policy, files, description["doubt"]))
+    if "reader" in description:
+        policy.reader = load_reader(files, description["reader"])
     if whole:
         policy.files, policy.digest = files.hashes, files.digest
     return policy.eval().requires_grad_(False)

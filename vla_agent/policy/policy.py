@@ -4,6 +4,7 @@ policy.json           contract, settings of the head, steps to execute, SHA-256 
 backbone/             a transformers model with tokenizer and image processor
 head.safetensors      the head and the normalisers' statistics
 sight.safetensors     where the policy can doubt: what finds the objects that an instruction names
+reader/               where the policy reads instructions in other words than its own: a text encoder with heads
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from vla_agent.models.heads.build_head import build_head
 from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 from vla_agent.models.normaliser import Normaliser
 from vla_agent.models.oracle_points import OraclePoints
+from vla_agent.models.reader.reader import Reader, Reading
+from vla_agent.models.reader.reader_files import FOLDER as READER
+from vla_agent.models.reader.reader_files import save_reader
 from vla_agent.models.state_fields import hand_columns
 from vla_agent.models.timing_sections import timed_section
 from vla_agent.policy.doubt.doubt_settings import Doubt
@@ -67,18 +71,23 @@ class VLAPolicy(nn.Module):
         self.files: dict[str, str] = {}  # name -> SHA-256 of what was loaded; empty for a policy that was built here
         self.digest = ""  # SHA-256 over them
         self.doubter: Doubter | None = None  # see `vla_agent.policy.doubt` and `doubt_with`
+        self.reader: Reader | None = None  # puts instructions into the policy's own words: `vla_agent.models.reader`
+        self.reading: Reading | None = None  # of the instruction, where there is a reader
         self.engine: Any = None  # replaces backbone and head in `act`; see `vla_agent.policy.speed.openvino`
         self._text: Any = None  # the backbone's encoding of the instruction
         self._generator = torch.Generator()
 
     @torch.inference_mode()
     def reset(self, instruction: str, seed: int = 0) -> None:
-        """Begin an episode: encode the instruction once, and seed the denoising noise."""
+        """Begin an episode: read and encode the instruction once, and seed the denoising noise."""
         self.eval()
-        self._text = self.backbone.encode_text([instruction])
+        self.reading = self.reader.read_task(instruction) if self.reader is not None else None
+        words = instruction if self.reading is None else self.reading.text
+        self._text = self.backbone.encode_text([words])
         self._generator.manual_seed(seed)
         if self.doubter is not None:
-            self.doubter.reset(self.backbone.model.query_logits(self._text.tokens, self._text.mask), instruction)
+            queries = self.backbone.model.query_logits(self._text.tokens, self._text.mask)
+            self.doubter.reset(queries, instruction, words)
 
     def doubt_with(self, doubter: Doubter | None) -> None:
         """Hold still from now on where the doubter does not see what an instruction names; None: never.
@@ -101,16 +110,26 @@ class VLAPolicy(nn.Module):
     @property
     def doubt(self) -> Doubt | None:
         """That the instruction can not be done in the scene of the last observation; None: it says nothing of that."""
+        if (unread := self._not_understood) is not None:
+            return Doubt(unread.doubt, unread.refusal)
         return self.doubter.doubt if self.doubter is not None else None
 
     @property
     def refusal(self) -> str | None:
         """Why the last chunk holds the arm still; None where it does not."""
+        if (unread := self._not_understood) is not None:
+            return unread.refusal
         return self.doubter.doubt.reason if self.doubter and self.doubter.holds and self.doubter.doubt else None
+
+    @property
+    def _not_understood(self) -> Reading | None:
+        """The reading, where it is refused; what the words themselves say is unsafe goes before."""
+        unsafe = self.doubter is not None and self.doubter.unsafe
+        return self.reading if self.reading is not None and self.reading.refusal and not unsafe else None
 
     def forget(self) -> None:
         """Forget the instruction."""
-        self._text = None
+        self._text = self.reading = None
 
     @torch.inference_mode()
     def act(
@@ -143,7 +162,7 @@ class VLAPolicy(nn.Module):
         if oracle is not None:
             self._require_oracle()
             features = features | {name: value.to(device) for name, value in oracle.features().items()}
-        if self._sees_what_is_named(features, np.asarray(observation["state"])):
+        if self._not_understood is None and self._sees_what_is_named(features, np.asarray(observation["state"])):
             actions = self._sample(features, state)
         else:
             actions = np.tile(hold(self.contract, start, None), (self.contract.chunk_length, 1))
@@ -213,6 +232,7 @@ class VLAPolicy(nn.Module):
         state = {k: v for k, v in self.state_dict().items() if not k.startswith("backbone.")}
         save_file({k: (v.to(dtype) if k in params else v).contiguous() for k, v in state.items()}, weights)
         files = [*sorted(backbone.rglob("*.safetensors")), weights, *self._write_sight(folder)]
+        files += self._write_reader(folder)
         description = {
             "format": FORMAT,
             "contract": self.contract.to_dict(),
@@ -223,6 +243,8 @@ class VLAPolicy(nn.Module):
         }
         if self.doubter is not None:
             description["doubt"] = self.doubter.settings.to_dict()
+        if self.reader is not None:
+            description["reader"] = self.reader.settings.to_dict()
         (folder / "policy.json").write_text(json.dumps(description, indent=2) + "\n")
 
     def _write_sight(self, folder: Path) -> list[Path]:
@@ -232,3 +254,7 @@ class VLAPolicy(nn.Module):
             return []
         save_file({name: value.contiguous() for name, value in self.doubter.sight.state_dict().items()}, file)
         return [file]
+
+    def _write_reader(self, folder: Path) -> list[Path]:
+        shutil.rmtree(folder / READER, ignore_errors=True)
+        return [save_reader(self.reader, folder / READER)] if self.reader is not None else []

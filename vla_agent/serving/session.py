@@ -86,7 +86,7 @@ def can_refuse(policy: Any) -> bool:
     """Whether it says why a chunk holds the robot still."""
     if (metadata := getattr(policy, "metadata", None)) is not None:  # of a remote policy
         return bool(metadata.refuses)
-    return getattr(policy, "doubter", None) is not None
+    return any(getattr(policy, name, None) is not None for name in ("doubter", "reader"))
 
 
 def takes_committed(policy: Any) -> bool:

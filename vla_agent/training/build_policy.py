@@ -77,6 +77,7 @@ def _with_untrained_head(policy: VLAPolicy, head: HeadConfig) -> VLAPolicy:
     for name in ("state_normaliser", "action_normaliser"):
         getattr(new, name).load_state_dict(getattr(policy, name).state_dict())
     new.doubt_with(policy.doubter)
+    new.reader = policy.reader
     return new
 
 

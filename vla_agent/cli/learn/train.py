@@ -8,11 +8,13 @@ from typing import Any
 
 from vla_agent.errors import OptionError
 
+TEXTS = 45.0  # a second, that a reader of 22 M parameters learns from on one core
 EPILOG = """\
 examples:
   vla-agent train policies/tabletop-nano.yaml -o runs/nano             everything: data, stages, rounds of corrections
   vla-agent train policies/plain.yaml -o runs/mine --set 'data.demonstrations=[datasets/mine]'   any demonstrations
   vla-agent train policies/tabletop-nano.yaml --dry-run                each step with its estimated time
+  vla-agent train policies/reader.yaml -o runs/reader                  a reader: instructions in any words
   vla-agent train my.yaml -o runs/short --set pretrain.samples=5000 --set train_head.samples=20000
   Ctrl-C stops cleanly; the same command with --resume continues, also after a kill.
 
@@ -47,6 +49,7 @@ def add_parser(subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from vla_agent.training.loop.train_stage import Interrupted
+    from vla_agent.training.reading.reader_recipe import is_reader_recipe
     from vla_agent.training.recipe import load_recipe
     from vla_agent.training.train import train
 
@@ -58,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
             found=args.workers,
             remedy="raise --workers",
         )
+    if is_reader_recipe(args.recipe):
+        return _train_reader(args)
     recipe = load_recipe(args.recipe, tuple(args.set))
     out = Path(args.out) if args.out else Path("runs") / recipe.name
     if args.dry_run:
@@ -65,6 +70,26 @@ def run(args: argparse.Namespace) -> int:
         return 0
     try:
         train(recipe, out, resume=args.resume, workers=args.workers)
+    except Interrupted as stop:
+        print(f"{stop}\ncontinue with: vla-agent train {args.recipe} -o {out} --resume")
+        return 130
+    return 0
+
+
+def _train_reader(args: argparse.Namespace) -> int:
+    """Train a reader from its own kind of recipe."""
+    from vla_agent.training.loop.train_stage import Interrupted
+    from vla_agent.training.reading.reader_recipe import load_reader_recipe
+    from vla_agent.training.reading.train_reader import train_reader
+
+    recipe = load_reader_recipe(args.recipe, tuple(args.set))
+    out = Path(args.out) if args.out else Path("runs") / recipe.name
+    if args.dry_run:
+        minutes = recipe.reader.samples / TEXTS / 60
+        print(f"reader: {recipe.reader.samples:,} texts, about {minutes:.0f} minutes on one core, in {out}")
+        return 0
+    try:
+        train_reader(recipe, out, resume=args.resume)
     except Interrupted as stop:
         print(f"{stop}\ncontinue with: vla-agent train {args.recipe} -o {out} --resume")
         return 130

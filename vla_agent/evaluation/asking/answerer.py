@@ -20,6 +20,7 @@ from sim.tasks.scene_layout import CABINET, TRAY
 from vla_agent.errors import OptionError
 from vla_agent.evaluation.asking.question_forms import Question, parse
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone, stack_images
+from vla_agent.models.reader.reader import Reader
 from vla_agent.policy.doubt.doubter import Doubter
 from vla_agent.policy.doubt.things import Thing, best_place, find_things
 
@@ -34,7 +35,8 @@ SURE = 0.5  # a thing counts in a list
 class Answer:
     """What is answered.
 
-    things: that it rests on, to be drawn.  source: "sight", or "decoder" for a question in no known form.
+    things: that it rests on, to be drawn.  source: "sight", "decoder" for a question in no
+    known form, or "reader" for one that is not understood.
     """
 
     text: str
@@ -66,6 +68,7 @@ class Answerer:
                 remedy="train one: vla-agent train policies/tabletop-nano.yaml",
             )
         self.doubter, self.backbone, self.contract = doubter, backbone, policy.contract
+        self.reader: Reader | None = getattr(policy, "reader", None)
 
     @torch.inference_mode()
     def look(self, images: dict[str, np.ndarray]) -> None:
@@ -77,8 +80,13 @@ class Answerer:
         self.things = [t for t in find_things(self._maps, self.doubter.settings) if t.probability > 0.1]
 
     def answer(self, question: str) -> Answer:
-        """Answer a question about the images of the last `look`."""
+        """Answer a question about the images of the last `look`, in anyone's words where the policy has a reader."""
         asked = parse(question)
+        if asked is None and self.reader is not None:
+            reading = self.reader.read(question)
+            if reading.refusal:
+                return Answer(reading.refusal, reading.doubt, (), "reader")
+            asked = parse(reading.text) if reading.kind in self.reader.settings.questions else None
         if asked is None:
             return self._decode(question)
         return getattr(self, f"_{asked.kind}")(asked)

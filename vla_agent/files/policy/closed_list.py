@@ -6,6 +6,7 @@ file                    whose
 policy.json             contract, settings of the head, SHA-256 of the weight files
 head.safetensors        the head and the normalisers' statistics
 sight.safetensors       what finds the objects that an instruction names, where the policy can doubt
+reader/                 a text encoder with heads and tokenizer, where the policy reads instructions in other words
 backbone/               a model of transformers with its tokenizer and image processor: `MODEL`
 backbone/vlm.json       how a pretrained model is used
 backbone/fused/         a second vision encoder: `MODEL`, and ``projection.safetensors``
@@ -56,7 +57,8 @@ MODEL = (
 ADAPTER_FORMAT = 2  # of adapter.json; 1 named its base by policy.json alone
 OPTIONS = "vlm.json"
 PROJECTION = "projection.safetensors"
-STAGES = ("name_stem", "pretrain", "head", "sight", "end_to_end", "tune")
+READER = ("config.json", "tokenizer.json", WHOLE)
+STAGES = ("name_stem", "pretrain", "head", "sight", "reader", "end_to_end", "tune")
 RECORDS = re.compile(
     r"README\.md|LICENSE|\.gitattributes|training\.json|certificate\.json|recipe(-\d+)?\.yaml|curve(-\d+)?\.png"
     rf"|({'|'.join(STAGES)})\.jsonl",
@@ -99,6 +101,7 @@ POLICY = FileList(
         "": ("policy.json", "head.safetensors", "sight.safetensors"),
         "backbone": (*MODEL, OPTIONS),
         "backbone/fused": (*MODEL, PROJECTION),
+        "reader": READER,
     },
     ("backbone", "backbone/fused"),
 )

@@ -94,6 +94,23 @@ def read_claims(instruction: str, settings: DoubtSettings) -> Claims:
     )
 
 
+def with_read(original: Claims, read: Claims) -> Claims:
+    """The claims of an instruction and of its reading in the policy's own words.
+
+    The reading names objects and fixtures that the original may say in other words or languages; where things are is
+    claimed by the original alone.  A thing without its colour or shape is left out where the reading names it in full.
+    """
+    objects = (*original.objects, *read.objects)
+    full = [n for n in objects if n.colour and n.shape]
+    kept = [
+        n
+        for n in objects
+        if n in full or not any(n.colour in ("", f.colour) and n.shape in ("", f.shape) for f in full)
+    ]
+    fixtures = tuple(dict.fromkeys((*original.fixtures, *read.fixtures)))
+    return Claims(tuple(dict.fromkeys(kept)), fixtures, original.places, original.relations)
+
+
 def _plain(instruction: str) -> str:
     """Lower case, without punctuation and contractions; *on the left-hand side of* is *left of*."""
     text = re.sub(r"\b(that|there|it|which)['’]s\b", r"\1 is", instruction.lower())

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vla_agent.models.backbones.pointing.sight import Sight, SightMaps
-from vla_agent.policy.doubt.claims import Claims, Named, read_claims
+from vla_agent.policy.doubt.claims import Claims, Named, read_claims, with_read
 from vla_agent.policy.doubt.doubt_settings import Doubt, DoubtSettings, logistic
 from vla_agent.policy.doubt.things import Thing, find_things
 from vla_agent.policy.doubt.unsafe import unsafe
@@ -52,16 +52,19 @@ class Doubter:
         self._seen: np.ndarray | None = None  # best log-probability of each fixture until now
         self._first: list[tuple[float, str]] = []  # probability and reason of what the first look decides
 
-    def reset(self, query_logits: Tensor, instruction: str = "") -> None:
+    def reset(self, query_logits: Tensor, instruction: str = "", read: str = "") -> None:
         """Begin an instruction.
 
         Args:
             query_logits: (1, Q, shapes + colours) of the backbone for this instruction.
+            read: the instruction in the policy's own words, where a reader put it so: what it names is claimed as well.
         """
         if len(instruction) > LONGEST:  # nobody says so much; reading it takes time that grows with its square
             self.claims, self.unsafe = Claims(), f"the instruction has more than {LONGEST} characters"
         else:
             self.claims, self.unsafe = read_claims(instruction, self.settings), unsafe(instruction)
+            if read and read != instruction:
+                self.claims = with_read(self.claims, read_claims(read, self.settings))
         self._objects = [(named.shape, named.colour) for named in self.claims.objects]
         if not self._objects:
             shapes, colours = self.settings.shapes, self.settings.colours

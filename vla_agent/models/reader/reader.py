@@ -1,0 +1,153 @@
+"""An instruction in anyone's words in, an instruction in the policy's own words out; or why it is not understood."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from vla_agent.models.reader.own_templates import OwnTemplates
+from vla_agent.models.reader.reader_net import ReaderNet, ReadOutputs
+from vla_agent.models.reader.reader_settings import OPEN, REFUSED, ROLES, SLOT, UNKNOWN, ReaderSettings
+
+LONGEST = 500  # characters; longer ones are refused by their length, not read
+UNSAFE = "that would hurt someone or break something"
+NO_TASK = "I do not understand what I am to do"
+UNSURE = "I do not understand the instruction well enough"
+NAMES = {"shape": "thing", "colour": "colour", "direction": "place"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How an instruction was understood.
+
+    original: as it was given.  text: in the policy's words; the original where it passed or was not understood.
+    kind: family of tasks, form of question, "other" or "unsafe"; "" where it passed unread.
+    slots: role -> value.  confidence: probability that this is right.  refusal: why it is not followed, in words.
+    """
+
+    original: str
+    text: str
+    kind: str = ""
+    slots: tuple[tuple[str, str], ...] = ()
+    confidence: float = 1.0
+    refusal: str = ""
+
+    @property
+    def doubt(self) -> float:
+        """Probability that the instruction can not be followed, where it is refused."""
+        impossible = self.kind in REFUSED or UNKNOWN in dict(self.slots).values()
+        return self.confidence if impossible else 1 - self.confidence
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the instruction was the policy's own wording already."""
+        return not self.kind
+
+
+class Reader:
+    """Reads instructions.
+
+    Args:
+        tokenizer: of the encoder, without padding.
+    """
+
+    def __init__(self, net: ReaderNet, tokenizer: Tokenizer, settings: ReaderSettings) -> None:
+        self.net, self.tokenizer = net.eval().requires_grad_(False), tokenizer
+        self.settings, self._own = settings, OwnTemplates(settings)
+
+    def __deepcopy__(self, memo: Any) -> Reader:
+        return self  # nothing changes in it: copies of a policy share it
+
+    def passing(self, templates: tuple[str, ...]) -> Reader:
+        """The same reader, for which more templates pass unchanged."""
+        all_of_them = tuple(dict.fromkeys((*self.settings.templates, *templates)))
+        return Reader(self.net, self.tokenizer, replace(self.settings, templates=all_of_them))
+
+    def read_task(self, instruction: str) -> Reading:
+        """An instruction to act; a question is refused."""
+        if self._own.match(instruction):
+            return Reading(instruction, instruction)
+        reading = self.read(instruction)
+        if not reading.refusal and reading.kind in self.settings.questions:
+            return replace(reading, text=instruction, refusal="that is a question: vla-agent ask answers it")
+        return reading
+
+    @torch.inference_mode()
+    def read(self, text: str) -> Reading:
+        """A task or a question in anyone's words."""
+        if len(text) > LONGEST:
+            return Reading(text, text, "other", (), 0.0, f"the instruction has more than {LONGEST} characters")
+        encoding = self.tokenizer.encode(text)
+        ids = torch.tensor([encoding.ids])
+        output = self.net(ids, torch.ones_like(ids))
+        kind, slots, odds = best_reading(output, self.settings)
+        slope, offset = self.settings.curve
+        confidence = float(1 / (1 + np.exp(-(slope * odds + offset))))
+        reading = Reading(text, text, kind, tuple(slots.items()), confidence)
+        if refusal := self._refusal(reading, output, encoding, slots):
+            return replace(reading, refusal=refusal)
+        return replace(reading, text=fill(self.settings.canonical(kind), slots))
+
+    def _refusal(self, reading: Reading, output: ReadOutputs, encoding: Any, slots: dict[str, str]) -> str:
+        if reading.kind == "unsafe":
+            return UNSAFE
+        if reading.kind == "other":
+            return NO_TASK
+        for role, value in slots.items():
+            if value == UNKNOWN:
+                word = pointed_word(reading.original, encoding, output.pointers[0, ROLES.index(role)])
+                name = NAMES[role.rpartition(".")[2]]
+                return f"I do not understand which {name} is meant" + (f' by "{word}"' if word else "")
+        wanted = {slots.get("target.shape"), slots.get("target.colour")} == {OPEN}
+        if wanted or reading.confidence < self.settings.refuse_below:
+            likely = "" if wanted else f": perhaps {fill(self.settings.canonical(reading.kind), slots)!r}"
+            return UNSURE + likely
+        return ""
+
+
+def best_reading(output: ReadOutputs, settings: ReaderSettings) -> tuple[str, dict[str, str], float]:
+    """Kind, role -> value, and the log-odds of all of them together, of the first text of a batch."""
+    chances = output.kinds[0].float().log_softmax(-1)
+    kind = settings.kinds[int(chances.argmax())]
+    total, slots = float(chances.max()), {}
+    for role in settings.roles(kind):
+        chances = output.values[role][0].float().log_softmax(-1)
+        slots[role] = settings.values(role)[int(chances.argmax())]
+        total += float(chances.max())
+    wrong = max(1e-6, 1 - np.exp(total))
+    return kind, slots, total - float(np.log(wrong))
+
+
+def fill(wording: str, slots: dict[str, str]) -> str:
+    """A canonical wording with the values of its slots: ``{target}`` is *red mug*, *mug* or *red thing*."""
+
+    def words(found: re.Match[str]) -> str:
+        slot = found[1]
+        if slot in ("colour", "direction"):
+            return slots[slot]
+        if slot == "shape":
+            return slots["target.shape"]
+        many = "s" if slot == "targets" else ""
+        role = slot.removesuffix("s")
+        colour, shape = slots[f"{role}.colour"], slots[f"{role}.shape"]
+        return f"{'' if colour == OPEN else colour} {'thing' if shape == OPEN else shape}{many}".strip()
+
+    return SLOT.sub(words, wording)
+
+
+def pointed_word(text: str, encoding: Any, pointer: Tensor) -> str:
+    """The whole word of the text that a pointer (L,) means most; "" for none."""
+    start, end = encoding.offsets[int(pointer[: len(encoding.ids)].argmax())]
+    if end <= start:
+        return ""
+    while start > 0 and text[start - 1].isalnum():
+        start -= 1
+    while end < len(text) and text[end].isalnum():
+        end += 1
+    return text[start:end]
