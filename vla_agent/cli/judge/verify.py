@@ -94,7 +94,23 @@ def run(args: argparse.Namespace) -> int:
     for line in (headline(judgement), strength_of_evidence(judgement), latency_refusal(report)):
         if line:
             print(f"  {line}")
-    return 0
+    return _statement_beside(file)
+
+
+def _statement_beside(file: Path) -> int:
+    """Name the statement of the real rate that lies beside the certificate, if any; 1 where it is not valid."""
+    from vla_agent.gate.real_rate.statement import FILE, FOLDER
+    from vla_agent.gate.real_rate.verify import summary, verify_statement
+
+    statement_file = file.parent / FOLDER / FILE
+    if not statement_file.exists():
+        return 0
+    statement, differences = verify_statement(statement_file, file)
+    for difference in differences:
+        print(f"differs: {difference}")
+    valid = "is not valid, which does not touch the certificate" if differences else f"is valid: {summary(statement)}"
+    print(f"  the statement {statement_file} {valid}")
+    return 1 if differences else 0
 
 
 def _other_name(given: str, certified: str) -> list[Difference]:

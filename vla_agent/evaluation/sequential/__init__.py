@@ -1,0 +1,1 @@
+"""Two policies compared pair by pair, with one error rate over all looks."""
