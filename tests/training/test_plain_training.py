@@ -8,15 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from vla_agent.contract import Camera, Contract, Field
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_reader import load
 from vla_agent.data.lerobot.dataset_writer import write_dataset
 from vla_agent.data.lerobot.episode import Episode, encode
 from vla_agent.data.validate.validate import validate
 from vla_agent.errors import ContractError, DatasetError, RecipeError
 from vla_agent.files.recipe_file import check_recipe
+from vla_agent.models.backbones.pointing.pointing_backbone import stack_images
 from vla_agent.models.state_fields import gripper_columns, hand_columns
 from vla_agent.policy.loading import load_policy
 from vla_agent.training.build_policy import build_policy
@@ -190,6 +194,32 @@ def test_cameras_that_do_not_fit_are_refused_before_anything_is_written(wrist, p
     assert not (tmp_path / "run").exists()
 
 
+def test_cameras_of_any_sizes_are_resized_alike_in_training_and_by_the_policy(tmp_path):
+    cameras = (Camera("front", 30, 41), Camera("wrist", SIDE, SIDE))
+    agreed = contract("deltas", cameras)
+    folder = write(tmp_path / "data", "deltas", agreed=agreed, annotated="all")
+    settings = recipe(folder, data={"image_size": [12, SIDE]})
+    policy = load_policy(train(settings, tmp_path / "run"))
+    assert policy.contract.cameras == cameras
+    demos = load_demonstrations(settings.data.demonstrations, 4, image_size=(12, SIDE))
+    dataset = load(folder)
+    shown = {c.name: dataset.frames(c.name, [5])[0] for c in cameras}
+    assert shown["front"].shape == (30, 41, 3)
+    seen = policy.backbone.fitted(stack_images(shown, policy.contract.camera_names))
+    np.testing.assert_array_equal(seen.numpy(), demos.images_of(np.array([5])))
+    policy.reset("push the cup")
+    chunk = policy.act({"images": shown, "state": demos.state[5]})
+    other = shown | {"front": 255 - shown["front"]}
+    assert not np.array_equal(policy.act({"images": other, "state": demos.state[5]}), chunk)
+    for wrong in ({"pretrain": {"samples": 8}}, {"data": {"image_size": [12]}}):
+        file = tmp_path / "wrong.yaml"
+        changed = {"data": {"demonstrations": ["one"], "image_size": [12, 12]}, "name": "wrong"} | wrong
+        changed["data"] |= {"demonstrations": ["one"]}
+        file.write_text(json.dumps(changed))
+        with pytest.raises(RecipeError, match=r"data\.image_size"):
+            load_recipe(file)
+
+
 def test_a_frame_without_instruction_is_refused(tmp_path):
     folder = write(tmp_path / "data", "pusher")
     (folder / dataset_schema.MANIFEST).unlink()
@@ -226,6 +256,19 @@ def test_within_a_task_rows_are_drawn_by_weight():
     assert set(first) == {0, 3} and set(rest) == {0, 1, 3}
     shares = [(rest == k).mean() for k in (0, 1, 3)]
     np.testing.assert_allclose(shares, [0.5, 0.375, 0.125], atol=0.03)
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from([0.0, 1e-9, 0.5, 7.0])), min_size=1),
+    seed=st.integers(0, 1000),
+)
+def test_only_rows_with_a_weight_are_drawn_and_the_first_ones_are_early(rows, seed):
+    group, early, weights = (np.array(part) for part in zip(*rows, strict=True))
+    assume((weights > 0).any())
+    drawn = TaskBalance(group, early, weights).draw(EndToEnd(batch=20, early_share=0.5), np.random.default_rng(seed))
+    assert len(drawn) == 20 and (weights[drawn] > 0).all()
+    if (early & (weights > 0)).any():
+        assert early[drawn[:10]].all()
 
 
 def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch):

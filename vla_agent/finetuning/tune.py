@@ -118,9 +118,11 @@ def _base_folder(recipe: FineTune) -> Path:
 
 
 def _load_data(recipe: FineTune, policy: VLAPolicy, processes: Processes) -> Demonstrations:
-    """The demonstrations, whose contract is the policy's."""
+    """The demonstrations, whose contract is the policy's, with images in the size that its small backbone takes."""
+    size = tuple(policy.backbone.model.config.image_size) if isinstance(policy.backbone, Backbone) else ()
     with processes.main_first():  # decoded images are kept on disk, where the other processes find them
-        demos = load_demonstrations(recipe.data.demonstrations, policy.contract.chunk_length, annotated=False)
+        length = policy.contract.chunk_length
+        demos = load_demonstrations(recipe.data.demonstrations, length, annotated=False, image_size=size)
     policy.contract.require(demos.contract, f"policy {recipe.base}", "the demonstrations", ignore=("chunk_length",))
     return first_episodes(demos, recipe.data.episodes)
 

@@ -82,7 +82,7 @@ class Tuning(nn.Module):
         loss = policy.head.loss(inputs, batch.chunk, batch.valid, t.draws, generator)
         losses = {"denoise": loss}
         if self.pointing_weight and out is not None:
-            size = (batch.images.shape[2], batch.images.shape[3])
+            size = tuple(policy.backbone.model.config.image_size)
             named = pointing_losses(out, batch.points, batch.located, size)
             losses |= {k: self.pointing_weight * v for k, v in named.items()}
         if self.base is not None:

@@ -89,14 +89,15 @@ def _small_backbone(recipe: Recipe, demos: Demonstrations, questions: Questions 
     """An untrained pointing backbone of the recipe's sizes with a tokenizer for this data."""
     texts = demos.instructions + (questions.prompts + questions.answers if questions else [])
     tokenizer = build_tokenizer(texts)
-    camera = demos.contract.cameras[0]
-    if camera.height % SIDE or camera.width % SIDE:
+    height, width = demos.image_size
+    if height % SIDE or width % SIDE:
         raise RecipeError(
             "the images' size does not fit the small backbone",
             key="contract.cameras",
             expected=f"sides that are multiples of {SIDE}",
-            found=f"{camera.height} x {camera.width}",
-            remedy="vla-agent data convert, with another height and width in the mapping (docs/data.md)",
+            found=f"{height} x {width}",
+            remedy="--set data.image_size=[96,96] with the stage end_to_end; or vla-agent data convert, with another "
+            "height and width in the mapping (docs/data.md)",
         )
     longest = max(len(ids) for ids in tokenizer(demos.instructions)["input_ids"])
     if longest > LONGEST_TEXT[1]:
@@ -104,7 +105,8 @@ def _small_backbone(recipe: Recipe, demos: Demonstrations, questions: Questions 
     config = PointingVLMConfig(
         vocab_size=len(tokenizer),
         num_views=len(demos.contract.cameras),
-        image_size=(camera.height, camera.width),
+        image_size=(height, width),
+        resizes={(c.height, c.width) for c in demos.contract.cameras} != {(height, width)},
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -112,6 +114,6 @@ def _small_backbone(recipe: Recipe, demos: Demonstrations, questions: Questions 
         **recipe.backbone.model_dump(),
     )
     processor = ViTImageProcessorPil(
-        size={"height": camera.height, "width": camera.width}, image_mean=[0.5] * 3, image_std=[0.25] * 3
+        size={"height": height, "width": width}, image_mean=[0.5] * 3, image_std=[0.25] * 3
     )
     return Backbone(PointingVLM(config), tokenizer, processor)

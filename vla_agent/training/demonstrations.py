@@ -15,7 +15,7 @@ from vla_agent.data.lerobot.dataset_reader import load as load_dataset
 from vla_agent.errors import DatasetError
 from vla_agent.files.bounded_arrays import read_arrays
 from vla_agent.files.bounded_reading import read_lines
-from vla_agent.training.plain_data import columns_of, read_contract, require_trainable
+from vla_agent.training.plain_data import columns_of, read_contract, require_trainable, to_size
 
 SIGHTED = (  # what the sight learns, one array a shard
     "named",
@@ -99,10 +99,15 @@ class Demonstrations:
         """(N,) whether the target's position is annotated."""
         return ~np.isnan(self.located[:, 0, 0])
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of `images_of`."""
+        height, width = self.images[0][0].shape[1:3]
+        return height, width
+
     def images_of(self, frames: np.ndarray) -> np.ndarray:
         """The images of frames: (n, V, H, W, 3) uint8."""
-        camera = self.contract.cameras[0]
-        out = np.empty((len(frames), len(self.contract.cameras), camera.height, camera.width, 3), np.uint8)
+        out = np.empty((len(frames), len(self.contract.cameras), *self.image_size, 3), np.uint8)
         owner = np.searchsorted(self.first, frames, side="right") - 1
         for number in np.unique(owner):
             at = np.flatnonzero(owner == number)
@@ -177,13 +182,18 @@ def _load_shard(file: Path) -> tuple[dict[str, np.ndarray], list[dict[str, str]]
 
 
 def load_demonstrations(
-    folders: tuple[str, ...], chunk_length: int, annotated: bool = True, contract: str = ""
+    folders: tuple[str, ...],
+    chunk_length: int,
+    annotated: bool = True,
+    contract: str = "",
+    image_size: tuple[int, ...] = (),
 ) -> Demonstrations:
     """Read LeRobotDataset folders and check that their contracts agree.
 
     Args:
         annotated: refuse demonstrations without annotations; otherwise missing ones are NaN, and every frame is clean.
         contract: of the folders that have none (`read_contract`).
+        image_size: height and width to which images are resized; empty: their own, which is one for all cameras.
 
     Raises:
         DatasetError: missing or damaged, without an instruction, with cameras of different sizes, or without the
@@ -198,7 +208,7 @@ def load_demonstrations(
     contracts = _contracts(folders, datasets, contract)
     layout = contracts[0]
     for folder, dataset in zip(folders, datasets, strict=True):
-        require_trainable(folder, dataset, layout)
+        require_trainable(folder, dataset, layout, any_size=bool(image_size))
     columns = [columns_of(f, dataset, layout, annotated) for f, dataset in zip(folders, datasets, strict=True)]
     texts = sorted({t for d in datasets for t in d.tasks.values()})
     number = {t: i for i, t in enumerate(texts)}
@@ -210,7 +220,7 @@ def load_demonstrations(
     views = len(layout.cameras)
     return Demonstrations(
         contract=Contract.from_dict({**layout.to_dict(), "chunk_length": chunk_length}),
-        images=[[d.decode_all(name) for name in layout.camera_names] for d in datasets],
+        images=[[d.decode_all(name, resize=to_size(image_size)) for name in layout.camera_names] for d in datasets],
         first=np.cumsum([0] + [len(d) for d in datasets])[:-1],
         state=join(dataset_schema.STATE).astype(np.float32).reshape(-1, layout.state_dim),
         action=join(dataset_schema.ACTION).astype(np.float32).reshape(-1, layout.action_dim),

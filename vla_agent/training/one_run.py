@@ -62,7 +62,8 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
     started = time.time()
     torch.manual_seed(recipe.seed)
     annotated = bool(recipe.pretrain.samples) and not recipe.vlm.model  # the only stage that cannot do without
-    demos = load_demonstrations(recipe.data.demonstrations, recipe.chunk_length, annotated, recipe.data.contract)
+    data = recipe.data
+    demos = load_demonstrations(data.demonstrations, recipe.chunk_length, annotated, data.contract, data.image_size)
     questions = load_questions(recipe.data.questions) if recipe.data.questions else None
     policy = build_policy(recipe, demos, questions)
     doubter = policy.doubter

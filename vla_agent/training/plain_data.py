@@ -9,12 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from vla_agent.contract import Contract
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import Dataset
+from vla_agent.data.lerobot.frame_cache import Resize
 from vla_agent.errors import ContractError, DatasetError
 from vla_agent.files.bounded_reading import read_json
+from vla_agent.models.resizing import resized
 from vla_agent.policy.sources import contract_of
 
 ROLES = 2
@@ -43,8 +46,23 @@ def read_contract(name: str) -> Contract:
     return Contract.from_dict(data, file=name)
 
 
-def require_trainable(folder: str, dataset: Dataset, contract: Contract) -> None:
-    """Raise where no policy can be trained on a dataset, whatever the recipe.
+def to_size(size: tuple[int, ...]) -> Resize | None:
+    """How images get this height and width, as the policy does it; None where ``size`` is empty."""
+    if not size:
+        return None
+    height, width = size
+
+    def change(image: np.ndarray) -> np.ndarray:
+        return resized(torch.from_numpy(image.copy()), (height, width)).numpy()
+
+    return Resize((height, width), change)
+
+
+def require_trainable(folder: str, dataset: Dataset, contract: Contract, any_size: bool = False) -> None:
+    """Raise where no policy can be trained on a dataset.
+
+    Args:
+        any_size: whether images are resized.
 
     Raises:
         DatasetError: its rate is not its contract's, a frame has no instruction, or its cameras have different sizes.
@@ -71,14 +89,15 @@ def require_trainable(folder: str, dataset: Dataset, contract: Contract) -> None
             remedy="describe the task there, or: vla-agent data convert with instruction: {text: ...} in the mapping",
         )
     sizes = {c.name: (c.height, c.width) for c in contract.cameras}
-    if len(set(sizes.values())) > 1:
+    if len(set(sizes.values())) > 1 and not any_size:
         raise DatasetError(
             "the cameras have different sizes",
             file=Path(folder) / dataset_schema.CONTRACT,
             key="contract.cameras",
             expected="one height and width for all cameras",
             found=", ".join(f"{name} {h} x {w}" for name, (h, w) in sizes.items()),
-            remedy="vla-agent data convert, with one height and width for all cameras in the mapping (docs/data.md)",
+            remedy="--set data.image_size=[96,96] with the stage end_to_end; or vla-agent data convert, with one size "
+            "for all cameras in the mapping (docs/data.md)",
         )
 
 

@@ -31,6 +31,9 @@ class Data(ScoredData):
         description="contract of the demonstrations that have none, since another program recorded them: a JSON file "
         "of meta/contract.json's form, a dataset's or policy's folder, or sim",
     )
+    image_size: tuple[int, ...] = Field(
+        (), description="[height, width] to which training and policy resize all images; empty: the cameras' own"
+    )
     questions: tuple[str, ...] = Field(
         (), description="folders of generated images and questions (python -m sim.questions)"
     )
@@ -260,28 +263,14 @@ def require_consistent(recipe: Recipe, file: str) -> None:
         RecipeError: stages that a pretrained model does not have, weights that cannot be trained, two head sizes, no
             demonstrations, or data that has another's name or seeds.
     """
-    trained = set(recipe.vlm.freeze) != {"vision", "projector", "language"} or bool(recipe.vlm.fused)
-    parts: tuple[Recipe | Round, ...] = (recipe, *recipe.rounds)
-    pointing = [stage.samples for part in parts for stage in (part.pretrain, part.name_stem)]
-    wrong: tuple[str, str, object] | None = None
-    if recipe.vlm.model and sum(pointing):
-        wrong = ("pretrain.samples", "0: a pretrained model has no pointing stages", max(pointing))
-    elif recipe.vlm.model and trained and recipe.vlm.dtype != "float32":
-        wrong = ("vlm.dtype", "float32 for weights that are trained, or all parts frozen", recipe.vlm.dtype)
-    elif recipe.vlm.model and any(part.end_to_end.samples for part in parts):
-        wrong = ("end_to_end.samples", "0: train_head trains a pretrained model's free parts", recipe.vlm.model)
-    elif recipe.vlm.model and any(part.sight.samples for part in parts):
-        wrong = ("sight.samples", "0: a pretrained model has no stem to look at", recipe.sight.samples)
-    elif recipe.head.size and {"width", "depth", "heads"} & recipe.head.model_fields_set:
+    wrong = _wrong_for_a_pretrained_model(recipe) if recipe.vlm.model else None
+    wrong = wrong or _wrong_image_size(recipe)
+    if wrong is None and recipe.head.size and {"width", "depth", "heads"} & recipe.head.model_fields_set:
         wrong = ("head.size", "a named size, or width, depth and heads", recipe.head.size)
-    elif not (recipe.data.demonstrations or recipe.collect):
-        wrong = (
-            "data.demonstrations, collect",
-            "demonstrations for the first run: folders, or what to collect",
-            "none",
-        )
-    else:
-        wrong = _clash(recipe.generated)
+    if wrong is None and not (recipe.data.demonstrations or recipe.collect):
+        wanted = "demonstrations for the first run: folders, or what to collect"
+        wrong = ("data.demonstrations, collect", wanted, "none")
+    wrong = wrong or _clash(recipe.generated)
     if wrong:
         key, expected, found = wrong
         raise RecipeError(
@@ -292,6 +281,32 @@ def require_consistent(recipe: Recipe, file: str) -> None:
             found=found,
             remedy="change one of them",
         )
+
+
+def _wrong_for_a_pretrained_model(recipe: Recipe) -> tuple[str, str, object] | None:
+    """A stage that a pretrained model does not have, or weights that cannot be trained: key, expected, found."""
+    parts: tuple[Recipe | Round, ...] = (recipe, *recipe.rounds)
+    trained = set(recipe.vlm.freeze) != {"vision", "projector", "language"} or bool(recipe.vlm.fused)
+    pointing = [stage.samples for part in parts for stage in (part.pretrain, part.name_stem)]
+    if sum(pointing):
+        return "pretrain.samples", "0: a pretrained model has no pointing stages", max(pointing)
+    if trained and recipe.vlm.dtype != "float32":
+        return "vlm.dtype", "float32 for weights that are trained, or all parts frozen", recipe.vlm.dtype
+    if any(part.end_to_end.samples for part in parts):
+        return "end_to_end.samples", "0: train_head trains a pretrained model's free parts", recipe.vlm.model
+    if any(part.sight.samples for part in parts):
+        return "sight.samples", "0: a pretrained model has no stem to look at", recipe.sight.samples
+    return None
+
+
+def _wrong_image_size(recipe: Recipe) -> tuple[str, str, object] | None:
+    """What is wrong with the size to which images are resized: key, expected, found."""
+    size = recipe.data.image_size
+    if len(size) not in (0, 2) or any(side < 1 for side in size):
+        return "data.image_size", "[height, width], or nothing", size
+    if size and (recipe.vlm.model or recipe.pretrain.samples or recipe.name_stem.samples or recipe.generated):
+        return "data.image_size", "nothing, but for the stage end_to_end alone, on data that is there", size
+    return None
 
 
 def _clash(items: tuple[Generated, ...]) -> tuple[str, str, object] | None:

@@ -24,7 +24,7 @@ from vla_agent.data.lerobot.claims.file_claims import list_files
 from vla_agent.data.lerobot.dataset_checks import check_columns, check_info, check_sizes, check_videos
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN, read_table
 from vla_agent.data.lerobot.dataset_tables import DatasetTables, EpisodeInfo, file_numbers
-from vla_agent.data.lerobot.frame_cache import cached_frames, default_cache
+from vla_agent.data.lerobot.frame_cache import Resize, cached_frames, default_cache
 from vla_agent.data.lerobot.frame_decoding import decode_frames
 from vla_agent.errors import DatasetError
 from vla_agent.files.input_limits import COLUMNS_BYTES, COLUMNS_RATIO
@@ -51,19 +51,26 @@ class Dataset(DatasetTables):
             )
         return decode_frames(self, camera, indices)
 
-    def decode_all(self, camera: str, workers: int = 2, cache: str | PathLike[str] | None = None) -> np.ndarray:
+    def decode_all(
+        self,
+        camera: str,
+        workers: int = 2,
+        cache: str | PathLike[str] | None = None,
+        resize: Resize | None = None,
+    ) -> np.ndarray:
         """All images of a camera as a read-only memory map (N, H, W, 3) uint8, decoded at the first call.
 
         Args:
             camera: one of `cameras`.
             workers: threads that decode.
             cache: folder for the decoded images; default ``$VLA_AGENT_CACHE`` or ``~/.cache/vla_agent``.
+            resize: to another size, in which they are kept; None: their own.
 
         Raises:
             DatasetError: no such camera, a damaged file, or too little space on the disk.
         """
         self.require_camera(camera)
-        return cached_frames(self, camera, Path(cache) if cache else default_cache(), workers)
+        return cached_frames(self, camera, Path(cache) if cache else default_cache(), workers, resize)
 
 
 def load(directory: str | PathLike[str]) -> Dataset:

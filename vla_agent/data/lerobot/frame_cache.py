@@ -10,10 +10,11 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -34,20 +35,34 @@ def default_cache() -> Path:
     return Path(os.environ.get("VLA_AGENT_CACHE") or Path.home() / ".cache" / "vla_agent")
 
 
-def cached_frames(dataset: DatasetTables, camera: str, folder: Path, workers: int) -> np.ndarray:
+class Resize(NamedTuple):
+    """How images are resized before they are kept."""
+
+    size: tuple[int, int]  # height, width
+    change: Callable[[np.ndarray], np.ndarray]  # (H, W, 3) uint8 -> (height, width, 3) uint8
+
+
+def cached_frames(
+    dataset: DatasetTables, camera: str, folder: Path, workers: int, resize: Resize | None = None
+) -> np.ndarray:
     """All images of a camera (N, H, W, 3) uint8 as a read-only memory map; decoded first where they are not cached.
 
     Args:
         folder: the cache.
         workers: threads that decode.
+        resize: keeps the images in another size; None: in their own.
 
     Raises:
         DatasetError: a damaged file, or too little space on the disk.
     """
-    path = folder / f"frames-{dataset.hash[:20]}-{camera}.npy"
     shape = (len(dataset), *dataset.image_shape(camera))
+    resize = None if resize is None or resize.size == shape[1:3] else resize
+    if resize is not None:
+        shape = (len(dataset), *resize.size, 3)
+    size = "" if resize is None else "-{}x{}".format(*resize.size)
+    path = folder / f"frames-{dataset.hash[:20]}-{camera}{size}.npy"
     if not _is_whole(path, shape):
-        _fill(dataset, camera, workers, path)
+        _fill(dataset, camera, workers, path, shape, resize)
     return np.load(path, mmap_mode="r")
 
 
@@ -85,11 +100,13 @@ def _cache_files(folder: Path) -> list[Path]:
     return [path for pattern in PATTERNS for path in folder.glob(pattern)]
 
 
-def _fill(dataset: DatasetTables, camera: str, workers: int, path: Path) -> None:
+def _fill(
+    dataset: DatasetTables, camera: str, workers: int, path: Path, shape: tuple[int, ...], resize: Resize | None
+) -> None:
     """Decode all images of a camera into ``path``."""
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
-    need, free = _image_bytes(dataset, camera), shutil.disk_usage(folder).free
+    need, free = math.prod(shape), shutil.disk_usage(folder).free
     if free < need + RESERVE:
         raise DatasetError(
             "too little space on the disk for the decoded images",
@@ -99,16 +116,15 @@ def _fill(dataset: DatasetTables, camera: str, workers: int, path: Path) -> None
             found=f"{free / 1e9:.1f} GB free",
             remedy="set VLA_AGENT_CACHE to a folder with more space, or free some: vla-agent cache clear",
         )
-    _announce(dataset, folder)
+    _announce(dataset, folder, resize)
     with file_aside(path) as aside:
-        shape = (len(dataset), *dataset.image_shape(camera))
         out = open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
 
         def decode(episodes: list[EpisodeInfo]) -> None:
             first, last = episodes[0], episodes[-1]
             frames = decode_range(dataset, camera, first, 0, last.stop - first.start)
             for k, frame in enumerate(frames, start=first.start):
-                out[k] = frame
+                out[k] = frame if resize is None else resize.change(frame)
 
         with ThreadPoolExecutor(workers) as pool:
             for _ in pool.map(decode, _batches(dataset, camera)):
@@ -117,12 +133,13 @@ def _fill(dataset: DatasetTables, camera: str, workers: int, path: Path) -> None
         dataset.require_unchanged()  # else the images are not those of the hash
 
 
-def _announce(dataset: DatasetTables, folder: Path) -> None:
+def _announce(dataset: DatasetTables, folder: Path, resize: Resize | None) -> None:
     """Say once per dataset on stderr where the cache lies and how large it gets."""
     if (folder, dataset.hash) in _announced:
         return
     _announced.add((folder, dataset.hash))
-    size = sum(_image_bytes(dataset, camera) for camera in dataset.cameras)
+    own = {camera: dataset.image_shape(camera) for camera in dataset.cameras}
+    size = sum(len(dataset) * math.prod(shape if resize is None else (*resize.size, 3)) for shape in own.values())
     cameras = ", ".join(dataset.cameras)
     print(
         f"decoding the images of {dataset.root} ({cameras}) once, up to {size / 1e6:,.1f} MB, into the cache {folder} "
@@ -130,11 +147,6 @@ def _announce(dataset: DatasetTables, folder: Path) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-def _image_bytes(dataset: DatasetTables, camera: str) -> int:
-    """Bytes of all decoded images of a camera."""
-    return math.prod((len(dataset), *dataset.image_shape(camera)))
 
 
 def _batches(dataset: DatasetTables, camera: str) -> Iterator[list[EpisodeInfo]]:

@@ -155,12 +155,12 @@ class Engine:
 class _PerceiveGraph:
     """`Backbone.features` as one graph."""
 
-    def __init__(self, graph: Graph, words: int, names: tuple[str, ...]) -> None:
-        self._graph, self._words, self._names = graph, words, names
+    def __init__(self, graph: Graph, words: int, names: tuple[str, ...], fitted: Callable[[Any], Tensor]) -> None:
+        self._graph, self._words, self._names, self._fitted = graph, words, names, fitted
 
     def __call__(self, images: Tensor, text: TextFeatures) -> dict[str, Tensor]:
         with timed_section("vision"):
-            outputs = self._graph(images, *_padded(text, self._words))
+            outputs = self._graph(self._fitted(images), *_padded(text, self._words))
         return dict(zip(self._names, outputs, strict=True))
 
 
@@ -217,10 +217,10 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
     with torch.no_grad():
         texts: list[Any] = [backbone.encode_text([words]) for words in TRACED_WITH]
         if isinstance(backbone, Backbone):
-            assert isinstance(images, Tensor), "the images of a PointingVLM have one size"
+            images = backbone.fitted(images)
             words = backbone.model.config.max_text_length
             perceive = _compile(_Perceive(backbone), [(images, *_padded(texts[0], words))], precision, exact=True)
-            features = _PerceiveGraph(perceive, words, _perceived(backbone))
+            features = _PerceiveGraph(perceive, words, _perceived(backbone), backbone.fitted)
             hidden = torch.zeros(1, backbone(images, texts[0]).hidden.shape[1], backbone.feature_dim)
             conditions = [(hidden, torch.zeros(1, backbone.geometry_dim))]
         else:

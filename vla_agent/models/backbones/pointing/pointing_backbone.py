@@ -28,6 +28,7 @@ from vla_agent.files.policy_files import PolicyFiles
 from vla_agent.models.backbones.configuration_checks import require_data
 from vla_agent.models.backbones.pointing.instruction_folding import FoldedVision, fold, foldable, folded_image_features
 from vla_agent.models.backbones.pointing.pointing_vlm import Pointing, PointingVLM, PointMaps
+from vla_agent.models.resizing import resized
 from vla_agent.models.timing_sections import timed_section
 
 FOLDER = "backbone"  # of a policy folder
@@ -73,8 +74,16 @@ class Backbone(nn.Module):
         config = self.model.config
         return geometry_dim(config.num_views, config.num_roles, config.keypoints)
 
-    def pixels(self, images: Tensor) -> Tensor:
-        """(P, V, H, W, 3) uint8 -> (P, V, 3, H, W) normalised as the image processor would."""
+    def fitted(self, images: Tensor | list[Tensor]) -> Tensor:
+        """(P, V, H, W, 3) uint8, or V times (P, H, W, 3) of any sizes -> (P, V, H, W, 3) in the model's size."""
+        height, width = self.model.config.image_size
+        if isinstance(images, Tensor):
+            return resized(images, (height, width))
+        return torch.stack([resized(view, (height, width)) for view in images], dim=1)
+
+    def pixels(self, images: Tensor | list[Tensor]) -> Tensor:
+        """(P, V, H, W, 3) uint8 -> (P, V, 3, H, W) in the model's size, normalised as the image processor would."""
+        images = self.fitted(images)
         return (images.movedim(-1, 2).float() / 255.0 - self.mean) / self.std
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -95,11 +104,11 @@ class Backbone(nn.Module):
                 text.folded = fold(self.model, text.tokens, text.summary, mask, mean, std)
         return text
 
-    def forward(self, images: Tensor, text: TextFeatures) -> Pointing:
+    def forward(self, images: Tensor | list[Tensor], text: TextFeatures) -> Pointing:
         """(B, V, H, W, 3) uint8 and encoded text of B prompts -> hidden (B, N, C), points, seen, located."""
         return self.model.fuse(self.model.encode_images(self.pixels(images)), text.tokens, text.summary, text.mask)
 
-    def features(self, images: Tensor, text: TextFeatures) -> dict[str, Tensor]:
+    def features(self, images: Tensor | list[Tensor], text: TextFeatures) -> dict[str, Tensor]:
         """(B, V, H, W, 3) uint8 -> hidden (B, N, C), points (B, V, R, 2), seen (B, V, R), located (B, R, 3).
 
         Where the model has keypoints: keypoints (B, V, K, 2); where `keeps_stem` is set: stem (B, V, C4, h, w).
@@ -108,7 +117,7 @@ class Backbone(nn.Module):
             out = self(images, text)
         else:
             with timed_section("copy"):
-                images = images.to(self.mean.device)
+                images = self.fitted(images).to(self.mean.device)
             with timed_section("vision"):
                 point_maps = self.point(images, text.folded, text.summary)
             with timed_section("language"):
@@ -146,14 +155,15 @@ class Backbone(nn.Module):
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def check_cameras(self, contract: Contract, file: Path) -> None:
-        """Check that the contract's cameras are those that the model was built for.
+        """Check that the contract's cameras are those that the model was built for; one that resizes takes any size.
 
         Raises:
             CheckpointError: naming both.
         """
         config = self.model.config
         sizes = {(c.height, c.width) for c in contract.cameras}
-        if len(contract.cameras) != config.num_views or sizes != {tuple(config.image_size)}:
+        fit = config.resizes or sizes == {tuple(config.image_size)}
+        if len(contract.cameras) != config.num_views or not fit:
             raise CheckpointError(
                 "contract and backbone disagree on the cameras",
                 file=file,

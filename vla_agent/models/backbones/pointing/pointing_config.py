@@ -26,7 +26,8 @@ class PointingVLMConfig(PretrainedConfig):
     num_queries: int = 4  # Q
     move_kernel: int = 0  # cells along a side of the kernel that moves a candidate (odd); 0: none is moved
     keypoints: int = 0  # K of each view, learned with the actions alone (spatial softmax); 0: none
-    image_size: tuple[int, int] = (96, 96)  # H, W; multiples of 8
+    image_size: tuple[int, int] = (96, 96)  # H, W; multiples of 8, or at least of 4
+    resizes: bool = False  # whether cameras have other sizes, which the backbone resizes to that
     max_text_length: int = 40
     dropout: float = 0.0  # of the transformers
     pad_token_id: int = 0
