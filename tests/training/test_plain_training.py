@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from vla_agent.training.build_policy import build_policy
 from vla_agent.training.demonstrations import load_demonstrations
 from vla_agent.training.loop import train_stage as loop
 from vla_agent.training.next_step import fits_the_simulator, next_step
+from vla_agent.training.plain_data import read_contract
 from vla_agent.training.recipe import EndToEnd, Recipe, load_recipe
 from vla_agent.training.stages.end_to_end_stage import EndToEndBatches, EndToEndLosses
 from vla_agent.training.stages.head_stage import head_inputs
@@ -305,6 +307,9 @@ def test_a_dataset_of_another_program_is_trained_with_the_contract_that_the_reci
     file.write_text(json.dumps(contract("deltas").to_dict()))
     with pytest.raises(DatasetError, match="lacks a feature of its contract"):
         train(recipe(folder, data={"contract": str(file)}), tmp_path / "other")
+    example = Path("docs/policy.md").read_text().split("```json\n")[1].split("```")[0]
+    file.write_text(example)
+    assert read_contract(str(file)).state_dim == 6
     file.write_text("{")
     with pytest.raises(ContractError, match=r"data\.contract"):
         train(recipe(folder, data={"contract": str(file)}), tmp_path / "other")

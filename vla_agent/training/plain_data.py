@@ -41,7 +41,7 @@ def read_contract(name: str) -> Contract:
             key="data.contract",
             expected="JSON of the form of meta/contract.json",
             found=f"{type(error).__name__}: {error}",
-            remedy="write it again: docs/contract.md has the form",
+            remedy="write it again: docs/policy.md has an example",
         ) from error
     return Contract.from_dict(data, file=name)
 
