@@ -76,7 +76,7 @@ def measure(form: str, episodes: int = EVALUATED, seed: int = FIRST) -> dict[str
     settings = EvaluationSettings(
         str(policy), tasks=TASKS, episodes=episodes, seed=seed, controls="none", out=out, resume=out.exists()
     )
-    counts = families(evaluate(settings))
+    counts = families(evaluate(settings)["summary"])
     k, n = sum(row["k"] for row in counts), sum(row["n"] for row in counts)
     low, high = wilson(k, n)
     row: dict[str, Any] = {"data": FORMS[form], "k": k, "n": n, "success": k / n, "low": low, "high": high}
