@@ -1,6 +1,7 @@
 """Delay in the simulator's loop: the default path, held steps, replay, and the settings of a report."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from sim.env import TabletopEnv
 from sim.policies import ReplayPolicy
 from sim.rollout import EpisodeSettings, run_episode
+from sim.tasks.task import load_suite
 from vla_agent.cli import main
 from vla_agent.errors import OptionError, ReportError
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
@@ -83,8 +85,15 @@ def test_a_delay_needs_an_executor(env):
         run_episode(env, Drifter(), 3, EpisodeSettings(delay=2))
 
 
-def test_settings_are_in_the_report_and_decide_what_can_be_resumed(tmp_path):
-    options = {"tasks": ["press_button"], "controls": "none", "out": tmp_path / "r", "load": drifter}
+@pytest.fixture
+def options(tmp_path):
+    """Of an evaluation whose episodes end after three seconds: the drifter presses no button."""
+    task = tmp_path / "press_button.yaml"
+    task.write_text(re.sub(r"time_limit: \d+", "time_limit: 60", load_suite()["press_button"].file.read_text()))
+    return {"tasks": [str(task)], "controls": "none", "out": tmp_path / "r", "load": drifter}
+
+
+def test_settings_are_in_the_report_and_decide_what_can_be_resumed(options, tmp_path):
     delayed = Execution("realtime", 120.0)
     report = evaluate(EvaluationSettings("drifter", episodes=1, execution=delayed, **options))
     assert report["summary"]["settings"] | {"execution": "realtime", "delay_ms": 120.0} == report["summary"]["settings"]
@@ -97,8 +106,7 @@ def test_settings_are_in_the_report_and_decide_what_can_be_resumed(tmp_path):
     assert replay(tmp_path / "r" / "report.json", 1).exact
 
 
-def test_a_report_without_execution_settings_is_one_of_the_default(tmp_path):
-    options = {"tasks": ["press_button"], "controls": "none", "out": tmp_path / "r", "load": drifter}
+def test_a_report_without_execution_settings_is_one_of_the_default(options, tmp_path):
     report = evaluate(EvaluationSettings("drifter", episodes=1, **options))
     assert not {"execution", "delay_ms"} & set(json.loads((tmp_path / "r" / "report.json").read_text())["summary"])
     again = evaluate(EvaluationSettings("drifter", episodes=1, resume=True, **options))

@@ -3,10 +3,9 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
+import forked_program
 import numpy as np
 import pytest
 
@@ -50,13 +49,13 @@ def recipe_file(tmp_path_factory):
 def killed_and_resumed(recipe_file, tmp_path_factory):
     """The folder of a training that was killed while it collected corrections, and then went on."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    command = [sys.executable, "-m", "vla_agent", "train", str(recipe_file), "-o", str(out), "--workers", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    words = ("-m", "vla_agent", "train", recipe_file, "-o", out, "--workers", "1")
+    process = forked_program.start(words, tmp_path_factory.mktemp("output"))
     deadline = time.monotonic() + 240
-    while not (out / "data" / "corrections.parts").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (out / "data" / "corrections.parts").exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
     assert not (out / "policy").exists() and (out / "run-0" / "done.json").is_file(), "it was not killed in the round"
     first = (out / "run-0" / "policy" / "policy.json").stat().st_mtime_ns
     train(load_recipe(recipe_file), out, resume=True, workers=1)

@@ -1,8 +1,6 @@
 """One short real training: collected demonstrations, generated questions, both stages, interrupt and resume."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +11,8 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from benchmarks.shared.random_vlms import save_small_vlm
+from sim.questions.generate import main as make_questions
+from vla_agent.cli import main as vla_agent
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import DatasetError, DivergenceError, RecipeError
 from vla_agent.files.policy_files import read_policy_files
@@ -45,14 +45,9 @@ PARTS_OF = ("vision_model", "text_model")
 def recipe_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     demos, questions = folder / "demos", folder / "questions"
-    commands = (
-        ["-m", "vla_agent", "collect", "--tasks", "put_in_tray,open_drawer", "--episodes", "2", "--workers", "1"]
-        + ["--noise", "4.0", "-o", str(demos)],
-        ["-m", "sim.questions", "--scenes", "8", "--workers", "1", "-o", str(questions)],
-    )
-    quiet = subprocess.DEVNULL
-    running = [subprocess.Popen([sys.executable, *command], stdout=quiet, stderr=quiet) for command in commands]
-    assert [process.wait(timeout=300) for process in running] == [0, 0]
+    chosen = ["--tasks", "put_in_tray,open_drawer", "--episodes", "2", "--noise", "4.0"]
+    assert vla_agent(["collect", *chosen, "--workers", "1", "-o", str(demos)]) == 0
+    assert make_questions(["--scenes", "8", "--workers", "1", "-o", str(questions)]) == 0
     file = folder / "tiny.yaml"
     file.write_text(RECIPE.format(demos=demos, questions=questions))
     return file
