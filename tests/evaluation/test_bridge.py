@@ -13,7 +13,8 @@ from vla_agent.errors import OptionError, ReportError
 from vla_agent.evaluation.bridge.bridge import bridge
 from vla_agent.evaluation.bridge.bridge_page import page
 from vla_agent.evaluation.bridge.pairing import pair
-from vla_agent.evaluation.bridge.real_trials import parse_trials, read_trials
+from vla_agent.evaluation.bridge.real_trials import parse_trials
+from vla_agent.evaluation.bridge.recorded_trials import with_recordings
 from vla_agent.evaluation.bridge.simulated_episodes import read_simulated
 from vla_agent.evaluation.bridge.trial_plan import trial_plan
 from vla_agent.files.canonical_json import digest
@@ -133,7 +134,7 @@ def test_what_is_wrong_is_refused_with_row_and_column(tmp_path, case):
     folder, file = simulate(tmp_path / "mine"), tmp_path / "trials.csv"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ReportError) as caught:
-        bridge(file, read_trials(file)[0], [read_simulated(folder)])
+        bridge(file, file.read_bytes(), [read_simulated(folder)])
     error = caught.value
     assert error.file == str(file) and key in error.key and found in error.found and error.remedy
 
@@ -163,7 +164,7 @@ def test_a_plan_takes_the_first_seeds_of_every_task_and_waits_to_be_filled_in(tm
     ]
     assert len(rows) == 7 and {r["policy"] for r in rows} == {P} and not any(r["success"] for r in rows)
     with pytest.raises(ReportError, match="column success"):
-        read_trials(file)
+        parse_trials(file, file.read_bytes())
     with pytest.raises(OptionError, match="not that many"):
         trial_plan(read_simulated(folder), 50)
 
@@ -181,3 +182,40 @@ BAD = (
 def test_missing_and_impossible_options_are_bad_input(arguments, capsys):
     assert main(["bridge", *arguments]) == 2
     assert "vla-agent bridge --help" in capsys.readouterr().err
+
+
+def record(folder, outcome, policy=P):
+    folder.mkdir()
+    custom = {"outcome": json.dumps(outcome), "policy": json.dumps(policy)}
+    lines = "".join(f"    {key}: '{value}'\n" for key, value in custom.items())
+    (folder / "metadata.yaml").write_text(f"rosbag2_bagfile_information:\n  version: 9\n  custom_data:\n{lines}")
+
+
+def test_recordings_say_outcome_and_policy_themselves(tmp_path):
+    folder = simulate(tmp_path / "mine")
+    record(tmp_path / "episode-0000", "success")
+    record(tmp_path / "episode-0001", "failure")
+    file = write(tmp_path / "t.csv", ["stack,100,episode-0000", "stack,101,episode-0001"], "task,seed,recording")
+    trials = parse_trials(file, with_recordings(file, file.read_bytes()))
+    assert [(t.success, t.policy) for t in trials] == [(True, P), (False, P)]
+    assert main(["bridge", str(file), "--simulated", str(folder)]) == 0
+    plain = write(tmp_path / "plain.csv", good_rows(folder)).read_bytes()
+    assert with_recordings(tmp_path / "plain.csv", plain) == plain
+
+
+SILENT = [
+    ("stack,100,episode-0000,0", "column success"),
+    ("stack,100,none,", "file"),
+    ("stack,100,,1", "column recording"),
+    ("stack,100,open,", "outcome"),
+]
+
+
+@pytest.mark.parametrize("row, key", SILENT)
+def test_recordings_that_contradict_or_say_nothing_are_refused(tmp_path, row, key):
+    record(tmp_path / "episode-0000", "success")
+    record(tmp_path / "open", None)
+    file = write(tmp_path / "t.csv", [row], "task,seed,recording,success")
+    with pytest.raises(ReportError) as caught:
+        with_recordings(file, file.read_bytes())
+    assert key in caught.value.key and caught.value.remedy

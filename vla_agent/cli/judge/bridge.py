@@ -19,6 +19,7 @@ however biased the simulator is; the better simulated and real outcomes go toget
 
 TRIALS is a CSV file with the columns task, seed (or scene) and success (1 or 0); policy, the digest of the weights,
 where it is signed or there are several policies; simulated, where the simulated outcome is not in a report; note.
+A column recording names the bag of each trial (vla-agent up record), which says outcome and policy itself.
 """
 EPILOG = """\
 examples:
@@ -113,11 +114,13 @@ def _plan(args: argparse.Namespace, simulated: list[Simulated]) -> int:
 def _bridge(args: argparse.Namespace, simulated: list[Simulated]) -> int:
     from vla_agent.evaluation.bridge.bridge import bridge
     from vla_agent.evaluation.bridge.bridge_page import page
-    from vla_agent.evaluation.bridge.real_trials import read_trials
+    from vla_agent.evaluation.bridge.real_trials import parse_trials, read_content
+    from vla_agent.evaluation.bridge.recorded_trials import with_recordings
     from vla_agent.files.write_aside import write_text
 
     file = Path(args.trials)
-    content, trials = read_trials(file)
+    content = with_recordings(file, read_content(file))
+    trials = parse_trials(file, content)
     report = bridge(file, content, simulated, args.level)
     signed = None
     out = _out(args)

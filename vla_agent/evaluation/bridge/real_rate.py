@@ -125,18 +125,20 @@ def _probability(counts: Counts, z: float, q: np.ndarray, a: np.ndarray, b: np.n
     """Probability (Q, A, B) of the outcomes that are ranked at least as high as those observed."""
     edges = _bins(counts.simulated, q)
     middles = (edges[:-1] + edges[1:] - 1) / 2
-    in_bin = np.diff(binom.cdf(edges - 1, counts.simulated, q[:, None]), axis=1)
-    observed = _rank(counts, z, counts.m, np.array([counts.k1]), np.array([counts.k0])).item() - 1e-12
-    k1, k0 = np.arange(counts.n1 + 1), np.arange(counts.n0 + 1)
+    in_bin = np.diff(binom.cdf(edges - 1, counts.simulated, q[:, None]), axis=1)  # (Q, bins)
+    with_success, with_failure = _wilson(counts.n1, z), _wilson(counts.n0, z)
+    here = with_success[:, counts.k1], with_failure[:, counts.k0]
+    observed = _rank(counts, z, counts.m, *here) - 1e-12
+    k1 = np.arange(counts.n1 + 1)
     at_least = binom.sf(np.arange(counts.n0 + 2)[:, None] - 1, counts.n0, b)  # (n0 + 2, B)
     mass = binom.pmf(k1, counts.n1, a[:, None])  # (A, n1 + 1)
-    found = np.zeros((len(q), len(a), len(b)))
-    for bin_, m in enumerate(middles):
-        rank = _rank(counts, z, m, k1[:, None], k0)
+    given_bin = np.empty((len(middles), len(a), len(b)))
+    for place, m in enumerate(middles):
+        rank = _rank(counts, z, m, with_success[:, :, None], with_failure)
         rank = np.maximum.accumulate(np.maximum.accumulate(rank, axis=0), axis=1)  # more successes never rank lower
         least = (rank < observed).sum(axis=1)
-        found += in_bin[:, bin_, None, None] * (mass @ at_least[least])
-    return found
+        given_bin[place] = mass @ at_least[least]
+    return np.tensordot(in_bin, given_bin, axes=1)
 
 
 def _bins(simulated: int, q: np.ndarray) -> np.ndarray:
@@ -145,21 +147,22 @@ def _bins(simulated: int, q: np.ndarray) -> np.ndarray:
     return np.unique(np.round(np.linspace(low, high + 1, BINS + 1)).astype(int))
 
 
-def _rank(counts: Counts, z: float, m: float, k1: np.ndarray, k0: np.ndarray) -> np.ndarray:
-    """The approximate lower limit of the real rate at these counts."""
+def _rank(counts: Counts, z: float, m: float, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The approximate lower limit of the real rate at ``m`` and these rows of `_wilson`."""
     q = (m + 0.5) / (counts.simulated + 1)
-    (a, below_a), (b, below_b) = _wilson(k1, counts.n1, z), _wilson(k0, counts.n0, z)
-    of_q = z * (a - b)
-    variance = q * (1 - q) / (counts.simulated + 2)
-    return q * a + (1 - q) * b - np.sqrt((q * below_a) ** 2 + ((1 - q) * below_b) ** 2 + of_q**2 * variance)
+    (a, below_a), (b, below_b) = first, second
+    difference, variance = a - b, z * z * q * (1 - q) / (counts.simulated + 2)
+    error = (q * below_a) ** 2 + ((1 - q) * below_b) ** 2 + difference * difference * variance
+    return q * a + (1 - q) * b - np.sqrt(error)
 
 
-def _wilson(k: np.ndarray, n: int, z: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rate, and its distance to Wilson's lower limit; one half of each where there is no trial."""
+def _wilson(n: int, z: float) -> np.ndarray:
+    """Rate, and its distance to Wilson's lower limit, of 0 to n successes: (2, n + 1); of no trial one half each."""
     if n == 0:
-        return np.full(k.shape, 0.5), np.full(k.shape, 0.5)
+        return np.full((2, 1), 0.5)
+    k = np.arange(n + 1)
     limit = (k + z * z / 2 - z * np.sqrt(k * (n - k) / n + z * z / 4)) / (n + z * z)
-    return k / n, k / n - limit
+    return np.stack([k / n, k / n - limit])
 
 
 def _first_crossing(values: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

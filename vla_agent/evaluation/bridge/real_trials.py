@@ -20,7 +20,8 @@ from vla_agent.files.bounded_reading import as_text, read_bytes
 
 MOST_BYTES = 2**20  # of a CSV file: 10,000 rows
 SCENES = ("scene", "seed")  # one of them
-COLUMNS = ("task", *SCENES, "success", "policy", "simulated", "note")
+RECORDING = "recording"  # instead of success: see `recorded_trials`
+COLUMNS = ("task", *SCENES, "success", "policy", "simulated", RECORDING, "note")
 OUTCOMES = {"1": True, "true": True, "0": False, "false": False}
 LEAST_DIGITS = 8  # of a policy's digest, which has 64
 MOST_TEXT = 200  # characters of a name
@@ -38,24 +39,28 @@ class Trial:
     simulated: bool | None
 
 
-def read_trials(file: Path) -> tuple[bytes, list[Trial]]:
-    """The file's bytes and its trials.
+def read_content(file: Path) -> bytes:
+    """The file's bytes.
 
     Raises:
-        ReportError: missing or too large, no CSV in UTF-8, wrong columns, an empty or impossible value, a scene twice.
+        ReportError: missing or too large.
     """
-    content = _bytes(file)
-    return content, parse_trials(file, content)
+    try:
+        return read_bytes(file, ReportError, MOST_BYTES)
+    except OSError as error:
+        raise wrong(
+            file, "file", "a CSV file of real trials", error.strerror or str(error),
+            "check the path; vla-agent bridge --plan 50 --simulated DIR -o FILE.csv writes a file to fill in",
+        ) from error  # fmt: skip
 
 
 def parse_trials(file: Path, content: bytes) -> list[Trial]:
     """The trials in a file's content.
 
     Raises:
-        ReportError: as `read_trials`.
+        ReportError: no CSV in UTF-8, wrong columns, an empty or impossible value, a scene twice.
     """
-    rows = _rows(file, as_text(content, file, ReportError).removeprefix("\ufeff"))
-    trials = [_trial(file, number, row) for number, row in rows]
+    trials = [_trial(file, number, row) for number, row in parse_rows(file, content)]
     if not trials:
         raise wrong(
             file, "row 2", "one row for each real trial", "none", "add the trials below the line of the columns"
@@ -73,18 +78,13 @@ def parse_trials(file: Path, content: bytes) -> list[Trial]:
     return trials
 
 
-def _bytes(file: Path) -> bytes:
-    try:
-        return read_bytes(file, ReportError, MOST_BYTES)
-    except OSError as error:
-        raise wrong(
-            file, "file", "a CSV file of real trials", error.strerror or str(error),
-            "check the path; vla-agent bridge --plan 50 --simulated DIR -o FILE.csv writes a file to fill in",
-        ) from error  # fmt: skip
+def parse_rows(file: Path, content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, column -> text) of every line that is not empty, below the line of the columns.
 
-
-def _rows(file: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, column -> text); empty lines are left out."""
+    Raises:
+        ReportError: no CSV in UTF-8, wrong columns, or a line with more or fewer values.
+    """
+    text = as_text(content, file, ReportError).removeprefix("\ufeff")
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(lines, [])]
@@ -108,7 +108,8 @@ def _require_columns(file: Path, header: Sequence[str]) -> None:
         raise wrong(file, "row 1", f"columns of {', '.join(COLUMNS)}", f"{', '.join(map(repr, unknown))}{hint}",
                     "rename the column, or remove it")  # fmt: skip
     twice = [name for name in dict.fromkeys(header) if header.count(name) > 1]
-    missing = [name for name in ("task", "success") if name not in header]
+    missing = [name for name in ("task",) if name not in header]
+    missing += [] if {"success", RECORDING} & set(header) else ["success"]
     scenes = [name for name in SCENES if name in header]
     if twice or missing or len(scenes) != 1:
         raise wrong(file, "row 1", f"task, success, one of {', '.join(SCENES)}", ", ".join(header) or "nothing",
@@ -128,7 +129,7 @@ def _trial(file: Path, number: int, row: Mapping[str, str]) -> Trial:
                         "give the seed of the simulated episode")  # fmt: skip
         scene = str(int(scene))
     simulated = _outcome(file, number, "simulated", row["simulated"]) if row.get("simulated") else None
-    success = _outcome(file, number, "success", row["success"])
+    success = _outcome(file, number, "success", row.get("success", ""))
     return Trial(number, (row["task"], scene), success, _policy(file, number, row), simulated)
 
 
