@@ -33,7 +33,7 @@ def shared_files(folder: str) -> list[tuple[str, list[str]]]:
 
 setup(
     package_data={
-        NAME: ["py.typed", *package_files(NAME, "*.html", "*.css", "*.js", "*.yaml")],
+        NAME: ["py.typed", *package_files(NAME, "*.html", "*.css", "*.js", "*.yaml", "*.txt", "*.json")],
         "sim": ["py.typed", *package_files("sim", "*.yaml", "assets/**/*")],
     },
     data_files=[

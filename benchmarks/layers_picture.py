@@ -19,6 +19,7 @@ IDEAS = {
     "vla_agent.finetuning": "adapters on demonstrations, comparison with the base",
     "vla_agent.training": "from demonstrations and generated images to a policy",
     "vla_agent.data.collect": "records demonstrations in the simulator",
+    "vla_agent.environments": "the tabletop, public benchmarks and yours, behind one protocol",
     "sim": "MuJoCo tabletop: tasks, experts, perturbations, episodes",
     "vla_agent.data.browse": "a page that plays, sorts and flags episodes",
     "vla_agent.data.convert": "bags, HDF5, others",

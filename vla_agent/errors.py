@@ -148,6 +148,10 @@ class SimulatorError(VlaAgentError):
     """The simulator cannot start or render here (GL, model files)."""
 
 
+class EnvironmentFault(VlaAgentError):
+    """An environment breaks its protocol, cannot be opened, or its process has ended."""
+
+
 class OptionError(VlaAgentError):
     """A command-line option has an impossible value."""
 

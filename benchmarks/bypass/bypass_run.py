@@ -492,6 +492,7 @@ def _policy_meanwhile(case: RunCase) -> str:
     """Between the hash and the load of a worker process."""
     from functools import partial
 
+    from vla_agent.environments.tabletop import TabletopChoice
     from vla_agent.evaluation.play.player import Player, PlayerSettings, load_learned
     from vla_agent.files.policy_folder import find_folder
     from vla_agent.gate.certificate.bound_files import policy_parts
@@ -499,7 +500,7 @@ def _policy_meanwhile(case: RunCase) -> str:
     policy = _copied_policy(case)
     load = partial(load_learned, expected=str(policy_parts(find_folder(policy))["digest"]))
     _flip(policy)
-    with_settings = Player(PlayerSettings(str(policy), {}, load=load))
+    with_settings = Player(PlayerSettings(str(policy), TabletopChoice({}), load=load))
     with_settings.policy(str(policy), None)  # type: ignore[arg-type]  # it is refused before the environment is asked
     return ""
 

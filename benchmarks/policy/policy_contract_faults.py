@@ -118,6 +118,7 @@ def judge(folder: Path, altered: Any, contract: Any, keys: set[str]) -> list[str
 def _before_simulator(altered: Any, contract: Any, keys: set[str]) -> list[str]:
     from types import SimpleNamespace
 
+    from vla_agent.environments.tabletop import TabletopChoice
     from vla_agent.errors import ContractError
     from vla_agent.evaluation.play.player import Player, PlayerSettings
 
@@ -126,7 +127,7 @@ def _before_simulator(altered: Any, contract: Any, keys: set[str]) -> list[str]:
     policy: Any = SimpleNamespace(contract=altered, act=lambda observation: None)
     env: Any = SimpleNamespace(contract=contract)
     try:
-        Player(PlayerSettings("altered", {}, load=lambda _: policy)).policy("altered", env)
+        Player(PlayerSettings("altered", TabletopChoice({}), load=lambda _: policy)).policy("altered", env)
     except ContractError as error:
         listed = set((error.key or "").split("; "))
         wrong = [f"listed {sorted(listed)}"] if listed != keys else []

@@ -16,6 +16,7 @@ from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.contract.renamed_cameras import RenamedCameras
 from vla_agent.contract.state_units import first_in_other_units, other_units
 from vla_agent.contract.tabletop import tabletop_contract
+from vla_agent.environments.tabletop import TabletopChoice
 from vla_agent.errors import ContractError, ObservationError, OptionError
 from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.policy.execution_settings import Execution
@@ -249,10 +250,10 @@ def test_the_simulator_refuses_a_policy_with_every_difference_and_takes_a_rename
 
     policy = Dummy(changed("cameras", "front", name="top"))
     renamed = Execution(renamed=(("top", "front"),))
-    assert Player(PlayerSettings("p", {}, load=lambda _: policy, execution=renamed)).policy("p", Env)
+    assert Player(PlayerSettings("p", TabletopChoice({}), load=lambda _: policy, execution=renamed)).policy("p", Env)
     broken = Dummy(replace(policy.contract, control_hz=5.0))
     with pytest.raises(ContractError, match="cameras.top.*control_hz"):
-        Player(PlayerSettings("p", {}, load=lambda _: broken)).policy("p", Env)
+        Player(PlayerSettings("p", TabletopChoice({}), load=lambda _: broken)).policy("p", Env)
 
 
 def test_a_policy_that_takes_no_guidance_is_not_executed_in_real_time():
@@ -264,9 +265,8 @@ def test_a_policy_that_takes_no_guidance_is_not_executed_in_real_time():
         contract = CONTRACT
 
     with pytest.raises(OptionError, match="committed"):
-        Player(PlayerSettings("p", {}, load=lambda _: Plain(CONTRACT), execution=Execution("realtime"))).policy(
-            "p", Env
-        )
+        settings = PlayerSettings("p", TabletopChoice({}), lambda _: Plain(CONTRACT), Execution("realtime"))
+        Player(settings).policy("p", Env)
 
 
 def test_inspect_prints_and_compares(tmp_path, capsys):

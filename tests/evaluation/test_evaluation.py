@@ -24,7 +24,7 @@ from vla_agent.cli.judge.eval import default_out
 from vla_agent.errors import ContractError, OptionError, ReportError
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate, make_plan
 from vla_agent.evaluation.failure_modes import FAILURES, classify, refusal_line
-from vla_agent.evaluation.play.player import Job, other_instruction, record
+from vla_agent.evaluation.play.player import Job, drawn_from, record
 from vla_agent.evaluation.replay_episode import replay
 from vla_agent.evaluation.report.evaluation_console import print_summary
 from vla_agent.evaluation.report.evaluation_page import family_title, page
@@ -212,9 +212,9 @@ def test_shuffled_control_gets_another_instruction_for_the_same_scene(run):
 def test_shuffled_instruction_is_drawn_by_the_seed_from_the_scenes_valid_ones():
     for family in load_suite().values():
         task = family.sample(np.random.default_rng(0))
-        other = other_instruction(task, 5)
-        assert other == other_instruction(task, 5)
-        assert other in (task.other_instructions or task.foreign_instructions)
+        texts = task.other_instructions or task.foreign_instructions
+        other = drawn_from(texts, 5)
+        assert other == drawn_from(texts, 5) and other in texts
 
 
 def test_policy_of_another_contract_is_refused():
@@ -444,7 +444,8 @@ def test_exit_codes(tmp_path, capsys):
 def test_the_default_folder_names_the_tasks():
     def out(tasks=None):
         options = {"policy": "policies/nano", "suite": "tabletop", "split": "seen", "tasks": tasks}
-        return default_out(Namespace(**options, execution="open_loop", delay_ms=0.0, quantise="")).name
+        more = {"execution": "open_loop", "delay_ms": 0.0, "quantise": "", "env": "tabletop", "perturb": None}
+        return default_out(Namespace(**options, **more)).name
 
     assert out() == "eval-nano-tabletop-seen"
     assert out("stack,put_in_tray") == out("put_in_tray, stack") == "eval-nano-tabletop-put_in_tray+stack-seen"

@@ -6,6 +6,7 @@ import pytest
 from sim.policies import ExpertPolicy
 from sim.rollout import run_episode
 from sim.tasks.task import load_suite
+from vla_agent.environments.tabletop import TabletopChoice
 from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.gate.evidence.divergence import first_divergence
 from vla_agent.gate.report.failure_clips import film_one
@@ -24,14 +25,14 @@ def test_the_first_point_that_is_far_from_every_point_of_the_demonstration():
 
 @pytest.fixture(scope="module")
 def player():
-    player = Player(PlayerSettings("expert", {TASK: load_suite("tabletop")[TASK]}))
+    player = Player(PlayerSettings("expert", TabletopChoice({TASK: load_suite("tabletop")[TASK]})))
     yield player
     player.close()
 
 
 @pytest.mark.parametrize("control", ["control", "axis.lighting.1"])
 def test_the_expert_stays_with_itself_and_an_arm_that_rises_leaves_it(player, control):
-    shown = run_episode(player.environment(TASK), ExpertPolicy(), SEED)
+    shown = run_episode(player.tabletop(TASK), ExpertPolicy(), SEED)
     row = {"control": control, "task": TASK, "seed": SEED, "index": 0, "instruction": shown.instruction}
     assert film_one(player, (0, row, shown.actions)).note == "stays near the expert's path"
     away = np.zeros((400, 7), np.float32)
@@ -41,6 +42,6 @@ def test_the_expert_stays_with_itself_and_an_arm_that_rises_leaves_it(player, co
 
 
 def test_an_episode_with_another_instruction_is_not_compared(player):
-    shown = run_episode(player.environment(TASK), ExpertPolicy(), SEED)
+    shown = run_episode(player.tabletop(TASK), ExpertPolicy(), SEED)
     row = {"control": "probe.blank", "task": TASK, "seed": SEED, "index": 0, "instruction": ""}
     assert film_one(player, (0, row, shown.actions)).note == ""

@@ -11,6 +11,7 @@ import pytest
 from sim.experts.planted_faults import PlantedPolicy, load_planted
 from sim.tasks.task import select
 from vla_agent.contract.tabletop import tabletop_contract
+from vla_agent.environments.tabletop import TabletopChoice
 from vla_agent.errors import CertificateError
 from vla_agent.evaluation.play.player import PlayerSettings
 from vla_agent.gate.certificate import keys
@@ -295,7 +296,7 @@ def test_exactly_the_planned_episodes_are_accepted(lab):
 def replayed(lab, policy="expert", count=2) -> list[str]:
     """What a replay of the first episodes finds; a sample of all of them is `replay_sample`."""
     rows = lab.report()["episodes"][:count]
-    settings = PlayerSettings(policy, select(["press_button"]))
+    settings = PlayerSettings(policy, TabletopChoice(select(["press_button"])))
     try:
         return [str(d) for d in retrace_rows(rows, lab.root / "out" / "actions.npz", settings)]
     except CertificateError as error:

@@ -32,6 +32,7 @@ ROOMS: dict[str, dict[str, str]] = {  # folder -> command -> what it does
     },
     "judge": {
         "eval": "evaluate a policy in simulation: report.json, report.html, videos",
+        "env": "list, show, check and install environments: public benchmarks, or your own",
         "compare": "tell whether one policy is better than another, from two reports on the same seeds",
         "bridge": "give the success rate on the real robot an interval, from few trials and many simulated episodes",
         "ask": "ask a policy what it sees in an image: existence, counts, relations, lists, each with a confidence",

@@ -17,6 +17,8 @@ from vla_agent.contract import Contract
 from vla_agent.contract.tabletop import CAMERAS
 from vla_agent.data.browse.shown import Shown, ShownEpisode, choose, jerk, signals, spread
 from vla_agent.data.lerobot.dataset_schema import ACTION, STATE, vector_features
+from vla_agent.environments.tabletop import TabletopChoice
+from vla_agent.errors import ReportError
 from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.evaluation.replay_episode import read_actions
 from vla_agent.evaluation.result_store import key_of, read_report
@@ -34,15 +36,18 @@ def show_report(report_file: Path, wanted: Sequence[int] | None, frames: int) ->
         frames: images per episode and camera, at most.
 
     Raises:
-        ReportError: report or actions are missing or damaged.
+        ReportError: report or actions are missing or damaged, or of another environment than the tabletop.
         OptionError: an episode is not there.
     """
     report = read_report(report_file)
     rows = report["episodes"]
     chosen = choose(range(len(rows)), wanted, {k for k, row in enumerate(rows) if not row["success"]})
+    if "environment" in report:
+        raise _other_environment(report_file, report["environment"]["name"])
     files = report["summary"].get("settings", {}).get("tasks", {})
     families = select([files.get(name) or name for name in {row["task"]: 0 for row in rows}], report["suite"])
-    with closing(Player(PlayerSettings(report["policy"], families, report["split"]))) as player:
+    choice = TabletopChoice(families, report["split"])
+    with closing(Player(PlayerSettings(report["policy"], choice))) as player:
         yield Shown(
             title=f"{report['policy']} on {report['suite']} ({report['split']})",
             facts=[
@@ -57,8 +62,8 @@ def show_report(report_file: Path, wanted: Sequence[int] | None, frames: int) ->
 
 def _episode(player: Player, report_file: Path, row: Mapping[str, Any], index: int, frames: int) -> ShownEpisode:
     actions, looks = read_actions(report_file.with_name("actions.npz"), key_of(row))
-    env = player.environment(row["task"])
-    render = player.film(env, SIZE, CAMERAS)
+    env = player.tabletop(row["task"])
+    render = player.film(SIZE, CAMERAS)
     numbers = spread(len(actions), frames)
     states: list[np.ndarray] = []
     images: dict[str, list[np.ndarray]] = {camera: [] for camera in CAMERAS}
@@ -94,6 +99,17 @@ def _look(
         for camera, image in render().items():
             images[camera].append(image)
     states.append(np.array(world.state()))
+
+
+def _other_environment(file: Path, name: str) -> ReportError:
+    return ReportError(
+        "the page shows episodes of the tabletop alone",
+        file=file,
+        key="environment",
+        expected="tabletop",
+        found=name,
+        remedy="vla-agent replay makes the video of an episode; report.html has some",
+    )
 
 
 def _difference(index: int) -> dict[str, Any]:

@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from sim.policies import Policy
-from sim.tasks.task import SPLITS, TaskFamily, load_suite, select
-from vla_agent.contract.tabletop import tabletop_contract
+from sim.tasks.task import SPLITS, select
+from vla_agent.environments.tabletop import NAME
 from vla_agent.errors import OptionError
 from vla_agent.evaluation import provenance
 from vla_agent.evaluation.play.player import SCRIPTED, Job, PlayedEpisode, PlayerSettings, load_learned, play
 from vla_agent.evaluation.play.workers import open_workers
+from vla_agent.evaluation.played_world import PlayedWorld, is_tabletop, other_world, tabletop_world
 from vla_agent.evaluation.report.clips import choose, film, film_one
 from vla_agent.evaluation.report.evaluation_page import page
 from vla_agent.evaluation.result_store import Store, identity_of
-from vla_agent.evaluation.success_statistics import CONTROLS, summarise
+from vla_agent.evaluation.success_statistics import CONTROLS, summarise, summarise_groups
 from vla_agent.files.canonical_json import digest
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.policy.execution_settings import Execution
@@ -43,6 +45,10 @@ class EvaluationSettings:
         out: folder for report.json, report.html and actions.npz; None writes nothing.
         resume: go on with an unfinished run in ``out``.
         load: makes the policy of a name that is not "expert" or "random"; a function that can be pickled.
+        env: "tabletop", or the name of another environment (`vla_agent.environments.names`); ``tasks`` are its tasks
+            or groups, and ``suite`` and ``split`` stay as they are.
+        env_options: arguments of its factory.
+        perturbed: axis and severity of all its episodes.
     """
 
     policy: str
@@ -58,29 +64,33 @@ class EvaluationSettings:
     out: str | Path | None = None
     resume: bool = False
     load: Callable[[str], Policy] = load_learned
+    env: str = NAME
+    env_options: tuple[tuple[str, str], ...] = ()
+    perturbed: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Checked settings, with the task families and the controls that they name."""
+    """Checked settings, with the world and the controls that they name."""
 
     settings: EvaluationSettings
-    families: dict[str, TaskFamily]
+    world: PlayedWorld
     controls: tuple[str, ...]
 
     def jobs(self) -> list[Job]:
-        """Every episode, in the order of play: all controls of one scene together, task after task, seed after seed."""
-        return [
-            Job(control, task, self.settings.seed + k)
-            for k in range(self.settings.episodes)
-            for task in self.families
-            for control in ("policy", *self.controls)
-        ]
+        """Every episode, in the order of play: all controls of one scene together.
+
+        On the tabletop seed after seed, so that all tasks have results early; elsewhere task after task, because
+        another task may be another world that has to be built.
+        """
+        seeds = range(self.settings.seed, self.settings.seed + self.settings.episodes)
+        tasks = self.world.choice.tasks
+        scenes = [(t, s) for s in seeds for t in tasks] if self.world.facts is None else list(product(tasks, seeds))
+        return [Job(control, task, seed) for task, seed in scenes for control in ("policy", *self.controls)]
 
     def recorded_settings(self) -> dict[str, Any]:
         """The report's ``summary.settings``; ``tasks`` gives the file of each family outside the suite."""
-        settings, shipped = self.settings, load_suite(self.settings.suite)
-        files = {n: None if n in shipped and f is shipped[n] else str(f.file) for n, f in self.families.items()}
+        settings, files = self.settings, dict(self.world.files or {})
         given = {"episodes": settings.episodes, "seed": settings.seed, "controls": list(self.controls), "tasks": files}
         return given | settings.execution.settings()
 
@@ -98,15 +108,30 @@ def make_plan(settings: EvaluationSettings) -> Plan:
     _require(s.controls in ("all", "none"), "--controls", "all, none", s.controls)
     _require(s.episodes >= 1, "--episodes", "at least 1", s.episodes)
     _require(s.seed >= 0, "--seed", "at least 0", s.seed)
+    world = _tabletop(s) if is_tabletop(s.env) else _other(s)
+    driven = ", ".join(f"{k} {v}" for k, v in s.execution.settings().items()) if scripted else ""
+    _require(not driven, "--execution", "the default, for a scripted policy: it emits one action at a time", driven)
+    controls = world.controls() if s.controls == "all" else ()
+    _require(s.policy != "expert" or "expert" in world.controls(), "POLICY", "one that this environment has", "expert")
+    if scripted:  # it does not read the instruction
+        controls = tuple(c for c in controls if c not in ("shuffled", s.policy))
+    return Plan(s, world, controls)
+
+
+def _tabletop(s: EvaluationSettings) -> PlayedWorld:
+    given = [*dict(s.env_options), *(s.perturbed or ())[:1]]
+    _require(not given, "--env-option, --perturb", "none for the tabletop: vla-agent gate perturbs it", given)
     families = select(s.tasks if s.tasks is None or isinstance(s.tasks, str) else list(s.tasks), s.suite)
     for family in families.values():
         family.wordings_of(s.split)
-    driven = ", ".join(f"{k} {v}" for k, v in s.execution.settings().items()) if scripted else ""
-    _require(not driven, "--execution", "the default, for a scripted policy: it emits one action at a time", driven)
-    controls: tuple[str, ...] = ("shuffled", "random", "expert") if s.controls == "all" else ()
-    if scripted:  # it does not read the instruction
-        controls = tuple(c for c in controls if c not in ("shuffled", s.policy))
-    return Plan(s, families, controls)
+    return tabletop_world(families, s.suite, s.split)
+
+
+def _other(s: EvaluationSettings) -> PlayedWorld:
+    _require(s.suite == "tabletop", "--suite", "none: it belongs to the tabletop", s.suite)
+    _require(s.split == "seen", "--split", "none: it belongs to the tabletop", s.split)
+    names = [t.strip() for t in s.tasks.split(",") if t.strip()] if isinstance(s.tasks, str) else s.tasks
+    return other_world(s.env, list(names) if names else None, dict(s.env_options), s.perturbed)
 
 
 def _require(good: bool, key: str, expected: object, found: object) -> None:
@@ -141,7 +166,7 @@ def evaluate(
     jobs = [job for job in plan.jobs() if job.key not in rows]
     total = len(jobs) + len(rows)
     load = _load_the_hashed(settings, head["hashes"]["policy"])
-    player = PlayerSettings(settings.policy, plan.families, settings.split, load, settings.execution)
+    player = PlayerSettings(settings.policy, plan.world.choice, load, settings.execution)
     needed = settings.workers and min(settings.workers, len(jobs) or settings.workers)
     with closing(store) if store else nullcontext(), open_workers(player, needed, settings.ray) as workers:
         for played in workers.map(play, jobs):
@@ -151,10 +176,12 @@ def evaluate(
                 store.add(played)
             if progress:
                 progress(played, len(rows), total)
-        episodes = _in_report_order(rows.values(), list(plan.families))
+        episodes = _in_report_order(rows.values(), list(plan.world.choice.tasks))
         wall = round(time.perf_counter() - began, 2)
         took = {"wall": wall, "episodes": round(seconds, 2), "workers": settings.workers or workers.count}
-        report = head | {"episodes": episodes, "summary": summarise(episodes, took) | {"settings": recorded}}
+        groups = head.get("environment", {}).get("groups", {})
+        summary = summarise(episodes, took) | summarise_groups(episodes, groups) | {"settings": recorded}
+        report = head | {"episodes": episodes, "summary": summary}
         if store:
             clips = film(episodes, choose(episodes), store.actions, workers, film_one)
             store.finish(report, page(report, clips, store.out))
@@ -183,15 +210,16 @@ def describe(plan: Plan) -> dict[str, Any]:
     learned = policy not in SCRIPTED and plan.settings.load is load_learned
     remote = learned and is_remote(policy)
     folder = find_folder(policy) if learned and not remote else None
+    world = plan.world
     return {
         "policy": policy,
-        "suite": plan.settings.suite,
-        "split": plan.settings.split,
-        "versions": provenance.versions(learned and not remote),
+        "suite": world.suite,
+        "split": world.split,
+        "versions": world.versions(learned and not remote),
         "hashes": {
             "policy": files_of(policy) if remote else provenance.hash_policy(folder),
-            "tasks": {name: provenance.hash_file(Path(f.file)) for name, f in plan.families.items()},
-            "simulator": provenance.hash_simulator(),
-            "contract": tabletop_contract().hash,
+            "tasks": dict(world.tasks),
+            "simulator": world.simulator,
+            "contract": world.contract,
         },
-    }
+    } | world.head()

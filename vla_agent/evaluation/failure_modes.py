@@ -26,16 +26,22 @@ from typing import Any
 from sim.tasks.events import Events, ObjectEvents
 
 FAILURES = ("refused", "never_grasped", "wrong_object", "dropped", "wrong_place", "timeout")
+UNKNOWN = "not_done"  # of an environment that tracks no events
 LIFT = 0.03  # metres: an object held this much higher than it started was lifted
 FALL = 0.05  # metres: lost after the last hold; setting down loses less
 PUSH = 0.02  # metres: an object displaced this far was pushed
 DRAWER = 0.10  # fraction of the drawer's travel
 
 
-def classify(success: bool, events: Events, refused: bool = False) -> str | None:
-    """The failure mode of an episode, None where it succeeded; ``refused``: whether the policy held still in it."""
+def classify(success: bool, events: Events | None, refused: bool = False) -> str | None:
+    """The failure mode of an episode, None where it succeeded; ``refused``: whether the policy held still in it.
+
+    Without ``events``, which an environment may not track, other failures are `UNKNOWN`.
+    """
     if success or refused:
         return None if success else "refused"
+    if events is None:
+        return UNKNOWN
     targets = [events.objects[name] for name in events.targets if name not in events.done]
     others = [o for name, o in events.objects.items() if name not in events.targets]
     other_lifted = any(o.lifted >= LIFT for o in others)

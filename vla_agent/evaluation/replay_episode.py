@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from sim.rollout import EpisodeResult
-from sim.tasks.task import select
+from vla_agent.environments.episode import Outcome
 from vla_agent.errors import OptionError, ReportError
 from vla_agent.evaluation import provenance
 from vla_agent.evaluation.play.player import Player, PlayerSettings
+from vla_agent.evaluation.played_world import world_of
 from vla_agent.evaluation.report.video import caption, inset, write_video
 from vla_agent.evaluation.result_store import key_of, read_episode_arrays, read_report
 from vla_agent.files.write_aside import file_aside
@@ -25,7 +25,7 @@ class ReplayResult:
     """Result of a replay.  ``differences``: versions and hashes that are not those of the report."""
 
     row: Mapping[str, Any]
-    result: EpisodeResult
+    result: Outcome
     same_state: bool
     same_images: bool
     differences: list[str]
@@ -57,21 +57,18 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
         )
     row = rows[episode]
     actions, looks = read_actions(report_file.with_name("actions.npz"), key_of(row))
-    file = report["summary"].get("settings", {}).get("tasks", {}).get(row["task"])
-    families = select([file or row["task"]], report["suite"])
-    with closing(Player(PlayerSettings(report["policy"], families, report["split"]))) as player:
-        result = player.replay(row, actions, looks, size, film_every=1)
-    current = {
-        "simulator": provenance.hash_simulator(),
-        row["task"]: provenance.hash_file(Path(families[row["task"]].file)),
-    }
+    world = world_of(report, row["task"])
+    with closing(Player(PlayerSettings(report["policy"], world.choice))) as player:
+        result = player.replay(row, actions, looks, size, film_every=1 if video is not None else 0)
+        hz = player.environment.contract.control_hz
+    current = {"simulator": world.simulator, row["task"]: world.tasks[row["task"]]}
     recorded = {"simulator": report["hashes"]["simulator"], row["task"]: report["hashes"]["tasks"].get(row["task"])}
     differences = [f"hash of {k} differs" for k in current if current[k] != recorded[k]]
-    mine = provenance.versions(learned=False)
+    mine = world.versions(learned=False)
     shared = {k: v for k, v in report["versions"].items() if k in mine and k != "vla_agent"}
     differences += provenance.compare(mine, shared)
     if video is not None:
-        _write(video, row, result)
+        _write(video, row, result, hz)
     return ReplayResult(
         row,
         result,
@@ -105,16 +102,18 @@ def read_actions(file: Path, key: str) -> tuple[np.ndarray, tuple[int, ...]]:
         ) from error
 
 
-def _write(video: Path, row: Mapping[str, Any], result: EpisodeResult) -> None:
+def _write(video: Path, row: Mapping[str, Any], result: Outcome, hz: float) -> None:
+    """The first camera, with the second in a corner where there is one."""
     outcome = "success" if result.success else str(row["failure"]).replace("_", " ")
     frames = []
     for i, images in enumerate(result.frames):
         last = i == len(result.frames) - 1
         text = f"{row['instruction']} - {outcome}" if last else row["instruction"]
-        frames.append(caption(inset(images["front"], images["wrist"]), text, f"{i / 20:.1f} s"))
+        main, *others = images.values()
+        frames.append(caption(inset(main, others[0]) if others else main, text, f"{i / hz:.1f} s"))
     frames += [frames[-1]] * 15  # time to read the outcome
     with file_aside(video) as aside:
-        write_video(aside, [_padded(f, frames[-1].shape[0]) for f in frames], 20, crf=20)
+        write_video(aside, [_padded(f, frames[-1].shape[0]) for f in frames], hz, crf=20)
 
 
 def _padded(frame: np.ndarray, height: int) -> np.ndarray:

@@ -79,6 +79,23 @@ def summarise(episodes: Sequence[Mapping[str, Any]], seconds: Mapping[str, float
     return summary
 
 
+def summarise_groups(
+    episodes: Sequence[Mapping[str, Any]], groups: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, Any]]:
+    """``groups`` for the report's summary: the policy's rate in each group of tasks; {} where there are no groups.
+
+    ``mean_over_groups`` counts every group the same, however many tasks it has: published means of Meta-World are of
+    this kind, and differ from `summarise`'s mean over tasks.
+    """
+    rows = [e for e in episodes if e["control"] == "policy"]
+    rates = {name: rate(e["success"] for e in rows if e["task"] in tasks) for name, tasks in groups.items()}
+    played = {name: found for name, found in rates.items() if found["n"]}
+    if not played:
+        return {}
+    mean = sum(found["success"] for found in played.values()) / len(played)
+    return {"groups": {"rates": played, "mean_over_groups": mean}}
+
+
 def _control(episodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     families: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for episode in episodes:

@@ -16,6 +16,7 @@ from sim.policies import Policy
 from sim.tasks.task import select
 from vla_agent.contract import Contract
 from vla_agent.contract.tabletop import tabletop_contract
+from vla_agent.environments.tabletop import TabletopChoice
 from vla_agent.errors import GateError
 from vla_agent.evaluation import provenance
 from vla_agent.evaluation.compare_reports import compare_reports
@@ -122,7 +123,8 @@ class _Run:
     def player(self, candidate: Candidate) -> PlayerSettings:
         gate = self.file.gate
         families = select(list(gate.tasks) or None, gate.suite)
-        return PlayerSettings(candidate.name, families, gate.split, candidate.load, self.execution)
+        choice = TabletopChoice(families, gate.split)
+        return PlayerSettings(candidate.name, choice, candidate.load, self.execution)
 
     def log_event(self, event: str, **more: Any) -> ledger.Entry:
         """Enter an event of this attempt in the ledger."""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vla_agent.cli.environment_options import add_environment, options_of, short_name
 from vla_agent.cli.judge.worker_options import add_workers, workers_of
 from vla_agent.errors import OptionError
 
@@ -32,6 +33,7 @@ examples:
   vla-agent eval runs/mine --quantise int8                        # success with 8-bit weights
   vla-agent eval ws://gpu:8000 --workers 4                        # `vla-agent serve` runs there
   vla-agent eval runs/mine --episodes 500 --ray auto              # on every machine of a Ray cluster
+  vla-agent eval runs/mine --env metaworld --tasks easy           # in another environment: docs/environments.md
   vla-agent replay runs/eval-mine-tabletop-seen/report.json --episode 3 -o video.mp4
 
 splits: seen (wordings and objects of training, new scenes), wordings (held-out wordings), objects (held-out pairs of
@@ -48,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
         "eval", help="evaluate a policy in simulation", description=DESCRIPTION, epilog=EPILOG
     )
     parser.add_argument("policy", metavar="POLICY", help="folder, hf://OWNER/NAME, ws://HOST:PORT, `expert`, `random`")
+    add_environment(parser)
     parser.add_argument("--suite", default="tabletop", help="suite of task families (default: tabletop)")
     parser.add_argument(
         "--tasks", help="families, separated by commas, or paths of task files (default: all of the suite)"
@@ -85,6 +88,11 @@ def add_parser(subparsers: Any) -> None:
         metavar="POLICY'S=SIMULATOR'S",
         help="rename one of the policy's cameras; may be repeated",
     )
+    parser.add_argument(
+        "--perturb",
+        metavar="AXIS:SEVERITY",
+        help="a perturbation that the environment of --env offers, in all episodes",
+    )
     add_speed(parser)
     parser.set_defaults(run=run)
 
@@ -112,7 +120,9 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
 
 def default_out(args: argparse.Namespace) -> Path:
     """``runs/eval-POLICY-SUITE[-TASKS]-SPLIT``, and the execution mode where it is not the default."""
-    parts = ["eval", Path(args.policy).name.replace(":", "-"), args.suite, *_short_tasks(args.tasks), args.split]
+    where = [args.suite] if args.env == "tabletop" else [short_name(args.env)]
+    ends = [args.split] if args.env == "tabletop" else [args.perturb.replace(":", "-")] if args.perturb else []
+    parts = ["eval", Path(args.policy).name.replace(":", "-"), *where, *_short_tasks(args.tasks), *ends]
     if args.execution != "open_loop" or args.delay_ms:
         parts.append(f"{args.execution}-{args.delay_ms:g}ms")
     if args.quantise:
@@ -144,6 +154,21 @@ def _renamed(pairs: list[str]) -> tuple[tuple[str, str], ...]:
             remedy="vla-agent inspect POLICY --against sim names both sides' cameras",
         )
     return tuple((own, other) for own, other in names)
+
+
+def _perturbation(text: str | None) -> tuple[str, int] | None:
+    axis, colon, severity = (text or "").rpartition(":")
+    if not text:
+        return None
+    if not colon or not axis or not severity.isdigit():
+        raise OptionError(
+            "the perturbation has the wrong form",
+            key="--perturb",
+            expected="AXIS:SEVERITY, such as camera:2",
+            found=text,
+            remedy="vla-agent env show ENV lists its axes",
+        )
+    return axis, int(severity)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -178,6 +203,9 @@ def run(args: argparse.Namespace) -> int:
         ray=args.ray,
         out=out,
         resume=args.resume,
+        env=args.env,
+        env_options=options_of(args),
+        perturbed=_perturbation(args.perturb),
     )
     with Progress() as progress:
         report = evaluate(settings, progress.update)

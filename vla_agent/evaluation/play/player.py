@@ -1,9 +1,9 @@
-"""Plays episodes: one world and one policy, built once, for any number of episodes."""
+"""Plays episodes: one environment and one policy, opened once, for any number of episodes."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,12 +12,14 @@ import numpy as np
 
 from sim.env import TabletopEnv
 from sim.policies import ExpertPolicy, Policy, RandomPolicy, ReplayPolicy
-from sim.rollout import EpisodeResult, EpisodeSettings, run_episode
-from sim.tasks.task import TaskFamily, TaskInstance
-from sim.world.cameras import Cameras
 from vla_agent.contract import Contract
 from vla_agent.contract.renamed_cameras import RenamedCameras
-from vla_agent.contract.tabletop import CAMERAS
+from vla_agent.environments.choice import Choice
+from vla_agent.environments.episode import Outcome, Playing, play_episode
+from vla_agent.environments.protocol import Environment, offers
+from vla_agent.environments.scripted import EnvironmentExpert, RandomActions
+from vla_agent.environments.tabletop import Tabletop, TabletopChoice
+from vla_agent.errors import EnvironmentFault
 from vla_agent.evaluation.failure_modes import classify
 from vla_agent.policy.execution_settings import Execution
 
@@ -49,52 +51,75 @@ class PlayerSettings:
     """What all episodes of a run have in common.  ``load`` makes the policy of a name; it is sent to the workers."""
 
     policy: str
-    families: dict[str, TaskFamily]
-    split: str = "seen"
+    environment: Choice | TabletopChoice
     load: Callable[[str], Policy] = load_learned
     execution: Execution = Execution()
 
 
 class Player:
-    """One world, one policy; plays episodes, and replays recorded ones."""
+    """One environment, one policy; plays episodes, and replays recorded ones."""
 
     def __init__(self, settings: PlayerSettings) -> None:
         self.settings = settings
-        self._env: TabletopEnv | None = None
-        self._policies: dict[str, Policy] = {"expert": ExpertPolicy(), "random": RandomPolicy()}
-        self._film: dict[tuple[int, tuple[str, ...]], Cameras] = {}
+        self._environment: Environment | None = None
+        self._policies: dict[str, Policy] = {}
 
-    def environment(self, task: str) -> TabletopEnv:
-        """The environment, set to a task family; the world is built at the first call only."""
-        family = self.settings.families[task]
-        if self._env is None:
-            self._env = TabletopEnv(task=family, split=self.settings.split)
-        self._env.set_task(family, self.settings.split)
-        return self._env
+    @property
+    def environment(self) -> Environment:
+        """The environment; it is opened at the first use only."""
+        if self._environment is None:
+            self._environment = self.settings.environment.open()
+        return self._environment
 
-    def policy(self, name: str, env: TabletopEnv) -> Policy:
-        """The policy of that name or folder, loaded once, its contract compared with the environment's."""
+    def tabletop(self, task: str) -> TabletopEnv:
+        """The tabletop's own environment, set to a task family; for what varies its world.
+
+        Raises:
+            EnvironmentFault: this player has another environment.
+        """
+        environment = self.environment
+        if not isinstance(environment, Tabletop):
+            raise EnvironmentFault(
+                "this needs the tabletop",
+                key="environment",
+                expected="tabletop",
+                found=getattr(self.settings.environment, "name", "another"),
+                remedy="docs/environments.md says what works with every environment",
+            )
+        return environment.at(task)
+
+    def policy(self, name: str, env: Any) -> Policy:
+        """The policy of that name or folder, loaded once, its contract compared with that of ``env``."""
         if name not in self._policies:
-            policy = self.settings.execution.prepare(self.settings.load(name))
-            if self.settings.execution.renamed:
-                policy = RenamedCameras(policy, dict(self.settings.execution.renamed))
-            contract: Contract | None = getattr(policy, "contract", None)
-            if contract is not None:
-                contract.require(env.contract, f"policy {name}", "the simulator", ignore=("chunk_length",))
-            self._policies[name] = policy
+            self._policies[name] = self._scripted(name) if name in SCRIPTED else self._loaded(name, env)
         return self._policies[name]
 
-    def play(self, job: Job) -> EpisodeResult:
-        env = self.environment(job.task)
+    def _scripted(self, name: str) -> Policy:
+        """The expert, or random actions; on the tabletop the simulator's own, which the gate binds to varied worlds."""
+        if isinstance(self.settings.environment, TabletopChoice):
+            return ExpertPolicy() if name == "expert" else RandomPolicy()
+        return EnvironmentExpert(self.environment) if name == "expert" else RandomActions(self.environment.contract)
+
+    def _loaded(self, name: str, env: Any) -> Policy:
+        policy = self.settings.execution.prepare(self.settings.load(name))
+        if self.settings.execution.renamed:
+            policy = RenamedCameras(policy, dict(self.settings.execution.renamed))
+        contract: Contract | None = getattr(policy, "contract", None)
+        if contract is not None:
+            contract.require(env.contract, f"policy {name}", "the simulator", ignore=("chunk_length",))
+        return policy
+
+    def play(self, job: Job) -> Outcome:
+        environment = self.environment
         name = job.control if job.control in SCRIPTED else self.settings.policy
-        policy = self.policy(name, env)
+        policy = self.policy(name, environment)
         if "torch" in sys.modules:  # for policies that draw from torch's global generator
             sys.modules["torch"].manual_seed(job.seed)
         instruction = partial(other_instruction, seed=job.seed) if job.control == "shuffled" else None
-        if job.control in SCRIPTED or self.settings.execution.plain:
-            return run_episode(env, policy, job.seed, EpisodeSettings(instruction))
-        executor, delay = self.settings.execution.executor(policy, env.contract)
-        return run_episode(env, policy, job.seed, EpisodeSettings(instruction, executor, delay))
+        if name in SCRIPTED or self.settings.execution.plain:
+            return play_episode(environment, policy, job.task, job.seed, Playing(instruction))
+        executor, delay = self.settings.execution.executor(policy, environment.contract)
+        return play_episode(environment, policy, job.task, job.seed, Playing(instruction, executor, delay))
 
     def replay(
         self,
@@ -103,40 +128,65 @@ class Player:
         looks: tuple[int, ...],
         size: int,
         film_every: int,
-        views: tuple[str, ...] = CAMERAS,
-    ) -> EpisodeResult:
+        views: tuple[str, ...] | None = None,
+    ) -> Outcome:
         """Replay an episode of a report from its actions (N, A), with video of ``views`` every ``film_every`` steps.
 
-        With ``looks``, the steps at which the policy received images, the same images are rendered again.
+        With ``looks``, the steps at which the policy received images, the same images are rendered again.  ``size``
+        holds where the environment renders videos in any size; else they have that of its cameras.
         """
-        env = self.environment(row["task"])
-        film = self.film(env, size, views)
-        settings = EpisodeSettings(row["instruction"], frame_every=film_every, render_frame=film)
-        return run_episode(env, ReplayPolicy(actions, looks), row["seed"], settings)
+        film = self.film(size, views)
+        playing = Playing(lambda _: row["instruction"], frame_every=film_every, film=film)
+        return play_episode(self.environment, ReplayPolicy(actions, looks), row["task"], row["seed"], playing)
 
-    def film(
-        self, env: TabletopEnv, size: int, views: tuple[str, ...] = CAMERAS
-    ) -> Callable[[], dict[str, np.ndarray]]:
-        """A function that renders ``views`` of the world at (size, size, 3), for `sim.rollout.run_episode`."""
-        if (size, views) not in self._film:
-            self._film[size, views] = Cameras(env.world.model, (size, size), views)
-        return partial(self._film[size, views].render, env.world.data)
+    def film(self, size: int, views: tuple[str, ...] | None = None) -> Callable[[], dict[str, np.ndarray]]:
+        """A function that renders ``views`` (None: all cameras), at (size, size, 3) where the environment can."""
+        environment: Any = self.environment
+        names = views or environment.contract.camera_names
+        if offers(environment, "film"):
+            film: Callable[[], dict[str, np.ndarray]] = environment.film(size, tuple(names))
+            return film
+        return lambda: {name: _enlarged(environment.observe()["images"][name], size) for name in names}
 
     def close(self) -> None:
-        """Free the renderers."""
-        for cameras in self._film.values():
-            cameras.close()
-        if self._env is not None:
-            self._env.close()
+        """Close the environment."""
+        if self._environment is not None:
+            self._environment.close()
 
 
-def other_instruction(task: TaskInstance, seed: int) -> str:
-    """Another valid instruction for the scene: the same task with another target, else another task."""
-    return str(np.random.default_rng([seed, 103]).choice(task.other_instructions or task.foreign_instructions))
+def _enlarged(image: np.ndarray, size: int) -> np.ndarray:
+    """A small image (H, W, 3), each pixel repeated as often as it fits into ``size``; H and W are made even."""
+    times = max(1, size // max(image.shape[:2]))
+    image = image.repeat(times, 0).repeat(times, 1)
+    return np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
 
 
-def record(job: Job, result: EpisodeResult, scene_has_others: bool) -> dict[str, Any]:
-    """The episode's entry in ``report.json``."""
+def other_instruction(environment: Any, seed: int) -> str:
+    """Another valid instruction for the scene: the same task with another target, else another task.
+
+    Raises:
+        EnvironmentFault: there is none.
+    """
+    for name in ("other_instructions", "foreign_instructions"):
+        texts = tuple(getattr(environment, name)()) if offers(environment, name) else ()
+        if texts:
+            return drawn_from(texts, seed)
+    raise EnvironmentFault(
+        "the scene has no other instruction",
+        key="other_instructions",
+        expected="at least one text, of this scene or of another",
+        found="none",
+        remedy="evaluate with --controls none, or offer other_instructions() only where there are some",
+    )
+
+
+def drawn_from(texts: Sequence[str], seed: int) -> str:
+    """One of the texts; the same for the same seed."""
+    return str(np.random.default_rng([seed, 103]).choice(texts))
+
+
+def record(job: Job, result: Any, scene_has_others: bool) -> dict[str, Any]:
+    """The episode's entry in ``report.json``; ``result``: an `Outcome`, or the gate's `sim.rollout.EpisodeResult`."""
     return {
         "task": job.task,
         "instruction": result.instruction,
@@ -166,5 +216,6 @@ class PlayedEpisode:
 def play(player: Player, job: Job) -> PlayedEpisode:
     """Play one episode, for `vla_agent.evaluation.play.workers.Workers.map`."""
     result = player.play(job)
-    others = bool(player.environment(job.task).task.other_instructions)
+    environment: Any = player.environment
+    others = offers(environment, "other_instructions") and bool(environment.other_instructions())
     return PlayedEpisode(job, record(job, result, others), result.actions, result.looks, result.seconds)

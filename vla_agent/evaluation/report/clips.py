@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from vla_agent.contract.tabletop import CONTROL_HZ
+from vla_agent.environments.protocol import offers
 from vla_agent.evaluation.play.player import Player
 from vla_agent.evaluation.play.worker_protocol import Workers
 from vla_agent.evaluation.report.video import film_strip, image_bytes, video_bytes
@@ -18,6 +20,8 @@ CLIPS = 12
 SIZE = 192  # px
 BYTES = 8_000_000  # of all clips and strips together, encoded in the page
 EVERY = 2  # control steps per frame
+FPS = CONTROL_HZ / EVERY
+FRAMES = 40  # of a clip, where each costs a full image of an environment's camera
 
 
 @dataclass(frozen=True)
@@ -71,16 +75,22 @@ def film(
 
 
 def film_one(player: Player, item: Item) -> Clip:
-    """One episode as a clip."""
+    """One episode as a clip of its first camera.
+
+    Where the environment renders no videos of its own, frames cost what its cameras cost: there are at most `FRAMES`.
+    """
     index, row, actions = item
-    return clip_of(index, row, player.replay(row, actions, (), SIZE, EVERY, ("front",)).frames)
+    contract = player.environment.contract
+    every = EVERY if offers(player.environment, "film") else max(EVERY, -(-len(actions) // FRAMES))
+    images = player.replay(row, actions, (), SIZE, every, contract.camera_names[:1]).frames
+    return clip_of(index, row, images, contract.control_hz / every)
 
 
-def clip_of(index: int, row: Mapping[str, Any], images: Sequence[Mapping[str, np.ndarray]]) -> Clip:
-    """The clip of an episode with a frame of every `EVERY`-th control step."""
-    frames = [views["front"] for views in images]
+def clip_of(index: int, row: Mapping[str, Any], images: Sequence[Mapping[str, np.ndarray]], fps: float = FPS) -> Clip:
+    """The clip of an episode from its frames, of which there are ``fps`` for each second of the episode."""
+    frames = [next(iter(views.values())) for views in images]
     parts = (
-        video_bytes(frames, 20 / EVERY),
+        video_bytes(frames, fps),
         image_bytes(film_strip(frames)),
         image_bytes(frames[len(frames) // 2]),
     )

@@ -74,12 +74,17 @@ def print_summary(report: Mapping[str, Any], out: Path) -> None:
     console.print(table, soft_wrap=False)
     console.print(f"\n{verdict(report)}", highlight=False)
     console.print(f"mean over families: {percent(controls['policy']['mean_over_families'])}", highlight=False)
+    if groups := report["summary"].get("groups"):
+        text = ", ".join(f"{name.replace('_', ' ')} {g['k']}/{g['n']}" for name, g in groups["rates"].items())
+        console.print(f"mean over groups: {percent(groups['mean_over_groups'])} ({text})", highlight=False)
     failures = controls["policy"]["failures"]
     if failures:
         text = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in failures.items())
         console.print(f"failure modes: {text}", highlight=False)
     if refused := refusal_line(report["episodes"]):
         console.print(refused, highlight=False)
+    if lacking := report.get("environment", {}).get("left_out"):
+        console.print(f"not offered by this environment: {'; '.join(lacking.values())}", highlight=False)
     console.print(f"\n{out / 'report.html'}\n{out / 'report.json'}", highlight=False)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vla_agent.evaluation.failure_modes import FAILURES, refusal_line
+from vla_agent.contract.tabletop import CONTROL_HZ
+from vla_agent.evaluation.failure_modes import FAILURES, UNKNOWN, refusal_line
 from vla_agent.evaluation.report.clips import Clip
 from vla_agent.evaluation.report.template import page_template, percent
 
@@ -35,7 +36,10 @@ def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
         controls=[_card(c, report) for c in summary["controls"]],
         verdict=verdict(report),
         families=_families(report),
-        failures=[(name, summary["controls"]["policy"]["failures"].get(name, 0)) for name in FAILURES],
+        failures=_failures(report),
+        hz=report.get("environment", {}).get("control_hz", CONTROL_HZ),
+        left_out=report.get("environment", {}).get("left_out", {}),
+        groups=summary.get("groups"),
         failed=sum(summary["controls"]["policy"]["failures"].values()),
         refused=refusal_line(report["episodes"]),
         hardest=hardest(report),
@@ -43,6 +47,13 @@ def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
         out=out.as_posix(),
         names=NAMES,
     )
+
+
+def _failures(report: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Failure mode -> number of the policy's failures; the modes that an environment does not tell apart are one."""
+    counts = report["summary"]["controls"]["policy"]["failures"]
+    known = FAILURES if "events" not in report.get("environment", {}).get("left_out", {}) else ("refused", UNKNOWN)
+    return [(name, counts.get(name, 0)) for name in known]
 
 
 def verdict(report: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sim.policies import Policy
 from sim.tasks.task import select
+from vla_agent.environments.tabletop import TabletopChoice
 from vla_agent.errors import CertificateError, VlaAgentError
 from vla_agent.evaluation.play.player import SCRIPTED, PlayerSettings, load_learned
 from vla_agent.evaluation.result_store import read_report
@@ -222,6 +223,6 @@ def replay_sample(
     loader = partial(load_learned, expected=certificate.payload["policy"]["digest"]) if learned else load
     execution = Execution(gate.execution, certificate.payload["latency"]["certified_ms"])
     families = select(list(gate.tasks) or None, gate.suite)
-    settings = PlayerSettings(policy, families, gate.split, loader, execution)
+    settings = PlayerSettings(policy, TabletopChoice(families, gate.split), loader, execution)
     rows = choose(report["episodes"], count, seed)
     return list(_with_errors(retrace_rows(rows, out / ACTIONS, settings)))

@@ -49,7 +49,7 @@ def retrace(player: Player, job: GateJob, actions: np.ndarray) -> tuple[dict[str
 
 def _run(player: Player, job: GateJob, env: Any) -> EpisodeResult:
     """The episode of a job with the player's policy, in this environment."""
-    policy = player.policy(player.settings.policy, player.environment(job.task))
+    policy = player.policy(player.settings.policy, player.tabletop(job.task))
     if job.control == ORACLE:
         policy = OraclePolicy(policy)
     if "torch" in sys.modules:  # for policies that draw from torch's global generator
@@ -101,7 +101,7 @@ def _went_to(events: Events, names: set[str]) -> bool:
 
 def environment_of(player: Player, job: GateJob) -> Any:
     """The environment of a job's task, with its variation where it has one."""
-    env, variation = player.environment(job.task), variation_of(job.control)
+    env, variation = player.tabletop(job.task), variation_of(job.control)
     return env if variation is None else VariedEnv(env, variation)
 
 

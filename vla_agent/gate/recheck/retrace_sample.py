@@ -55,7 +55,7 @@ def _retraced(player: Player, row: Mapping[str, Any], actions_file: Path) -> Ite
     if own.shape != actions.shape:
         yield Difference(f"{key}.actions", f"{len(actions)} steps", f"{len(own)} steps")
         return
-    env = player.environment(row["task"])
+    env = player.tabletop(row["task"])
     low, high = ACTION_LIMITS[env.world.control]
     apart = np.abs(own - actions) / (high - low)
     if len(own) and not apart.max() <= TOLERANCE:  # NaN is a difference, too

@@ -65,8 +65,8 @@ def failure_text(row: Mapping[str, Any]) -> str:
 def film_one(player: Player, item: Item) -> Clip:
     """One episode as a clip.  It shows the scene; the policy's own images may have been noisy or black."""
     index, row, actions = item
-    env = player.environment(row["task"])
-    take, path = player.film(env, SIZE, ("front",)), []
+    env = player.tabletop(row["task"])
+    take, path = player.film(SIZE, ("front",)), []
 
     def film() -> dict[str, np.ndarray]:
         path.append(env.world.state()[:3].copy())

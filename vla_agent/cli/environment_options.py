@@ -1,0 +1,53 @@
+"""The options ``--env`` and ``--env-option`` of commands that play in an environment."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from vla_agent.errors import OptionError
+
+
+def add_environment(parser: argparse.ArgumentParser) -> None:
+    """Add the options to a command."""
+    parser.add_argument(
+        "--env",
+        default="tabletop",
+        metavar="ENV",
+        help="tabletop, metaworld, libero, pusht, FILE.py:FACTORY, MODULE:FACTORY, FILE.yaml or a name of an installed "
+        "package (docs/environments.md; default: tabletop)",
+    )
+    parser.add_argument(
+        "--env-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an argument of the environment's factory; may be repeated",
+    )
+
+
+def options_of(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """The pairs of ``--env-option``.
+
+    Raises:
+        OptionError: one is no pair.
+    """
+    pairs = [tuple(part.strip() for part in text.partition("=")[::2]) for text in args.env_option]
+    wrong = [text for text, (key, value) in zip(args.env_option, pairs, strict=True) if not key or not value]
+    if wrong:
+        raise OptionError(
+            "an option of the environment has the wrong form",
+            key="--env-option",
+            expected="KEY=VALUE, such as size=128",
+            found=", ".join(wrong),
+            remedy="write the name of an argument of its factory, =, and the value",
+        )
+    return tuple((key, value) for key, value in pairs)
+
+
+def short_name(env: str) -> str:
+    """The environment's name as a part of a folder's name."""
+    file, colon, factory = env.rpartition(":")
+    name = f"{Path(file).stem}-{factory}" if colon else Path(env).stem
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)

@@ -1,0 +1,1 @@
+"""A Python of its own for each benchmark: where it is, what is in it, how it is made."""
