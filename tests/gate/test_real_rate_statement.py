@@ -120,3 +120,15 @@ def test_trials_of_other_weights_or_of_nobody_knows_which_are_not_signed(study, 
     assert make(study, "--certificate", str(study / "other")) == 2
     assert "not of the certified policy" in capsys.readouterr().err
     assert not (study / "other/real_rate").exists()
+
+
+def test_verify_names_the_statement_beside_the_certificate(study, capsys):
+    from vla_agent.cli.judge.verify import _statement_beside
+
+    certificate = study / "gate/certificate.json"
+    assert _statement_beside(certificate) == 0 and not capsys.readouterr().out
+    assert make(study) == 0
+    capsys.readouterr()
+    assert _statement_beside(certificate) == 0 and "is valid: real success" in capsys.readouterr().out
+    (study / "gate/real_rate/simulated.json").write_text("{}")
+    assert _statement_beside(certificate) == 1 and "does not touch the certificate" in capsys.readouterr().out

@@ -30,7 +30,7 @@ def with_recordings(file: Path, content: bytes) -> bytes:
         content: of the file; it is returned as it is where it has no column ``recording``.
 
     Raises:
-        ReportError: as `real_trials.read_trials`; a recording that is missing, has no outcome, is named twice, or
+        ReportError: as `real_trials.parse_rows`; a recording that is missing, has no outcome, is named twice, or
             contradicts ``success`` or ``policy`` of its row.
     """
     rows = list(parse_rows(file, content))

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-MOST_PAIRS = 20_000
-CONTINUATIONS = 400
+MOST_PAIRS = 5000
+CONTINUATIONS = 200
 SEED = 20_250_000  # of the continuations that `forecast` draws
 
 
