@@ -36,6 +36,9 @@ def info(**changes):
     return plain | {"video_path": dataset_schema.VIDEO_PATH, "features": features} | changes
 
 
+NO_PATH = {"video_path": None}
+
+
 def feature(name="x", **changes):
     return info(features={name: {"dtype": "float32", "shape": [1]} | changes})
 
@@ -64,6 +67,7 @@ def feature(name="x", **changes):
         (feature("a_b"), feature("a\\b"), "no name"),
         (info(video_path=None), info(video_path="../{video_key}"), "video_path"),
         (info(), info(data_path="/{file_index}"), "data_path"),
+        (feature(dtype="video", shape=[8, 8, 3]), feature(dtype="video", shape=[8, 8, 3]) | NO_PATH, "video_path"),
     ],
 )
 def test_numbers_shapes_and_names(good, bad, key, tmp_path):

@@ -223,3 +223,15 @@ def test_a_column_of_images_without_their_bytes_is_refused_by_name(tmp_path, kin
     with pytest.raises(DatasetError) as error:
         load(root).frames("front", np.arange(3))
     assert error.value.key == key
+
+
+def test_a_column_of_another_shape_in_one_of_several_files_is_refused_by_name(tmp_path):
+    root = lerobot_sets.foreign(tmp_path / "d", "v2.1 images")
+    second = sorted((root / "data").rglob("*.parquet"))[1]
+    numbers = pa.array(np.zeros(lerobot_sets.FRAMES))
+    change = lambda table: lerobot_sets.with_column(table, "action", numbers)  # noqa: E731
+    lerobot_sets.change_table(root, change, str(second.relative_to(root)))
+    assert [finding for finding in validate(root) if finding.error]
+    with pytest.raises(DatasetError, match="another shape") as error:
+        load(root)
+    assert (error.value.file, error.value.key) == (str(second), "action")

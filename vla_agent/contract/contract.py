@@ -86,7 +86,7 @@ class Contract(Layout):
                 "the contract has impossible values",
                 file=file,
                 key=", ".join(wrong),
-                expected="names that occur once, whole positive sizes, a positive rate, low below high, rgb or bgr",
+                expected="names that occur once, units in words, positive sizes and rate, low below high, rgb or bgr",
                 found=", ".join(wrong.values()),
                 remedy="the file is damaged: get it again or retrain",
             )

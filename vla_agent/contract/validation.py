@@ -28,12 +28,15 @@ def impossible_values(contract: Layout) -> dict[str, str]:
 
 def _wrong_names(contract: Layout) -> dict[str, str]:
     names = {part: [named.name for named in getattr(contract, part)] for part in PARTS}
-    return {part: ", ".join(given) or "nothing" for part, given in names.items() if not given or _repeats(given)}
+    wrong = {
+        part: given for part, given in names.items() if not given or _repeats(given) or not all(map(_is_name, given))
+    }
+    return {part: ", ".join(map(str, given)) or "nothing" for part, given in wrong.items()}
 
 
 def _wrong_in_camera(camera: Camera) -> Iterator[tuple[str, str]]:
     if camera.color not in ("rgb", "bgr"):
-        yield f"cameras.{camera.name}.color", camera.color
+        yield f"cameras.{camera.name}.color", str(camera.color)
     for key, size in (("height", camera.height), ("width", camera.width)):
         if not _is_size(size):
             yield f"cameras.{camera.name}.{key}", repr(size)
@@ -42,6 +45,9 @@ def _wrong_in_camera(camera: Camera) -> Iterator[tuple[str, str]]:
 def _wrong_in_field(part: str, field: Field) -> Iterator[tuple[str, str]]:
     if not _is_size(field.size):
         yield f"{part}.{field.name}.size", repr(field.size)
+    for key in ("unit", "frame", "rotation"):
+        if not isinstance(text := getattr(field, key), str):
+            yield f"{part}.{field.name}.{key}", repr(text)
     if field.low is not None and field.high is not None and not field.low < field.high:
         yield f"{part}.{field.name}.low", f"{field.low} to {field.high}"
 
@@ -50,5 +56,9 @@ def _repeats(names: list[str]) -> bool:
     return len(set(names)) < len(names)
 
 
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name)
+
+
 def _is_size(size: object) -> bool:
-    return isinstance(size, int) and size >= 1
+    return isinstance(size, int) and not isinstance(size, bool) and size >= 1

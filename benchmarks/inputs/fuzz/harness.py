@@ -134,7 +134,10 @@ def _work(targets: Sequence[Target], seed: int, first: int, last: int, box: Path
         size = own_memory("VmSize")
         resource.setrlimit(resource.RLIMIT_AS, (size + CEILING, size + CEILING))
         place = box / "above" / "folder" / "place"  # what is written some folders further up is seen, too
-        place.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)  # what a process left that was killed
+        place.mkdir(parents=True)
+        tempfile.tempdir = str(box / "temporary")  # what is put there has to be gone after each case
+        Path(tempfile.tempdir).mkdir(exist_ok=True)
         os.environ["VLA_AGENT_CACHE"] = str(place / "out-cache")
         watch = _Watch(box)
         null = os.open(os.devnull, os.O_WRONLY)

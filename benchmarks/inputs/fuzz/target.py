@@ -31,9 +31,10 @@ class Target:
 
     def change(self, folder: Path, rng: Rng) -> None:
         """Change one file of a copy of the good input."""
-        weights = [2.0**-k for k in range(len(self.files))]
-        pattern = self.files[int(rng.choice(len(weights), p=[w / sum(weights) for w in weights]))]
-        paths = sorted(path for path in folder.glob(pattern) if path.is_file())
+        found = [sorted(path for path in folder.glob(pattern) if path.is_file()) for pattern in self.files]
+        found = [paths for paths in found if paths]  # a layout may have no such file
+        weights = [2.0**-k for k in range(len(found))]
+        paths = found[int(rng.choice(len(weights), p=[w / sum(weights) for w in weights]))]
         change_file(paths[int(rng.integers(len(paths)))], rng)
         self.finish(folder)
 

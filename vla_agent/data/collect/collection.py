@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import multiprocessing
-import os
 import shutil
-import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -22,9 +19,15 @@ from typing import Any
 import sim
 from vla_agent import __version__
 from vla_agent.contract import Contract
+from vla_agent.data.collect.episode_recording import Attempt
+from vla_agent.data.collect.interrupts import ignore_interrupts, start_worker, stop_on_signal
+from vla_agent.data.collect.other_environment import Options, chosen_environment, record_other, versions_of
 from vla_agent.data.collect.unfinished_collection import Parts, Plan, spread_evenly
 from vla_agent.data.lerobot.dataset_writer import refuse_existing, write_dataset
 from vla_agent.data.lerobot.episode import encode, save_part
+from vla_agent.environments.choice import Choice, Facts
+from vla_agent.environments.protocol import Environment
+from vla_agent.environments.tabletop import NAME
 from vla_agent.errors import DatasetError, SimulatorError
 from vla_agent.policy.execution_settings import Execution
 
@@ -47,6 +50,22 @@ class Recipe:
     takeover_delays_ms: tuple[float, ...] = (0.0,)  # and one of these inference latencies
     vary: tuple[str, ...] = ()  # of `sim.perturbations.appearance.APPEARANCE_AXES`
     split: str = "seen"  # of `sim.tasks.task.SPLITS`: wordings, and pairs of colour and shape
+    env: str = NAME  # another environment by its name: its tasks, images and expert
+    env_options: Options = ()
+
+    def data(self) -> dict[str, Any]:
+        """As plain data; of the tabletop without the keys of other environments, as earlier releases wrote it."""
+        mine = asdict(self)
+        return {k: v for k, v in mine.items() if self.other or k not in ("env", "env_options")}
+
+    @property
+    def other(self) -> bool:
+        """Whether it is not the tabletop."""
+        return self.env != NAME
+
+    def chosen(self) -> tuple[Choice, Facts]:
+        """The environment that is not the tabletop."""
+        return chosen_environment(self.env, self.tasks, self.env_options)
 
 
 @dataclass(frozen=True)
@@ -86,34 +105,52 @@ def collect(
         DatasetError: the folder or an unfinished collection exists, a task fails too often, or the disk is full.
         SimulatorError: the simulator cannot start, or a worker died.
     """
+    tasks = task_names(recipe)
+    refuse_existing(directory)
+    plan = Plan(spread_evenly(episodes, tasks), recipe.seed)
+    parts = Parts(directory)
+    parts.open(recipe.data() | {"versions": versions(recipe)}, resume)
+    plan.outcomes = parts.outcomes()
+    with stop_on_signal() as stop:
+        _run_attempts(recipe, parts, plan, workers, stop, report)
+    if plan.complete:
+        record = recipe.data() | {"versions": versions(recipe), "git": _git(), "summary": plan.summary()}
+        robot = recipe.env if recipe.other else ROBOT
+        write_dataset(directory, contract(recipe), parts.episodes(plan), recipe.storage, robot, record)
+        parts.delete()
+    return plan
+
+
+def task_names(recipe: Recipe) -> list[str]:
+    """The tasks of a recipe.
+
+    Raises:
+        TaskError: the tabletop has no such suite, task or split.
+        OptionError: another environment has no such task, or no expert.
+    """
+    if recipe.other:
+        return list(recipe.chosen()[0].tasks)
     from sim.tasks.task import select
 
     families = select(list(recipe.tasks), recipe.suite)
     for family in families.values():
         family.wordings_of(recipe.split)  # refuses an unknown split before any work
-    refuse_existing(directory)
-    plan = Plan(spread_evenly(episodes, list(families)), recipe.seed)
-    parts = Parts(directory)
-    parts.open(asdict(recipe) | {"versions": versions(recipe)}, resume)
-    plan.outcomes = parts.outcomes()
-    with _stop_on_signal() as stop:
-        _run_attempts(recipe, parts, plan, workers, stop, report)
-    if plan.complete:
-        record = asdict(recipe) | {"versions": versions(recipe), "git": _git(), "summary": plan.summary()}
-        write_dataset(directory, contract(recipe), parts.episodes(plan), recipe.storage, ROBOT, record)
-        parts.delete()
-    return plan
+    return list(families)
 
 
 def contract(recipe: Recipe) -> Contract:
-    """The contract of the simulator with the recipe's image size."""
+    """The contract of the simulator with the recipe's image size, or of another environment."""
     from vla_agent.contract.tabletop import tabletop_contract
 
+    if recipe.other:
+        return recipe.chosen()[1].contract
     return tabletop_contract(image_size=(recipe.image_size, recipe.image_size))
 
 
 def versions(recipe: Recipe) -> dict[str, str]:
     """Versions that the episodes depend on: another one may give different bits."""
+    if recipe.other:
+        return versions_of(recipe.chosen()[1])
     found = {name: importlib.metadata.version(name) for name in ("mujoco", "numpy", "av")}
     found |= {"vla_agent": __version__, "sim": _hash_folder(Path(sim.__path__[0]), ("*.py", "*.yaml"))}
     return found | ({"takeover": _hash_folder(Path(recipe.takeover), ("*",))} if recipe.takeover else {})
@@ -128,12 +165,12 @@ def _run_attempts(
     written, size = 0, 0
     running: dict[Future[tuple[str, int, int]], tuple[str, int]] = {}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
         try:
             while not plan.complete:
                 while not stop.is_set() and len(running) <= workers and (job := plan.next()):
                     _check_disk(parts, plan, size / written if written else BYTES_PER_EPISODE)
-                    with _ignore_interrupts():  # a worker must not start with Ctrl-C enabled
+                    with ignore_interrupts():  # a worker must not start with Ctrl-C enabled
                         running[pool.submit(_record_attempt, recipe, str(parts.folder), *job)] = job
                 if not running:
                     return
@@ -158,10 +195,33 @@ def _run_attempts(
 
 _envs: dict[int, Any] = {}  # in a worker process: one compiled simulation and one loaded policy, reused
 _policies: dict[str, Any] = {}
+_others: dict[tuple[str, Options], Environment] = {}
 
 
 def _record_attempt(recipe: Recipe, folder: str, task: str, seed: int) -> tuple[str, int, int]:
     """One attempt in a worker: its outcome, its frames, and the bytes of its part file."""
+    attempt, hz = _attempt_other(recipe, task, seed) if recipe.other else _attempt(recipe, task, seed)
+    parts = Parts(Path(folder.removesuffix(".parts")))
+    if attempt.episode is None:
+        parts.save_outcome(task, seed, attempt.outcome)
+        return attempt.outcome, 0, 0
+    episode = encode(attempt.episode, recipe.storage, round(hz))
+    path = parts.episode_path(task, seed)
+    save_part(path, episode)
+    return attempt.outcome, episode.length, path.stat().st_size
+
+
+def _attempt_other(recipe: Recipe, task: str, seed: int) -> tuple[Attempt, float]:
+    """An attempt in another environment, which this worker keeps open; and its control rate."""
+    key = recipe.env, recipe.env_options
+    if key not in _others:
+        _others[key] = Choice(recipe.env, (task,), recipe.env_options).open()
+    environment = _others[key]
+    return record_other(environment, task, seed, recipe.noise), environment.contract.control_hz
+
+
+def _attempt(recipe: Recipe, task: str, seed: int) -> tuple[Attempt, float]:
+    """An attempt on the tabletop, and its control rate."""
     from sim.tasks.task import select
     from vla_agent.data.collect.episode_recording import Recording, record
 
@@ -170,14 +230,7 @@ def _record_attempt(recipe: Recipe, folder: str, task: str, seed: int) -> tuple[
     executions = [Execution(*drawn) for drawn in product(recipe.takeover_execution, recipe.takeover_delays_ms)]
     env = _env(recipe.image_size)
     attempt = record(env, family, seed, Recording(recipe.noise, policy, executions, recipe.vary, recipe.split))
-    parts = Parts(Path(folder.removesuffix(".parts")))
-    if attempt.episode is None:
-        parts.save_outcome(task, seed, attempt.outcome)
-        return attempt.outcome, 0, 0
-    episode = encode(attempt.episode, recipe.storage, round(contract(recipe).control_hz))
-    path = parts.episode_path(task, seed)
-    save_part(path, episode)
-    return attempt.outcome, episode.length, path.stat().st_size
+    return attempt, env.contract.control_hz
 
 
 def _env(image_size: int) -> Any:
@@ -203,56 +256,6 @@ def _policy(folder: str | None, expected: Contract) -> Any:
         policy.contract.require(expected, f"policy {folder}", "the simulator", ignore=("chunk_length",))
         _policies[folder] = policy
     return _policies[folder]
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "this is a worker"
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set (in the main thread only); a second signal acts as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, _: Any) -> None:
-        stop.set()
-        signal.signal(number, old[signal.Signals(number)])
-
-    for number in old:
-        signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _ignore_interrupts() -> Iterator[None]:
-    """SIGINT is ignored in this block, and by the processes that are started in it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, old)
 
 
 def _check_disk(parts: Parts, plan: Plan, bytes_per_episode: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def require_same_collection(folder: Path, recipe: Recipe, episodes: int, same_ve
         DatasetError: it was collected with other options, or cannot be read.
     """
     dataset = load(folder)
-    requested: dict[str, Any] = {**json.loads(json.dumps(asdict(recipe))), "episodes": episodes}
+    requested: dict[str, Any] = {**json.loads(json.dumps(recipe.data())), "episodes": episodes}
     found: Mapping[str, Any] = {**DEFAULTS, **dataset.collection, "episodes": len(dataset.episodes)}
     if same_versions:
         requested["versions"] = versions(recipe)

@@ -122,7 +122,17 @@ def _read_columns(root: Path, info: dict[str, Any], episodes: tuple[EpisodeInfo,
                 remedy=GET_AGAIN,
             )
         for name in names:
-            parts[name].append(_column(path, table, name, info["features"][name]["shape"]))
+            column = _column(path, table, name, info["features"][name]["shape"])
+            if parts[name] and parts[name][0].shape[1:] != column.shape[1:]:
+                raise DatasetError(
+                    "a column has another shape than in the file before",
+                    file=path,
+                    key=name,
+                    expected=("rows", *parts[name][0].shape[1:]),
+                    found=column.shape,
+                    remedy=GET_AGAIN,
+                )
+            parts[name].append(column)
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 

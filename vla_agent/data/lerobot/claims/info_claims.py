@@ -65,6 +65,13 @@ class _Info(BaseModel):
     def _check_video_path(cls, path: str | None) -> str | None:
         return path if path is None else check_template(path, VIDEO_FIELDS)
 
+    @model_validator(mode="after")
+    def _check_videos(self) -> _Info:
+        videos = [name for name, feature in self.features.items() if feature.dtype == "video"]
+        if videos and self.video_path is None:
+            raise ValueError(f"{videos[0]} is a video, and video_path is missing")
+        return self
+
     @field_validator("features")
     @classmethod
     def _check_names(cls, features: dict[str, _Feature]) -> dict[str, _Feature]:
