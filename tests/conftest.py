@@ -23,12 +23,29 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-# Files with tests of 10 s and more: they begin first, so that no worker is left with one at the end.
-LONG = ("test_ros_graphs.py", "test_ros_graph.py", "test_processes.py", "test_examples.py", "test_enforcement.py")
+# Files whose tests wait for processes or take 10 s, the costliest first.  They begin, all in one worker: at the end no
+# other waits for one of them, no two graphs of nodes disturb each other's clocks, and one server of forks is enough.
+LONG = (
+    "test_ros_graphs.py",
+    "test_ros_graph.py",
+    "test_enforcement_nodes.py",
+    "test_processes.py",
+    "test_examples.py",
+    "test_rounds.py",
+    "test_documents.py",
+    "test_speed.py",
+    "test_instruction_node.py",
+    "test_robot_commands.py",
+    "test_cameras.py",
+    "test_graph_two_robots.py",
+    "test_guards_mutants.py",
+    "test_ray.py",
+)
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONG)
+    place = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
 
 
 ROOT = Path(__file__).parents[1]
