@@ -18,8 +18,8 @@ from vla_agent.finetuning.robust.wordings import rewordings, task_wordings
 from vla_agent.models.heads.diffusion_head import DiffusionHead
 from vla_agent.models.heads.head_config import HeadConfig, HeadDims, HeadInputs
 from vla_agent.models.weight_interpolation import interpolate
-from vla_agent.training.augmentation import augment
 from vla_agent.training.recipe import Augment
+from vla_agent.training.stages.augmentation import augment
 
 
 def spot(u=0.4, v=0.6, size=48):

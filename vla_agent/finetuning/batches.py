@@ -13,9 +13,9 @@ from vla_agent.finetuning.dataset_mixture import Mixture
 from vla_agent.finetuning.finetune_recipe import FineTune
 from vla_agent.finetuning.robust.wordings import rewordings
 from vla_agent.policy.policy import VLAPolicy
-from vla_agent.training.augmentation import augment
 from vla_agent.training.demonstrations import Demonstrations
 from vla_agent.training.scores.score_file import episode_weights
+from vla_agent.training.stages.augmentation import augment
 from vla_agent.training.stages.head_stage import choose_frames
 
 LARGEST_ACTION = 1.5  # normalised; what lies beyond is clipped

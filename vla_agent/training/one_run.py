@@ -18,7 +18,7 @@ from rich.console import Console
 from torch import nn
 
 from sim.world.scene import COLOURS, SHAPES
-from vla_agent.errors import DatasetError
+from vla_agent.errors import DatasetError, RecipeError
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
@@ -96,13 +96,7 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
         run = StageRun("end_to_end", folder, _seed(recipe, "end_to_end"), resume)
         _train_end_to_end(run, policy, demos, recipe, by_episode)
     if recipe.train_head.samples:
-        frames = choose_frames(demos, recipe.train_head)
-        learning = isinstance(policy.backbone, VLMBackbone) and policy.backbone.learns
-        keep = recipe.train_head.keep_features and not learning
-        features = compute_features(policy.backbone, demos, frames, folder / "features") if keep else None
-        weights = None if by_episode is None else by_episode[demos.episode[frames]]
-        head_batches = HeadBatches(policy, demos, frames, features, recipe.train_head, weights)
-        run_stage("head", policy if learning else policy.head, head_batches.losses, recipe.train_head)
+        _train_head(policy, demos, recipe, folder / "features", by_episode, run_stage)
     if recipe.keep_start:
         policy.load_state_dict(interpolate(start, policy.state_dict(), 1 - recipe.keep_start))
     _renew_doubt(policy, recipe, questions, doubter, run_stage)
@@ -114,11 +108,41 @@ def _seed(recipe: Recipe, stage: str) -> int:
     return recipe.seed + STAGES.index(stage)
 
 
+def _train_head(
+    policy: VLAPolicy,
+    demos: Demonstrations,
+    recipe: Recipe,
+    kept: Path,
+    by_episode: np.ndarray | None,
+    run_stage: RunStage,
+) -> None:
+    """Train the head, with a pretrained backbone that learns as well; ``kept``: folder of a frozen one's features."""
+    frames = choose_frames(demos, recipe.train_head)
+    learning = isinstance(policy.backbone, VLMBackbone) and policy.backbone.learns
+    keep = recipe.train_head.keep_features and not learning
+    features = compute_features(policy.backbone, demos, frames, kept) if keep else None
+    weights = None if by_episode is None else by_episode[demos.episode[frames]]
+    batches = HeadBatches(policy, demos, frames, features, recipe.train_head, weights)
+    run_stage("head", policy if learning else policy.head, batches.losses, recipe.train_head)
+
+
 def _train_end_to_end(
     run: StageRun, policy: VLAPolicy, demos: Demonstrations, recipe: Recipe, by_episode: np.ndarray | None
 ) -> None:
-    """Train backbone and head together, on a GPU where there is one; the policy is on the CPU again afterwards."""
+    """Train backbone and head together, on a GPU where there is one; the policy is on the CPU again afterwards.
+
+    Raises:
+        RecipeError: the weights to start from are of a pretrained model.
+    """
     settings = recipe.end_to_end
+    if not isinstance(policy.backbone, Backbone):
+        raise RecipeError(
+            "this stage trains the small backbone",
+            key="end_to_end.samples",
+            expected="0, or start_from a policy with the small backbone",
+            found=recipe.start_from,
+            remedy="train a pretrained model's free parts with train_head",
+        )
     if stage_done(run.folder, run.name, settings):
         load_ema(run.folder, run.name, policy)
         return

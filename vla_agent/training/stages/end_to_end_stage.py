@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pointing.pointing_vlm import Pointing
 from vla_agent.policy.policy import VLAPolicy
-from vla_agent.training.augmentation import augment
 from vla_agent.training.demonstrations import Demonstrations
 from vla_agent.training.recipe import EndToEnd
+from vla_agent.training.stages.augmentation import augment
 from vla_agent.training.stages.head_stage import ImageDelays, choose_frames, head_inputs
 from vla_agent.training.stages.pointing_losses import move_loss, plane_loss, pointing_losses
 from vla_agent.training.stages.task_balance import TaskBalance
