@@ -47,9 +47,11 @@ def tabletop(families):
     environment.close()
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("kind", ["expert", "random", "looker", "late"])
-def test_both_ways_of_playing_give_the_same_bits(tabletop, families, task, kind):
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [("expert", "put_in_tray"), ("random", "press_button"), ("looker", "press_button"), ("late", "press_button")],
+)
+def test_both_ways_of_playing_give_the_same_bits(tabletop, families, kind, task):
     policy = {"expert": ExpertPolicy, "random": RandomPolicy, "looker": Looker, "late": Looker}[kind]()
     executor, delay = (ChunkExecutor("open_loop", 16, 8), 2) if kind == "late" else (None, 0)
     mine = play_episode(tabletop, policy, task, 5_400_001, Playing(None, executor, delay))
@@ -73,4 +75,4 @@ def test_it_offers_everything_but_groups_and_perturbations(tabletop):
 
 
 def test_the_checker_finds_nothing_in_it(families):
-    assert check(lambda: Tabletop({"press_button": families["press_button"]}), Settings(tasks=1, steps=6)) == []
+    assert check(lambda: Tabletop({"press_button": families["press_button"]}), Settings(tasks=1, steps=4)) == []

@@ -35,6 +35,7 @@ class Playing:
         executor, delay: turns chunks into actions; control periods of latency.  None: open loop without latency.
         frame_every: keep a video frame of every k-th control period and of the last one; 0 keeps none.
         film: renders the video frames; None: the cameras of the contract.
+        most: control periods after which it ends, where the task's limit is later: a replay has no more actions.
     """
 
     instruction: Callable[[Environment], str] | None = None
@@ -42,6 +43,7 @@ class Playing:
     delay: int = 0
     frame_every: int = 0
     film: Callable[[], Images] | None = None
+    most: int | None = None
 
 
 DEFAULTS = Playing()
@@ -92,6 +94,7 @@ def play_episode(
     frames: list[Images] = []
     actions: list[np.ndarray] = []
     success, refusals, limit = False, _Refusals(), environment.limit(task)
+    limit = limit if playing.most is None else min(limit, playing.most)
     while not success and len(actions) < limit:
         action = next(source)
         refusals.note(len(actions), getattr(policy, "refusal", None))

@@ -42,6 +42,14 @@ class Place:
     opened: str
 
 
+def absolute(name: str) -> str:
+    """The same name, for processes that run in other folders: a file's path is made absolute."""
+    own, at, rest = name.rpartition("@")
+    file, colon, _ = rest.rpartition(":")
+    is_file = rest.endswith((".yaml", ".yml")) or (bool(colon) and file.endswith(".py"))
+    return f"{own}{at}{place_of(rest).opened}" if is_file else name
+
+
 def place_of(name: str) -> Place:
     """Where the environment of a name is; files are made absolute.
 

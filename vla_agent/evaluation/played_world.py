@@ -120,6 +120,11 @@ def other_world(
     return PlayedWorld(choice, name, WHOLE, hashes, digest(identity), contract, facts, dict.fromkeys(choice.tasks))
 
 
+def world_of_choice(choice: Choice) -> PlayedWorld:
+    """The same of a choice, as this machine has it."""
+    return other_world(choice.name, choice.tasks, dict(choice.options), choice.perturbed)
+
+
 def world_of(report: Mapping[str, Any], task: str) -> PlayedWorld:
     """The world of a report, with one of its tasks.
 

@@ -29,6 +29,7 @@ class ReplayResult:
     same_state: bool
     same_images: bool
     differences: list[str]
+    control_hz: float
 
     @property
     def exact(self) -> bool:
@@ -75,6 +76,7 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
         same_state=result.state_hash == row["state_hash"],
         same_images=result.image_hash == row["image_hash"],
         differences=differences,
+        control_hz=hz,
     )
 
 

@@ -20,7 +20,8 @@ examples:
   vla-agent env check my_world.py:MyWorld                # what is wrong with your environment, and how to mend it
   vla-agent eval random --env my_world.py:MyWorld
 
-next: vla-agent eval POLICY --env ENV; docs/environments.md says how to write one: seven methods, or a YAML file for a Gymnasium environment.
+next: vla-agent eval POLICY --env ENV.  docs/environments.md says how to write one: seven methods, or a YAML file for a
+Gymnasium environment.
 exit codes: 0 done, 1 the check found faults, 2 bad input
 """
 

@@ -15,6 +15,8 @@ Simulate one episode of a report again from its seed and its recorded actions, c
 that the policy received with the recorded ones, bit for bit, and write a video: the front camera, the wrist camera in a
 corner, and the instruction.
 
+An episode of another environment (--env) is played in that environment again, and shows its own cameras.
+
 REPORT is the report.json of `vla-agent eval`; actions.npz must be in the same folder.
 """
 EPILOG = """\
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     row, result = replayed.row, replayed.result
     outcome = "success" if result.success else f"failure ({row['failure']})"
     print(f'episode {args.episode}: {row["task"]}, seed {row["seed"]}, {row["control"]}: "{row["instruction"]}"')
-    print(f"{outcome} after {result.steps} steps ({result.steps / 20:.1f} s)")
+    print(f"{outcome} after {result.steps} steps ({result.steps / replayed.control_hz:.1f} s)")
     if args.out is not None:
         print(args.out)
     if replayed.exact:

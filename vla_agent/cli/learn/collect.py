@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from vla_agent.cli.environment_options import add_environment, options_of
 from vla_agent.errors import OptionError
 from vla_agent.policy.execution_settings import Execution
 
@@ -23,6 +24,7 @@ examples:
   vla-agent collect --episodes 500 --takeover runs/mine --takeover-execution open_loop,realtime
                     --takeover-delays-ms 0,50,200 -o datasets/corrections    from the states that a slow policy reaches
   vla-agent collect --suite new --tasks lift --episodes 50 -o datasets/lift    a family that is not in the training data
+  vla-agent collect --env metaworld --tasks easy --episodes 280 -o datasets/mt28    another environment's own experts
   vla-agent collect --episodes 400 --vary lighting,background,camera -o datasets/varied    other lighting, tables, views
 
 The experts see the simulator's state.  Disturbances are injected now and then, so that the data holds recoveries; the
@@ -58,6 +60,7 @@ def add_parser(subparsers) -> None:  # noqa: ANN001 - argparse has no public nam
 def _add_collection_options(parser: argparse.ArgumentParser) -> None:
     """Tasks, number of episodes, seed, processes, output."""
     add = parser.add_argument
+    add_environment(parser)
     add("--suite", default="tabletop", help="suite of the tasks (default: %(default)s)")
     add("--tasks", default="", metavar="A,B", help="only these tasks, or task files (default: all of the suite)")
     text = "successful episodes in total, spread evenly over the tasks"
@@ -127,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
         takeover_delays_ms=_parse_delays(args.takeover_delays_ms),
         vary=_split_list(args.vary),
         split=args.split,
+        env=args.env,
+        env_options=options_of(args),
     )
     if args.resume and is_finished(args.out):
         require_same_collection(args.out, recipe, args.episodes)
@@ -178,6 +183,8 @@ def _check_options(args: argparse.Namespace) -> None:
             raise OptionError(
                 "an option is too small", key=option, expected=f"{least} or more", found=value, remedy=f"raise {option}"
             )
+    if args.env != "tabletop":
+        _check_other(args)
     if args.image_size % 2:
         raise OptionError(
             "videos need an even size",
@@ -202,6 +209,26 @@ def _check_options(args: argparse.Namespace) -> None:
     from sim.perturbations.appearance import check_appearance_axes
 
     check_appearance_axes(_split_list(args.vary))
+
+
+def _check_other(args: argparse.Namespace) -> None:
+    """Raise where an option is of the tabletop alone."""
+    owned = {
+        "--suite": ("tabletop", args.suite),
+        "--split": ("seen", args.split),
+        "--vary": ("", args.vary),
+        "--takeover": (None, args.takeover),
+        "--image-size": (96, args.image_size),
+    }
+    for option, (default, found) in owned.items():
+        if found != default:
+            raise OptionError(
+                "the option is of the tabletop alone",
+                key=option,
+                expected=f"nothing, with --env {args.env}",
+                found=found,
+                remedy="leave it out; vla-agent env show ENV shows what the environment has",
+            )
 
 
 def _table(plan) -> Table:  # noqa: ANN001

@@ -15,7 +15,7 @@ from typing import Any
 from vla_agent.environments.opening_here import Opened, open_here
 from vla_agent.environments.process.pipe import Pipe
 from vla_agent.environments.protocol import NEEDED, offered
-from vla_agent.errors import VlaAgentError
+from vla_agent.errors import ServingError, VlaAgentError
 
 TOLD = ("what", "file", "key", "expected", "found", "remedy")
 
@@ -36,8 +36,11 @@ def main() -> int:
     allowed = {*NEEDED, *offered(environment)} - {"contract", "bind", "film", "events"}
     try:
         while True:
-            call = pipe.receive()
-            pipe.send(answer(environment, allowed, call))
+            reply = answer(environment, allowed, pipe.receive())
+            try:
+                pipe.send(reply)
+            except ServingError as error:  # a value that no message holds; nothing was written
+                pipe.send({"error": told(error)})
     except (EOFError, BrokenPipeError):
         return 0
     finally:

@@ -136,7 +136,7 @@ class Player:
         holds where the environment renders videos in any size; else they have that of its cameras.
         """
         film = self.film(size, views)
-        playing = Playing(lambda _: row["instruction"], frame_every=film_every, film=film)
+        playing = Playing(lambda _: row["instruction"], frame_every=film_every, film=film, most=len(actions))
         return play_episode(self.environment, ReplayPolicy(actions, looks), row["task"], row["seed"], playing)
 
     def film(self, size: int, views: tuple[str, ...] | None = None) -> Callable[[], dict[str, np.ndarray]]:

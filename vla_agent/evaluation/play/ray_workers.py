@@ -16,10 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vla_agent.environments.choice import Choice
+from vla_agent.environments.names import absolute
 from vla_agent.errors import OptionError, SimulatorError
 from vla_agent.evaluation import provenance
 from vla_agent.evaluation.play.player import Player, PlayerSettings
 from vla_agent.evaluation.play.worker_protocol import ONE_THREAD, Item, Result, one_thread
+from vla_agent.evaluation.played_world import world_of_choice
 
 RETRIES = 5  # of an episode whose process or machine was lost
 
@@ -36,9 +39,12 @@ class RayWorkers:
         folder = Path(settings.policy)
         if folder.is_dir():  # the processes of the cluster run in other folders
             settings = replace(settings, policy=str(folder.resolve()))
+        if isinstance(settings.environment, Choice):
+            choice = replace(settings.environment, name=absolute(settings.environment.name))
+            settings = replace(settings, environment=choice)
         self.count = count or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         self._run = uuid.uuid4().hex
-        self._shared = self._ray.put((settings, _identity(settings.policy)))
+        self._shared = self._ray.put((settings, _identity(settings)))
         self._task = self._ray.remote(num_cpus=1, max_retries=RETRIES)(_apply)
 
     def __enter__(self) -> RayWorkers:
@@ -111,12 +117,15 @@ def _connect(address: str) -> tuple[Any, bool]:
     return ray, True
 
 
-def _identity(policy: str) -> dict[str, Any]:
+def _identity(settings: PlayerSettings) -> dict[str, Any]:
     """What must be equal on all machines so that they play the same episodes."""
     import mujoco
 
-    folder = Path(policy)
+    folder = Path(settings.policy)
     files = provenance.hash_policy(folder) if folder.is_absolute() else {}
+    choice = settings.environment
+    if isinstance(choice, Choice):
+        return {"policy": files, "environment": world_of_choice(choice).simulator}
     return {"policy": files, "simulator": provenance.hash_simulator(), "mujoco": mujoco.__version__}
 
 
@@ -134,7 +143,7 @@ def _apply(
             with suppress(Exception):  # the earlier run's renderer may be gone
                 _player[1].close()
         settings, identity = shared
-        _require_same(identity, _identity(settings.policy))
+        _require_same(identity, _identity(settings))
         _player = run, Player(settings)
     with one_thread():
         return function(_player[1], item)
