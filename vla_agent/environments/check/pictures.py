@@ -24,7 +24,7 @@ CHANGES: dict[str, tuple[str, str, Change]] = {
 def show_the_present(probe: Probe) -> Iterator[Finding]:
     """Not blank, not dark, not turned, not old."""
     seed = probe.settings.seed
-    trace = probe.play(probe.chosen[0], seed, probe.actions(seed))
+    trace = probe.play(probe.chosen[0], seed, probe.actions(seed), render=True)
     for camera in probe.contract.cameras:
         images = [np.asarray(o["images"][camera.name]) for o in trace.observations]
         if max(int(i.max()) for i in images) <= 1:

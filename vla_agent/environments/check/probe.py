@@ -73,25 +73,32 @@ class Probe:
         return drawn.repeat(4, 0)[:count].astype(np.float32)
 
     def play(
-        self, task: str, seed: int, actions: Iterable[np.ndarray], environment: Any = None, images: bool = True
+        self,
+        task: str,
+        seed: int,
+        actions: Iterable[np.ndarray],
+        environment: Any = None,
+        images: bool = True,
+        render: bool = False,
     ) -> Trace:
-        """Reset and play; stops after a success."""
+        """Reset and play; stops after a success.  ``images``: looks at every step; ``render``: renders beside it."""
         env = environment or self.environment
         trace = Trace(env.reset(task, seed))
-        self._see(env, trace, images)
+        _see(env, trace, images, render)
         for action in actions:
             trace.returned.append(env.step(np.array(action, np.float32)))
-            self._see(env, trace, images)
+            _see(env, trace, images, render)
             if isinstance(trace.returned[-1], (bool, np.bool_)) and trace.returned[-1]:
                 break
         if offers(env, "state_hash"):
             trace.state_hash = str(env.state_hash())
         return trace
 
-    def _see(self, env: Any, trace: Trace, images: bool) -> None:
-        trace.observations.append(copied(env.observe() if images else env.observe(images=False)))
-        if images and offers(env, "render"):
-            trace.renders.append(np.array(env.render()))
+
+def _see(env: Any, trace: Trace, images: bool, render: bool) -> None:
+    trace.observations.append(copied(env.observe() if images else env.observe(images=False)))
+    if render and offers(env, "render"):
+        trace.renders.append(np.array(env.render()))
 
 
 def copied(observation: Any) -> dict[str, Any]:
