@@ -60,6 +60,20 @@ def recipe(good, *changes, method="lora"):
     return make_finetune(settings, (*small, *changes))
 
 
+@pytest.fixture(scope="module")
+def tuned(good, tmp_path_factory):
+    """The folder of a finished training by `recipe(good)`; copied to be changed."""
+    out = tmp_path_factory.mktemp("tuned") / "run"
+    finetune(recipe(good), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def plainly_tuned(good, tmp_path_factory):
+    """The policy without any robust option."""
+    return load_policy(finetune(recipe(good, "train.ema=0"), tmp_path_factory.mktemp("plain") / "run"))
+
+
 def answer(policy, good):
     """hidden (1, N, C) of one observation, and a chunk (T, A)."""
     observation = good.observation()
@@ -235,16 +249,13 @@ def test_a_resumed_finetuning_ends_with_the_same_bits_and_the_same_curve(method,
     "changes",
     [("robust.consistency=0.5",), ("robust.trust_region=0.1",), ("robust.trust_region=0.1", "robust.consistency=0.5")],
 )
-def test_robust_options_change_the_result(changes, good, tmp_path):
-    policies = [
-        load_policy(finetune(recipe(good, "train.ema=0", *extra), tmp_path / name))
-        for name, extra in (("plain", ()), ("robust", changes))
-    ]
-    assert not same_bits(*policies)
+def test_robust_options_change_the_result(changes, good, plainly_tuned, tmp_path):
+    robust = load_policy(finetune(recipe(good, "train.ema=0", *changes), tmp_path / "run"))
+    assert not same_bits(robust, plainly_tuned)
 
 
-def test_half_of_the_tuned_weights_lies_halfway(base, good, tmp_path):
-    whole = load_policy(finetune(recipe(good), tmp_path / "whole")).state_dict()
+def test_half_of_the_tuned_weights_lies_halfway(base, good, tuned, tmp_path):
+    whole = load_policy(tuned / "policy").state_dict()
     half = load_policy(finetune(recipe(good, "robust.wise=0.5"), tmp_path / "half")).state_dict()
     key = "head.blocks.0.qkv.weight"
     torch.testing.assert_close(half[key], (whole[key] + base.state_dict()[key]) / 2)
@@ -329,24 +340,23 @@ def test_adapters_are_trained_on_a_frozen_base_of_8_bits(vlm_policy, good, tmp_p
         finetune(recipe(good, "train.base_weights=int8"), tmp_path / "nano")
 
 
-def test_mixed_precision_trains_and_keeps_fp32_weights(good, tmp_path):
+def test_mixed_precision_trains_and_keeps_fp32_weights(good, tuned, tmp_path):
     policy = load_policy(finetune(recipe(good, "train.precision=bfloat16"), tmp_path / "run"))
     assert {p.dtype for p in policy.parameters()} == {torch.float32}
-    wide = load_policy(finetune(recipe(good), tmp_path / "wide"))
-    assert not same_bits(policy, wide)
-    first = [json.loads((tmp_path / n / "tune.jsonl").read_text().splitlines()[0]) for n in ("run", "wide")]
+    assert not same_bits(policy, load_policy(tuned / "policy"))
+    first = [json.loads((run / "tune.jsonl").read_text().splitlines()[0]) for run in (tmp_path / "run", tuned)]
     assert first[0]["denoise"] == pytest.approx(first[1]["denoise"], rel=0.05)
 
 
-def test_a_comparison_may_be_added_to_a_finished_training(good, tmp_path):
-    finetune(recipe(good), tmp_path / "run")
+def test_a_comparison_may_be_added_to_a_finished_training(good, tuned, tmp_path):
+    shutil.copytree(tuned, tmp_path / "run")
     finetune(recipe(good, "compare.episodes=5"), tmp_path / "run", resume=True)
     with pytest.raises(RecipeError, match="another recipe"):
         finetune(recipe(good, "seed=1"), tmp_path / "run", resume=True)
 
 
-def test_a_finished_training_goes_on_with_more_samples_only(good, tmp_path, capsys):
-    finetune(recipe(good, "train.samples=16"), tmp_path / "run")
+def test_a_finished_training_goes_on_with_more_samples_only(good, tuned, tmp_path, capsys):
+    shutil.copytree(tuned, tmp_path / "run")
     short = load_policy(tmp_path / "run/policy")
     policy = load_policy(finetune(recipe(good, "train.samples=32"), tmp_path / "run", resume=True))
     assert "16 before, 32 now" in capsys.readouterr().out and not same_bits(policy, short)
@@ -363,8 +373,8 @@ def test_a_finished_training_goes_on_with_more_samples_only(good, tmp_path, caps
         assert caught.value.key == key
 
 
-def test_a_run_continues_with_its_number_of_pieces_only(good, tmp_path):
-    finetune(recipe(good), tmp_path / "run")
+def test_a_run_continues_with_its_number_of_pieces_only(good, tuned, tmp_path):
+    shutil.copytree(tuned, tmp_path / "run")
     progress = tmp_path / "run/tune/progress.json"
     kept = json.loads(progress.read_text())
     assert kept["pieces"] == 1
