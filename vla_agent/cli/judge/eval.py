@@ -21,6 +21,8 @@ openpi (docs/serving.md).
 On the same seeds run: the policy, the policy with its instruction shuffled among the scene's valid ones, random
 actions, and the expert.  Episode k of a task uses seed S + k; the outcomes do not depend on the number of workers.
 
+--env plays in another environment, such as metaworld; controls that it does not offer are left out and named.
+
 OUT receives report.json (every episode), report.html (for a browser, or a phone) and actions.npz (for replay).
 """
 EPILOG = """\
