@@ -346,3 +346,27 @@ def test_a_step_leaves_nothing_on_another_device_than_the_policy(tmp_path):
     assert {loss.device.type for loss in named.values()} == {"meta"}
     torch.stack(list(named.values())).sum().backward()
     assert all(p.grad.device.type == "meta" for p in policy.head.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes"),
+    [({"colour": 0.0}, False), ({"colour": 0.4}, True), ({"colour": 0.0, "shift": 3, "share": 1.0}, True)],
+)
+def test_the_stage_shows_the_backbone_augmented_pixels(settings, changes, tmp_path):
+    made = recipe(write(tmp_path / "data", "pusher"), end_to_end=SMALL["end_to_end"] | {"augment": settings})
+    demos = load_demonstrations(made.data.demonstrations, 4, annotated=False)
+    policy = build_policy(made, demos, None)
+    seen, own = [], policy.backbone.pixels
+    policy.backbone.pixels = lambda images: (seen.append(images), own(images))[1]
+    generator = torch.Generator().manual_seed(0)
+    batch = EndToEndBatches(policy, demos, made.end_to_end).draw(generator)
+    EndToEndLosses(policy, made.end_to_end, 0.0)(batch, generator)
+    different = (seen[0] != batch.images).flatten(1).any(1)
+    assert different.float().mean() > 0.8 if changes else not different.any()
+    if settings.get("shift"):
+        inner = slice(3, SIDE - 3)
+        moved, still = seen[0][:, 0, inner, inner].float(), batch.images[:, 0].float()
+        places = [(dy, dx) for dy in range(7) for dx in range(7)]
+        cut = [still[:, dy : dy + SIDE - 6, dx : dx + SIDE - 6] for dy, dx in places]
+        nearest = torch.stack([(moved - part).abs().mean((1, 2, 3)) for part in cut]).amin(0)
+        assert (nearest < 1).all(), "a shift by whole pixels leaves them as they are"
