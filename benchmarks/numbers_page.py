@@ -18,6 +18,7 @@ HEADINGS = {
     "guards": "Tests of guards",
     "serving": "Serving",
     "ros": "ROS 2",
+    "open": "Other environments, plain data, real trials",
     "house": "The project itself",
 }
 # Differences of two rates are in percentage points: a success that falls from 90 % to 88 % falls by 2 points.

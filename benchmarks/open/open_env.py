@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 NAME = "open-env"
-TITLE = (
+TITLE = "Planted faults of environments that `vla-agent env check` names as what they are"
     "Planted faults of environments that `vla-agent env check` names, with its name for each; no finding in a sound one"
 )
 TARGET = 100.0
-UNIT = "% of 30 faults"
+UNIT = "% of the faults"
 BETTER = "higher"
 LINES = 120  # of an adapter, at most
 ADAPTERS = ("metaworld.py", "libero.py", "pusht.yaml", "squares.yaml")

@@ -141,6 +141,18 @@ def test_an_episode_with_a_broken_environment_ends_with_a_typed_error(fault, err
         play_episode(Sound(fault), Reader(), "go_red", SEED)
 
 
+def test_a_served_policy_is_asked_from_any_environment(run):
+    pytest.importorskip("websockets")
+    from vla_agent.serving.server import PolicyServer
+
+    with PolicyServer(Reader(), "reader", port=0) as server:
+        settings = EvaluationSettings(server.url, "go_red", episodes=2, seed=SEED, controls="none", env=SOUND)
+        report = evaluate(settings)
+    mine = {(row["task"], row["seed"]): row for row in run[1]["episodes"] if row["control"] == "policy"}
+    for row in report["episodes"]:
+        assert row["success"] and row["state_hash"] == mine[row["task"], row["seed"]]["state_hash"]
+
+
 def test_images_are_rendered_only_when_the_policy_looks():
     class Counting(Sound):
         rendered = 0
