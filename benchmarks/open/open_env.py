@@ -7,8 +7,6 @@ from typing import Any
 
 NAME = "open-env"
 TITLE = "Planted faults of environments that `vla-agent env check` names as what they are"
-    "Planted faults of environments that `vla-agent env check` names, with its name for each; no finding in a sound one"
-)
 TARGET = 100.0
 UNIT = "% of the faults"
 BETTER = "higher"
