@@ -48,8 +48,8 @@ def test_one_more_real_success_never_lowers_a_limit(found):
 
 @pytest.mark.parametrize("q, a, b", [(0.7, 0.9, 0.3), (0.5, 0.2, 0.2), (0.9, 1.0, 0.5)])
 def test_it_covers_the_real_rate_as_often_as_stated_exactly(q, a, b):
-    """All outcomes of twelve trials with their probabilities: nothing is drawn."""
-    n1, n0, simulated = 7, 5, 30
+    """All outcomes of nine trials with their probabilities: nothing is drawn."""
+    n1, n0, simulated = 5, 4, 20
     real, covered = q * a + (1 - q) * b, 0.0
     for k1, k0 in itertools.product(range(n1 + 1), range(n0 + 1)):
         chance = binom.pmf(k1, n1, a) * binom.pmf(k0, n0, b)
