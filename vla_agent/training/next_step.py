@@ -7,14 +7,14 @@ from pathlib import Path
 from vla_agent.contract import Contract
 from vla_agent.contract.tabletop import ACTIONS, tabletop_contract
 
-OWN_LOOP = "examples/08_my_own_environment.py"
+ENVIRONMENTS = "docs/environments.md"
 
 
 def next_step(policy: Path, contract: Contract) -> str:
     """The command to go on with: the evaluation in the simulator where it has this contract, else serving."""
     if fits_the_simulator(contract):
         return f"vla-agent eval {policy}"
-    return f"vla-agent serve {policy} (the simulator has another contract; {OWN_LOOP} drives a policy in yours)"
+    return f"vla-agent serve {policy} (the simulator has another contract; {ENVIRONMENTS} connects yours)"
 
 
 def fits_the_simulator(contract: Contract) -> bool:
