@@ -165,7 +165,7 @@ def evaluate(
     seconds = store.seconds if store else 0.0
     jobs = [job for job in plan.jobs() if job.key not in rows]
     total = len(jobs) + len(rows)
-    load = _load_the_hashed(settings, head["hashes"]["policy"])
+    load = load_the_hashed(settings, head["hashes"]["policy"])
     player = PlayerSettings(settings.policy, plan.world.choice, load, settings.execution)
     needed = settings.workers and min(settings.workers, len(jobs) or settings.workers)
     with closing(store) if store else nullcontext(), open_workers(player, needed, settings.ray) as workers:
@@ -188,7 +188,7 @@ def evaluate(
     return report
 
 
-def _load_the_hashed(settings: EvaluationSettings, files: dict[str, str]) -> Callable[[str], Policy]:
+def load_the_hashed(settings: EvaluationSettings, files: dict[str, str]) -> Callable[[str], Policy]:
     """How the workers load the policy: files that were changed since they were hashed are refused."""
     if settings.load is not load_learned or is_remote(settings.policy) or not files:
         return settings.load

@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from vla_agent.cli.environment_options import add_environment, options_of, short_name
 from vla_agent.cli.judge.worker_options import add_workers, workers_of
 from vla_agent.errors import OptionError
 
+SIMULATED_ENVIRONMENT = "tabletop"  # the one that certificates are of
 SIMULATED = "sim"  # the robot of certificates that move no hardware
 
 DESCRIPTION = """\
@@ -28,6 +30,9 @@ examples:
   vla-agent gate runs/tuned/policy --key lab --base runs/base/policy -o runs/gate-tuned
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
   vla-agent gate --explain runs/gate/certificate.json
+
+In another environment only success is judged, by the same sequential test, and no certificate is written:
+  vla-agent gate runs/mine --env metaworld --tasks easy --above 0.8
 
 docs/gate.md says what is measured and how the verdict is made.  gates/smoke.yaml takes seconds: for trying out only.
 exit codes: 0 passed, 1 did not pass, 2 bad input
@@ -64,6 +69,14 @@ def add_parser(subparsers: Any) -> None:
         metavar="CERT",
         help="say in ten lines what a certificate.json promises and what not; no gate is run",
     )
+    add_environment(parser)
+    parser.add_argument("--tasks", metavar="A,B", help="tasks or groups of --env (default: all)")
+    parser.add_argument(
+        "--above", type=float, default=0.8, metavar="P", help="success to be shown in --env (%(default)s)"
+    )
+    parser.add_argument(
+        "--margin", type=float, default=0.1, metavar="D", help="how far above it suffices (%(default)s)"
+    )
     add_workers(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the unfinished gate in DIR")
     parser.set_defaults(run=run)
@@ -81,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
             found="none",
             remedy="vla-agent gate POLICY --key NAME, or vla-agent gate --explain CERTIFICATE",
         )
+    if args.env != SIMULATED_ENVIRONMENT:
+        return _in_environment(args)
     robot, robot_file = _robot(args.robot)
     workers = workers_of(args)
     from vla_agent.files.shipped import find_shipped
@@ -112,6 +127,38 @@ def run(args: argparse.Namespace) -> int:
         report = run_gate(settings, progress.update)
     print_summary(report, out, ledger_file)
     return 0 if report["summary"]["judgement"]["verdict"] == "pass" else 1
+
+
+def _in_environment(args: argparse.Namespace) -> int:
+    """Show success in another environment; 0 where it was shown, else 1."""
+    if args.robot != SIMULATED or args.base:
+        raise OptionError(
+            "no certificate follows from another environment",
+            key="--robot, --base",
+            expected="neither, with --env",
+            found=args.robot if args.robot != SIMULATED else args.base,
+            remedy="run the gate on the tabletop for a certificate; leave them out to show success in ENV",
+        )
+    from vla_agent.evaluation.evaluate import EvaluationSettings
+    from vla_agent.evaluation.report.evaluation_console import Progress, print_summary
+    from vla_agent.gate.success_in_environment import Demand, sentence, show_success
+
+    out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}-{short_name(args.env)}"
+    settings = EvaluationSettings(
+        args.policy,
+        args.tasks,
+        workers=workers_of(args),
+        ray=args.ray,
+        out=out,
+        resume=args.resume,
+        env=args.env,
+        env_options=options_of(args),
+    )
+    with Progress() as progress:
+        report = show_success(settings, Demand(args.above, args.margin), progress.update)
+    print_summary(report, out)
+    print(sentence(report))
+    return 0 if report["summary"]["success_test"]["verdict"] == "pass" else 1
 
 
 def _robot(given: str) -> tuple[str, str]:

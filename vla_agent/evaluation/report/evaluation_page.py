@@ -40,6 +40,7 @@ def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
         hz=report.get("environment", {}).get("control_hz", CONTROL_HZ),
         left_out=report.get("environment", {}).get("left_out", {}),
         groups=summary.get("groups"),
+        test=summary.get("success_test"),
         failed=sum(summary["controls"]["policy"]["failures"].values()),
         refused=refusal_line(report["episodes"]),
         hardest=hardest(report),
