@@ -16,6 +16,7 @@ from vla_agent.contract.renamed_cameras import RenamedCameras
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.contract.validation import impossible_values
 from vla_agent.errors import ContractError, ObservationError
+from vla_agent.files.input_limits import SIDE
 
 TABLETOP = tabletop_contract()
 SMALL = Contract(
@@ -97,6 +98,9 @@ IMPOSSIBLE = {
     "a broken width": ({"cameras": (Camera("front", 2, 3.0),)}, "cameras.front.width", "3.0"),
     "size 0": ({"state": (Field("pose", 0, "m"),)}, "state.pose.size", "0"),
     "size of action": ({"action": (Field("move", -1, "m"),)}, "action.move.size", "-1"),
+    "a field of gigabytes": ({"state": (Field("pose", 65_537, "m"),)}, "state.pose.size", "65537"),
+    "a picture of gigabytes": ({"cameras": (Camera("front", SIDE + 1, 3),)}, "cameras.front.height", str(SIDE + 1)),
+    "a chunk of gigabytes": ({"chunk_length": 65_537}, "chunk_length", "65537"),
     "an empty range": ({"state": (Field("pose", 1, "m", low=1.0, high=1.0),)}, "state.pose.low", "1.0 to 1.0"),
     "a NaN range": ({"state": (Field("pose", 1, "m", low=0.0, high=np.nan),)}, "state.pose.low", "0.0 to nan"),
     "rate 0": ({"control_hz": 0.0}, "control_hz", "0.0"),

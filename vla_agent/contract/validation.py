@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from vla_agent.contract.layout import Camera, Field, Layout
+from vla_agent.files.input_limits import SIDE
 
+MOST_NUMBERS = 65_536  # of a field, and steps of a chunk: a file of some bytes must not ask for gigabytes
 PARTS = ("cameras", "state", "action")
 
 
@@ -21,7 +23,7 @@ def impossible_values(contract: Layout) -> dict[str, str]:
             wrong |= dict(_wrong_in_field(part, field))
     if not (np.isfinite(contract.control_hz) and contract.control_hz > 0):
         wrong["control_hz"] = str(contract.control_hz)
-    if contract.chunk_length < 1:
+    if not 1 <= contract.chunk_length <= MOST_NUMBERS:
         wrong["chunk_length"] = str(contract.chunk_length)
     return wrong
 
@@ -38,12 +40,12 @@ def _wrong_in_camera(camera: Camera) -> Iterator[tuple[str, str]]:
     if camera.color not in ("rgb", "bgr"):
         yield f"cameras.{camera.name}.color", str(camera.color)
     for key, size in (("height", camera.height), ("width", camera.width)):
-        if not _is_size(size):
+        if not _is_size(size, SIDE):
             yield f"cameras.{camera.name}.{key}", repr(size)
 
 
 def _wrong_in_field(part: str, field: Field) -> Iterator[tuple[str, str]]:
-    if not _is_size(field.size):
+    if not _is_size(field.size, MOST_NUMBERS):
         yield f"{part}.{field.name}.size", repr(field.size)
     for key in ("unit", "frame", "rotation"):
         if not isinstance(text := getattr(field, key), str):
@@ -60,5 +62,5 @@ def _is_name(name: object) -> bool:
     return isinstance(name, str) and bool(name)
 
 
-def _is_size(size: object) -> bool:
-    return isinstance(size, int) and not isinstance(size, bool) and size >= 1
+def _is_size(size: object, most: int) -> bool:
+    return isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= most

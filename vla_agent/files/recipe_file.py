@@ -80,7 +80,7 @@ def check_recipe(data: Any, file: str, overrides: tuple[str, ...], model: type[R
             file=f"{file}{_line(data, first['loc'])}",
             key=".".join(keys),
             expected=", ".join(names) if first["type"] == "extra_forbidden" else first["msg"],
-            found=first["input"] if not isinstance(first["input"], dict) else ", ".join(map(str, first["input"])),
+            found=", ".join(map(str, first["input"])) if isinstance(first["input"], dict) else str(first["input"]),
             remedy=f"did you mean {near[0]}?" if near and first["type"] == "extra_forbidden" else "fix the value",
         ) from error
 

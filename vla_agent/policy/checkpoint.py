@@ -162,6 +162,7 @@ def _head(described: dict[str, Any], file: Path) -> HeadConfig:
             "the head's settings cannot be read",
             file=file,
             key="head",
+            expected=", ".join(HeadConfig.model_fields),
             found=" ".join(str(error).split()),
             remedy="get the checkpoint again",
         ) from error

@@ -153,7 +153,12 @@ def _wrong(path: Path, group: Any, at: str, expected: str, found: object) -> Dat
 
 def _common_length(path: Path, group: Any, sources: Any) -> int:
     """The number of frames, which every source must have."""
-    lengths = {s.at: len(_dataset(path, group, s.at)) for s in sources}
+    lengths = {}
+    for source in sources:
+        rows = _dataset(path, group, source.at).shape
+        if not rows:
+            raise _wrong(path, group, source.at, "one row for each frame", "a single number")
+        lengths[source.at] = rows[0]
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{at} {n}" for at, n in lengths.items())
         raise _wrong(path, group, sources[0].at, "the same number of rows in every dataset of an episode", found)
@@ -213,7 +218,9 @@ def _check_rate(path: Path, group: Any, mapping: Mapping) -> None:
         holder = holder.parent
     text = attribute(path, holder, "env_args")
     try:
-        stated = parse_json(text, path, DatasetError)["env_kwargs"]["control_freq"] if text is not None else None
+        text = text.decode() if isinstance(text, bytes) else text
+        known = parse_json(text, path, DatasetError) if isinstance(text, str) else {}
+        stated = known["env_kwargs"]["control_freq"]
     except (ValueError, KeyError, TypeError):  # of another program
         return
     if isinstance(stated, (int, float)) and stated != mapping.control_hz:
@@ -248,7 +255,7 @@ def _instruction(path: Path, group: Any, mapping: Mapping) -> str:
     text: Any = attribute(path, holder, str(where.attribute))
     try:
         text = text.decode() if isinstance(text, bytes) else text
-        text = parse_json(text, path, DatasetError)[where.key] if where.key and text is not None else text
+        text = parse_json(text, path, DatasetError)[where.key] if where.key and isinstance(text, str) else text
         text = " ".join(text) if isinstance(text, list) else text
     except (ValueError, KeyError, TypeError) as error:
         searched.append(f"{type(error).__name__}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from vla_agent.contract import Contract
 from vla_agent.data.edit.edit_plan import Piece
 from vla_agent.data.edit.video_cut import cut_video, video_frames
 from vla_agent.data.lerobot import dataset_schema
+from vla_agent.data.lerobot.dataset_files import GET_AGAIN
 from vla_agent.data.lerobot.dataset_stats import IMAGE_STRIDE, image_histogram
 from vla_agent.data.lerobot.episode import PNG_STORAGE, EncodedEpisode, Episode, encode
 from vla_agent.data.lerobot.frame_decoding import decode_range, encoded_images
@@ -74,6 +76,15 @@ def _columns(piece: Piece, contract: Contract) -> dict[str, np.ndarray]:
     columns = {}
     for name, feature in wanted.items():
         values = piece.dataset.columns[name][piece.rows]
+        if values.size != len(values) * math.prod(feature["shape"]):
+            raise DatasetError(
+                "a column does not fit the contract",
+                file=piece.dataset.root,
+                key=name,
+                expected=("rows", *feature["shape"]),
+                found=values.shape,
+                remedy=f"the dataset is damaged: {GET_AGAIN}",
+            )
         columns[name] = np.asarray(values, dtype=np.float32).reshape(len(values), *feature["shape"])
     return columns
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,11 +88,12 @@ def readable_table(path: Path) -> Iterator[None]:
             remedy=GET_AGAIN,
         ) from error
     except (pa.ArrowException, OSError) as error:
+        size = os.path.getsize(path) if os.path.isfile(path) else 0  # a name that is too long has none
         raise DatasetError(
             "a table of the dataset cannot be read",
             file=path,
             expected="a complete parquet file",
-            found=f"{path.stat().st_size} bytes: {(str(error).splitlines() or [type(error).__name__])[0][:300]}",
+            found=f"{size} bytes: {(str(error).splitlines() or [type(error).__name__])[0][:300]}",
             remedy=f"the file is truncated or damaged: {GET_AGAIN}",
         ) from error
 

@@ -46,8 +46,10 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
     try:
         for row in rows:
             check_counts({key: row[key] for key in ("episode_index", "length")})
+            if not isinstance(row["tasks"], list) or not all(isinstance(task, str) for task in row["tasks"]):
+                raise ValueError(f"tasks is {str(row['tasks'])[:40]}, not a list of sentences")
     except ValueError as error:
-        raise _unreadable(root / EPISODES, "whole numbers", error) from error
+        raise _unreadable(root / EPISODES, "whole numbers, and a list of sentences", error) from error
     for row in sorted(rows, key=lambda row: row["episode_index"]):
         file = (row["episode_index"] // info.get("chunks_size", dataset_schema.CHUNKS_SIZE), row["episode_index"])
         episodes.append(

@@ -38,6 +38,8 @@ def count_findings(dataset: Dataset) -> Iterator[Finding]:
 def frame_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:
     """Frames that are missing, repeated or out of order; timestamps that jump, stand still or drift."""
     numbers, times = dataset.columns["frame_index"][rows], dataset.columns["timestamp"][rows].astype(float)
+    if not np.isfinite(numbers.astype(float)).all():
+        return  # reported by the check of values
     wrong = np.flatnonzero(numbers != np.arange(len(numbers)))
     if len(wrong):
         k = int(wrong[0])

@@ -34,7 +34,7 @@ def value_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Itera
         values = column[rows].reshape(rows.stop - rows.start, -1)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             k, d = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
-            name = names_of(dataset, key)[d] if values.shape[1] > 1 else key
+            name = key if values.shape[1] == 1 else dict(enumerate(names_of(dataset, key))).get(d, str(d))
             what = "a value is not finite"
             yield Finding("not finite", what, episode.index, k, key, f"{values[k, d]} in {name}", LEAVE_OUT)
     for key in (dataset_schema.ACTION, dataset_schema.STATE):
@@ -55,10 +55,14 @@ def clipped_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Fi
     if dataset_schema.ACTION not in dataset.columns or not rows_of:
         return
     values = dataset.columns[dataset_schema.ACTION]
+    values = values.reshape(len(values), -1)
+    names = names_of(dataset, dataset_schema.ACTION)
+    if len(names) != values.shape[1]:
+        return  # `load` refuses the column's shape
     run = max(4, round(RUN * dataset.fps))
     own = _own_limits(dataset)
-    for d, name in enumerate(names_of(dataset, dataset_schema.ACTION)):
-        column = values.reshape(len(values), -1)[:, d]
+    for d, name in enumerate(names):
+        column = values[:, d]
         finite = column[np.isfinite(column)]
         if len(np.unique(finite)) <= LEVELS:
             continue

@@ -223,7 +223,7 @@ def parse_gate(data: Any, file: str | PathLike[str]) -> Gate:
             file=f"{file}{_line(data, first['loc'])}",
             key=".".join(keys),
             expected=", ".join(names) if unknown else first["msg"],
-            found=first["input"] if not isinstance(first["input"], dict) else ", ".join(map(str, first["input"])),
+            found=", ".join(map(str, first["input"])) if isinstance(first["input"], dict) else str(first["input"]),
             remedy=f"did you mean {near[0]}?" if near else "fix the value",
         ) from error
     try:

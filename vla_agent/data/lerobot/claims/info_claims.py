@@ -53,6 +53,7 @@ class _Info(BaseModel):
     chunks_size: int = Field(1000, ge=1, le=MOST_FRAMES, strict=True)
     data_path: str
     video_path: str | None = None
+    robot_type: str | None = None
     features: dict[str, _Feature] = Field(max_length=4096)
 
     @field_validator("data_path")

@@ -198,6 +198,8 @@ class Backbone(nn.Module):
                 )
                 tokenizer = AutoTokenizer.from_pretrained(view, **plain)
                 processor = AutoImageProcessor.from_pretrained(view, backend="pil", **plain)
+            if tokenizer.pad_token is None:
+                raise ValueError("the tokenizer has no token to pad with")
         except Exception as error:
             raise CheckpointError(
                 "the backbone cannot be loaded",
