@@ -19,7 +19,7 @@ from vla_agent.evaluation import provenance
 from vla_agent.evaluation.play.player import SCRIPTED, Job, PlayedEpisode, PlayerSettings, load_learned, play
 from vla_agent.evaluation.play.workers import open_workers
 from vla_agent.evaluation.played_world import PlayedWorld, is_tabletop, other_world, tabletop_world
-from vla_agent.evaluation.report.clips import choose, film, film_one
+from vla_agent.evaluation.report.clips import choose, clip_count, film, film_one
 from vla_agent.evaluation.report.evaluation_page import page
 from vla_agent.evaluation.result_store import Store, identity_of
 from vla_agent.evaluation.success_statistics import CONTROLS, summarise, summarise_groups
@@ -183,7 +183,7 @@ def evaluate(
         summary = summarise(episodes, took) | summarise_groups(episodes, groups) | {"settings": recorded}
         report = head | {"episodes": episodes, "summary": summary}
         if store:
-            clips = film(episodes, choose(episodes), store.actions, workers, film_one)
+            clips = film(episodes, choose(episodes, clip_count(head)), store.actions, workers, film_one)
             store.finish(report, page(report, clips, store.out))
     return report
 

@@ -18,7 +18,7 @@ from vla_agent.evaluation.evaluate import EvaluationSettings, describe, load_the
 from vla_agent.evaluation.play.player import Job, PlayedEpisode, PlayerSettings, play
 from vla_agent.evaluation.play.worker_protocol import Workers
 from vla_agent.evaluation.play.workers import open_workers
-from vla_agent.evaluation.report.clips import choose, film, film_one
+from vla_agent.evaluation.report.clips import choose, clip_count, film, film_one
 from vla_agent.evaluation.report.evaluation_page import page
 from vla_agent.evaluation.result_store import Store, identity_of
 from vla_agent.evaluation.success_statistics import summarise, summarise_groups
@@ -91,7 +91,7 @@ def show_success(settings: EvaluationSettings, demand: Demand, progress: Progres
         groups = summarise_groups(episodes, head["environment"]["groups"])
         summary = summarise(episodes, took) | groups | {"settings": recorded, "success_test": judged}
         report = head | {"episodes": episodes, "summary": summary}
-        clips = film(episodes, choose(episodes), store.actions, workers, film_one)
+        clips = film(episodes, choose(episodes, clip_count(head)), store.actions, workers, film_one)
         store.finish(report, page(report, clips, store.out))
     return report
 

@@ -21,7 +21,7 @@ SIZE = 192  # px
 BYTES = 8_000_000  # of all clips and strips together, encoded in the page
 EVERY = 2  # control steps per frame
 FPS = CONTROL_HZ / EVERY
-FRAMES = 40  # of a clip, where each costs a full image of an environment's camera
+COSTLY_CLIPS, FRAMES = 6, 24  # where each frame costs a full image of an environment's camera: half a minute in all
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ def choose(episodes: Sequence[Mapping[str, Any]], count: int = CLIPS) -> list[in
     half = max(count // 2, count - len(successes))
     chosen = failures[:half]
     return sorted(chosen + successes[: count - len(chosen)], key=lambda i: (episodes[i]["success"], i))
+
+
+def clip_count(head: Mapping[str, Any]) -> int:
+    """How many clips a report gets; fewer where an environment renders no videos of its own."""
+    return COSTLY_CLIPS if "film" in head.get("environment", {}).get("left_out", {}) else CLIPS
 
 
 def _spread(items: Sequence[tuple[int, str]]) -> list[int]:
