@@ -16,6 +16,7 @@ from typing import Any
 HELD_OUT = 7_000_000  # seeds of the records; developers use those below
 WORKERS = 2
 POLICY = "policies/tabletop-nano"
+EPISODES = int(os.environ.get("NANO_EPISODES", "30"))  # of each family
 LOOK_FOR = 60  # control periods after which a policy that is to refuse is judged
 
 
@@ -24,7 +25,7 @@ class Setting:
     """How much is measured, on what."""
 
     policy: str = POLICY
-    episodes: int = 30
+    episodes: int = EPISODES
     seed: int = HELD_OUT
     workers: int = WORKERS
 

@@ -150,3 +150,14 @@ def test_settings_survive_their_description():
 def test_impossible_settings_are_refused(change):
     with pytest.raises(ValueError):
         ReaderSettings.from_dict(SETTINGS.to_dict() | change)
+
+
+def test_a_direction_that_was_not_learned_is_refused():
+    slots = {**RED_MUG, "other.shape": "cube", "other.colour": "blue", "direction": "in front of"}
+    reader = tiny_reader(replace(SETTINGS, lacking=("behind",)))
+    reader.net = Says(outputs("place_beside", slots))
+    position = len(reader.tokenizer.encode("put it").ids) - 1  # the token after them
+    reader.net.output.pointers = torch.full((1, len(ROLES), 40), -9.0)
+    reader.net.output.pointers[:, :, position] = 0.0
+    assert reader.read_task("put it behind that").refusal.endswith('by "behind"')
+    assert not reader.read_task("put it before that, not behind").refusal

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from benchmarks.shared.tiny_reader import SETTINGS, tiny_reader
+from vla_agent.adapters.adapter_folder import save_adapter
+from vla_agent.adapters.adapter_settings import AdapterSettings
+from vla_agent.adapters.attach import attach
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import CheckpointError
 from vla_agent.models.reader.reader import Reading
@@ -161,3 +164,11 @@ def test_damaged_readers_are_refused(saved, tmp_path):
 
     assert "plain data" in spoilt(saved, tmp_path / "d", code)
     assert "does not belong" in spoilt(saved, tmp_path / "e", lambda f: (f / "reader/model.py").write_text("x"))
+
+
+def test_an_adapter_lets_the_wordings_of_its_new_task_pass(saved, tmp_path):
+    attached = attach(load_policy(saved), AdapterSettings())
+    save_adapter(attached, str(saved), tmp_path / "adapter", more={"passing": ["lift the {thing}"]})
+    adapted = load_policy(tmp_path / "adapter")
+    assert adapted.reader.read_task("lift the red mug").is_own
+    assert not load_policy(saved).reader.read_task("lift the red mug").is_own

@@ -60,6 +60,8 @@ class Reader:
     def __init__(self, net: ReaderNet, tokenizer: Tokenizer, settings: ReaderSettings) -> None:
         self.net, self.tokenizer = net.eval().requires_grad_(False), tokenizer
         self.settings, self._own = settings, OwnTemplates(settings)
+        words = "|".join(map(re.escape, sorted(settings.lacking, key=len, reverse=True)))
+        self._lacking = re.compile(rf"\b(?:{words})\b") if words else None
 
     def __deepcopy__(self, memo: Any) -> Reader:
         return self  # nothing changes in it: copies of a policy share it
@@ -87,12 +89,20 @@ class Reader:
         ids = torch.tensor([encoding.ids])
         output = self.net(ids, torch.ones_like(ids))
         kind, slots, odds = best_reading(output, self.settings)
+        if "direction" in slots and self._is_lacking(text, encoding, output.pointers[0, ROLES.index("direction")]):
+            slots["direction"] = UNKNOWN
         slope, offset = self.settings.curve
         confidence = float(1 / (1 + np.exp(-(slope * odds + offset))))
         reading = Reading(text, text, kind, tuple(slots.items()), confidence)
         if refusal := self._refusal(reading, output, encoding, slots):
             return replace(reading, refusal=refusal)
         return replace(reading, text=fill(self.settings.canonical(kind), slots))
+
+    def _is_lacking(self, text: str, encoding: Any, pointer: Tensor) -> bool:
+        """Whether the word that tells the direction is one that the policy has not learned."""
+        start, end = encoding.offsets[int(pointer[: len(encoding.ids)].argmax())]
+        found = self._lacking.finditer(text.lower()) if self._lacking else ()
+        return any(start < match.end() and end > match.start() for match in found)
 
     def _refusal(self, reading: Reading, output: ReadOutputs, encoding: Any, slots: dict[str, str]) -> str:
         if reading.kind == "unsafe":

@@ -24,6 +24,7 @@ class ReaderSettings:
 
     tasks, questions: kind -> canonical wording.  shapes, colours, directions: the values of slots, in the order of the
     model's outputs.  templates: wordings that pass unchanged, with slots ``{thing}``, ``{colour}``, ``{direction}``.
+    lacking: words for directions that the policy has not learned, such as *behind*.
     curve: slope and offset of the logistic function that turns the model's log-odds into the probability of a right
     reading (Platt 1999).  refuse_below: an instruction is refused below this probability.
     """
@@ -34,8 +35,9 @@ class ReaderSettings:
     colours: tuple[str, ...]
     directions: tuple[str, ...]
     templates: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
     curve: Curve = (1.0, 0.0)
-    refuse_below: float = 0.5
+    refuse_below: float = 0.4
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for settings that no reader can have."""
@@ -84,7 +86,7 @@ class ReaderSettings:
             questions={str(k): str(v) for k, v in described["questions"].items()},
             curve=(float(slope), float(offset)),
             refuse_below=float(described["refuse_below"]),
-            **{k: tuple(map(str, described[k])) for k in ("shapes", "colours", "directions", "templates")},
+            **{k: tuple(map(str, described[k])) for k in ("shapes", "colours", "directions", "templates", "lacking")},
         )
 
     def to_dict(self) -> dict[str, Any]:

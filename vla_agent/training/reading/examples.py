@@ -136,15 +136,15 @@ class Examples:
             target = Thing(OPEN, choose(settings.colours, rng))
         if "{shape}" in told:
             target = replace(target, colour=OPEN)
-        if roles and rng.random() < mixture.unknown:
+        if "direction" in roles and grammar.unknown_directions and not any(p.meant for p in parts):
+            direction = UNKNOWN if rng.random() < mixture.unknown else direction
+        if roles and direction != UNKNOWN and rng.random() < mixture.unknown:
             which = rng.random()
             if which < 0.6 and "target.colour" in roles and grammar.unknown_things:
                 open_colour = OPEN if rng.random() < 0.4 else target.colour
                 target = Thing(UNKNOWN, open_colour if target.colour != OPEN else OPEN)
             elif which < 0.75 and "other.colour" in roles and grammar.unknown_things:
                 other = Thing(UNKNOWN, OPEN if rng.random() < 0.4 else other.colour)
-            elif grammar.unknown_directions and "direction" in roles and not any(p.meant for p in parts):
-                direction = UNKNOWN
             elif grammar.unknown_colours and "colour" in roles:
                 colour = UNKNOWN
             elif grammar.unknown_colours and "target.colour" in roles and target.shape not in (OPEN, UNKNOWN):

@@ -25,7 +25,7 @@ class TrainReader(Stage):
     ema: float = Field(0.99, ge=0, lt=1)
     checkpoint_minutes: float = Field(5.0, gt=0)
     calibrate: int = Field(1500, ge=10, description="texts in wordings that were held back, for the confidence")
-    refuse_below: float = Field(0.5, ge=0, le=1, description="confidence below which an instruction is refused")
+    refuse_below: float = Field(0.4, ge=0, le=1, description="confidence below which an instruction is refused")
 
 
 class Fractions(Strict):
@@ -33,9 +33,9 @@ class Fractions(Strict):
 
     templates: float = Field(0.15, ge=0, le=1, description="in the policy's own wordings, with synonyms and errors")
     others: float = Field(0.45, ge=0, le=1, description="of the rest, in languages after the first")
-    refused: float = Field(0.10, ge=0, le=1, description="what nobody can do here, or what must not be done")
+    refused: float = Field(0.12, ge=0, le=1, description="what nobody can do here, or what must not be done")
     questions: float = Field(0.22, ge=0, le=1, description="questions of vla-agent ask")
-    unknown: float = Field(0.05, ge=0, le=1, description="with a thing, colour or direction that the world lacks")
+    unknown: float = Field(0.07, ge=0, le=1, description="with a thing, colour or direction that the world lacks")
     vague: float = Field(0.06, ge=0, le=1, description="with a thing whose shape or colour is not said")
     typos: float = Field(0.35, ge=0, le=1, description="with typing errors in one to three words")
 

@@ -107,7 +107,8 @@ def settings_of(grammars: list[Grammar], families: list[TaskFamily]) -> ReaderSe
     shapes = tuple(dict.fromkeys((*SHAPES, *(s for g in grammars for s in g.shapes))))
     colours = tuple(dict.fromkeys((*COLOURS, *(c for g in grammars for c in g.colours))))
     templates = tuple(as_template(wording) for family in families for wording in family.wordings.train)
-    return ReaderSettings(tasks, questions, shapes, colours, directions, tuple(dict.fromkeys(templates)))
+    lacking = tuple(dict.fromkeys(words for g in grammars for words in g.unknown_directions))
+    return ReaderSettings(tasks, questions, shapes, colours, directions, tuple(dict.fromkeys(templates)), lacking)
 
 
 def held_out_wordings(families: list[TaskFamily]) -> Iterator[str]:
