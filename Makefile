@@ -34,7 +34,7 @@ export PYTHONUTF8 := 1
 # Compiled modules are kept, also where a container's image says otherwise: each `import torch` takes seconds without them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check lint types layers style docs film format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
+.PHONY: help demo test suite check lint types layers style docs film format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -50,7 +50,10 @@ demo: install ## install, then evaluate the shipped policy: progress, report.htm
 print-demo: # what demo runs; the benchmark spine-demo times it
 	@echo $(DEMO)
 
-test: check ## install, lint, type check, the documentation site, all tests
+test: install-dev ## install; all tests, and beside them lint, type check and the documentation site
+	@$(MAKE) --no-print-directory --jobs=3 suite types style layers docs
+
+suite: install-dev # tests wait for nodes and processes now and then: the checks beside it fill that time
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: install-dev # lint and docs at the same time: each keeps one core busy
