@@ -102,4 +102,4 @@ def _questions() -> list[dict[str, str]]:
 
 def _asked(reader: Any, asked: str, meant: str) -> str:
     reading = reader.read(asked)
-    return "refused" if reading.refusal else "right" if reading.text == meant else "wrong"
+    return "right" if reading.likely == meant else "wrong" if reading.likely else "refused"

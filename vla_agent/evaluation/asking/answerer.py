@@ -8,7 +8,7 @@ Questions in other forms go to the backbone's decoder, with the probability of i
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,9 +84,12 @@ class Answerer:
         asked = parse(question)
         if asked is None and self.reader is not None:
             reading = self.reader.read(question)
+            asked = parse(reading.likely) if reading.kind in self.reader.settings.questions else None
+            if asked is not None:  # an answer moves nothing: an unsure reading makes it unsure, and no more
+                found = getattr(self, f"_{asked.kind}")(asked)
+                return replace(found, confidence=found.confidence * reading.confidence)
             if reading.refusal:
                 return Answer(reading.refusal, reading.doubt, (), "reader")
-            asked = parse(reading.text) if reading.kind in self.reader.settings.questions else None
         if asked is None:
             return self._decode(question)
         return getattr(self, f"_{asked.kind}")(asked)

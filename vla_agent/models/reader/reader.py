@@ -29,6 +29,7 @@ class Reading:
     original: as it was given.  text: in the policy's words; the original where it passed or was not understood.
     kind: family of tasks, form of question, "other" or "unsafe"; "" where it passed unread.
     slots: role -> value.  confidence: probability that this is right.  refusal: why it is not followed, in words.
+    likely: the most probable meaning in the policy's words, sure or not; "" where there is none.
     """
 
     original: str
@@ -37,6 +38,7 @@ class Reading:
     slots: tuple[tuple[str, str], ...] = ()
     confidence: float = 1.0
     refusal: str = ""
+    likely: str = ""
 
     @property
     def doubt(self) -> float:
@@ -96,7 +98,10 @@ class Reader:
         reading = Reading(text, text, kind, tuple(slots.items()), confidence)
         if refusal := self._refusal(reading, output, encoding, slots):
             return replace(reading, refusal=refusal)
-        return replace(reading, text=fill(self.settings.canonical(kind), slots))
+        likely = fill(self.settings.canonical(kind), slots)
+        if confidence < self.settings.refuse_below:
+            return replace(reading, likely=likely, refusal=f"{UNSURE}: perhaps {likely!r}")
+        return replace(reading, likely=likely, text=likely)
 
     def _is_lacking(self, text: str, encoding: Any, pointer: Tensor) -> bool:
         """Whether the word that tells the direction is one that the policy has not learned."""
@@ -105,6 +110,7 @@ class Reader:
         return any(start < match.end() and end > match.start() for match in found)
 
     def _refusal(self, reading: Reading, output: ReadOutputs, encoding: Any, slots: dict[str, str]) -> str:
+        """Why the kind or a slot is refused, however sure they are; "" for neither."""
         if reading.kind == "unsafe":
             return UNSAFE
         if reading.kind == "other":
@@ -114,11 +120,7 @@ class Reader:
                 word = pointed_word(reading.original, encoding, output.pointers[0, ROLES.index(role)])
                 name = NAMES[role.rpartition(".")[2]]
                 return f"I do not understand which {name} is meant" + (f' by "{word}"' if word else "")
-        wanted = {slots.get("target.shape"), slots.get("target.colour")} == {OPEN}
-        if wanted or reading.confidence < self.settings.refuse_below:
-            likely = "" if wanted else f": perhaps {fill(self.settings.canonical(reading.kind), slots)!r}"
-            return UNSURE + likely
-        return ""
+        return UNSURE if {slots.get("target.shape"), slots.get("target.colour")} == {OPEN} else ""
 
 
 def best_reading(output: ReadOutputs, settings: ReaderSettings) -> tuple[str, dict[str, str], float]:
