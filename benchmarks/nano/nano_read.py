@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.nano.instructed import HELD_OUT, POLICY
+from benchmarks.nano.instructed import EPISODES, HELD_OUT, POLICY
 
 NAME = "nano-read"
 TITLE = "instructions and questions read as what is meant, of the worst kind of wording"
 TARGET = 0.9
 UNIT = "of instructions"
 BETTER = "higher"
-EPISODES = 30  # of each family
 WORDINGS = 6
 
 

@@ -35,7 +35,7 @@ def examples():
 @pytest.fixture(scope="module")
 def drawn(examples):
     rng = np.random.default_rng(0)
-    return [examples.draw(rng) for _ in range(4000)]
+    return [examples.draw(rng) for _ in range(2500)]
 
 
 def test_every_example_has_the_slots_of_its_kind(examples, drawn):
