@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ CONTRACT = Contract(
     chunk_length=8,
 )
 FAULTS: dict[str, str] = {  # fault -> the check that must name it
+    "the contract's rate is 0": "contract.values",
     "the seed is ignored": "reset.repeatable",
     "every seed gives one scene": "reset.varies",
     "the scene is drawn from numpy's global generator": "reset.generator",
@@ -61,6 +63,8 @@ class Sound:
 
     def __init__(self, fault: str = "") -> None:
         self.contract, self._fault, self._closed, self._entropy = CONTRACT, fault, False, np.random.default_rng()
+        if fault == "the contract's rate is 0":
+            self.contract = replace(CONTRACT, control_hz=0.0)
         self._velocity, self._done = np.zeros(2), False
         self._buffer = np.zeros((SIZE, SIZE, 3), np.uint8)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -87,6 +88,15 @@ def test_a_wrong_file_is_refused_with_the_key(tmp_path, old, new, key):
     assert error.value.key == key and error.value.remedy
 
 
+def test_a_contract_that_is_none_is_refused(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "class World:\n    contract = {'cameras': []}\n"
+        + "".join(f"    def {n}(self, *a): ...\n" for n in ("tasks", "limit", "reset", "observe", "step", "close"))
+    )
+    with pytest.raises(EnvironmentFault, match="contract is none"):
+        open_environment(f"{tmp_path}/mine.py:World", {})
+
+
 def test_a_wrong_contract_a_missing_module_and_a_bare_gymnasium_class_are_refused(tmp_path):
     with pytest.raises(ContractError):
         open_environment(write(tmp_path, "control_hz: 10", "control_hz: -1"), {})
@@ -99,6 +109,33 @@ def test_a_wrong_contract_a_missing_module_and_a_bare_gymnasium_class_are_refuse
     ):
         with pytest.raises(EnvironmentFault, match=text):
             open_environment(name, {})
+
+
+def test_adapters_are_short_enough_to_copy_and_meta_world_has_its_fifty_sentences():
+    for file in (*FOLDER.glob("*.py"), *FOLDER.glob("*.yaml")):
+        assert len(file.read_text().splitlines()) <= 120, file.name
+    groups = json.loads((FOLDER / "metaworld_tasks.json").read_text())
+    assert {name: len(tasks) for name, tasks in groups.items()} == {"easy": 28, "medium": 11, "hard": 6, "very_hard": 5}
+    assert len({text for tasks in groups.values() for text in tasks.values()}) == 50
+
+
+@pytest.mark.parametrize("name", ["metaworld", "pusht"])
+def test_an_installed_benchmark_repeats_its_episodes(name):
+    if not own_python.is_ready(name):
+        pytest.skip(f"not installed: vla-agent env setup {name}")
+    environment = open_environment(name, {"size": "64"} if name == "metaworld" else {}).environment
+    task = environment.tasks()[0]
+    seen = []
+    for seed in (5_400_000, 5_400_001, 5_400_000):
+        assert environment.reset(task, seed)
+        environment.step(np.ones(environment.contract.action_dim, np.float32))
+        seen.append(
+            environment.observe(images=False)["state"].tobytes()
+            + environment.observe()["images"].popitem()[1].tobytes()
+        )
+    environment.contract.check_observation(environment.observe())
+    environment.close()
+    assert seen[0] == seen[2] != seen[1]
 
 
 def test_every_shipped_list_pins_every_package():
@@ -165,4 +202,5 @@ def test_the_commands_list_and_show(capsys):
     assert main(["env", "show", "squares"]) == 0
     said = capsys.readouterr().out
     assert "position[2] pixel" in said and "lacks   expert" in said
+    assert main(["env", "show", "tabletop"]) == 0 and "put_in_tray" in capsys.readouterr().out
     assert main(["env", "show", f"{sys.executable}.py:World"]) == 2

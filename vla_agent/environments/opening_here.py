@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vla_agent.contract import Contract
 from vla_agent.environments.factory import factory_of
 from vla_agent.environments.protocol import NEEDED, Environment
 from vla_agent.errors import EnvironmentFault
@@ -44,6 +45,9 @@ def open_here(place: str, options: Mapping[str, str]) -> Opened:
 def _require_protocol(environment: Any, place: str) -> None:
     missing = [name for name in NEEDED if not hasattr(environment, name)]
     if not missing:
+        if not isinstance(environment.contract, Contract):
+            raise _fault("the environment's contract is none", place, "a vla_agent.contract.Contract",
+                         type(environment.contract).__name__, "write one: docs/environments.md")  # fmt: skip
         return
     gymnasium = hasattr(environment, "observation_space") and hasattr(environment, "action_space")
     remedy = (

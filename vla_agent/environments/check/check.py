@@ -11,6 +11,7 @@ from vla_agent.environments.protocol import NEEDED, Environment
 
 Check = Callable[[Probe], Iterator[Finding]]
 CHECKS: dict[str, Check] = {
+    "contract": tasks.contract_values,
     "tasks": tasks.names_and_limits,
     "instruction": tasks.instructions,
     "observation": observations.fits_the_contract,

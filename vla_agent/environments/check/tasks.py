@@ -1,9 +1,10 @@
-"""Names, limits and instructions of the tasks."""
+"""The contract's values; names, limits and instructions of the tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vla_agent.contract.validation import impossible_values
 from vla_agent.environments.check.probe import Finding, Probe
 
 LONGEST = 500  # characters of an instruction that policies read
@@ -29,6 +30,12 @@ def names_and_limits(probe: Probe) -> Iterator[Finding]:
     yield Finding(
         "tasks.unknown", "reset() takes a task that does not exist", "raise an error: a wrong name would be evaluated"
     )
+
+
+def contract_values(probe: Probe) -> Iterator[Finding]:
+    """No value of the contract is impossible: names twice, sizes, rate, ranges."""
+    for key, value in impossible_values(probe.contract).items():
+        yield Finding("contract.values", f"{key} is {value}", "write a possible value: docs/contract.md")
 
 
 def instructions(probe: Probe) -> Iterator[Finding]:
