@@ -87,7 +87,7 @@ def readable_table(path: Path) -> Iterator[None]:
             found="no such file",
             remedy=GET_AGAIN,
         ) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         size = os.path.getsize(path) if os.path.isfile(path) else 0  # a name that is too long has none
         raise DatasetError(
             "a table of the dataset cannot be read",
