@@ -75,7 +75,7 @@ def run() -> dict[str, Any]:
         "rows": rows,
         "passed": float(np.median(ratios)) >= TARGET and same,
         "notes": (
-            f"Median of {ROUNDS} rounds; the interval is their smallest and largest.  Episodes of 64 control periods, "
+            f"Median of {ROUNDS} rounds; the interval is their smallest and largest.  Episodes of 40 control periods, "
             f"which end {'in the same states, bit for bit' if same else 'in OTHER states'}, both ways.  Most of the "
             "gain is that images are rendered when the policy looks; the rest is the second core."
         ),

@@ -1,10 +1,10 @@
-"""Meta-World with episodes of 64 control periods, for `open-eval-rate`; runs in Meta-World's own Python."""
+"""Meta-World with episodes of 40 control periods, for `open-eval-rate`; runs in Meta-World's own Python."""
 
 from __future__ import annotations
 
 from vla_agent.environments.adapters.metaworld import MetaWorld
 
-PERIODS = 64
+PERIODS = 40
 
 
 class ShortMetaWorld(MetaWorld):

@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
         command.add_argument("--env-option", action="append", default=[], metavar="KEY=VALUE", help="of its factory")
         command.set_defaults(act=act)
         if name == "check":
-            command.add_argument("--tasks", type=int, default=3, metavar="N", help="tasks to try (default: 3)")
+            command.add_argument("--tasks", default="3", metavar="N", help="the first N tasks, or A,B (default: 3)")
             command.add_argument("--steps", type=int, default=20, metavar="N", help="steps of each try (default: 20)")
             command.add_argument("--seed", type=int, default=1000, metavar="S", help="first seed (default: 1000)")
     setup = commands.add_parser("setup", help="install a benchmark into a Python of its own", description=SETUP)
@@ -111,7 +111,8 @@ def _check(args: argparse.Namespace) -> int:
 
     with Progress(transient=True) as bar:
         task = bar.add_task("opening", total=None)
-        settings = Settings(args.tasks, args.steps, args.seed)
+        names = tuple(name.strip() for name in args.tasks.split(",") if name.strip())
+        settings = Settings(int(args.tasks) if args.tasks.isdigit() else names, args.steps, args.seed)
         findings = check(
             lambda: open_environment(args.env, dict(options_of(args))).environment,
             settings,

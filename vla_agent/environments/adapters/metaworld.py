@@ -1,7 +1,7 @@
 """Meta-World MT50 (Yu et al., 2019; `metaworld` 3.1): 50 tasks of a Sawyer arm, as LeRobot evaluates them.
 
-Input: ``reset("drawer-open-v3", seed)``.  Output: camera corner2, moved as in LeRobot's protocol and turned by 180
-degrees; state = hand xyz and gripper; action = hand translation and gripper effort in [-1, 1]; 80 Hz, 500 periods.
+Input: ``reset("drawer-open-v3", seed)``.  Output: camera corner2, placed as in LeRobot's protocol; state = hand xyz and
+gripper; action = hand translation and gripper effort in [-1, 1]; 80 Hz, 500 periods.
 
 Traps that are handled here:
 
@@ -9,6 +9,7 @@ Traps that are handled here:
 - some lists give push and push-back one sentence: here each task has its own;
 - the renderer's image is upside down *and* mirrored (both axes are flipped);
 - the observation's goal is clipped to 0 until a cached space is dropped: scripted experts then reach for 0;
+- the mark of the goal in the first image is where the last episode's kinematics left it, by micrometres;
 - 28 of the 50 tasks are "easy": `groups` lets a report state the mean over tasks and the mean over groups.
 """
 
@@ -20,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
@@ -33,11 +35,7 @@ SENTENCES = {task: text for tasks in TASKS.values() for task, text in tasks.item
 
 
 class MetaWorld:
-    """`vla_agent.environments.protocol.Environment` of MT50.
-
-    Args:
-        size: height and width of the image, pixels; published results use 480.
-    """
+    """`vla_agent.environments.protocol.Environment` of MT50.  ``size``: of the image, pixels; published results: 480."""
 
     def __init__(self, size: str = "480") -> None:
         self._size = int(size)
@@ -83,6 +81,7 @@ class MetaWorld:
         self._env.seed(seed)
         self._env.action_space.seed(seed)
         self._seen, _ = self._env.reset()
+        mujoco.mj_kinematics(self._env.model, self._env.data)  # reset moves the goal's mark after it
         self._expert = ENV_POLICY_MAP[task]()
         return sentence
 
@@ -106,8 +105,8 @@ class MetaWorld:
         return [text for task, text in SENTENCES.items() if task != self._task]
 
     def state_hash(self) -> str:
-        data = self._env.data
-        return hashlib.sha256(data.qpos.tobytes() + data.qvel.tobytes() + data.mocap_pos.tobytes()).hexdigest()
+        parts = (self._env.data.qpos, self._env.data.qvel, self._env.data.mocap_pos)
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
     def versions(self) -> dict[str, str]:
         return {name: version(name) for name in ("metaworld", "mujoco", "gymnasium", "numpy")}

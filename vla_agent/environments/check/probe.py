@@ -24,9 +24,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is tried: tasks, steps of each trace, the first seed."""
+    """How much is tried: the first tasks, or these; steps of each trace; the first seed."""
 
-    tasks: int = 3
+    tasks: int | tuple[str, ...] = 3
     steps: int = 20
     seed: int = 1000
 
@@ -53,7 +53,8 @@ class Probe:
 
     def __post_init__(self) -> None:
         tasks = list(self.environment.tasks())
-        self.chosen = [str(task) for task in tasks[: max(1, self.settings.tasks)]]
+        wanted = self.settings.tasks
+        self.chosen = [str(task) for task in (tasks[: max(1, wanted)] if isinstance(wanted, int) else wanted)]
 
     @property
     def contract(self) -> Contract:

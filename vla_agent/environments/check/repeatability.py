@@ -30,9 +30,13 @@ def repeats(probe: Probe) -> Iterator[Finding]:
             probe.play(other, seed + 1, longer, first, images=False)
             again = _played(probe, task, seed, actions, first, 3)
             if (step := first_difference(one, again)) is not None:
-                remedy = "set back all that an episode changes: controllers, grippers, counters, cached images"
-                where = "already after the reset" if step == 0 else f"from step {step} on"
-                yield Finding("reset.leak", f"the episode differs {where} when another was played before", remedy)
+                yield _leak(step, task)
+                return
+        for other in probe.chosen[1:]:
+            once = _played(probe, other, seed, actions, second, 4)
+            probe.play(other, seed + 1, longer, first, images=False)
+            if (step := first_difference(once, _played(probe, other, seed, actions, first, 5))) is not None:
+                yield _leak(step, other)
                 return
         yield from _varies(probe, one, first)
 
@@ -72,6 +76,12 @@ def _unrepeatable(probe: Probe, step: int, by_global: bool) -> Finding:
         return Finding("reset.repeatable", "two resets with one seed show different scenes", remedy)
     remedy = "seed the noise of the dynamics in reset(), and do not let the result depend on wall-clock time"
     return Finding("step.repeatable", f"the same actions lead elsewhere from step {step} on", remedy)
+
+
+def _leak(step: int, task: str) -> Finding:
+    remedy = "set back all that an episode changes: controllers, grippers, counters, cached images"
+    where = "already after the reset" if step == 0 else f"from step {step} on"
+    return Finding("reset.leak", f"an episode of {task} differs {where} when another was played before", remedy)
 
 
 def _varies(probe: Probe, one: Trace, environment: object) -> Iterator[Finding]:
