@@ -35,7 +35,7 @@ SENTENCES = {task: text for tasks in TASKS.values() for task, text in tasks.item
 
 
 class MetaWorld:
-    """`vla_agent.environments.protocol.Environment` of MT50.  ``size``: of the image, pixels; published results: 480."""
+    """`vla_agent.environments.protocol.Environment` of MT50.  ``size``: of the image, pixels; published: 480."""
 
     def __init__(self, size: str = "480") -> None:
         self._size = int(size)
