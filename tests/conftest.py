@@ -26,6 +26,7 @@ settings.load_profile("repeatable")
 # Files whose tests wait for processes or take 10 s, the costliest first.  They begin, all in one worker: at the end no
 # other waits for one of them, no two graphs of nodes disturb each other's clocks, and one server of forks is enough.
 LONG = (
+    "test_guards_mutants.py",  # it forks its worker, which is still small
     "test_ros_graphs.py",
     "test_ros_graph.py",
     "test_enforcement_nodes.py",
@@ -38,7 +39,6 @@ LONG = (
     "test_robot_commands.py",
     "test_cameras.py",
     "test_graph_two_robots.py",
-    "test_guards_mutants.py",
     "test_ray.py",
 )
 

@@ -154,7 +154,7 @@ def job(change: tuple[str, str]) -> Job:
 
 def test_tests_that_notice_kill_and_others_do_not(checkout, tmp_path_factory, monkeypatch):
     """What the clock alone stops is tried again: one that waits once survives, one that always waits does not."""
-    monkeypatch.setattr(fork_watch, "SPARE", 1.0)
+    monkeypatch.setattr(fork_watch, "SPARE", 2.0)
     monkeypatch.setattr(fork_watch, "SPARE_WALL", 2.0)
     waited = checkout / "waited"
     once = f"p = __import__('pathlib').Path('{waited}')\n    p.exists() or p.touch() or __import__('time').sleep(60)"
