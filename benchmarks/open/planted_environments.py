@@ -50,6 +50,7 @@ FAULTS: dict[str, str] = {  # fault -> the check that must name it
     "the caller's action is clipped in place": "action.changed",
     "the expert leaves the limits": "expert.limits",
     "the expert fails": "expert.success",
+    "a perturbation stays": "perturb.undone",
     "a second close raises": "close",
 }
 
@@ -65,7 +66,7 @@ class Sound:
         self.contract, self._fault, self._closed, self._entropy = CONTRACT, fault, False, np.random.default_rng()
         if fault == "the contract's rate is 0":
             self.contract = replace(CONTRACT, control_hz=0.0)
-        self._velocity, self._done = np.zeros(2), False
+        self._velocity, self._done, self._wind = np.zeros(2), False, 0.0
         self._buffer = np.zeros((SIZE, SIZE, 3), np.uint8)
 
     def tasks(self) -> list[str]:
@@ -118,7 +119,7 @@ class Sound:
         asked = np.zeros(2) if self._fault == "actions do nothing" else np.clip(action, -reach, reach)
         if self._fault == "the dynamics have noise without a seed":
             asked = asked + 0.01 * random.SystemRandom().random()
-        self._velocity = 0.2 * self._velocity + 0.8 * asked
+        self._velocity = 0.2 * self._velocity + 0.8 * asked + self._wind
         self._before = self._position
         self._middle = np.clip(self._position + 0.5 * self._velocity, 1, SIZE - 2)
         self._position = np.clip(self._position + self._velocity, 1, SIZE - 2)
@@ -143,7 +144,11 @@ class Sound:
         return {"squares": "1.0"}
 
     def axes(self) -> list[str]:
-        return []
+        return ["wind"]
+
+    def perturb(self, axis: str, severity: int) -> None:
+        if severity or self._fault != "a perturbation stays":
+            self._wind = 0.2 * severity
 
     def render(self) -> np.ndarray:
         return self._drawn(self._position)

@@ -64,7 +64,7 @@ def test_all_controls_are_played_and_both_means_are_stated(run):
 
 def test_what_the_environment_does_not_offer_is_left_out_and_named(run):
     out, report = run
-    assert set(report["environment"]["left_out"]) == {"state_hash", "perturb", "events", "film"}
+    assert set(report["environment"]["left_out"]) == {"state_hash", "events", "film"}
     assert {row["failure"] for row in report["episodes"]} <= {None, "not_done"}
     page = (out / "report.html").read_text()
     assert "Left out" in page and "the failure modes" in page and "never grasped" not in page
@@ -106,6 +106,17 @@ def test_reports_are_compared_and_only_of_one_environment(run, tmp_path):
         compare(out, tmp_path / "r")
     with pytest.raises(ReportError, match="tabletop alone"), show_report(out / "report.json", None, 2):
         pass
+
+
+def test_a_perturbation_holds_in_all_episodes_and_in_their_replay(run, tmp_path):
+    settings = EvaluationSettings("reader", episodes=3, seed=SEED, out=tmp_path, load=reader, env=SOUND)
+    report = evaluate(replace(settings, controls="none", perturbed=("wind", 2)))
+    assert report["environment"]["perturbed"] == ["wind", 2]
+    assert replay(tmp_path / "report.json", 0).exact
+    plain = {(row["task"], row["seed"]): row["state_hash"] for row in run[1]["episodes"] if row["control"] == "policy"}
+    assert all(row["state_hash"] != plain[row["task"], row["seed"]] for row in report["episodes"])
+    with pytest.raises(ReportError, match="hashes.simulator"):
+        compare(run[0], tmp_path)
 
 
 def test_tasks_may_be_groups_and_wrong_names_are_refused_with_the_nearest():

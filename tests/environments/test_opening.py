@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vla_agent.cli import main
+from vla_agent.environments import names
 from vla_agent.environments.check.check import check
 from vla_agent.environments.names import absolute, place_of
 from vla_agent.environments.opening import open_environment
@@ -39,6 +41,14 @@ def test_names_lead_to_places(tmp_path, monkeypatch):
     assert absolute("metaworld") == "metaworld" and absolute("package.module:World") == "package.module:World"
     with pytest.raises(OptionError, match="did you mean libero"):
         place_of("librero")
+
+
+def test_an_installed_package_makes_its_environment_known(monkeypatch):
+    point = EntryPoint("mine", "benchmarks.open.planted_environments:Sound", "vla_agent.environments")
+    monkeypatch.setattr(names, "entry_points", lambda group: [point])
+    assert place_of("mine").opened == point.value
+    environment = open_environment("mine", {}).environment
+    assert environment.reset("go_red", 0) == "go to the red square"
 
 
 def test_a_plain_gymnasium_environment_needs_its_file_and_nothing_else(tmp_path):
