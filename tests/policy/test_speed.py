@@ -1,6 +1,8 @@
 """Accelerations change chunks by rounding only, and say so where they change more."""
 
 import copy
+import ctypes
+import gc
 import sys
 from argparse import Namespace
 from contextlib import nullcontext
@@ -35,6 +37,16 @@ from vla_agent.training.tokenizer import build_tokenizer
 
 CONTRACT = tabletop_contract((96, 96))
 STEPS = 3
+
+
+@pytest.fixture(scope="module", autouse=True)
+def signal_stack():
+    """OpenVINO leaves this thread a stack for signals that it has freed: a signal in a later test would be the last."""
+    libc, kept = ctypes.CDLL(None), ctypes.create_string_buffer(64)  # room for a stack_t
+    libc.sigaltstack(None, kept)
+    yield
+    gc.collect()
+    libc.sigaltstack(kept, None)
 
 
 def fitted(backbone):
