@@ -67,6 +67,7 @@ def test_what_the_environment_does_not_offer_is_left_out_and_named(run):
     assert set(report["environment"]["left_out"]) == {"state_hash", "events", "film"}
     assert {row["failure"] for row in report["episodes"]} <= {None, "not_done"}
     page = (out / "report.html").read_text()
+    assert f"--env {SOUND}" in page or all(row["success"] for row in report["episodes"] if row["control"] == "policy")
     assert "Left out" in page and "the failure modes" in page and "never grasped" not in page
 
 
@@ -74,9 +75,23 @@ def test_an_episode_is_replayed_bit_for_bit_with_its_video(run, tmp_path):
     out, report = run
     number = next(k for k, row in enumerate(report["episodes"]) if row["control"] == "random")
     for episode in (0, number):
-        assert replay(out / "report.json", episode).exact
-    assert replay(out / "report.json", 0, 96, tmp_path / "video.mp4").control_hz == 10.0
+        assert replay(out / "report.json", episode, env=SOUND).exact
+    assert replay(out / "report.json", 0, 96, tmp_path / "video.mp4", SOUND).control_hz == 10.0
     assert (tmp_path / "video.mp4").stat().st_size > 1000
+
+
+def test_a_report_runs_no_code_that_the_user_does_not_name(run, tmp_path):
+    out, report = run
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    named = json.loads(json.dumps(report))
+    named["environment"]["name"] = f"{tmp_path}/evil.py:World"
+    (tmp_path / "report.json").write_text(json.dumps(named))
+    (tmp_path / "actions.npz").write_bytes((out / "actions.npz").read_bytes())
+    for env in (None, SOUND):
+        with pytest.raises(ReportError, match="code of its own"):
+            replay(tmp_path / "report.json", 0, env=env)
+    assert main(["replay", str(tmp_path / "report.json"), "--episode", "0"]) == 2
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_replay_notices_another_scene_and_another_version(run, tmp_path):
@@ -90,7 +105,7 @@ def test_a_replay_notices_another_scene_and_another_version(run, tmp_path):
     for part in ("actions", "looks"):
         data[f"{key}/{SEED + 1}/{part}"] = data[f"{key}/{SEED}/{part}"]
     np.savez(tmp_path / "actions.npz", **data)
-    replayed = replay(tmp_path / "report.json", 0)
+    replayed = replay(tmp_path / "report.json", 0, env=SOUND)
     assert not replayed.exact and "hash of simulator differs" in replayed.differences
 
 
@@ -112,7 +127,7 @@ def test_a_perturbation_holds_in_all_episodes_and_in_their_replay(run, tmp_path)
     settings = EvaluationSettings("reader", episodes=3, seed=SEED, out=tmp_path, load=reader, env=SOUND)
     report = evaluate(replace(settings, controls="none", perturbed=("wind", 2)))
     assert report["environment"]["perturbed"] == ["wind", 2]
-    assert replay(tmp_path / "report.json", 0).exact
+    assert replay(tmp_path / "report.json", 0, env=SOUND).exact
     plain = {(row["task"], row["seed"]): row["state_hash"] for row in run[1]["episodes"] if row["control"] == "policy"}
     assert all(row["state_hash"] != plain[row["task"], row["seed"]] for row in report["episodes"])
     with pytest.raises(ReportError, match="hashes.simulator"):

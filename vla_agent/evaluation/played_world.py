@@ -13,8 +13,10 @@ from typing import Any
 from sim.tasks.task import TaskFamily, load_suite, select
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.environments.choice import Choice, Facts, choose
+from vla_agent.environments.names import SHIPPED
 from vla_agent.environments.protocol import left_out
 from vla_agent.environments.tabletop import NAME, TabletopChoice
+from vla_agent.errors import ReportError
 from vla_agent.evaluation import provenance
 from vla_agent.files.canonical_json import digest
 
@@ -125,10 +127,14 @@ def world_of_choice(choice: Choice) -> PlayedWorld:
     return other_world(choice.name, choice.tasks, dict(choice.options), choice.perturbed)
 
 
-def world_of(report: Mapping[str, Any], task: str) -> PlayedWorld:
+def world_of(report: Mapping[str, Any], task: str, trusted: str | None = None) -> PlayedWorld:
     """The world of a report, with one of its tasks.
 
+    To open an environment that is not shipped runs code that the report names: only ``trusted``, which the user names,
+    is opened.
+
     Raises:
+        ReportError: the report names code that the user does not.
         TaskError, OptionError: it has no such task any more.
         EnvironmentFault: the environment cannot be opened.
     """
@@ -136,6 +142,14 @@ def world_of(report: Mapping[str, Any], task: str) -> PlayedWorld:
     if environment is None:
         file = report["summary"].get("settings", {}).get("tasks", {}).get(task)
         return tabletop_world(select([file or task], report["suite"]), report["suite"], report["split"])
+    if environment["name"] not in SHIPPED and environment["name"] != trusted:
+        raise ReportError(
+            "the report names an environment that is code of its own",
+            key="environment.name",
+            expected=f"one of {', '.join(SHIPPED)}, or the same name with --env",
+            found=environment["name"],
+            remedy=f"if you trust it: --env {environment['name']}",
+        )
     perturbed = tuple(environment["perturbed"]) if environment["perturbed"] else None
     return other_world(environment["name"], [task], environment["options"], perturbed)
 

@@ -36,13 +36,16 @@ class ReplayResult:
         return self.same_state and self.same_images and self.result.success == self.row["success"]
 
 
-def replay(report_file: Path, episode: int, size: int = 384, video: Path | None = None) -> ReplayResult:
+def replay(
+    report_file: Path, episode: int, size: int = 384, video: Path | None = None, env: str | None = None
+) -> ReplayResult:
     """Reproduce episode number ``episode`` of a report; write its video where ``video`` is given.
 
-    The actions are read from ``actions.npz`` beside the report.
+    The actions are read from ``actions.npz`` beside the report.  ``env``: the report's environment, where it is none of
+    the shipped ones: it is code that only the user may name.
 
     Raises:
-        ReportError: the report or the actions are missing or damaged.
+        ReportError: the report or the actions are missing or damaged, or its environment is not the one of ``env``.
         OptionError: there is no such episode.
     """
     report = read_report(report_file)
@@ -58,7 +61,7 @@ def replay(report_file: Path, episode: int, size: int = 384, video: Path | None 
         )
     row = rows[episode]
     actions, looks = read_actions(report_file.with_name("actions.npz"), key_of(row))
-    world = world_of(report, row["task"])
+    world = world_of(report, row["task"], env)
     with closing(Player(PlayerSettings(report["policy"], world.choice))) as player:
         result = player.replay(row, actions, looks, size, film_every=1 if video is not None else 0)
         hz = player.environment.contract.control_hz

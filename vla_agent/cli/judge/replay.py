@@ -40,6 +40,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-o", "--out", "--output", type=Path, metavar="FILE", help="video to write (.mp4); without it: only check"
     )
+    parser.add_argument(
+        "--env",
+        metavar="ENV",
+        help="the report's environment, where it is your own code: a report runs none by itself",
+    )
     parser.add_argument("--size", type=int, default=384, metavar="PX", help="size of the image (default: 384)")
     parser.set_defaults(run=run)
 
@@ -57,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         )
     from vla_agent.evaluation.replay_episode import replay
 
-    replayed = replay(args.report, args.episode, args.size, args.out)
+    replayed = replay(args.report, args.episode, args.size, args.out, args.env)
     row, result = replayed.row, replayed.result
     outcome = "success" if result.success else f"failure ({row['failure']})"
     print(f'episode {args.episode}: {row["task"]}, seed {row["seed"]}, {row["control"]}: "{row["instruction"]}"')

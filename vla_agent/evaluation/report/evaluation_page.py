@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.contract.tabletop import CONTROL_HZ
+from vla_agent.environments.names import SHIPPED
 from vla_agent.evaluation.failure_modes import FAILURES, UNKNOWN, refusal_line
 from vla_agent.evaluation.report.clips import Clip
 from vla_agent.evaluation.report.template import page_template, percent
@@ -39,6 +40,7 @@ def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
         failures=_failures(report),
         hz=report.get("environment", {}).get("control_hz", CONTROL_HZ),
         left_out=report.get("environment", {}).get("left_out", {}),
+        replay_env=_replay_env(report),
         groups=summary.get("groups"),
         test=summary.get("success_test"),
         failed=sum(summary["controls"]["policy"]["failures"].values()),
@@ -48,6 +50,12 @@ def page(report: Mapping[str, Any], clips: list[Clip], out: Path) -> str:
         out=out.as_posix(),
         names=NAMES,
     )
+
+
+def _replay_env(report: Mapping[str, Any]) -> str:
+    """What a replay command needs beside the report: the name of an environment that is not shipped."""
+    name = report.get("environment", {}).get("name")
+    return f" --env {name}" if name is not None and name not in SHIPPED else ""
 
 
 def _failures(report: Mapping[str, Any]) -> list[tuple[str, int]]:
