@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext, suppress
 
 import h5py
 import numpy as np
@@ -63,6 +64,23 @@ def test_actions_of_another_size_than_their_names_are_found_and_not_copied(tmp_p
     with pytest.raises(DatasetError, match="action"):
         edit_dataset(root, tmp_path / "out", Edit(frozenset({1}), None, {}))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rows", [None, [[True] * 3], [[0.1, 0.2]]])
+def test_a_state_that_is_missing_or_of_another_kind_is_found(tmp_path, rows):
+    root = lerobot_sets.write_good(tmp_path / "d")
+    frames = lerobot_sets.EPISODES * lerobot_sets.FRAMES
+
+    def change(table):
+        if rows is None:
+            return table.drop_columns(["observation.state"])
+        return lerobot_sets.with_column(table, "observation.state", pa.array(rows * frames))
+
+    lerobot_sets.change_table(root, change)
+    with pytest.raises(DatasetError) if rows != [[True] * 3] else nullcontext():
+        load(root)
+    with suppress(DatasetError):  # where nothing can be read
+        validate(root)
 
 
 def test_a_name_of_a_column_that_is_no_text_is_refused(tmp_path):

@@ -109,7 +109,7 @@ def _numbers(key: str, value: Any) -> np.ndarray:
 
 def _invalid_request(key: str, expected: object, found: object) -> ServingError:
     remedy = "see docs/serving.md, the protocol"
-    return ServingError("the request is invalid", key=key, expected=expected, found=found, remedy=remedy)
+    return ServingError("the request is invalid", key=key, expected=expected, found=str(found), remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -173,4 +173,4 @@ class Metadata:
 def _invalid_metadata(server: str, key: str, expected: object, found: object) -> ServingError:
     remedy = "run the same release of vla-agent on both sides"
     what = "the server's metadata is invalid"
-    return ServingError(what, file=server, key=key, expected=expected, found=found, remedy=remedy)
+    return ServingError(what, file=server, key=key, expected=expected, found=str(found), remedy=remedy)

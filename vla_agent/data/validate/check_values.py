@@ -111,11 +111,14 @@ def range_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Find
     if contract is None:
         return
     for key, layout in ((dataset_schema.STATE, contract.state), (dataset_schema.ACTION, contract.action)):
+        whole = _numbers(dataset, key, sum(field.size for field in layout))
+        if whole is None:
+            continue  # `load` refuses it
         for field in layout:
             columns = contract.slices(layout)[field.name]
             low = -np.inf if field.low is None else field.low
             high = np.inf if field.high is None else field.high
-            values = dataset.columns[key].reshape(len(dataset.columns[key]), -1)[:, columns]
+            values = whole[:, columns]
             for index, rows in rows_of.items():
                 out = np.flatnonzero(((values[rows] < low - 1e-4) | (values[rows] > high + 1e-4)).any(axis=1))
                 if len(out):
@@ -126,6 +129,14 @@ def range_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Find
                     yield Finding("range", what, index, k, f"{key}: {field.name}", found, remedy)
 
 
+def _numbers(dataset: Dataset, key: str, size: int) -> np.ndarray | None:
+    """A column as (N, size) numbers; None where it is missing, of another size, or of true and false."""
+    column = dataset.columns.get(key)
+    if column is None or column.dtype.kind not in "iuf" or column.size != size * len(column):
+        return None
+    return column.reshape(len(column), size)
+
+
 def unit_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Finding]:
     """States and actions that cannot be in the contract's units, as `Contract.check_observation` judges a state."""
     contract = _contract(dataset)
@@ -133,11 +144,11 @@ def unit_findings(dataset: Dataset, rows_of: dict[int, slice]) -> Iterator[Findi
         return
     parts = (("state", dataset_schema.STATE, contract.state), ("action", dataset_schema.ACTION, contract.action))
     for part, key, layout in parts:
-        whole = dataset.columns.get(key)
-        if whole is None or whole.reshape(len(whole), -1).shape[1] != sum(field.size for field in layout):
+        whole = _numbers(dataset, key, sum(field.size for field in layout))
+        if whole is None:
             continue
         for index, rows in rows_of.items():
-            values = whole.reshape(len(whole), -1)[rows]
+            values = whole[rows]
             k = first_in_other_units(layout, values)
             if k is not None:
                 what, remedy = f"the {part} cannot be in the contract's units", "convert it, or " + LEAVE_OUT

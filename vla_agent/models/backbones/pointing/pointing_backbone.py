@@ -200,6 +200,9 @@ class Backbone(nn.Module):
                 processor = AutoImageProcessor.from_pretrained(view, backend="pil", **plain)
             if tokenizer.pad_token is None:
                 raise ValueError("the tokenizer has no token to pad with")
+            for key in ("image_mean", "image_std"):
+                if np.shape(getattr(processor, key)) != (3,):
+                    raise ValueError(f"{key} of the image processor is not three numbers")
         except Exception as error:
             raise CheckpointError(
                 "the backbone cannot be loaded",
