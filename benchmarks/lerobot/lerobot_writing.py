@@ -1,6 +1,6 @@
 """Writes a dataset again with LeRobot's own class, videos and all.  Runs in LeRobot's environment, for `open_plain`.
 
-Only what a plain recording has is taken over: images, state, action, and the task's text.  The result has no contract.
+Every image and vector of the source is taken over, and the task's text.  The result has no contract.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from vla_agent.peers.torchvision_names import declare_operators
 
-VECTORS = ("observation.state", "action")
+OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")  # columns that LeRobot writes itself
 
 
 def main(source: str, out: str) -> None:
@@ -24,7 +24,8 @@ def main(source: str, out: str) -> None:
 
     data = LeRobotDataset("local/ours", root=source, video_backend="pyav")
     cameras = data.meta.camera_keys
-    features = {key: data.meta.features[key] for key in VECTORS}
+    vectors = [key for key in data.meta.features if key not in (*cameras, *OWN)]
+    features = {key: data.meta.features[key] for key in vectors}
     features |= {key: data.meta.features[key] | {"dtype": "video"} for key in cameras}
     target = LeRobotDataset.create("local/plain", fps=data.fps, features=features, root=out, use_videos=True)
     episode = 0
@@ -34,7 +35,7 @@ def main(source: str, out: str) -> None:
             target.save_episode()
             episode = int(item["episode_index"])
         frame = {key: (item[key] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy() for key in cameras}
-        frame |= {key: item[key].numpy() for key in VECTORS}
+        frame |= {key: item[key].numpy().reshape(features[key]["shape"]) for key in vectors}
         target.add_frame(frame | {"task": item["task"]})
     target.save_episode()
     target.finalize()
