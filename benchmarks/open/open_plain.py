@@ -44,9 +44,10 @@ def data_of(form: str) -> Path:
     if not ours.exists():
         wanted = Collect.model_validate({"name": "ours", "tasks": TASKS, "episodes": EPISODES, "seed": SEED})
         make_data(wanted, ours, IMAGE, workers=1)
-    if form == "plain":
-        return write_plain(ours, FOLDER / form)
-    return write_with_lerobot(ours, FOLDER / form) if form == "lerobot" else ours
+    if form == "ours":
+        return ours
+    plain = write_plain(ours, FOLDER / "plain")
+    return write_with_lerobot(plain, FOLDER / form) if form == "lerobot" else plain
 
 
 def train_on(form: str) -> Path:
