@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from sim.perturbations.variation import Effect
-from sim.tasks.refusals import sample_labelled
 from sim.tasks.predicates import Predicate
+from sim.tasks.refusals import sample_labelled
 from sim.tasks.task import TaskInstance, describe
 from sim.world.scene import COLOURS, SHAPES
 from sim.world.world import World

@@ -20,7 +20,7 @@ def paraphrase(task: TaskInstance, severity: int, rng: np.random.Generator) -> E
 
 
 def language(task: TaskInstance, severity: int, rng: np.random.Generator) -> Effect | None:
-    """The instruction in German, Spanish or French, whatever the severity."""
+    """The instruction in German, Spanish, French or Russian, whatever the severity."""
     chosen = str(rng.choice(languages()))
     wordings = translations(task, chosen)
     return Effect(task, instruction=wordings[rng.integers(len(wordings))], detail=chosen) if wordings else None

@@ -8,8 +8,8 @@ import pytest
 from benchmarks.nano import instructed, nano_answers, nano_languages, nano_refuses
 from benchmarks.nano.changes import CHANGES, REFUSED, free_wordings
 from benchmarks.nano.instructed import Case, Played, Setting, play_all
-from sim.tasks.refusals import FILE, KINDS, SPLITS, sample_labelled
 from sim.tasks.predicates import DIRECTIONS, in_direction
+from sim.tasks.refusals import FILE, KINDS, SPLITS, sample_labelled
 from sim.tasks.task import describe, load_suite
 
 FAMILIES = load_suite("tabletop")
