@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,24 +70,6 @@ def _taken(*options: str) -> Mistake:
     return mistake
 
 
-def _without(column: str) -> Callable[[Path, Good], list[str]]:
-    def mistake(place: Path, good: Good) -> list[str]:
-        import numpy as np
-
-        from vla_agent.data.lerobot import dataset_schema
-        from vla_agent.data.lerobot.dataset_writer import write_dataset as write
-        from vla_agent.data.lerobot.episode import Episode, encode
-
-        features = dataset_schema.vector_features(good.contract, annotations=False)
-        columns = {name: np.zeros((4, feature["shape"][0]), np.float32) for name, feature in features.items()}
-        images = {c.name: np.zeros((4, c.height, c.width, 3), np.uint8) for c in good.contract.cameras}
-        episode = encode(Episode("press the red button", columns, images), "images", 20)
-        folder = write(place / "bare", good.contract, [episode], "images")
-        return ["train", str(recipe(place, folder)), "-o", str(place / "out")]
-
-    return mistake
-
-
 CASES = (
     Case("recipe missing", _no_recipe, RecipeError, ("recipe.yaml",)),
     Case("recipe is no YAML", _train("name: small", "name: [small"), RecipeError, ("recipe.yaml:",)),
@@ -105,7 +86,6 @@ CASES = (
     Case("setting without a value", _train("", "", "--set", "seed"), RecipeError, ("--set",)),
     Case("unknown setting", _train("", "", "--set", "train_head.epochs=3"), RecipeError, ("epochs", "samples")),
     Case("demonstrations missing", _no_data, DatasetError, ("nowhere",)),
-    Case("demonstrations without annotations", _without("annotation.points"), DatasetError, ("annotation.points",)),
     Case("demonstrations of two image sizes", _two_sizes, ContractError, ("cameras.front.height", "64", "96")),
     Case("demonstrations unlike the starting point", _other_start, ContractError, ("cameras.front.height", "64", "96")),
     Case("training into a taken folder", _taken(), RecipeError, ("--resume",)),
