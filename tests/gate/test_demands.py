@@ -270,7 +270,7 @@ def test_a_gate_s_judged_checks_become_demands():
     gate = load_gate(TABLETOP)
     data = demands_from_gate(gate, ZERO, robot="panda", robot_file=ROBOT_FILE, simulator={}, latency_ms=50.0)
     judged = {name: c.threshold for name, c in gate.checks_by_name().items() if c.threshold is not None}
-    assert data["checks"] == judged and "axis.typo.1" not in judged and "family.stack" in judged
+    assert data["checks"] == judged and "oracle" not in judged and "family.stack" in judged
     assert (data["validity_days"], data["alpha"], data["beta"]) == (gate.validity_days, gate.alpha, gate.beta)
     assert data["keys"] is None and data["gates"] == {"tabletop": ZERO} and data["latency_ms"] == 50.0
     more = {"robot": "panda", "robot_file": ZERO, "simulator": {}, "latency_ms": 1.0}

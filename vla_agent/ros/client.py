@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from typing import Any
 
 from vla_agent.errors import NodeError, VlaAgentError
@@ -14,6 +15,7 @@ from vla_agent.ros.runtime.instructions import invalid_reason
 PROGRAM = "python -m vla_agent.ros.client"
 DISCOVERY = 1.5  # seconds in which the nodes of a graph find this one
 PATIENCE = 15.0  # seconds to wait for a node
+ALONE = 6.0  # seconds after which there is no other node
 DESCRIPTION = "Give instructions to a running graph, call its services and see its status, without the ros2 command."
 EPILOG = f"""\
 examples:
@@ -114,8 +116,18 @@ def status(node: Any, spin: Any, args: argparse.Namespace) -> int:
 
 
 def topics(node: Any, spin: Any, args: argparse.Namespace) -> int:
-    """List the topics of the graph."""
-    spin(lambda: False, DISCOVERY)
+    """List the topics of the graph, once no more have been discovered for a while."""
+    found: list[Any] = []
+    since = time.monotonic()
+
+    def settled() -> bool:
+        nonlocal found, since
+        now = node.get_topic_names_and_types()
+        if now != found:
+            found, since = now, time.monotonic()
+        return len(node.get_node_names()) > 1 and time.monotonic() - since > DISCOVERY
+
+    spin(settled, ALONE)
     for name, types in sorted(node.get_topic_names_and_types()):
         counts = f"{node.count_publishers(name)} publishers, {node.count_subscribers(name)} subscribers"
         print(f"{name:<36}{', '.join(types):<40}{counts}")
