@@ -139,16 +139,7 @@ class Examples:
         if "direction" in roles and grammar.unknown_directions and not any(p.meant for p in parts):
             direction = UNKNOWN if rng.random() < mixture.unknown else direction
         if roles and direction != UNKNOWN and rng.random() < mixture.unknown:
-            which = rng.random()
-            if which < 0.6 and "target.colour" in roles and grammar.unknown_things:
-                open_colour = OPEN if rng.random() < 0.4 else target.colour
-                target = Thing(UNKNOWN, open_colour if target.colour != OPEN else OPEN)
-            elif which < 0.75 and "other.colour" in roles and grammar.unknown_things:
-                other = Thing(UNKNOWN, OPEN if rng.random() < 0.4 else other.colour)
-            elif grammar.unknown_colours and "colour" in roles:
-                colour = UNKNOWN
-            elif grammar.unknown_colours and "target.colour" in roles and target.shape not in (OPEN, UNKNOWN):
-                target = replace(target, colour=UNKNOWN if target.colour != OPEN else OPEN)
+            target, other, colour = _with_unknown(roles, (target, other, colour), grammar, rng)
         meant = next((part.meant for part in parts if part.meant), "")
         return {
             "target.shape": target.shape,
@@ -207,3 +198,21 @@ def _as_pattern(wording: str) -> re.Pattern[str]:
     parts = re.split(r"\{[^}]*\}\w*", wording.lower())
     bare = [re.sub(r"\s+", r" ", re.sub(r"[^\w ]", "", part)) for part in parts]
     return re.compile(r"[\w ]{1,40}?".join(map(re.escape, bare)).replace(r"\ ", " ").strip())
+
+
+def _with_unknown(
+    roles: set[str], named: tuple[Thing, Thing, str], grammar: Grammar, rng: np.random.Generator
+) -> tuple[Thing, Thing, str]:
+    """Target, other thing and colour, one of them by a word that the policy's world has not."""
+    target, other, colour = named
+    which = rng.random()
+    if which < 0.6 and "target.colour" in roles and grammar.unknown_things:
+        open_colour = OPEN if rng.random() < 0.4 else target.colour
+        target = Thing(UNKNOWN, open_colour if target.colour != OPEN else OPEN)
+    elif which < 0.75 and "other.colour" in roles and grammar.unknown_things:
+        other = Thing(UNKNOWN, OPEN if rng.random() < 0.4 else other.colour)
+    elif grammar.unknown_colours and "colour" in roles:
+        colour = UNKNOWN
+    elif grammar.unknown_colours and "target.colour" in roles and target.shape not in (OPEN, UNKNOWN):
+        target = replace(target, colour=UNKNOWN if target.colour != OPEN else OPEN)
+    return target, other, colour

@@ -43,11 +43,7 @@ def glossed_words(grammar: Grammar) -> Iterator[tuple[str, str]]:
     """(word, English word) of a grammar that has glosses: its shapes, colours and glosses."""
     if not grammar.glosses:
         return
-    for shape, entries in grammar.shapes.items():
-        for entry in entries:
-            for form in dict.fromkeys(grammar.nouns(entry)[1].values()):
-                if " " not in form:
-                    yield form, shape
+    yield from _shape_words(grammar)
     for colour, entries in grammar.colours.items():
         for entry in entries:
             for form in dict.fromkeys(grammar.colour(entry).values()):
@@ -55,3 +51,11 @@ def glossed_words(grammar: Grammar) -> Iterator[tuple[str, str]]:
     for gloss, words in grammar.glosses.items():
         for word in words:
             yield word, gloss
+
+
+def _shape_words(grammar: Grammar) -> Iterator[tuple[str, str]]:
+    """(word, English word) of each form of a shape that is one word."""
+    for shape, entries in grammar.shapes.items():
+        for entry in entries:
+            forms = dict.fromkeys(grammar.nouns(entry)[1].values())
+            yield from ((form, shape) for form in forms if " " not in form)
