@@ -50,3 +50,8 @@ def test_the_benchmark_counts_what_is_read():
     assert all(row["n"] == row["right"] + row["refused"] + row["wrong"] for row in found["rows"])
     assert {row["wordings"] for row in found["rows"]} > {"free", "synonyms", "typos", "questions", "language-ru"}
     assert found["value"] > 0.2
+
+
+@pytest.mark.parametrize("said", ["do not open the drawer", "öffne die Schublade nicht", "не открывай ящик"])
+def test_what_is_not_to_be_done_is_refused(reader, said):
+    assert "not to do" in reader.read_task(said).refusal

@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from vla_agent.models.reader.denials import REASON, denies
 from vla_agent.models.reader.own_templates import OwnTemplates
 from vla_agent.models.reader.reader_net import ReaderNet, ReadOutputs
 from vla_agent.models.reader.reader_settings import OPEN, REFUSED, ROLES, SLOT, UNKNOWN, ReaderSettings
@@ -77,6 +78,8 @@ class Reader:
         """An instruction to act; a question is refused."""
         if self._own.match(instruction):
             return Reading(instruction, instruction)
+        if denies(instruction):
+            return Reading(instruction, instruction, "other", (), 1.0, REASON)
         reading = self.read(instruction)
         if not reading.refusal and reading.kind in self.settings.questions:
             return replace(reading, text=instruction, refusal="that is a question: vla-agent ask answers it")
