@@ -125,6 +125,8 @@ def _row(name: str, result: dict[str, Any]) -> str:
 
 def _result(result: dict[str, Any]) -> str:
     """A record's value in words that can be read alone: ``**87.0 %** of episodes (83.8 to 89.7 %)``."""
+    if result["value"] is None:  # what was to be measured did not come about: its rows say why
+        return "**not reached**"
     number, unit, noun = _parts(result, result["value"])
     text = f"**{number}{unit}** {noun}".rstrip()
     if interval := result.get("interval"):

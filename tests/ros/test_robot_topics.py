@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -38,7 +39,7 @@ def graph():
 
 def test_joint_states_images_and_controllers_are_found_with_what_they_are(graph, monkeypatch):
     robot, node, spin = graph
-    monkeypatch.setattr(robot_topics, "DISCOVERY", 0.5)
+    monkeypatch.setattr(robot_topics, "SETTLED", 0.5)
     messages = {
         "arm/joint_states": JointState(name=["a", "b"], position=[0.5, 1.0]),
         "front/image": Image(height=2, width=4, encoding="rgb8", step=12, data=bytes(24)),
@@ -71,13 +72,28 @@ def test_joint_states_images_and_controllers_are_found_with_what_they_are(graph,
     assert facts.arms == (("joint_trajectory", "arm_controller/joint_trajectory"),), "not those of our own nodes"
 
 
+def test_a_topic_that_is_slow_to_come_is_waited_for(graph, monkeypatch):
+    robot, node, spin = graph
+    monkeypatch.setattr(robot_topics, "SETTLED", 0.3)
+    publisher = robot.create_publisher(JointState, "arm/joint_states", 10)
+    assert spin(lambda: node.count_publishers("/arm/joint_states"), 10.0)
+    began = time.monotonic()
+
+    def publish() -> None:
+        if time.monotonic() > began + 1.2:  # after the settling and the seconds of listening
+            publisher.publish(JointState(name=["a"], position=[0.5]))
+
+    robot.create_timer(0.05, publish)
+    assert robot_topics.robot_topics(node, spin, 0.5).joints == {"arm/joint_states": {"a": 0.5}}
+
+
 def test_grippers_and_goals_are_found_by_their_actions(graph, interfaces, monkeypatch):
     from control_msgs.action import FollowJointTrajectory, ParallelGripperCommand
     from franka_msgs.action import Grasp
     from rclpy.action import ActionServer
 
     robot, node, spin = graph
-    monkeypatch.setattr(robot_topics, "DISCOVERY", 1.0)
+    monkeypatch.setattr(robot_topics, "SETTLED", 1.0)
     actions = {
         "arm_controller/follow_joint_trajectory": FollowJointTrajectory,
         "gripper_controller/gripper_cmd": ParallelGripperCommand,

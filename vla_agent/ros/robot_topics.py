@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from vla_agent.robot.cameras.encodings import DEPTH
 from vla_agent.robot.model.first_file import CameraFact, GraphFacts
 
-DISCOVERY = 2.0  # seconds in which the graph is found
+DISCOVERY, SETTLED = 10.0, 2.0  # seconds in which the graph is found: at most, and without anything new
+PATIENCE = 3  # times the seconds of listening, until every topic that is published was heard
 JOINT_STATE, IMAGE = "sensor_msgs/msg/JointState", "sensor_msgs/msg/Image"
 COMPRESSED, TRAJECTORY = "sensor_msgs/msg/CompressedImage", "trajectory_msgs/msg/JointTrajectory"
 ACTION = "/_action/send_goal"
@@ -30,13 +32,14 @@ def robot_topics(node: Any, spin: Callable[[Callable[[], bool], float], bool], s
     Args:
         node: an rclpy node.
         spin: (until, seconds): lets the node receive messages; see `ros.process.diagnostics_listener.observer_node`.
-        seconds: how long messages are counted.
+        seconds: how long messages are counted; longer, where a topic is published and was not heard yet.
     """
-    spin(lambda: False, DISCOVERY)
+    _discover(node, spin)
     heard: dict[str, list[Any]] = defaultdict(list)
     stamps: dict[str, list[float]] = defaultdict(list)
     listened = _listen(node, heard, stamps)
     spin(lambda: False, seconds)
+    spin(lambda: all(heard[topic] for topic in listened), (PATIENCE - 1) * seconds)
     rates = {topic: _rate(times) for topic, times in stamps.items()}
     joints: dict[str, dict[str, float]] = {}
     for topic in (t for t, kind in listened.items() if kind == JOINT_STATE and heard[t]):
@@ -51,6 +54,18 @@ def robot_topics(node: Any, spin: Callable[[Callable[[], bool], float], bool], s
     arms, grippers = _outputs(node)
     told = {_plain(topic): rate for topic, rate in rates.items()}
     return GraphFacts(joints, told, tuple(cameras), tuple(arms), tuple(grippers))
+
+
+def _discover(node: Any, spin: Callable[[Callable[[], bool], float], bool]) -> None:
+    """Wait until nothing new appears in the graph: how long that takes depends on the network and the machine."""
+
+    def seen() -> set[tuple[str, int, int]]:
+        topics = [name for name, _ in node.get_topic_names_and_types()]
+        return {(name, node.count_publishers(name), node.count_subscribers(name)) for name in topics}
+
+    known, deadline = seen(), time.monotonic() + DISCOVERY
+    while time.monotonic() < deadline and spin(lambda: seen() != known, SETTLED):
+        known = seen()
 
 
 def _rate(stamps: list[float]) -> float:
