@@ -64,7 +64,7 @@ def _discover(node: Any, spin: Callable[[Callable[[], bool], float], bool]) -> N
         return {(name, node.count_publishers(name), node.count_subscribers(name)) for name in topics}
 
     known, deadline = seen(), time.monotonic() + DISCOVERY
-    while time.monotonic() < deadline and spin(lambda: seen() != known, SETTLED):
+    while time.monotonic() < deadline and spin(lambda last=known: seen() != last, SETTLED):
         known = seen()
 
 
