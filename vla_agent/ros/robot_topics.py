@@ -63,9 +63,12 @@ def _discover(node: Any, spin: Callable[[Callable[[], bool], float], bool]) -> N
         topics = [name for name, _ in node.get_topic_names_and_types()]
         return {(name, node.count_publishers(name), node.count_subscribers(name)) for name in topics}
 
-    known, deadline = seen(), time.monotonic() + DISCOVERY
-    while time.monotonic() < deadline and spin(lambda last=known: seen() != last, SETTLED):
-        known = seen()
+    def changed(known: set[tuple[str, int, int]]) -> Callable[[], bool]:
+        return lambda: seen() != known
+
+    deadline = time.monotonic() + DISCOVERY
+    while time.monotonic() < deadline and spin(changed(seen()), SETTLED):
+        pass
 
 
 def _rate(stamps: list[float]) -> float:
