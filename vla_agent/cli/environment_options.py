@@ -46,6 +46,11 @@ def options_of(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     return tuple((key, value) for key, value in pairs)
 
 
+def policy_part(policy: str) -> str:
+    """The policy's name as a part of a folder's name."""
+    return Path(policy).name.replace(":", "-")
+
+
 def short_name(env: str) -> str:
     """The environment's name as a part of a folder's name."""
     file, colon, factory = env.rpartition(":")

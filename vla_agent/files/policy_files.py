@@ -22,7 +22,15 @@ from vla_agent.errors import CheckpointError, VlaAgentError
 from vla_agent.files.bounded_reading import json_depth, too_deep
 from vla_agent.files.canonical_json import digest
 from vla_agent.files.input_limits import DEPTH
-from vla_agent.files.policy.closed_list import ADAPTER, ADAPTER_FORMAT, POLICY, PRETRAINED, FileList, require_shards
+from vla_agent.files.policy.closed_list import (
+    ADAPTER,
+    ADAPTER_FORMAT,
+    LEROBOT,
+    POLICY,
+    PRETRAINED,
+    FileList,
+    require_shards,
+)
 from vla_agent.files.policy.sealed_memory import SealedMemory, hash_open_file, seal
 from vla_agent.files.policy_folder import find_folder
 
@@ -203,6 +211,42 @@ def read_pretrained_files(folder: str | PathLike[str]) -> PolicyFiles:
         CheckpointError: one of them is a link or cannot be read.
     """
     return _read(Path(folder), PRETRAINED, lambda name: True)
+
+
+def read_lerobot_files(folder: str | PathLike[str]) -> PolicyFiles:
+    """The JSON and safetensors files of a folder of LeRobot (``pretrained_model``); others there are left alone.
+
+    Raises:
+        CheckpointError: one of them is a link or cannot be read, or there are none.
+    """
+    return _lerobot_files(Path(folder), lambda name: True)
+
+
+def hash_served_files(folder: str | PathLike[str]) -> PolicyFiles:
+    """The files of a policy that a server serves, by its folder here: this project's policy or adapter, or LeRobot's.
+
+    Weights are only hashed.
+
+    Raises:
+        CheckpointError: as `read_policy_files` and `read_lerobot_files`.
+    """
+    place = Path(folder)
+    if any(os.path.lexists(place / name) for name in ("policy.json", "adapter.json")):
+        return hash_policy_files(place)
+    return _lerobot_files(place, lambda name: not name.endswith(".safetensors"))
+
+
+def _lerobot_files(folder: Path, keep: Callable[[str], bool]) -> PolicyFiles:
+    found = _read(folder, LEROBOT, keep)
+    if "config.json" not in found or not any(name.endswith(".safetensors") for name in found.own):
+        raise CheckpointError(
+            "the folder holds no policy",
+            file=folder,
+            expected="config.json and weights (.safetensors) of LeRobot, or policy.json of this project",
+            found=", ".join(found.own) or "neither",
+            remedy="name the folder that lerobot-train wrote: checkpoints/last/pretrained_model",
+        )
+    return found
 
 
 def _policy_files(folder: Path, base: str | PathLike[str] | None, keep: Callable[[str], bool]) -> PolicyFiles:

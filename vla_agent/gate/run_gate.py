@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sim.policies import Policy
 from sim.tasks.task import select
-from vla_agent.contract import Contract
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.environments.tabletop import TabletopChoice
 from vla_agent.errors import GateError
@@ -25,10 +23,9 @@ from vla_agent.evaluation.play.player import SCRIPTED, PlayedEpisode, PlayerSett
 from vla_agent.evaluation.play.workers import open_workers
 from vla_agent.evaluation.report.clips import CLIPS, film
 from vla_agent.evaluation.result_store import identity_of
-from vla_agent.files.canonical_json import changes, digest
-from vla_agent.files.policy_files import hash_policy_files
-from vla_agent.files.policy_folder import find_folder
-from vla_agent.gate.certificate.bound_files import contract_parts, policy_contract, policy_parts, simulator_files
+from vla_agent.files.canonical_json import changes
+from vla_agent.gate.candidate import Candidate, find_candidate
+from vla_agent.gate.certificate.bound_files import contract_parts, simulator_files
 from vla_agent.gate.certificate.keys import Key
 from vla_agent.gate.certificate.lab_key import LabKey
 from vla_agent.gate.certificate.statement import gate_predicate
@@ -53,7 +50,7 @@ class GateSettings:
     """Which policy is tried against which gate file.  The outcomes do not depend on ``workers``.
 
     Attributes:
-        policy: folder or hub name of a learned policy, "expert" or "random".
+        policy: folder or hub name of a learned policy, address of a server, "expert" or "random".
         suite: the gate file.
         out: folder for report.json, report.html, actions.npz, gate.yaml, ledger.jsonl and certificate.json.
         robot: name of the robot that the certificate is for.
@@ -66,6 +63,7 @@ class GateSettings:
         base: the policy that this one was tuned from; its unperturbed episodes on the same seeds are played, too, and
             shown beside it on the page.
         clips: the most failures that the page shows as videos.
+        policy_files: the folder of the files that a server serves; of a server alone.
     """
 
     policy: str
@@ -82,21 +80,11 @@ class GateSettings:
     resume: bool = False
     base: str | None = None
     clips: int = CLIPS
+    policy_files: Path | None = None
 
     @property
     def signer(self) -> LabKey:
         return LabKey(self.trusted, self.private)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A policy as it was when the gate began: its parts as the certificate names them, and how it is loaded."""
-
-    name: str
-    parts: dict[str, Any]
-    contract: Contract
-    learned: bool
-    load: Callable[[str], Policy]
 
 
 @dataclass(frozen=True)
@@ -175,8 +163,8 @@ def run_gate(settings: GateSettings, progress: Progress | None = None) -> dict[s
 def _begin(settings: GateSettings) -> tuple[_Run, bool]:
     """Read all that is tried, then find or count the attempt; and whether it was there already."""
     file = read_gate(settings.suite)
-    candidate = _candidate(settings, settings.policy)
-    base = _candidate(settings, settings.base) if settings.base else None
+    candidate = find_candidate(settings.policy, settings.load, settings.policy_files)
+    base = find_candidate(settings.base, settings.load) if settings.base else None
     head = _head(settings, file, candidate)
     places = settings.out, candidate.parts["digest"], file.sha256, settings.ledger_file
     out, policy, gate, ledger_file = places
@@ -188,17 +176,6 @@ def _begin(settings: GateSettings) -> tuple[_Run, bool]:
     return _Run(settings, file, candidate, base, simulator_files(), head, attempt), resumed
 
 
-def _candidate(settings: GateSettings, name: str) -> Candidate:
-    if name in SCRIPTED or settings.load is not load_learned:
-        parts = {"name": name, "files": {}, "adapter": [], "normaliser": "", "digest": digest(name)}
-        return Candidate(name, parts, tabletop_contract(), False, settings.load)
-    folder = find_folder(name)
-    files = hash_policy_files(folder)
-    parts = {"name": folder.name} | policy_parts(files)
-    load = partial(load_learned, expected=files.digest)
-    return Candidate(name, parts, policy_contract(files), True, load)
-
-
 def _head(settings: GateSettings, file: GateFile, candidate: Candidate) -> dict[str, Any]:
     """The head of the report: policy, suite, split, versions, hashes."""
     gate = file.gate
@@ -206,7 +183,7 @@ def _head(settings: GateSettings, file: GateFile, candidate: Candidate) -> dict[
         "policy": settings.policy,
         "suite": gate.suite,
         "split": gate.split,
-        "versions": provenance.versions(candidate.learned),
+        "versions": provenance.versions(candidate.learned and not candidate.served),
         "hashes": {
             "policy": candidate.parts["files"],
             "tasks": task_files(gate),
@@ -316,8 +293,7 @@ def _require_unchanged(run: _Run) -> None:
     start = {"gate file": run.file.sha256, "simulator": run.simulator, "tasks": run.head["hashes"]["tasks"]}
     for what, candidate in (("policy", run.candidate), ("base", run.base)):
         if candidate is not None and candidate.learned:
-            start[what] = candidate.parts["files"]
-            now[what] = policy_parts(find_folder(candidate.name))["files"]
+            start[what], now[what] = candidate.parts["files"], candidate.read_files()
     for key, expected, found in changes(start, now):
         raise _ChangedMeanwhile(
             "what is tried was changed while the gate ran; nothing is certified",

@@ -18,7 +18,13 @@ import torch
 from vla_agent.contract import Contract
 from vla_agent.data.lerobot.dataset_schema import ACTION, STATE, image_key
 from vla_agent.errors import CheckpointError, ContractError
+from vla_agent.files.canonical_json import digest
+from vla_agent.files.policy_files import PolicyFiles
 from vla_agent.peers.torchvision_names import declare_operators
+from vla_agent.serving.protocol_messages import SERVED_WITH
+
+SELF_CONTAINED = ("act", "diffusion", "vqbet", "tdmpc")  # kinds that read nothing but their folder
+ELSEWHERE = "read from elsewhere"  # among the files, of the other kinds
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class LeRobotPolicy:
     LeRobot's own queue schedules its inferences: both as in LeRobot's own evaluation.
 
     Args:
-        folder: with config.json, model.safetensors and the processors, as `lerobot-train` writes (pretrained_model).
+        files: config.json, model.safetensors and the processors, as `lerobot-train` writes (pretrained_model), read by
+            `read_lerobot_files`: LeRobot loads the bytes that were hashed.
         contract: of the dataset that it was trained on.
         device: of torch.
 
@@ -55,11 +62,12 @@ class LeRobotPolicy:
         ContractError: features and contract do not match; lists every difference.
     """
 
-    def __init__(self, folder: Path, contract: Contract, keys: Keys | None = None, device: str = "cpu") -> None:
+    def __init__(self, files: PolicyFiles, contract: Contract, keys: Keys | None = None, device: str = "cpu") -> None:
         self._keys, self._device = keys or Keys(), torch.device(device)
-        self._policy, self._before, self._after = _load(folder, device)
+        self._policy, self._before, self._after = _load(files, device)
         config = self._policy.config
-        require_fit(features_of(config), contract, self._keys, str(folder))
+        require_fit(features_of(config), contract, self._keys, str(files.folder))
+        self.files = stated_files(files.hashes, str(config.type), contract, self._keys)
         ensembles = getattr(config, "temporal_ensemble_coeff", None) is not None
         self.chunks = hasattr(config, "chunk_size") and config.n_obs_steps == 1 and not ensembles
         self.contract = replace(contract, chunk_length=config.chunk_size if self.chunks else 1)
@@ -129,8 +137,29 @@ def require_fit(features: Mapping[str, tuple[int, ...]], contract: Contract, key
         )
 
 
-def _load(folder: Path, device: str) -> tuple[Any, Any, Any]:
+def stated_files(hashes: Mapping[str, str], kind: str, contract: Contract, keys: Keys) -> dict[str, str]:
+    """What the server states of the policy: its files, and what they are served with (`SERVED_WITH`).
+
+    A policy of a kind that reads more than its folder says so instead of a hash, so that no certificate can bind it.
+
+    Args:
+        kind: LeRobot's name of it, such as act.
+    """
+    from importlib.metadata import version
+
+    served: dict[str, Any] = {"program": f"lerobot {version('lerobot')}", "contract": contract.hash}
+    served |= {"images": {c: keys.of(c) for c in contract.camera_names}, "state": keys.state, "action": keys.action}
+    elsewhere = {} if kind in SELF_CONTAINED else {ELSEWHERE: "what LeRobot has in its cache"}
+    return dict(hashes) | {SERVED_WITH: digest(served)} | elsewhere
+
+
+def _load(files: PolicyFiles, device: str) -> tuple[Any, Any, Any]:
     """The policy and its processors, from safetensors only and without a download."""
+    with files.view() as folder:
+        return _load_folder(folder, device, files.folder)
+
+
+def _load_folder(folder: Path, device: str, where: Path) -> tuple[Any, Any, Any]:
     declare_operators()
     from lerobot.configs.policies import PreTrainedConfig
     from lerobot.policies.factory import get_policy_class, make_pre_post_processors
@@ -146,7 +175,7 @@ def _load(folder: Path, device: str) -> tuple[Any, Any, Any]:
     except Exception as error:  # LeRobot and its dependencies raise many types
         raise CheckpointError(
             "LeRobot cannot load this policy",
-            file=folder,
+            file=where,
             expected="a folder that lerobot-train wrote: checkpoints/last/pretrained_model",
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
             remedy="name such a folder, written by LeRobot 0.4",

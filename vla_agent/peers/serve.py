@@ -24,7 +24,8 @@ examples, from the repository:
 
 exit codes: 0 ended by Ctrl-C or SIGTERM, 2 bad input, 3 ended while an inference hung
 
-next, in our own environment: vla-agent eval ws://127.0.0.1:8000 --episodes 2
+next, in our own environment: vla-agent eval ws://127.0.0.1:8000 --episodes 2, or
+vla-agent gate ws://127.0.0.1:8000 --policy-files FOLDER --key NAME
 """
 
 
@@ -64,15 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _load(args: argparse.Namespace) -> Served:
     import torch
 
-    from vla_agent.files.hashing import hash_file
+    from vla_agent.files.policy_files import read_lerobot_files
     from vla_agent.peers.lerobot_policy import Keys, LeRobotPolicy
     from vla_agent.policy.sources import contract_of
 
     keys = Keys(dict(_pair(text) for text in args.camera))
-    policy = LeRobotPolicy(args.folder, contract_of(args.contract), keys, args.device)
-    found = sorted(f for f in args.folder.iterdir() if f.suffix in (".json", ".safetensors") and f.is_file())
-    files = {f.name: hash_file(f) for f in found}  # read again: a statement for reports, which no certificate covers
-    return policy, f"lerobot {args.folder}", files, lambda: torch.set_num_threads(args.threads)
+    policy = LeRobotPolicy(read_lerobot_files(args.folder), contract_of(args.contract), keys, args.device)
+    return policy, f"lerobot {args.folder}", policy.files, lambda: torch.set_num_threads(args.threads)
 
 
 def _pair(text: str) -> tuple[str, str]:

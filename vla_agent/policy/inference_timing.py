@@ -76,7 +76,7 @@ def p99_ms_in_subprocess(policy: str, enough: float, digest: str) -> float:
     """`best_p99_ms` of a policy, measured in its own process: independent of the process that runs it.
 
     Args:
-        digest: of the policy's files; others are not timed.  A server's are not compared.
+        digest: of the policy's files, or of those that a server states; others are not timed.
 
     Raises:
         NodeError: the policy cannot be loaded and timed.

@@ -39,7 +39,7 @@ def load_policy(
         compiled: with ``torch.compile``: faster chunks after a minute of compilation (`vla_agent.policy.speed`).
         quantise: ``int8`` or ``int4`` weights; empty: as they were trained.
         openvino: with OpenVINO, on a CPU.
-        expected: the digest that the files must have; a server has none.
+        expected: the digest that the files must have; of a server, those that it states.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, damaged, holds other files than a policy's, has another
@@ -48,7 +48,7 @@ def load_policy(
         ServingError: no server listens at the address.
         OptionError: this machine does not support the acceleration.
     """
-    policy = _remote(str(name)) if is_remote(str(name)) else _local(find_folder(name), expected)
+    policy = _remote(str(name), expected) if is_remote(str(name)) else _local(find_folder(name), expected)
     if not (compiled or quantise or openvino):
         return policy
     from vla_agent.policy.speed.accelerate import accelerate
@@ -68,14 +68,14 @@ def _local(folder: Path, expected: str | None) -> Any:
     return policy_from(files)
 
 
-def _remote(name: str) -> Any:
+def _remote(name: str, expected: str | None) -> Any:
     require_packages()
     from vla_agent.serving.tokens import read_token
 
     if is_server(name):
         from vla_agent.serving.remote_policy import RemotePolicy
 
-        return RemotePolicy(name, read_token(None))
+        return RemotePolicy(name, read_token(None), expected=expected)
     from vla_agent.serving.openpi import OpenPiPolicy, read_description
 
     description = read_description(Path(name))

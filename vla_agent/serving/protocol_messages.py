@@ -2,7 +2,8 @@
 
 metadata (the server's first message)::
 
-    protocol 1, policy (name), contract (plain), contract_hash, execute, realtime, refuses, files (name -> SHA-256)
+    protocol 1, policy (name), contract (plain), contract_hash, execute, realtime, refuses, files (name -> SHA-256; and
+    ``served with`` -> SHA-256 of program and settings, where those of the files do not say how they are used)
 
 request: an observation in one of two forms, and its options::
 
@@ -28,6 +29,7 @@ from vla_agent.errors import ServingError
 from vla_agent.policy.execution.realtime import Committed
 
 PROTOCOL = 1
+SERVED_WITH = "served with"  # among the files
 FLAT = "observation/"
 LONGEST_PROMPT = 2000  # characters
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from vla_agent.contract import Contract
 from vla_agent.errors import OptionError, ServingError
+from vla_agent.files.canonical_json import digest
 from vla_agent.policy.doubt.doubt_settings import Doubt
 from vla_agent.policy.execution.realtime import Committed
 from vla_agent.serving.connection import Connection
@@ -27,20 +28,39 @@ class RemotePolicy:
         url: ``ws://HOST:PORT``.
         token: of the server, where it has one.
         timeout: seconds for the connection, and for each reply.
+        expected: the digest over the files that the server must state; None: any.
 
     Raises:
-        ServingError: no server listens there, it refuses the connection, or it sends no contract.
+        ServingError: no server listens there, it refuses the connection, sends no contract, or states other files.
         ContractError: its contract cannot be read.
     """
 
-    def __init__(self, url: str, token: str | None = None, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, timeout: float = TIMEOUT, expected: str | None = None
+    ) -> None:
         self._connect: Callable[[], Connection] = lambda: Connection(url, token, timeout)
         self._connection = self._connect()
         self.metadata = Metadata.from_dict(self._connection.metadata, url)
+        if expected is not None:
+            self._require(expected)
         self.contract, self.execute = self.metadata.contract, self.metadata.execute
         self._episode: dict[str, Any] = {}
         self.doubt: Doubt | None = None  # after `act`, where the policy says something of that
         self.refusal: str | None = None  # why the last chunk holds the robot still; None where it does not
+
+    def _require(self, expected: str) -> None:
+        """Check the identity that the server states; the connection is closed where it is another."""
+        found = digest(dict(self.metadata.files))
+        if found != expected:
+            self.close()
+            raise ServingError(
+                "the server's policy is not the expected one",
+                file=self._connection.url,
+                key="digest",
+                expected=expected,
+                found=found,
+                remedy="serve exactly the files that were expected, and leave the server as it is while it is in use",
+            )
 
     def reset(self, instruction: str, seed: int = 0) -> None:
         """Begin an episode; the server is notified with the first observation.

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vla_agent.cli.environment_options import add_environment, options_of, short_name
+from vla_agent.cli.environment_options import add_environment, options_of, policy_part, short_name
 from vla_agent.cli.judge.worker_options import add_workers, workers_of
 from vla_agent.errors import OptionError
 
@@ -124,7 +124,7 @@ def default_out(args: argparse.Namespace) -> Path:
     """``runs/eval-POLICY-SUITE[-TASKS]-SPLIT``, and the execution mode where it is not the default."""
     where = [args.suite] if args.env == "tabletop" else [short_name(args.env)]
     ends = [args.split] if args.env == "tabletop" else [args.perturb.replace(":", "-")] if args.perturb else []
-    parts = ["eval", Path(args.policy).name.replace(":", "-"), *where, *_short_tasks(args.tasks), *ends]
+    parts = ["eval", policy_part(args.policy), *where, *_short_tasks(args.tasks), *ends]
     if args.execution != "open_loop" or args.delay_ms:
         parts.append(f"{args.execution}-{args.delay_ms:g}ms")
     if args.quantise:

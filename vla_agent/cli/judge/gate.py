@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vla_agent.cli.environment_options import add_environment, options_of, short_name
+from vla_agent.cli.environment_options import add_environment, options_of, policy_part, short_name
 from vla_agent.cli.judge.worker_options import add_workers, workers_of
 from vla_agent.errors import OptionError
 
@@ -21,6 +21,9 @@ and the signed certificate.json, without which the robot's nodes refuse the poli
 Every start is counted in a ledger, and later attempts with the same checkpoint are held to stricter tests.  The ledger
 is ledger.jsonl in the folder of the keys; its lines are signed.  The seeds follow from policy, gate file and the line
 of the ledger, so that nobody knows them before the attempt is counted.
+
+A policy behind a server (docs/serving.md) is tried through it; --policy-files names the folder that it has loaded,
+whose files the certificate binds.
 """
 EPILOG = """\
 examples:
@@ -30,6 +33,7 @@ examples:
   vla-agent gate runs/tuned/policy --key lab --base runs/base/policy -o runs/gate-tuned
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
   vla-agent gate --explain runs/gate/certificate.json
+  vla-agent gate ws://127.0.0.1:8000 --policy-files runs/act/checkpoints/last/pretrained_model --key lab
 
 In another environment only success is judged, by the same sequential test, and no certificate is written:
   vla-agent gate runs/mine --env metaworld --tasks easy --above 0.8
@@ -44,7 +48,12 @@ next: vla-agent verify CERTIFICATE --policy POLICY, then give the certificate to
 def add_parser(subparsers: Any) -> None:
     """Add ``gate`` to the command line."""
     parser = subparsers.add_parser("gate", help="certify a policy", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("policy", metavar="POLICY", nargs="?", help="folder, hf://OWNER/NAME, `expert` or `random`")
+    parser.add_argument(
+        "policy", metavar="POLICY", nargs="?", help="folder, hf://OWNER/NAME, ws://HOST:PORT, `expert` or `random`"
+    )
+    parser.add_argument(
+        "--policy-files", metavar="DIR", type=Path, help="of a policy behind a server: the folder that it has loaded"
+    )
     parser.add_argument("--suite", default="gates/tabletop.yaml", metavar="FILE", help="gate file (%(default)s)")
     parser.add_argument("-o", "--out", metavar="DIR", help="where the evidence goes (default: runs/gate-POLICY)")
     parser.add_argument("--key", default="default", metavar="NAME", help="key to sign with (default: default)")
@@ -106,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
     private = load_signing_key(args.key, keys_folder())
     suite = find_shipped(args.suite)
-    out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}"
+    out = Path(args.out) if args.out else Path("runs") / f"gate-{policy_part(args.policy)}"
     ledger_file = Path(args.ledger) if args.ledger else default_ledger()
     settings = GateSettings(
         args.policy,
@@ -121,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
         ray=args.ray,
         resume=args.resume,
         base=args.base,
+        policy_files=args.policy_files,
     )
     with Progress() as progress:
         progress.announce_ledger(ledger_file)
@@ -131,19 +141,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _in_environment(args: argparse.Namespace) -> int:
     """Show success in another environment; 0 where it was shown, else 1."""
-    if args.robot != SIMULATED or args.base:
+    if args.robot != SIMULATED or args.base or args.policy_files:
         raise OptionError(
             "no certificate follows from another environment",
-            key="--robot, --base",
-            expected="neither, with --env",
-            found=args.robot if args.robot != SIMULATED else args.base,
+            key="--robot, --base, --policy-files",
+            expected="none of them, with --env",
+            found=args.robot if args.robot != SIMULATED else args.base or args.policy_files,
             remedy="run the gate on the tabletop for a certificate; leave them out to show success in ENV",
         )
     from vla_agent.evaluation.evaluate import EvaluationSettings
     from vla_agent.evaluation.report.evaluation_console import Progress, print_summary
     from vla_agent.gate.success_in_environment import Demand, sentence, show_success
 
-    out = Path(args.out) if args.out else Path("runs") / f"gate-{Path(args.policy).name}-{short_name(args.env)}"
+    out = Path(args.out) if args.out else Path("runs") / f"gate-{policy_part(args.policy)}-{short_name(args.env)}"
     settings = EvaluationSettings(
         args.policy,
         args.tasks,

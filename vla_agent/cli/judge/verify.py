@@ -18,6 +18,7 @@ EPILOG = """\
 examples:
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano
   vla-agent verify runs/gate/certificate.json --policy policies/tabletop-nano --replay 20
+  vla-agent verify runs/act-gate/certificate.json --policy ws://127.0.0.1:8000 --policy-files DIR
   vla-agent verify runs/gate/certificate.json --policy DIR --ledger ~/.config/vla-agent/keys/ledger.jsonl
 
 A replay needs the same simulator, MuJoCo and renderer; --replay 0 leaves it out.
@@ -35,7 +36,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "certificate", metavar="CERT", help="certificate.json, with its evidence beside it, or its folder"
     )
-    parser.add_argument("--policy", metavar="DIR", help="policy folder, hf://OWNER/NAME, `expert` or `random`")
+    parser.add_argument(
+        "--policy", metavar="DIR", help="policy folder, hf://OWNER/NAME, ws://HOST:PORT, `expert` or `random`"
+    )
+    parser.add_argument(
+        "--policy-files", metavar="DIR", type=Path, help="of a policy behind a server: the folder that it has loaded"
+    )
     parser.add_argument(
         "--ledger",
         metavar="FILE",
@@ -61,7 +67,6 @@ def run(args: argparse.Namespace) -> int:
 
     from vla_agent.evaluation.play.player import SCRIPTED
     from vla_agent.evaluation.result_store import read_report
-    from vla_agent.files.policy_folder import find_folder
     from vla_agent.gate.certificate.certificate import read_certificate
     from vla_agent.gate.certificate.keys import keys_folder
     from vla_agent.gate.certificate.verify import ledger_of, replay_sample, verify
@@ -70,14 +75,14 @@ def run(args: argparse.Namespace) -> int:
     file, count = Path(args.certificate), max(0, args.replay)
     file = file / CERTIFICATE if file.is_dir() else file
     scripted = args.policy if args.policy in SCRIPTED else None
-    folder = find_folder(args.policy) if args.policy and not scripted else None
+    server, folder = _policy(args, scripted is not None)
     ledger_file = Path(args.ledger) if args.ledger else ledger_of(file, keys_folder())
     seed = secrets.randbelow(2**32) if args.seed is None else args.seed
-    differences = verify(file, folder, ledger=ledger_file)
+    differences = verify(file, folder, ledger=ledger_file, server=server)
     if scripted and not differences:
         differences = _other_name(scripted, str(read_certificate(file).payload["policy"]["name"]))
     if count and not differences:
-        name = str(folder) if folder else str(read_certificate(file).payload["policy"]["name"])
+        name = server or str(folder or "") or str(read_certificate(file).payload["policy"]["name"])
         differences = replay_sample(file, name, count, seed)
     for difference in differences:
         print(f"differs: {difference}")
@@ -95,6 +100,19 @@ def run(args: argparse.Namespace) -> int:
         if line:
             print(f"  {line}")
     return _statement_beside(file)
+
+
+def _policy(args: argparse.Namespace, scripted: bool) -> tuple[str, Path | None]:
+    """The policy's server, empty where it is not served, and the folder of its files, None where it has none."""
+    from vla_agent.files.policy_folder import find_folder
+    from vla_agent.gate.candidate import require_files_of_served
+    from vla_agent.policy.sources import is_server
+
+    server = args.policy if args.policy and is_server(args.policy) else ""
+    require_files_of_served(server, args.policy_files)
+    if server:
+        return server, args.policy_files
+    return "", find_folder(args.policy) if args.policy and not scripted else None
 
 
 def _statement_beside(file: Path) -> int:

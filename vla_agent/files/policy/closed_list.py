@@ -12,6 +12,7 @@ backbone/vlm.json       how a pretrained model is used
 backbone/fused/         a second vision encoder: `MODEL`, and ``projection.safetensors``
 adapter.json            an adapter's description, with its base
 adapter.safetensors     its weights
+of LeRobot              its JSON and safetensors files at the top of the folder
 records                 README.md, LICENSE, training.json, recipe*.yaml, curve*.png, the stages' logs, certificate.json,
                         and the folder ``evaluation``: no loader ever reads them, no certificate binds them
 ======================  =================================================================================
@@ -77,6 +78,7 @@ class FileList:
         models: folders that may hold shards.
         records: names at the top that nothing reads.  record_folders: folders that nothing enters.
         others: whether other files may lie there; they are left alone.
+        top: further names at the top that the loader may read.
     """
 
     kind: str
@@ -85,10 +87,12 @@ class FileList:
     records: re.Pattern[str] = RECORDS
     record_folders: Collection[str] = RECORD_FOLDERS
     others: bool = False
+    top: re.Pattern[str] | None = None
 
     def is_loaded(self, folder: str, name: str) -> bool:
         """Whether a loader reads the file of this name in this folder of the list."""
-        return name in self.folders[folder] or (folder in self.models and bool(SHARD.fullmatch(name)))
+        named = name in self.folders[folder] or (folder in self.models and bool(SHARD.fullmatch(name)))
+        return named or bool(self.top and not folder and self.top.fullmatch(name))
 
     def is_record(self, folder: str, name: str) -> bool:
         """Whether it is a record."""
@@ -107,6 +111,14 @@ POLICY = FileList(
 )
 ADAPTER = FileList("adapter", {"": ("adapter.json", "adapter.safetensors")}, ())
 PRETRAINED = FileList("pretrained model", {"": MODEL}, ("",), record_folders=(), others=True)
+LEROBOT = FileList(
+    "LeRobot policy",
+    {"": ()},
+    (),
+    record_folders=(),
+    others=True,
+    top=re.compile(r"[\w.-]+\.(json|safetensors)", re.ASCII),
+)
 
 
 def require_shards(names: Collection[str], models: Collection[str], read: Callable[[str], bytes], where: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.contract import Contract
-from vla_agent.errors import CheckpointError
+from vla_agent.errors import CheckpointError, GateError
+from vla_agent.files.canonical_json import changes, digest
 from vla_agent.files.hashing import hash_file
-from vla_agent.files.policy_files import PolicyFiles, hash_policy_files, read_policy_file
+from vla_agent.files.policy_files import PolicyFiles, hash_policy_files, hash_served_files, read_policy_file
 from vla_agent.policy import sources
+from vla_agent.serving.protocol_messages import SERVED_WITH, Metadata
 
 SIMULATOR = Path(__file__).resolve().parents[3] / "sim"  # not imported: a server of hashes needs no MuJoCo
 PACKAGE_ROOMS = ("robot/kinematics", "policy/execution", "contract")  # what `sim` imports of this package
@@ -42,6 +44,33 @@ def policy_parts(folder: Path | PolicyFiles) -> dict[str, Any]:
         "normaliser": _normaliser(found.policy),
         "digest": found.digest,
     }
+
+
+def served_parts(served: Metadata, folder: Path, server: str) -> dict[str, Any]:
+    """As `policy_parts`, of a policy behind a server, whose files lie in ``folder``, too.
+
+    Beside the hashes of these files the server states that of what it serves them with (`SERVED_WITH`): program and
+    settings.  All of it is bound.
+
+    Raises:
+        CheckpointError: as `vla_agent.files.policy_files.hash_served_files`.
+        GateError: the server states other files, or none.
+    """
+    found = hash_served_files(folder)
+    stated = {name: sha256 for name, sha256 in served.files.items() if name != SERVED_WITH}
+    for key, here, there in changes(found.hashes, stated):
+        raise GateError(
+            "the server serves other files than those of the folder",
+            file=folder,
+            key=key,
+            expected=here,
+            found=f"{there}, by {server}",
+            remedy="name the folder that the server has loaded, or serve this one",
+        )
+    files = dict(served.files)
+    own = "policy.json" in found.policy
+    normaliser = _normaliser(found.policy) if own else "in files"
+    return {"files": files, "adapter": adapter_files(files), "normaliser": normaliser, "digest": digest(files)}
 
 
 def _read(folder: Path | PolicyFiles) -> PolicyFiles:

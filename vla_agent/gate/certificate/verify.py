@@ -22,6 +22,7 @@ from vla_agent.gate.certificate.bound_files import (
     contract_parts,
     policy_contract,
     policy_parts,
+    served_parts,
     simulator_files,
 )
 from vla_agent.gate.certificate.certificate import Certificate, read_certificate, require_current, require_signed
@@ -37,6 +38,7 @@ from vla_agent.gate.recheck import recompute
 from vla_agent.gate.recheck.difference import Difference, differences
 from vla_agent.gate.recheck.retrace_sample import choose, retrace_rows
 from vla_agent.policy.execution_settings import Execution
+from vla_agent.policy.sources import metadata_of
 
 GATE_COPY = "gate.yaml"  # the gate file's bytes, beside the report
 DRAWN = ("id", "issued", "expires")  # parts of a certificate that nothing else gives
@@ -52,6 +54,7 @@ class _Case:
     ledger: Path
     simulator: Path
     now: datetime | None
+    server: str
 
     @property
     def out(self) -> Path:
@@ -70,6 +73,7 @@ def verify(
     ledger: Path | None = None,
     simulator: Path = SIMULATOR,
     now: datetime | None = None,
+    server: str = "",
 ) -> list[Difference]:
     """Everything that differs; [] where the certificate is valid.
 
@@ -79,6 +83,7 @@ def verify(
         policy_folder: None for a scripted policy.
         ledger: the ledger that must contain the attempt; None: `ledger_of`.
         simulator: folder of the package `sim`.
+        server: address of the server of a policy whose files lie in ``policy_folder``; empty: it is not served.
 
     Raises:
         CertificateError: there is no certificate, or the trusted keys cannot be read.
@@ -90,7 +95,8 @@ def verify(
             raise
         return [_difference(error)]
     folder = keys or keys_folder()
-    case = _Case(certificate, policy_folder, folder, ledger or ledger_of(certificate_file, folder), simulator, now)
+    ledger = ledger or ledger_of(certificate_file, folder)
+    case = _Case(certificate, policy_folder, folder, ledger, simulator, now, server)
     found = [
         d for check in (_signature, _policy, _simulator, _evidence, _recomputed) for d in _with_errors(check(case))
     ]
@@ -130,9 +136,14 @@ def _policy(case: _Case) -> Iterator[Difference]:
         if certified["files"]:
             yield Difference("policy", f"{len(certified['files'])} files", "no policy folder")
         return
-    files = hash_policy_files(case.policy)
-    yield from differences("policy", certified, policy_parts(files) | {"name": certified["name"]})
-    yield from differences("contract", case.payload["contract"], contract_parts(policy_contract(files)))
+    if case.server:
+        served = metadata_of(case.server)
+        parts, contract = served_parts(served, case.policy, case.server), served.contract
+    else:
+        files = hash_policy_files(case.policy)
+        parts, contract = policy_parts(files), policy_contract(files)
+    yield from differences("policy", certified, parts | {"name": certified["name"]})
+    yield from differences("contract", case.payload["contract"], contract_parts(contract))
 
 
 def _simulator(case: _Case) -> Iterator[Difference]:
