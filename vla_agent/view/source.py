@@ -131,9 +131,17 @@ class CameraModel:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that is drawn in 3-D and does not change but for poses."""
+    """Everything that is drawn in 3-D and does not change but for poses.
+
+    A part that is the same object as one of the scene before is not sent again.
+
+    Attributes:
+        pick, pickable: a click on a body sets the choice ``pick`` to the option ``pickable[body]``.
+    """
 
     parts: tuple[Part, ...] = ()
+    pick: str = ""
+    pickable: Mapping[str, str] = field(default_factory=dict)
     cameras: tuple[CameraModel, ...] = ()
     look_from: tuple[float, float, float] = (1.5, -0.75, 0.95)  # where a new viewer stands, metres
     look_at: tuple[float, float, float] = (0.4, 0.0, 0.15)
@@ -217,7 +225,9 @@ class Frame:
         facts: short lines, name -> text: instruction, task, seed, steps, doubt and its reason.
         supervisor: its state with the reason in words; None where the source has none.
         rates: what -> measured Hz.  latencies: what -> milliseconds.
-        values: control -> what it shows now, where the source has changed it (a slider that follows playback).
+        values: control -> what it shows now, where the source has changed it (a slider that follows playback).  A
+            handle without a value, or with None, is hidden.
+        options: choice -> its options, where they are not those that it began with.
     """
 
     taken: float
@@ -232,6 +242,7 @@ class Frame:
     rates: Mapping[str, float] = field(default_factory=dict)
     latencies: Mapping[str, float] = field(default_factory=dict)
     values: Mapping[str, Value] = field(default_factory=dict)
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Source(Protocol):
