@@ -180,9 +180,28 @@ def _renew_doubt(
     config = policy.backbone.model.config
     sight = Sight(config.stem_channels[0], config.num_views, SightSizes(*config.num_names), recipe.sight.width)
     sight.begin_with(policy.backbone.model.name)
+    if recipe.sight.go_on:
+        _begin_with(sight, before, recipe)
     batches = SightBatches(policy.backbone, sight, questions, recipe.sight)
     run_stage("sight", sight, batches.losses, recipe.sight)
     policy.doubt_with(batches.calibrate(SHAPES, tuple(COLOURS), recipe.seed))
+
+
+def _begin_with(sight: Sight, before: Doubter | None, recipe: Recipe) -> None:
+    """Begin with the weights of the sight before.
+
+    Raises:
+        RecipeError: there is none, or one of another width.
+    """
+    if before is None or before.sight.width != sight.width:
+        raise RecipeError(
+            "there is no sight to go on with",
+            key="sight.go_on",
+            expected=f"start_from a policy whose sight has {sight.width} channels",
+            found="no sight" if before is None else f"one with {before.sight.width} channels",
+            remedy="set sight.width to that, or leave sight.go_on out",
+        )
+    sight.load_state_dict(before.sight.state_dict())
 
 
 def _describe(

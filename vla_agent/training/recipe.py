@@ -117,7 +117,7 @@ class NameStem(Stage):
 class TrainSight(Stage):
     """Stage 3: a small detector on the finished stem, and how far the policy doubts what it does not see.
 
-    It learns from the generated images, of which the last ``hold_back`` calibrate the doubt.
+    It learns from the generated images, of which ``hold_back``, evenly from all, calibrate the doubt.
     """
 
     samples: int = Field(0, ge=0, description="images to train on; 0 leaves the stage, and the policy's doubt, out")
@@ -125,6 +125,7 @@ class TrainSight(Stage):
     learning_rate: float = Field(3e-3, gt=0)
     colour_jitter: float = Field(0.1, ge=0)
     width: int = Field(32, ge=4, description="channels")
+    go_on: bool = Field(False, description="begin with the sight of the policy that start_from names")
     keep_stems: bool = Field(
         False, description="compute each image's features once, with one jitter, and keep them in memory: 0.1 MB each"
     )
