@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 pytest.importorskip("msgpack")
 pytest.importorskip("websockets")
 
+from sim.tasks.task import load_suite  # noqa: E402
 from vla_agent.cli import main  # noqa: E402
 from vla_agent.contract.tabletop import tabletop_contract  # noqa: E402
 from vla_agent.errors import CheckpointError, GateError, OptionError, ServingError  # noqa: E402
@@ -73,10 +75,12 @@ def gated(finished, tmp_path_factory):
     """A laboratory with a finished gate of a served policy: the lab, its folder, the server (still up)."""
     root = tmp_path_factory.mktemp("served")
     lab = type(finished)(Path(shutil.copytree(finished.root, root / "lab")))
-    tiny = lab.root / "tiny.yaml"
-    tiny.write_text(tiny.read_text() + "delay_ms: 50\n")
+    tiny, task = lab.root / "tiny.yaml", load_suite()["press_button"].file.read_text()
+    tiny.write_text(tiny.read_text().replace("[press_button]", "[short.yaml]") + "delay_ms: 50\n")
+    (lab.root / "short.yaml").write_text(re.sub(r"time_limit: \d+", "time_limit: 12", task))
     folder = write_peer(root / "peer")
-    with serving(folder) as server:
+    with pytest.MonkeyPatch.context() as patch, serving(folder) as server:
+        patch.chdir(lab.root)  # a gate file names task files below it
         lab.gate(server.url, "served", policy_files=folder, clips=0)
         yield lab, folder, server
 
