@@ -59,12 +59,13 @@ def observer_node(
 
 
 class DiagnosticsListener:
-    """``statuses``: node name -> its newest `Status`; filled while the node spins."""
+    """``statuses``: node name -> its newest `Status`; ``count``: messages so far; filled while the node spins."""
 
     def __init__(self, node: Any) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
 
         self.statuses: dict[str, Status] = {}
+        self.count = 0
         self._subscription = node.create_subscription(DiagnosticArray, "/diagnostics", self._receive, 50)
 
     def of_namespace(self, namespace: str) -> dict[str, Status]:
@@ -74,6 +75,7 @@ class DiagnosticsListener:
         return {name: status for name, status in inside.items() if "/" not in name}
 
     def _receive(self, message: Any) -> None:
+        self.count += 1
         for status in message.status:
             values = {pair.key: pair.value for pair in status.values}
             self.statuses[status.name] = Status(int.from_bytes(status.level, "little"), status.message, values)
