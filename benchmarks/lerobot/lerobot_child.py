@@ -14,6 +14,31 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-lerobot" / "bin" / "python"
 
 
+def lerobot_python() -> Path:
+    """The Python of LeRobot's own environment.
+
+    Raises:
+        OptionError: LeRobot is not installed.
+    """
+    python = Path(os.environ.get("VLA_AGENT_LEROBOT_PYTHON", PYTHON))
+    if not python.exists():
+        raise OptionError(
+            "LeRobot is not installed",
+            file=python,
+            expected="its own environment",
+            found="nothing there",
+            remedy="make lerobot-check",
+        )
+    return python
+
+
+def settings_in(folder: Path) -> dict[str, str]:
+    """The variables of a program in that environment: offline, one thread, LeRobot's caches in ``folder``."""
+    settings = {k: v for k, v in os.environ.items() if not k.startswith(("_ROS", "LD_LIBRARY"))}
+    settings |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return settings | {"HF_HOME": str(folder / "hf")}
+
+
 class LeRobotChild:
     """A script of this folder, offline and on one thread.
 
@@ -27,24 +52,12 @@ class LeRobotChild:
     """
 
     def __init__(self, script: str, arguments: list[str], folder: Path) -> None:
-        python = Path(os.environ.get("VLA_AGENT_LEROBOT_PYTHON", PYTHON))
-        if not python.exists():
-            raise OptionError(
-                "LeRobot is not installed",
-                file=python,
-                expected="its own environment",
-                found="nothing there",
-                remedy="make lerobot-check",
-            )
-        settings = {k: v for k, v in os.environ.items() if not k.startswith(("_ROS", "LD_LIBRARY"))}
-        settings |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        settings |= {"HF_HOME": str(folder / "hf")}
         self._process = subprocess.Popen(
-            [str(python), str(Path(__file__).with_name(script)), *arguments],
+            [str(lerobot_python()), str(Path(__file__).with_name(script)), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=settings,
+            env=settings_in(folder),
             cwd=ROOT,
         )
 

@@ -17,6 +17,7 @@ from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import ContractError
 from vla_agent.peers.lerobot_policy import Keys, require_fit
 from vla_agent.peers.serve import main
+from vla_agent.serving.protocol_messages import SERVED_WITH
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = tabletop_contract()
@@ -115,6 +116,7 @@ def demonstrations(tmp_path_factory):
 def test_lerobot_policy_is_driven_as_a_peer(kind, demonstrations, tmp_path):
     """Trained by lerobot-train for two steps, served from its environment, evaluated in our simulator."""
     from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate
+    from vla_agent.gate.candidate import find_candidate
 
     env = {k: v for k, v in os.environ.items() if not k.startswith(("_ROS", "LD_LIBRARY", "VLA_AGENT_TOKEN"))}
     env |= {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
@@ -136,9 +138,11 @@ def test_lerobot_policy_is_driven_as_a_peer(kind, demonstrations, tmp_path):
         url = line.split(" at ")[1].split(",")[0]
         for out in ("first", "again"):
             evaluate(EvaluationSettings(url, tasks=[str(task)], episodes=1, controls="none", out=tmp_path / out))
+        files = find_candidate(url, policy_files=folder).parts["files"]  # what a certificate would bind
     finally:
         process.terminate()
     assert process.wait(60) == 0
     first, again = (json.loads((tmp_path / out / "report.json").read_text()) for out in ("first", "again"))
+    assert {"config.json", "model.safetensors", SERVED_WITH} <= set(files) and first["hashes"]["policy"] == files
     assert first["policy"] == url and len(first["episodes"]) == 1
     assert first["episodes"][0]["state_hash"] == again["episodes"][0]["state_hash"], "the seed is the episode's"
