@@ -61,6 +61,16 @@ def test_labelled_instructions_are_read_as_they_are_labelled(split):
         "grab the red mug on the left-hand side of the blue cube and drop it in the tray",
         "as the red mug is left of the blue cube, move it right of the blue cube",
         "there's a red mug left of the blue cube. put it in the tray",
+        "pick up the red mug standing left of the blue cube",
+        "grab the red mug left of the blue cube",
+        "take the red mug currently located to the left of the blue cube and put it in the drawer",
+        "the red mug rests left of the blue cube. lift it please",
+        "take the red mug from its spot left of the blue cube and put it in the tray",
+        "i want the red mug left of the blue cube in the tray",
+        "move the red mug (it's left of the blue cube) to the tray",
+        "i left the red mug left of the blue cube; could you put it in the drawer",
+        "put the red mug, that is the one left of the blue cube, into the tray",
+        "left of the blue cube you will find the red mug; lift it",
     ],
 )
 def test_a_premise_is_read(text):
@@ -76,6 +86,13 @@ def test_a_premise_is_read(text):
         "take the red mug to the tray and put it left of the blue cube",
         "put the red mug left of the blue cube, not in the tray",
         "make sure the red mug is left of the blue cube",
+        "pick up the red mug and put it left of the blue cube",
+        "i want the red mug placed left of the blue cube",
+        "get the red mug positioned left of the blue cube",
+        "the red mug is left of the blue cube when it is done right",
+        "please make the red mug sit left of the blue cube",
+        "we want the red mug lying left of the blue cube",
+        "end with the red mug left of the blue cube",
     ],
 )
 def test_a_goal_is_no_premise(text):
@@ -101,6 +118,18 @@ def test_a_goal_is_no_premise(text):
         ("is the red mug in the tray? if not, put it in", None),
         ("check that the red mug is in the tray, and put it there if not", None),
         ("once the red mug is in the drawer, close it", None),
+        ("open the drawer and take the red mug out", "drawer"),
+        ("the tray holds a red mug; put it in the drawer", "tray"),
+        ("look in the drawer for the red mug and lift it", "drawer"),
+        ("empty the tray: take out the red mug", "tray"),
+        ("pick up the red mug stored in the drawer", "drawer"),
+        ("the red mug has been put in the drawer. get it", "drawer"),
+        ("take the red mug inside the tray and put it in the drawer", "tray"),
+        ("i want the red mug placed in the tray", None),
+        ("open the drawer and put the red mug in", None),
+        ("take the red mug to the drawer and drop it in", None),
+        ("the red mug should be lying in the tray", None),
+        ("clear the table: put the red mug in the tray", None),
     ],
 )
 def test_where_an_object_is_said_to_lie(text, place):
@@ -112,6 +141,11 @@ def test_fixtures_and_open_names_are_read():
     assert claims.fixtures == (("green", "zone"),) and claims.objects == (MUG,)
     assert read_claims("press the button that is white", SETTINGS).fixtures == (("white", "button"),)
     assert read_claims("touch the purple switch", SETTINGS).fixtures == (("purple", "button"),)
+    for text in ("press the button coloured white", "press the button in white", "press the white one of the buttons"):
+        assert read_claims(text, SETTINGS).fixtures == (("white", "button"),), text
+    assert read_claims("push the red mug to the zone marked green", SETTINGS).fixtures == (("green", "zone"),)
+    assert read_claims("press the button, then lift the red mug", SETTINGS).fixtures == ()
+    assert read_claims("push it onto the square in the red mug", SETTINGS).fixtures == ()
     assert set(read_claims("press the red and the blue button", SETTINGS).fixtures) == {
         ("red", "button"),
         ("blue", "button"),

@@ -17,19 +17,29 @@ from vla_agent.policy.doubt.doubt_settings import DoubtSettings
 # Of fixtures, as regular expressions; any other place is called by its own name.
 NOUNS = {
     "button": r"(?:big |small |little |round )?(?:buttons?|knobs?|switch(?:es)?)",
-    "zone": r"(?:target |goal |big |small )?(?:zones?|squares?|patch(?:es)?|areas?|fields?|regions?|spots?)",
+    "zone": r"(?:target |goal |big |small |marked )?(?:zones?|squares?|patch(?:es)?|areas?|fields?|regions?|spots?"
+    r"|tiles?|marks?|markers?|rectangles?)",
 }
 _FIXTURE = "|".join(NOUNS.values())
 _THE = r"(?:the|a|an|that|this)"
-_IS = r"(?:is|stands|lies|sits|standing|lying|sitting|resting|placed|are)"
-_WHICH = rf"(?:(?:which|that) {_IS}|(?:(?:which|that) )?you (?:can )?(?:see|find)|being|currently|the one)"
+_RESTS = r"(?:standing|lying|sitting|resting|waiting|located|situated|found)"
+_LAID = r"(?:placed|put|positioned|left|stored|kept|dropped|set down)"
+_STILL = r"(?:already|still|now|currently|right now|actually)"
+_BE = r"(?:is|are|was|has been|stands?|lies?|sits?|rests?|happens to be)"
+_IS = rf"(?:{_BE}(?: {_STILL})?(?: (?:{_RESTS}|{_LAID}))?|{_RESTS}|placed)"
+_WHICH = (
+    rf"(?:(?:which|that|it) {_IS}|(?:(?:which|that) )?you (?:can )?(?:see|find)|being|{_STILL}(?: {_RESTS})?"
+    r"|(?:(?:that )?is )?(?:the one|what you see)|over there)"
+)
+# What is only gripped has no goal yet: "pick up the red mug left of the blue cube" says where it is.
+_GRIP = r"\b(?:pick(?: up)?|grab|grasp|fetch|retrieve|collect|take hold of|get hold of|reach for|take out)(?: up| out)?"
 _TO = r"(?:(?:just|directly|immediately|currently) )?(?:to the |on the |at the )?"
 _THINGS = r"(?:things?|objects?|ones?|everything|items?)"
 _GOES = r"(?:goes|belongs|should|has to|must|needs to|is to|ought to)"
 _OUT = r"(?:up )?(?:(?:back )?out (?:of|from)|from(?: inside| in| within| out of)?|off)"
 _FIND = r"(?:there )?(?:is|stands|lies|sits|you find|you see|you (?:wi)?ll (?:find|see)|you can see)"
 _SEEN = (
-    r"\b(?:there (?:is|lies|stands|sits|are)|you (?:wi)?ll (?:find|see)|you (?:find|see)"
+    r"\b(?:there (?:is|lies|stands|sits|are|should be)|(?:you|i|we) (?:(?:wi)?ll |can )?(?:find|see|spot)|notice"
     r"|(?:i|we|he|she|they|someone|somebody) (?:have |has )?(?:left|put|placed|dropped))"
 )
 _GIVEN = r"\b(?:as|since|because|now that|given that)"
@@ -149,10 +159,10 @@ def _fixtures(text: str, settings: DoubtSettings) -> Iterator[tuple[str, str]]:
         listed = rf"\b({colour})(?= (?:(?:and|or|then)(?: then)? (?:the )?)?{colour} {noun}\b)"
         other = "|".join([*settings.shapes, *(_noun(k) for k in settings.fixtures if k != kind)])
         one = rf"\b{noun}\b(?:(?!\b(?:{other})\b).)*? ({colour}) ones?\b|\b({colour}) ones? of the (?:\w+ )?{noun}\b"
-        plain = rf"\b({colour}) {noun}\b|\b{noun} (?:that|which) is ({colour})\b"
-        for found in re.finditer(rf"(?:{plain})", text):
-            yield found[1] or found[2], kind
-        for pattern in (listed, one):
+        plain = rf"\b({colour}) (?:the )?{noun}\b"
+        marked = rf"\b{noun} (?:(?:that|which|is|in|of|colou?red|painted|marked|with|the|a) )*({colour})\b"
+        own = rf"{marked}(?! (?:{_any(settings.shapes)}|{_THINGS})\b)"
+        for pattern in (plain, own, listed, one):
             for found in re.finditer(pattern, text):
                 yield next(filter(None, found.groups())), kind
 
@@ -162,40 +172,72 @@ def _places(text: str, mentions: list[_Mention], settings: DoubtSettings) -> Ite
         noun = rf"(?:{_THE} )?(?:open )?{_noun(place)}\b"
         inside = rf"(?:in|inside) {noun}"
         moved = rf"{inside} (?:out of|onto|on top of|over to|to) (?!the (?:left|right|back|front|side)\b){_THE}\b"
-        lying = rf"(?:{_WHICH}|lying|sitting|resting) {inside}"
-        after = rf" (?:(?:{_WHICH} |{_IS} )?{_OUT} {noun}|{lying}|{inside} {_GOES}\b|{moved})"
+        lying, laid = rf"(?:{_WHICH}|{_RESTS}) {inside}", rf"(?:(?:{_RESTS}|{_LAID}) )"
+        holds = rf"(?:(?:that|which) )?{noun} (?:holds|contains|has)\b"
+        after = rf" (?:(?:{_WHICH} |{_IS} )?{_OUT} {noun}|{lying}|{inside} {_GOES}\b|{moved}|{holds})"
         fell = rf"(?:has )?(?:fell|fallen|dropped|rolled|slipped) (?:in|into) {noun}"
-        state = rf" (?:(?:is|lies|sits) (?:already |still )?{inside}|{fell})"
+        state = rf" (?:{_IS} {inside}|{fell})"
         fetched = rf"\b(?:from|out of) (?:inside )?{noun} (?:{_FETCH} )*{_THE} $"
-        before = rf"\b(?:empty|clear|free) {noun} of {_THE} $|{fetched}|\b{inside} {_FIND} {_THE} $"
+        emptied = rf"\b(?:empty|clear|free|unload) {noun} (?:(?:of|by|and|then|taking|lifting|{_FETCH}) )+{_THE} $"
+        before = rf"{emptied}|{fetched}|\b{inside} {_FIND} {_THE} $|\b{noun} (?:holds|contains|has) {_THE} $"
         shown = rf"{_SEEN} {_THE} $|{_GIVEN} {_THE} $|\b(?:hand|bring|pass|fetch) me {_THE} $"
         for mention in mentions:
             ahead, behind = text[mention.end :], text[: mention.start]
-            wanted = re.search(_WANTED, behind)
-            told = re.match(rf"{state} (?!{_GOES})\w", ahead) and not wanted
-            seen = re.search(shown, behind) and re.match(rf" {inside}", ahead)
-            if told or seen or re.match(after, ahead) or re.search(before, behind):
+            told = re.match(rf"{state} (?!{_GOES})\w", ahead) and not re.search(_WANTED, behind)
+            seen = re.search(rf"{shown}|{_GRIP} {_THE} $", behind) and re.match(rf" {laid}?{inside}", ahead)
+            if told or seen or re.match(after, ahead) or re.search(before, behind) or _comes_out(behind, ahead, noun):
                 yield mention.named, place
+
+
+def _comes_out(behind: str, ahead: str, noun: str) -> bool:
+    """Whether "open the drawer and take the red mug out", or "look in the drawer for the red mug"."""
+    inside = (
+        rf"\b(?:(?:reach|go|look|check) (?:in|into|inside)) {noun} (?:for |(?:(?:and|then|please|{_FETCH}) )+){_THE} $"
+    )
+    taken = rf" (?:in|inside) {noun} (?:(?:please|now|and|then|{_FETCH}|put|place) )*it\b"
+    if re.search(inside, behind) or (re.search(r"^(?:the )?$|\btake the $", behind) and re.match(taken, ahead)):
+        return True
+    opened = re.search(rf"\b(?:open|go to) {noun} (?:(?:and|then|please|{_FETCH}) )+{_THE} $", behind)
+    return opened is not None and (" out " in opened[0] or re.match(r" out\b(?! of the)", ahead) is not None)
 
 
 def _relations(text: str, mentions: list[_Mention], settings: DoubtSettings) -> Iterator[tuple[Named, str, Named]]:
     directions = "|".join(re.escape(name) for name, *_ in settings.directions)
     for a, b in pairwise(mentions):
         before, between, after = text[: a.start], text[a.end : b.start], text[b.end :]
-        found = re.match(rf"^ (?:({_WHICH} )|(?:{_IS} |from )?){_TO}({directions})(?: {_THE})? $", between)
-        if found and (found[1] or _is_said(before, after, settings)):
-            yield a.named, found[2], b.named
+        spot = r"(?:away )?from (?:(?:its|the) (?:spot|place|position) )?"
+        where = rf"{_TO}({directions})(?: {_THE})? $"
+        found = re.match(rf"^ (?:({_WHICH} |{spot})|({_BE}(?: \w+)? )|(?:{_RESTS} |{_LAID} )?){where}", between)
+        if found and (found[1] or _is_said(before, after, bool(found[2]), settings)):
+            yield a.named, found[3], b.named
         turned = re.search(rf"\b({directions}) {_THE} $", before)
-        if turned and re.match(rf"^ {_FIND}(?: {_THE})? $", between) and _leads_on("", after, settings):
+        if (
+            turned
+            and re.match(rf"^ {_FIND}(?: {_THE})? $", between)
+            and (_leads_on("", after, settings) or _goes_on(after))
+        ):
             yield b.named, turned[1], a.named
 
 
-def _is_said(before: str, after: str, settings: DoubtSettings) -> bool:
-    """Whether "the red mug left of the blue cube", between these words, is how things are, and not a goal."""
-    if re.search(_WANTED, before) and not re.search(rf"{_GIVEN} {_THE} $|\bthere is {_THE} $|\bsee {_THE} $", before):
-        return False
-    seen = re.search(rf"\bthere (?:is|stands|lies|sits) {_THE} $|{_GIVEN} {_THE} $", before)
-    return seen is not None or _leads_on(before, after, settings)
+def _is_said(before: str, after: str, told: bool, settings: DoubtSettings) -> bool:
+    """Whether "the red mug left of the blue cube", between these words, is how things are, and not a goal.
+
+    Args:
+        told: it says "the red mug is left of the blue cube".
+    """
+    if re.search(rf"(?:{_GIVEN}|{_SEEN}|{_GRIP}|\b(?:your|the) (?:target|object|goal) is) {_THE} $", before):
+        return True
+    if re.search(_WANTED, before) and not re.search(r"\bsee (?:the|a) $", before):
+        goal = (
+            rf" (?:(?:put|placed|moved|dropped|set) )?(?:in|into|on|onto|to) {_THE}(?: \w+)? (?:{_goals(settings)})\b"
+        )
+        return re.match(goal, after) is not None
+    return (told and _goes_on(after)) or _leads_on(before, after, settings)
+
+
+def _goes_on(after: str) -> bool:
+    """Whether something is to be done with what was said to be somewhere: "... lift it"."""
+    return re.match(r" (?!when|once|if|until|after|at|by\b)(?:.* )?(?:it|that one|this one)\b", after) is not None
 
 
 def _leads_on(before: str, after: str, settings: DoubtSettings) -> bool:
