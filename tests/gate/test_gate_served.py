@@ -76,7 +76,10 @@ def gated(finished, tmp_path_factory):
     root = tmp_path_factory.mktemp("served")
     lab = type(finished)(Path(shutil.copytree(finished.root, root / "lab")))
     tiny, task = lab.root / "tiny.yaml", load_suite()["press_button"].file.read_text()
-    tiny.write_text(tiny.read_text().replace("[press_button]", "[short.yaml]") + "delay_ms: 50\n")
+    tiny.write_text(
+        tiny.read_text().replace("[press_button]", "[short.yaml]")
+        + "    - {probe: blank, threshold: null}\ndelay_ms: 50\n"
+    )
     (lab.root / "short.yaml").write_text(re.sub(r"time_limit: \d+", "time_limit: 12", task))
     folder = write_peer(root / "peer")
     with pytest.MonkeyPatch.context() as patch, serving(folder) as server:

@@ -170,7 +170,7 @@ def test_both_forms_of_an_observation_are_read_alike():
     ("change", "word"),
     [
         ({"prompt": 3}, "prompt"),
-        ({"prompt": ""}, "prompt"),
+        ({"prompt": "x" * 2001}, "prompt"),
         ({"seed": -1}, "seed"),
         ({"seed": True}, "seed"),
         ({"images": [1]}, "images"),

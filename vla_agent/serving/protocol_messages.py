@@ -8,8 +8,8 @@ metadata (the server's first message)::
 request: an observation in one of two forms, and its options::
 
     images {camera: (H, W, 3) uint8}, state (D,)     or     observation/CAMERA, observation/state
-    prompt: the instruction; seed: of the noise; reset: an episode begins; committed: decided actions (real-time
-    chunking); id: returned with the reply
+    prompt: the instruction, empty for none; seed: of the noise; reset: an episode begins; committed: decided actions
+    (real-time chunking); id: returned with the reply
 
 reply: ``actions`` (T, A) float32 and ``server_timing``; from a server whose metadata has ``refuses``, ``refusal``, why
 the chunk holds the robot still, empty where it does not, and ``doubt``, the probability that the instruction can not be
@@ -67,9 +67,9 @@ def read_request(message: Any, contract: Contract) -> Request:
     if state is not None:
         observation["state"] = _numbers("state", state)
     prompt, seed, number = message.get("prompt"), message.get("seed"), message.get("id")
-    if prompt is not None and not (isinstance(prompt, str) and 0 < len(prompt) <= LONGEST_PROMPT):
+    if prompt is not None and not (isinstance(prompt, str) and len(prompt) <= LONGEST_PROMPT):
         raise _invalid_request(
-            "prompt", f"text of 1 to {LONGEST_PROMPT} characters", f"{type(prompt).__name__} {prompt!s:.40}"
+            "prompt", f"text of at most {LONGEST_PROMPT} characters", f"{type(prompt).__name__} {prompt!s:.40}"
         )
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
         raise _invalid_request("seed", "a whole number from 0 on", repr(seed)[:40])
