@@ -13,6 +13,7 @@ IDEAS = {
     "benchmarks": "measures the numbers that the documents quote",
     "vla_agent.peers": "other projects' policies behind our server",
     "vla_agent.cli": "the commands of vla-agent",
+    "vla_agent.view": "one live page in the browser: 3-D, cameras, plots, controls",
     "vla_agent.ros": "ROS 2 nodes: the graph around a robot, simulated or real",
     "vla_agent.gate": "evidence, statistical decision, signed certificate",
     "vla_agent.evaluation": "episodes, controls, intervals, report, replay",

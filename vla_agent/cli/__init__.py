@@ -36,6 +36,7 @@ ROOMS: dict[str, dict[str, str]] = {  # folder -> command -> what it does
         "compare": "tell whether one policy is better than another, from two reports on the same seeds",
         "bridge": "give the success rate on the real robot an interval, from few trials and many simulated episodes",
         "ask": "ask a policy what it sees in an image: existence, counts, relations, lists, each with a confidence",
+        "view": "look at a policy live: a local page with 3-D view, cameras, plots and controls",
         "replay": "replay one episode of a report bit for bit and write its video",
         "gate": "certify a policy: perturbations, language, latency; writes report.html, certificate.json",
         "verify": "check a certificate against the files that it binds",

@@ -61,6 +61,6 @@ class PolicyEyes:
         doubter = getattr(self._policy, "doubter", None)
         if doubter is None or stem is None:
             return {}
-        maps = doubter.sight.look(stem)
+        maps = doubter.sight.look(stem).arrays()
         things = [thing for thing in find_things(maps, doubter.settings) if thing.probability > LEAST]
         return {0: tuple(Box(f"{thing.name} {thing.probability:.0%}", thing.box) for thing in things)}

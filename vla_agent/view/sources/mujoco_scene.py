@@ -12,26 +12,48 @@ from vla_agent.view.source import CameraModel, Part, Scene
 CAMERA = "camera:"  # before a camera's name, among the bodies
 
 
-def scene_of(model: mujoco.MjModel, prefix: str = "", groups: tuple[int, ...] = (0, 1, 2)) -> Scene:
-    """The visible geometry of a model as it is now, and its cameras.
+class Geometry:
+    """The visible geometry of a model; parts that have not changed since the last call are the same objects.
 
     Args:
         prefix: before every body's name; tells two models apart in one scene.
         groups: geom groups that are drawn.  By convention collision shapes are in group 3 and above.
     """
-    from mjviser.conversions import merge_geoms
 
-    alike: dict[tuple[int, tuple[float, ...]], list[int]] = defaultdict(list)
-    for geom in range(model.ngeom):
-        rgba = tuple(float(c) for c in _colour(model, geom))
-        if rgba[3] > 0 and model.geom_group[geom] in groups and model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_PLANE:
-            alike[int(model.geom_bodyid[geom]), rgba].append(geom)
-    parts = []
-    for (body, rgba), geoms in alike.items():
+    def __init__(self, model: mujoco.MjModel, prefix: str = "", groups: tuple[int, ...] = (0, 1, 2)) -> None:
+        self._model, self._prefix, self._groups = model, prefix, groups
+        self._parts: dict[tuple[object, ...], Part] = {}
+
+    def scene(self) -> Scene:
+        """As the model is now, with its cameras."""
+        model = self._model
+        alike: dict[tuple[int, tuple[float, ...]], list[int]] = defaultdict(list)
+        for geom in range(model.ngeom):
+            rgba = tuple(float(c) for c in _colour(model, geom))
+            plane = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE
+            if rgba[3] > 0 and model.geom_group[geom] in self._groups and not plane:
+                alike[int(model.geom_bodyid[geom]), rgba].append(geom)
+        self._parts = dict(self._part(*one) for one in alike.items())
+        cameras = tuple(_camera(model, index, self._prefix) for index in range(model.ncam))
+        return Scene(tuple(self._parts.values()), cameras)
+
+    def _part(self, look: tuple[int, tuple[float, ...]], geoms: list[int]) -> tuple[tuple[object, ...], Part]:
+        from mjviser.conversions import merge_geoms
+
+        model, (body, rgba) = self._model, look
+        fields = (model.geom_type, model.geom_dataid, model.geom_size, model.geom_pos, model.geom_quat)
+        key = (*look, *(field[geoms].tobytes() for field in fields))
+        if key in self._parts:
+            return key, self._parts[key]
         mesh = merge_geoms(model, geoms)
         vertices, faces = np.asarray(mesh.vertices, np.float32), np.asarray(mesh.faces, np.int32)
-        parts.append(Part(prefix + body_name(model, body), vertices, faces, (rgba[0], rgba[1], rgba[2], rgba[3])))
-    return Scene(tuple(parts), tuple(_camera(model, index, prefix) for index in range(model.ncam)))
+        colour = (rgba[0], rgba[1], rgba[2], rgba[3])
+        return key, Part(self._prefix + body_name(model, body), vertices, faces, colour)
+
+
+def scene_of(model: mujoco.MjModel, prefix: str = "", groups: tuple[int, ...] = (0, 1, 2)) -> Scene:
+    """The visible geometry of a model that does not change; see `Geometry`."""
+    return Geometry(model, prefix, groups).scene()
 
 
 def poses_of(model: mujoco.MjModel, data: mujoco.MjData, prefix: str = "") -> dict[str, np.ndarray]:

@@ -1,0 +1,122 @@
+"""``vla-agent view``: a live page in the browser that shows a policy at work, in three dimensions."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from vla_agent.errors import OptionError
+
+DESCRIPTION = """\
+Open a local page that shows, live: the robot in 3-D, its cameras with what the policy sees drawn on them, the path that
+it plans and the one it took, plots, and state and doubt in words.  Start, stop, step and reset it, tell it what to do,
+drag objects, change their colour and shape, light and camera, and see what the policy makes of it.
+
+POLICY is a policy's folder, as of `vla-agent train`; it acts in the simulator.
+"""
+EPILOG = """\
+examples:
+  vla-agent view                                               the shipped policy in the simulator
+  vla-agent view runs/mine/policy --task stack --seed 7
+  vla-agent view --robot panda                                 with the robot's controller, filter and supervisor
+  vla-agent view --marks marks.jsonl                           keep the verdicts that you give
+  vla-agent view --host 0.0.0.0                                for other machines too; prints a link with a token
+
+Keys: space starts and stops, r resets, n takes the next scene, t makes one step, y and f mark success and failure.
+What passes between page and browser is not encrypted: between machines use a tunnel, as in
+  ssh -L 8080:localhost:8080 OTHER
+exit codes: 0 ended by Ctrl-C or SIGTERM, 2 bad input
+
+next: docs/view.md; `vla-agent eval POLICY` for numbers
+"""
+SHIPPED = "policies/tabletop-nano"
+TOKEN_BYTES = 24
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add ``view`` to the command line."""
+    parser = subparsers.add_parser("view", help="look at a policy live", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("what", metavar="POLICY", nargs="?", default=SHIPPED, help="(default: %(default)s)")
+    parser.add_argument("--task", default="put_in_tray", metavar="NAME|FILE", help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first scene (default: %(default)s)")
+    parser.add_argument("--robot", default="", metavar="NAME|FILE", help="put this robot's supervisor before the arm")
+    parser.add_argument("--openvino", action="store_true", help="run the policy with OpenVINO")
+    parser.add_argument("--marks", type=Path, metavar="FILE", help="append your verdicts to this file, as JSON lines")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="0: any free one (default: %(default)s)")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="token of the link (default: VLA_AGENT_TOKEN, or a new one)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show until Ctrl-C or SIGTERM."""
+    _check(args)
+    require_packages()
+    from vla_agent.view.window import Window
+
+    window = Window(_source(args), args.host, args.port, _token(args))
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    window.start()
+    print(f"open {window.url} in a browser; Ctrl-C ends it", flush=True)
+    try:
+        window.draw_until(end)
+    finally:
+        print("stopping", flush=True)
+        window.stop()
+    return 0
+
+
+def require_packages() -> None:
+    """Check that the page's packages are installed.
+
+    Raises:
+        OptionError: one is missing; says how to install it.
+    """
+    try:
+        import mjviser  # noqa: F401
+        import viser  # noqa: F401
+    except ImportError as error:
+        raise OptionError(
+            "the page needs packages that are not installed",
+            key=error.name,
+            expected="viser and mjviser",
+            found=str(error),
+            remedy="pip install 'vla_agent[view]'",
+        ) from error
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name, least, most in (("port", 0, 65535), ("seed", 0, 2**31 - 1)):
+        if not least <= getattr(args, name) <= most:
+            raise OptionError(
+                "an option has an invalid value",
+                key=f"--{name}",
+                expected=f"{least} to {most}",
+                found=getattr(args, name),
+                remedy="see vla-agent view --help",
+            )
+
+
+def _token(args: argparse.Namespace) -> str | None:
+    """None for a page that only this machine can reach; else one that was given, or a new one."""
+    from vla_agent.serving.tokens import read_token
+    from vla_agent.view.access import is_loopback
+
+    given = read_token(args.token_file) if args.token_file or not is_loopback(args.host) else None
+    return given or (None if is_loopback(args.host) else secrets.token_urlsafe(TOKEN_BYTES))
+
+
+def _source(args: argparse.Namespace) -> Any:
+    """What the page shows."""
+    from vla_agent.view.sources.simulator import SimulatorSettings, SimulatorSource
+
+    settings = SimulatorSettings(args.what, args.task, args.seed, args.robot, args.openvino, args.marks)
+    return SimulatorSource(settings)
