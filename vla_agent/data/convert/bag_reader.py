@@ -164,9 +164,7 @@ def read_bag(path: Path, mapping: schema.Mapping) -> list[BagContent]:
                     strings[use].append((received, _text(message, kind, mapping)))
         _check_complete(path, reader, counts, kinds)
         _check_joints(path, mapping, kinds, joints)
-        metadata = getattr(reader.readers[0].storage, "metadata", None)
-        custom = _custom_data(getattr(metadata, "custom", None))
-        return _takes(rows, empty, strings, custom)
+        return _takes(rows, empty, strings, custom_data(reader))
 
 
 def _takes(
@@ -327,10 +325,11 @@ def _series(rows: list[Row], empty: int) -> Series:
     return Series(stamps[order], positions[order], values, int((np.diff(stamps) < 0).sum()), empty, delay)
 
 
-def _custom_data(data: Any) -> dict[str, Any]:
-    """The bag's custom data; `Recorder` writes its values as JSON, other programs as plain text."""
+def custom_data(reader: Any) -> dict[str, Any]:
+    """An open bag's custom data; `Recorder` writes its values as JSON, other programs as plain text."""
     found = {}
-    for key, value in (data or {}).items():
+    metadata = getattr(reader.readers[0].storage, "metadata", None)
+    for key, value in (getattr(metadata, "custom", None) or {}).items():
         try:
             found[key] = parse_json(value, "custom data", DatasetError)
         except (TypeError, ValueError):
