@@ -19,7 +19,7 @@ from sim.env import TabletopEnv  # noqa: E402
 from vla_agent.errors import NodeError  # noqa: E402
 from vla_agent.robot.description import load_robot  # noqa: E402
 from vla_agent.view.source import Command, Frame  # noqa: E402
-from vla_agent.view.sources.graph_listener import SIDE, reduced  # noqa: E402
+from vla_agent.view.sources.graph.graph_listener import SIDE, reduced  # noqa: E402
 from vla_agent.view.sources.robot_figure import RobotFigure  # noqa: E402
 from vla_agent.view.sources.ros_graph import GraphSettings, RosGraph  # noqa: E402
 
@@ -172,7 +172,7 @@ def check(source: RosGraph, robot: Robot) -> None:
     assert asked(source, "rest") == "no instruction: the robot rests"
     for name, value, words in (
         ("instruction", "a\nb", "one line"),
-        ("reset", None, "only a simulated robot"),
+        ("next", None, "only a simulated robot"),
         ("success", None, "nothing could be marked"),
     ):
         with pytest.raises(NodeError, match=words):

@@ -85,8 +85,7 @@ def show_recordings(
 
 def _episodes(dataset: Dataset, chosen: set[int], findings: list[Finding], frames: int) -> Iterator[ShownEpisode]:
     scale = _scale(dataset)
-    outcomes = _outcomes(dataset)
-    units = _units(dataset)
+    outcomes = outcomes_of(dataset)
     for episode in dataset.episodes:
         if episode.index not in chosen:
             continue
@@ -101,14 +100,16 @@ def _episodes(dataset: Dataset, chosen: set[int], findings: list[Finding], frame
             success=outcomes.get(episode.index),
             jerk=None if state is None or scale is None else jerk(state[rows], scale),
             findings=[f.to_dict() for f in findings if f.episode == episode.index],
-            signals=_signals(dataset, rows, units),
+            signals=signals_of(dataset, rows),
             numbers=numbers,
             images={camera: _images(dataset, camera, episode, numbers) for camera in dataset.cameras},
         )
 
 
-def _signals(dataset: Dataset, rows: slice, units: Mapping[str, Mapping[str, str]]) -> list[Signal]:
+def signals_of(dataset: Dataset, rows: slice) -> list[Signal]:
+    """The plots of some rows of a dataset: its action and its state."""
     found: list[Signal] = []
+    units = _units(dataset)
     for key, kind in KINDS.items():
         values = _matrix(dataset, key)
         if values is not None:
@@ -139,7 +140,7 @@ def _images(dataset: Dataset, camera: str, episode: EpisodeInfo, numbers: np.nda
     return None
 
 
-def _outcomes(dataset: Dataset) -> dict[int, bool]:
+def outcomes_of(dataset: Dataset) -> dict[int, bool]:
     """Episode -> success, where a column or the record of a conversion states it."""
     for key in OUTCOMES:
         if key in dataset.columns:

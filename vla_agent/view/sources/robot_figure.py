@@ -64,9 +64,7 @@ class RobotFigure:
         places, speeds = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
         values = np.array(list(known.values()))
         gripper = tuple(value for name, value in known.items() if name not in self._arm_names)
-        moved = (
-            len(gripper) != len(self._settled) or np.abs(np.subtract(gripper, self._settled)).max(initial=0.0) > SAME
-        )
+        same = len(gripper) == len(self._settled) and np.allclose(gripper, self._settled, rtol=0.0, atol=SAME)
         for _ in range(SETTLE if model.neq and not same else 0):
             data.qpos[places], data.qvel[speeds] = values, 0.0
             mujoco.mj_step(model, data)

@@ -23,8 +23,8 @@ from vla_agent.ros.process.diagnostics_listener import observer_node
 from vla_agent.ros.process.graph_plan import checked_namespace, is_installed
 from vla_agent.view.history import History
 from vla_agent.view.source import Button, Command, Control, Frame, Path, Picture, Status, TextBox
-from vla_agent.view.sources.graph_commands import ESTOP, RELEASE, GraphCommands
-from vla_agent.view.sources.graph_listener import GraphListener
+from vla_agent.view.sources.graph.graph_commands import ESTOP, RELEASE, GraphCommands
+from vla_agent.view.sources.graph.graph_listener import GraphListener
 from vla_agent.view.sources.robot_figure import RobotFigure
 
 HZ = 20.0
@@ -35,15 +35,16 @@ SILENT = 3.0  # seconds without a message
 EXECUTED, PLANNED = (60, 130, 246), (255, 150, 20)
 LEVELS = {0: "good", 1: "warning", 2: "bad"}
 QUIET = ("idle", "stopped by the supervisor")
+EPISODE = "Episode"  # a group of controls
 CONTROLS: tuple[Control, ...] = (
     TextBox("instruction", "instruction", send="give", hint="the policy follows it at once; empty: the robot rests"),
     Button("start", "start", "space", "runs the instruction; with task_node to an end with a reason"),
     Button("rest", "rest", "h", "no instruction: the robot holds"),
     Button("stop", "STOP", "x", "emergency stop: the service safety/estop; the robot stays stopped"),
     Button("release", "leave the stop", "l", "the service safety/reset"),
-    Button("reset", "next scene", "r", "of a simulated robot", "episode"),
-    Button("success", "success", "s", "marks the run and the recording as a success, and ends them", "episode"),
-    Button("failure", "failure", "f", "marks the run and the recording as a failure, and ends them", "episode"),
+    Button("next", "next scene", "n", "of a simulated robot", EPISODE),
+    Button("success", "mark success", "y", "of the run and the recording; ends them", EPISODE),
+    Button("failure", "mark failure", "f", "of the run and the recording; ends them", EPISODE),
 )
 
 
@@ -203,7 +204,7 @@ class RosGraph:
             "rest": commands.rest,
             "stop": lambda: commands.trigger(ESTOP),
             "release": lambda: commands.trigger(RELEASE),
-            "reset": commands.next_scene,
+            "next": commands.next_scene,
             "success": lambda: commands.mark(True),
             "failure": lambda: commands.mark(False),
         }

@@ -1,0 +1,1 @@
+"""Recorded episodes, of whatever kind: any of their frames, in any order."""
