@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from sim.world.scene import COLOURS, SHAPES
-from vla_agent.models.backbones.pointing.sight import Sight, SightMaps, SightSizes
+from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
+from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
 
 NAMES = tuple(COLOURS)

@@ -51,7 +51,7 @@ def tiny_encoder(seed: int = 0) -> BertModel:
 
 def tiny_reader(settings: ReaderSettings = SETTINGS, seed: int = 0) -> Reader:
     """A reader that says what its random weights say."""
-    return Reader(ReaderNet(tiny_encoder(seed), settings), tiny_tokenizer(), settings)
+    return Reader(ReaderNet(tiny_encoder(seed), settings).eval(), tiny_tokenizer(), settings)
 
 
 def save_encoder(folder: Path) -> Path:

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.shared.tiny_reader import SETTINGS, tiny_reader
 from vla_agent.models.reader.own_templates import OwnTemplates, as_template, templates_of
 from vla_agent.models.reader.reader import LONGEST, best_reading, fill
-from vla_agent.models.reader.reader_net import ReadOutputs
-from vla_agent.models.reader.reader_settings import OPEN, ROLES, UNKNOWN, ReaderSettings
+from vla_agent.models.reader.reader_settings import OPEN, ROLES, UNKNOWN, ReaderSettings, ReadOutputs
 
 
 def outputs(kind: str, slots: dict[str, str], sure: float = 20.0) -> ReadOutputs:
@@ -24,14 +24,13 @@ def outputs(kind: str, slots: dict[str, str], sure: float = 20.0) -> ReadOutputs
     return ReadOutputs(kinds, values, pointers)
 
 
-class Says(torch.nn.Module):
+class Says:
     """A net that always reads the same."""
 
     def __init__(self, output: ReadOutputs) -> None:
-        super().__init__()
         self.output = output
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> ReadOutputs:
+    def read(self, ids: np.ndarray) -> ReadOutputs:
         return self.output
 
 

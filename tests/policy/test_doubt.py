@@ -13,9 +13,11 @@ from benchmarks.shared.seen_maps import SETTINGS, Seen, maps_with
 from sim.world.scene import SHAPES
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import CheckpointError
-from vla_agent.models.backbones.pointing.sight import Sight, SightMaps, SightSizes
+from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
+from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
-from vla_agent.policy.doubt.doubter import NEAR, Doubter, fit_logistic, named_pairs
+from vla_agent.policy.doubt.doubter import NEAR, Doubter, named_pairs
+from vla_agent.policy.doubt.logistic_fit import fit_logistic
 from vla_agent.policy.doubt.things import find_things
 from vla_agent.policy.execution.realtime import Committed
 from vla_agent.policy.loading import load_policy
@@ -338,7 +340,8 @@ def test_the_fit_stays_finite_where_the_two_do_not_overlap():
 
 
 def test_things_are_peaks_with_names_boxes_and_probabilities():
-    found = find_things(maps_with((25, "red", "mug"), (27, "red", "mug"), (300, "blue", "cube")), SETTINGS)
+    seen = maps_with((25, "red", "mug"), (27, "red", "mug"), (300, "blue", "cube")).arrays()
+    found = find_things(seen, SETTINGS)
     assert {t.name for t in found} == {"red mug", "blue cube"}
     cube = next(t for t in found if t.name == "blue cube")
     assert cube.point == pytest.approx((12.5 / 24, 12.5 / 24))

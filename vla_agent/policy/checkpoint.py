@@ -142,7 +142,7 @@ def _doubter(policy: VLAPolicy, files: PolicyFiles, described: Any) -> Doubter:
         sight.load_state_dict(load_file(files.path(SIGHT)))
         if names != tuple(config.num_names):
             raise ValueError(f"{names} names, not the backbone's {tuple(config.num_names)}")
-        return Doubter(sight, settings, policy.backbone.model.on_plane)
+        return Doubter(sight.eval().requires_grad_(False), settings, policy.backbone.model.positions)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             "the policy's doubt cannot be read",

@@ -75,8 +75,8 @@ class Answerer:
         """Take the images of one moment, camera -> (H, W, 3) uint8 in the contract's sizes."""
         self._images = stack_images(images, self.contract.camera_names)
         stem = self.backbone.model.encode_images(self.backbone.pixels(self._images))
-        self._maps = self.doubter.sight.look(stem)
-        self._fits = self._maps.pairs()[0].amax(0).numpy()  # (shapes, colours)
+        self._maps = self.doubter.sight.look(stem).arrays()
+        self._fits = self._maps.pairs()[0].max(0)  # (shapes, colours)
         self.things = [t for t in find_things(self._maps, self.doubter.settings) if t.probability > 0.1]
 
     def answer(self, question: str) -> Answer:

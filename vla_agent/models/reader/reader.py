@@ -1,24 +1,33 @@
-"""An instruction in anyone's words in, an instruction in the policy's own words out; or why it is not understood."""
+"""An instruction in anyone's words in, an instruction in the policy's own words out; or why it is not understood.
+
+Imports no torch: an exported policy (`vla_agent.export`) reads with this module, too.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from tokenizers import Tokenizer
-from torch import Tensor
 
 from vla_agent.models.reader.denials import REASON, denies
 from vla_agent.models.reader.own_templates import OwnTemplates
-from vla_agent.models.reader.reader_net import ReaderNet, ReadOutputs
-from vla_agent.models.reader.reader_settings import OPEN, REFUSED, ROLES, SLOT, UNKNOWN, ReaderSettings
+from vla_agent.models.reader.reader_settings import (
+    OPEN,
+    REFUSED,
+    ROLES,
+    SLOT,
+    UNKNOWN,
+    ReaderSettings,
+    ReadOutputs,
+)
+from vla_agent.models.reader.scripts import scripts_of
 
 LONGEST = 500  # characters; longer ones are refused by their length, not read
 UNSAFE = "that would hurt someone or break something"
 NO_TASK = "I do not understand what I am to do"
+FOREIGN = "I do not read that script"
 UNSURE = "I do not understand the instruction well enough"
 NAMES = {"shape": "thing", "colour": "colour", "direction": "place"}
 
@@ -53,15 +62,23 @@ class Reading:
         return not self.kind
 
 
+class Net(Protocol):
+    """A reader's network."""
+
+    def read(self, ids: np.ndarray) -> ReadOutputs:
+        """Ids (L,) of one text's tokens -> logits."""
+
+
 class Reader:
     """Reads instructions.
 
     Args:
-        tokenizer: of the encoder, without padding.
+        net: gives `ReadOutputs` of the ids (L,) of a text: `ReaderNet`, in evaluation mode, or its exported graph.
+        tokenizer: of the encoder, without padding: ``encode(text)`` has ``ids`` and ``offsets``.
     """
 
-    def __init__(self, net: ReaderNet, tokenizer: Tokenizer, settings: ReaderSettings) -> None:
-        self.net, self.tokenizer = net.eval().requires_grad_(False), tokenizer
+    def __init__(self, net: Net, tokenizer: Any, settings: ReaderSettings) -> None:
+        self.net, self.tokenizer = net, tokenizer
         self.settings, self._own = settings, OwnTemplates(settings)
         words = "|".join(map(re.escape, sorted(settings.lacking, key=len, reverse=True)))
         self._lacking = re.compile(rf"\b(?:{words})\b") if words else None
@@ -85,14 +102,15 @@ class Reader:
             return replace(reading, text=instruction, refusal="that is a question: vla-agent ask answers it")
         return reading
 
-    @torch.inference_mode()
     def read(self, text: str) -> Reading:
         """A task or a question in anyone's words."""
         if len(text) > LONGEST:
             return Reading(text, text, "other", (), 0.0, f"the instruction has more than {LONGEST} characters")
+        if self.settings.scripts and (foreign := set(scripts_of(text)) - set(self.settings.scripts)):
+            known = " and ".join(self.settings.scripts).lower()
+            return Reading(text, text, "other", (), 1.0, f"{FOREIGN} ({min(foreign).lower()}), only {known}")
         encoding = self.tokenizer.encode(text)
-        ids = torch.tensor([encoding.ids])
-        output = self.net(ids, torch.ones_like(ids))
+        output = self.net.read(np.array(encoding.ids, np.int64))
         kind, slots, odds = best_reading(output, self.settings)
         if "direction" in slots and self._is_lacking(text, encoding, output.pointers[0, ROLES.index("direction")]):
             slots["direction"] = UNKNOWN
@@ -106,7 +124,7 @@ class Reader:
             return replace(reading, likely=likely, refusal=f"{UNSURE}: perhaps {likely!r}")
         return replace(reading, likely=likely, text=likely)
 
-    def _is_lacking(self, text: str, encoding: Any, pointer: Tensor) -> bool:
+    def _is_lacking(self, text: str, encoding: Any, pointer: Any) -> bool:
         """Whether the word that tells the direction is one that the policy has not learned."""
         start, end = encoding.offsets[int(pointer[: len(encoding.ids)].argmax())]
         found = self._lacking.finditer(text.lower()) if self._lacking else ()
@@ -128,15 +146,22 @@ class Reader:
 
 def best_reading(output: ReadOutputs, settings: ReaderSettings) -> tuple[str, dict[str, str], float]:
     """Kind, role -> value, and the log-odds of all of them together, of the first text of a batch."""
-    chances = output.kinds[0].float().log_softmax(-1)
+    chances = _log_softmax(output.kinds[0])
     kind = settings.kinds[int(chances.argmax())]
     total, slots = float(chances.max()), {}
     for role in settings.roles(kind):
-        chances = output.values[role][0].float().log_softmax(-1)
+        chances = _log_softmax(output.values[role][0])
         slots[role] = settings.values(role)[int(chances.argmax())]
         total += float(chances.max())
     wrong = max(1e-6, 1 - np.exp(total))
     return kind, slots, total - float(np.log(wrong))
+
+
+def _log_softmax(logits: Any) -> np.ndarray:
+    """Of logits (K,) of torch or numpy."""
+    array = np.asarray(logits, np.float32)
+    shifted = array - array.max()
+    return shifted - np.log(np.exp(shifted).sum())
 
 
 def fill(wording: str, slots: dict[str, str]) -> str:
@@ -156,7 +181,7 @@ def fill(wording: str, slots: dict[str, str]) -> str:
     return SLOT.sub(words, wording)
 
 
-def pointed_word(text: str, encoding: Any, pointer: Tensor) -> str:
+def pointed_word(text: str, encoding: Any, pointer: Any) -> str:
     """The whole word of the text that a pointer (L,) means most; "" for none."""
     start, end = encoding.offsets[int(pointer[: len(encoding.ids)].argmax())]
     if end <= start:

@@ -42,7 +42,9 @@ def load_reader(files: PolicyFiles, described: Any) -> Reader:
         net = ReaderNet(AutoModel.from_config(config), settings)
         weights = load_file(files.path(f"{FOLDER}/model.safetensors"))
         net.load_state_dict({name: value.float() for name, value in weights.items()})
-        return Reader(net, open_tokenizer(files.read(f"{FOLDER}/tokenizer.json"), config), settings)
+        return Reader(
+            net.eval().requires_grad_(False), open_tokenizer(files.read(f"{FOLDER}/tokenizer.json"), config), settings
+        )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             "the policy's reader cannot be read",

@@ -9,25 +9,16 @@ serve all roles, so that a word that was learned in one place is known in the ot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vla_agent.models.reader.reader_settings import ROLES, ReaderSettings
+from vla_agent.models.reader.reader_settings import ROLES, ReaderSettings, ReadOutputs
 
 LEAST = -1e4  # score of a token that is padding
-
-
-@dataclass
-class ReadOutputs:
-    """Logits: kinds (B, K); of each role (B, its values); pointers (B, R, L), log-probabilities over the tokens."""
-
-    kinds: Tensor
-    values: dict[str, Tensor]
-    pointers: Tensor
 
 
 class ReaderNet(nn.Module):
@@ -47,6 +38,12 @@ class ReaderNet(nn.Module):
         self.shape = nn.Linear(width, len(settings.values("target.shape")))
         self.colour = nn.Linear(width, len(settings.values("colour")))
         self.direction = nn.Linear(width, len(settings.values("direction")))
+
+    @torch.inference_mode()
+    def read(self, ids: np.ndarray) -> ReadOutputs:
+        """Ids (L,) of one text's tokens."""
+        row = torch.from_numpy(ids)[None]
+        return self(row, torch.ones_like(row))
 
     def forward(self, ids: Tensor, mask: Tensor) -> ReadOutputs:
         """Ids (B, L) and mask (B, L) of tokens."""

@@ -9,18 +9,19 @@ An object that was seen in one of the last looks counts as seen.  One that the h
 the gripper hides what it takes, and takes it along.  Elsewhere an object that is taken away is missed after as many
 looks.  A fixture stays where it was seen.  Where an object lies, and what it is beside, is judged at the first look:
 acting changes it.  Nothing is said of instructions that claim nothing, such as "open the drawer": their doubt is None.
+
+Imports no torch: an exported policy (`vla_agent.export`) doubts with this module, too.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from vla_agent.models.backbones.pointing.sight import Sight, SightMaps
+from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 from vla_agent.policy.doubt.claims import Claims, Named, read_claims, with_read
 from vla_agent.policy.doubt.doubt_settings import Doubt, DoubtSettings, logistic
 from vla_agent.policy.doubt.things import Thing, find_things
@@ -31,28 +32,38 @@ LONGEST = 500  # characters of an instruction, as on the topic
 QUERIES = 2  # the first ones learn what the prompt names
 UNSAFE = 0.999  # probability that what the words say must not be done
 NEAR = 0.12  # metres, horizontally, between the hand and where an object was seen: it may hide it
-OnPlane = Callable[[Tensor, Tensor], Tensor]  # points (N, 2) of the first view, heights (N,) -> metres (N, 2)
+OnPlane = Callable[[np.ndarray, np.ndarray], np.ndarray]  # points (N, 2) of the first view, heights (N,) -> xy (N, 2)
+    [np.ndarray, np.ndarray], np.ndarray
+]  # points (N, 2) of the first view, heights (N,) -> metres (N, 2)
+
+
+class Looking(Protocol):
+    """A sight: `vla_agent.models.backbones.pointing.sight.Sight`, in evaluation mode, or its exported graph."""
+
+    def look(self, stem: Any) -> SightMaps:
+        """Text-free features (1, V, C4, h, w), or whatever the graph gave -> log-probabilities."""
 
 
 class Doubter:
     """Looks at each image for what the instruction takes for granted.
 
     Args:
+        sight: finds the objects.
         on_plane: of the backbone; without it nothing is said of relations.
 
     Attributes:
         doubt: after the last look; None before one, and where the instruction claims nothing.
     """
 
-    def __init__(self, sight: Sight, settings: DoubtSettings, on_plane: OnPlane | None = None) -> None:
-        self.sight, self.settings, self.on_plane = sight.eval().requires_grad_(False), settings, on_plane
+    def __init__(self, sight: Looking, settings: DoubtSettings, on_plane: OnPlane | None = None) -> None:
+        self.sight, self.settings, self.on_plane = sight, settings, on_plane
         self.claims, self.unsafe = Claims(), ""
         self.doubt: Doubt | None = None
         self._fits: deque[np.ndarray] = deque(maxlen=settings.looks)
         self._seen: np.ndarray | None = None  # best log-probability of each fixture until now
         self._first: list[tuple[float, str]] = []  # probability and reason of what the first look decides
 
-    def reset(self, query_logits: Tensor, instruction: str = "", read: str = "") -> None:
+    def reset(self, query_logits: Any, instruction: str = "", read: str = "") -> None:
         """Begin an instruction.
 
         Args:
@@ -68,13 +79,14 @@ class Doubter:
         self._objects = [(named.shape, named.colour) for named in self.claims.objects]
         if not self._objects:
             shapes, colours = self.settings.shapes, self.settings.colours
-            pairs = named_pairs(query_logits[0].float().sigmoid().cpu().numpy(), len(shapes))
+            logits = query_logits.detach().cpu() if hasattr(query_logits, "detach") else query_logits
+            pairs = named_pairs(logistic((1.0, 0.0), np.asarray(logits[0])), len(shapes))
             self._objects = [(shapes[s], colours[c]) for s, c in pairs]
         self.doubt, self._seen, self._first = None, None, []
         self._fits.clear()
         self._places: list[np.ndarray | None] = [None] * len(self._objects)  # where each was seen last, metres
 
-    def look(self, stem: Tensor, hand: np.ndarray | None = None) -> Doubt | None:
+    def look(self, stem: Any, hand: np.ndarray | None = None) -> Doubt | None:
         """The doubt after one more observation.
 
         Args:
@@ -84,7 +96,7 @@ class Doubter:
         claims = self.claims
         if not (self._objects or claims.fixtures or claims.places or claims.relations or self.unsafe):
             return None
-        maps = self.sight.look(stem)
+        maps = self.sight.look(stem).arrays()
         if not self._fits:
             self._first = [*self._misplaced(maps), *self._unrelated(maps)]
         found = [*self._missing(maps, hand), *self._no_fixture(maps), *self._first]
@@ -101,7 +113,7 @@ class Doubter:
 
     def _missing(self, maps: SightMaps, hand: np.ndarray | None) -> list[tuple[float, str]]:
         """Of each object that is named: probability that it is absent, and the reason."""
-        views = maps.pairs()[0].cpu().numpy()  # (V, shapes, colours)
+        views = maps.pairs()[0]  # (V, shapes, colours)
         fits = np.array([self._fit(k, maps, views, hand) for k in range(len(self._objects))])
         self._fits.append(fits)
         absent = self.settings.absent(np.max(self._fits, axis=0))
@@ -137,7 +149,7 @@ class Doubter:
         settings, claimed = self.settings, self.claims.fixtures
         if not claimed:
             return []
-        fits = maps.fixtures[0].amax((0, -1)).cpu().numpy()  # (kinds, colours)
+        fits = maps.fixtures[0].max((0, -1))  # (kinds, colours)
         self._seen = fits if self._seen is None else np.maximum(self._seen, fits)
         absent = logistic(settings.fixture, self._seen)
         found = []
@@ -180,7 +192,7 @@ def _best_cell(maps: SightMaps, pair: tuple[int, int]) -> int:
 
 def place_fits(maps: SightMaps, pair: tuple[int, int]) -> np.ndarray:
     """(places,) log-probabilities of where the (shape, colour) lies that is seen best in the first view."""
-    return maps.places[0, 0, :, _best_cell(maps, pair)].cpu().numpy()
+    return maps.places[0, 0, :, _best_cell(maps, pair)]
 
 
 def position(maps: SightMaps, pair: tuple[int, int], on_plane: OnPlane, size: int = 24) -> np.ndarray:
@@ -192,9 +204,8 @@ def position(maps: SightMaps, pair: tuple[int, int], on_plane: OnPlane, size: in
     cell = _best_cell(maps, pair)
     du, dv = maps.boxes[0, 0, :2, cell].tolist()
     rows = maps.objects.shape[-1] // size
-    point = torch.tensor([[(cell % size + 0.5 + du) / size, (cell // size + 0.5 + dv) / rows]])
-    with torch.inference_mode():
-        return on_plane(point, maps.heights[0, 0, cell, None].cpu())[0].cpu().numpy()
+    point = np.array([[(cell % size + 0.5 + du) / size, (cell // size + 0.5 + dv) / rows]], np.float32)
+    return on_plane(point, maps.heights[0, 0, cell, None])[0]
 
 
 def clearance(offset: np.ndarray, vector: Sequence[float]) -> float:
@@ -222,20 +233,3 @@ def _listed(names: Sequence[str]) -> str:
     """``a red cup, an orange mug and a blue mug``."""
     said = list(dict.fromkeys(f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in names))
     return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
-
-
-def fit_logistic(fits: np.ndarray, absent: np.ndarray, steps: int = 50) -> tuple[float, float]:
-    """Slope and offset of the logistic function that tells absent (n,) pairs from their log-probabilities (n,).
-
-    Newton's method with Platt's targets, which keep a finite slope where the two do not overlap.
-    """
-    positive, negative = float(absent.sum()), float((~absent).sum())
-    wanted = np.where(absent, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    inputs = torch.tensor(np.stack([fits, np.ones_like(fits)], 1), dtype=torch.float64)
-    target, weights = torch.tensor(wanted, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    for _ in range(steps):
-        found = (inputs @ weights).sigmoid()
-        gradient = inputs.T @ (found - target)
-        hessian = inputs.T @ (inputs * (found * (1 - found))[:, None]) + 1e-6 * torch.eye(2, dtype=torch.float64)
-        weights = weights - torch.linalg.solve(hessian, gradient).clamp(-2.0, 2.0)
-    return float(weights[0]), float(weights[1])

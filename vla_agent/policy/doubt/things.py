@@ -1,13 +1,13 @@
-"""The list of things that a sight finds in images: names, boxes, probabilities."""
+"""The list of things that a sight finds in images: names, boxes, probabilities.  Imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from vla_agent.models.backbones.pointing.sight import SightMaps
+from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
 
 LEAST = 0.3  # probability of a thing that is listed
@@ -39,26 +39,29 @@ def best_place(maps: SightMaps, settings: DoubtSettings, pair: tuple[int, int], 
     """Where a (shape, colour) fits best in one view, whether it is there or not.
 
     Args:
+        maps: arrays.
         size: cells in a row of the maps.
     """
     shape, colour = pair
     fit = maps.objects[0, view] + maps.shapes[0, view, shape] + maps.colours[0, view, colour]
     cell = int(fit.argmax())
-    return _thing(maps, settings, view, cell, size, (shape, colour, float(fit[cell].exp())))
+    return _thing(maps, settings, view, cell, size, (shape, colour, float(np.exp(fit[cell]))))
 
 
 def find_things(maps: SightMaps, settings: DoubtSettings, view: int = 0, size: int = 24) -> list[Thing]:
     """The things in one view of the first image, the most probable first.
 
     Args:
+        maps: arrays.
         size: cells in a row of the maps.
     """
-    objects = maps.objects[0, view].exp().unflatten(0, (-1, size))
-    peaks = (F.max_pool2d(objects[None, None], APART, 1, APART // 2)[0, 0] == objects) & (objects > LEAST)
+    objects = np.exp(maps.objects[0, view]).reshape(-1, size)
+    around = sliding_window_view(np.pad(objects, APART // 2, constant_values=-np.inf), (APART, APART))
+    peaks = (around.max((-2, -1)) == objects) & (objects > LEAST)
     found = []
-    for row, column in torch.nonzero(peaks).tolist():
+    for row, column in np.argwhere(peaks).tolist():
         cell = row * size + column
-        shape, colour = maps.shapes[0, view, :, cell].exp(), maps.colours[0, view, :, cell].exp()
+        shape, colour = np.exp(maps.shapes[0, view, :, cell]), np.exp(maps.colours[0, view, :, cell])
         probability = float(objects[row, column] * shape.max() * colour.max())
         found.append(_thing(maps, settings, view, cell, size, (int(shape.argmax()), int(colour.argmax()), probability)))
     return sorted(found, key=lambda thing: -thing.probability)

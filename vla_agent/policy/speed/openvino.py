@@ -34,6 +34,7 @@ from vla_agent.errors import OptionError
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone, TextFeatures, stack_images
 from vla_agent.models.backbones.pretrained.model_families import ImageTokens
 from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
+from vla_agent.models.heads.denoising import Denoise
 from vla_agent.models.heads.diffusion_head import DiffusionHead
 from vla_agent.models.heads.head_config import HeadInputs
 from vla_agent.models.timing_sections import timed_section
@@ -61,26 +62,6 @@ class _Perceive(nn.Module):
     def forward(self, images: Tensor, tokens: Tensor, summary: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         out = self.backbone(images, TextFeatures(tokens, summary, mask))
         return tuple(getattr(out, name) for name in _perceived(self.backbone))
-
-
-class _Denoise(nn.Module):
-    def __init__(self, head: DiffusionHead) -> None:
-        super().__init__()
-        self.head = head
-        head.flow.set_timesteps(head.config.serve_steps)
-        self.levels = [float(t) / 1000 for t in head.flow.timesteps]
-        self.sigmas = [float(s) for s in head.flow.sigmas]
-
-    def forward(self, hidden: Tensor, state: Tensor, extra: Tensor, x: Tensor) -> Tensor:
-        """``extra``: geometry (B, G) where the backbone has it, else the mask (B, N) bool of its hidden tokens."""
-        masked = extra.dtype == torch.bool
-        condition = self.head.serving_condition(hidden, state, None if masked else extra, extra if masked else None)
-        levels = torch.tensor(self.levels)[:, None].expand(-1, len(condition.summary))
-        modulations = self.head.modulation_at(levels, condition).unbind()
-        for i, modulation in enumerate(modulations):
-            velocity = self.head.serve(x, levels[i, :1], condition, modulation)
-            x = x + (self.sigmas[i + 1] - self.sigmas[i]) * velocity
-        return x
 
 
 class _ImageTokens(nn.Module):
@@ -133,7 +114,7 @@ class Engine:
 
     Args:
         features: replaces the backbone's ``features``, for one prompt.
-        denoise: see `_Denoise`.
+        denoise: see `Denoise`.
         chunk_shape: (T, A).
     """
 
@@ -230,7 +211,7 @@ def build_engine(policy: VLAPolicy, precision: str = "") -> Engine:
             conditions = [tuple(features(images, text)[name] for name in ("hidden", "mask")) for text in texts]
             _use_graphs(backbone, images, recorder, precision)
         examples = [(hidden, state, extra, noise) for hidden, extra in conditions]
-        denoise = _compile(_Denoise(head), examples, precision, exact=isinstance(backbone, Backbone))
+        denoise = _compile(Denoise(head), examples, precision, exact=isinstance(backbone, Backbone))
     return Engine(features, denoise, (contract.chunk_length, contract.action_dim))
 
 

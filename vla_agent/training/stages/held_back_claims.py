@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vla_agent.models.backbones.pointing.sight import SightLabels, SightMaps
+from vla_agent.models.backbones.pointing.sight import SightLabels
+from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 from vla_agent.policy.doubt.doubt_settings import DIRECTIONS
 from vla_agent.policy.doubt.doubter import OnPlane, clearance, place_fits, position
 
@@ -13,7 +14,7 @@ Judged = list[tuple[float, bool]]  # what the sight gives, and whether the claim
 
 def object_claims(maps: SightMaps, labels: SightLabels, rng: np.random.Generator) -> Judged:
     """Each object in view, and for each one that is not there; every other one of these is alike."""
-    fits = maps.pairs()[0].amax(0).numpy()
+    fits = maps.pairs()[0].max(0)
     named = labels.named[0]
     there = {(int(s), int(c)) for s, c in named if s >= 0}
     in_view = (labels.boxes[0, :, :, 2] > 0.5).any(0) & (named[:, 0] >= 0)
@@ -28,7 +29,7 @@ def object_claims(maps: SightMaps, labels: SightLabels, rng: np.random.Generator
 
 def fixture_claims(maps: SightMaps, labels: SightLabels, rng: np.random.Generator) -> Judged:
     """Each fixture in view, and for each one of its kind in a colour that is not there."""
-    fits = maps.fixtures[0].amax((0, -1)).numpy()  # (kinds, colours)
+    fits = maps.fixtures[0].max((0, -1))  # (kinds, colours)
     there = {(int(k), int(c)) for k, c in labels.fixtures[0]}
     found: Judged = []
     for kind, colour in labels.fixtures[0][(labels.fixture_points[0, :, :, 2] > 0.5).any(0)].tolist():

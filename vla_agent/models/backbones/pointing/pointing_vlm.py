@@ -30,6 +30,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -200,8 +201,8 @@ class PointingVLM(PreTrainedModel):
         """Role maps and points, and the slots and grid that the transformer reads."""
         fine, coarse, match, query_logits, _, stem = features
         b, v, _, h, w = match.shape
-        rows = (torch.arange(h, device=fine.device) + 0.5) / h
-        cols = (torch.arange(w, device=fine.device) + 0.5) / w
+        rows = (torch.arange(h, device=fine.device, dtype=torch.float32) + 0.5) / h
+        cols = (torch.arange(w, device=fine.device, dtype=torch.float32) + 0.5) / w
         centre = torch.stack([cols.repeat(h), rows.repeat_interleave(w)])  # (2, h*w): u, v
         candidates, mix = self._candidates(features, text, centre)
         # every candidate keeps some weight: one that is never used is never trained
@@ -283,6 +284,12 @@ class PointingVLM(PreTrainedModel):
     def on_plane(self, points: Tensor, height: Tensor) -> Tensor:
         """Points (..., 2) of the first view and heights (...) in metres -> horizontal positions (..., 2) in metres."""
         return self.ground(torch.cat([points * 2 - 1, height[..., None] * 5], dim=-1))
+
+    @torch.inference_mode()
+    def positions(self, points: np.ndarray, heights: np.ndarray) -> np.ndarray:
+        """`on_plane` of arrays: points (N, 2) float32, heights (N,) -> (N, 2)."""
+        parts = (torch.from_numpy(part).to(self.view.device) for part in (points, heights))
+        return self.on_plane(*parts).cpu().numpy()
 
     def names(self, f4: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Shape and colour logits (P, V, O, shapes), (P, V, O, colours) of the objects at points (P, V, O, 2) of f4."""
