@@ -41,6 +41,7 @@ class Examples:
         families: whose training wordings are the policy's own.
         held_out: wordings, as in task files, that no example may be; a thing is any ``{...}`` of them.
         hold_back: every this many-th wording of a kind is left out of `draw` and drawn by `draw_held_back`.
+        unseen: the grammars that `draw_held_back` takes, with words that `draw` has not; left out: the same.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Examples:
         held_out: Iterable[str] = (),
         mixture: Fractions | None = None,
         hold_back: int = 12,
+        unseen: Sequence[Grammar] = (),
     ) -> None:
+        self.unseen = list(unseen) or list(grammars)
         self.settings, self.grammars, self.mixture = settings, list(grammars), mixture or Fractions.model_validate({})
         self.templates = [(f.name, _renamed(w)) for f in families for w in f.wordings.train if f.name in settings.tasks]
         self.hold_back = hold_back
@@ -64,7 +67,7 @@ class Examples:
         return made
 
     def draw_held_back(self, rng: np.random.Generator) -> Example:
-        """One example in a wording that `draw` never uses."""
+        """One example in a wording, and perhaps with words, that `draw` never uses."""
         while (made := self._draw(rng, held_back=True)) is None:
             pass
         return made
@@ -74,12 +77,13 @@ class Examples:
         return any(pattern.fullmatch(bare) for pattern in self._held_out)
 
     def _draw(self, rng: np.random.Generator, held_back: bool) -> Example | None:
-        mixture, first = self.mixture, self.grammars[0]
+        mixture, grammars = self.mixture, self.unseen if held_back else self.grammars
+        first = grammars[0]
         if self.templates and not held_back and rng.random() < mixture.templates:
             kind, wording = choose(self.templates, rng)
             return self._make(kind, wording, first, rng)
-        more = len(self.grammars) > 1 and rng.random() < mixture.others
-        grammar = choose(self.grammars[1:], rng) if more else first
+        more = len(grammars) > 1 and rng.random() < mixture.others
+        grammar = choose(grammars[1:], rng) if more else first
         share = rng.random()
         if share < mixture.refused:
             unsafe = bool(grammar.unsafe) and rng.random() < 0.2

@@ -48,12 +48,17 @@ class Grammar(Strict):
     questions: dict[str, Kind] = {}
     others: tuple[str, ...] = ()
     unsafe: tuple[str, ...] = ()
+    words: str = Field("", description="a file beside this one with more words (words.py)")
     glosses: dict[str, tuple[str, ...]] = Field({}, description="English word -> words that begin with its meaning")
 
     @property
     def genders(self) -> bool:
         """Whether nouns are written with a gender before them."""
         return any(gender != "any" for genders in self.objects.values() for gender in genders)
+
+    def all_words(self) -> tuple[str, ...]:
+        """The words for shapes, colours and directions."""
+        return tuple(w for table in (self.shapes, self.colours, self.directions) for ws in table.values() for w in ws)
 
     def nouns(self, entry: str) -> tuple[str, dict[str, str]]:
         """Gender, and case -> form, of a noun's entry: ``f Kugel``, ``m куб куб куба кубом``, ``water_bottle``."""
