@@ -33,8 +33,6 @@ QUERIES = 2  # the first ones learn what the prompt names
 UNSAFE = 0.999  # probability that what the words say must not be done
 NEAR = 0.12  # metres, horizontally, between the hand and where an object was seen: it may hide it
 OnPlane = Callable[[np.ndarray, np.ndarray], np.ndarray]  # points (N, 2) of the first view, heights (N,) -> xy (N, 2)
-    [np.ndarray, np.ndarray], np.ndarray
-]  # points (N, 2) of the first view, heights (N,) -> metres (N, 2)
 
 
 class Looking(Protocol):
