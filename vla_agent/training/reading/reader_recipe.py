@@ -24,6 +24,7 @@ class TrainReader(Stage):
     warmup_steps: int = Field(60, ge=0)
     ema: float = Field(0.99, ge=0, lt=1)
     checkpoint_minutes: float = Field(5.0, gt=0)
+    frozen_layers: int = Field(0, ge=0, description="lowest layers of the encoder that stay as they are")
     calibrate: int = Field(1500, ge=10, description="texts in wordings that were held back, for the confidence")
     refuse_below: float = Field(0.4, ge=0, le=1, description="confidence below which an instruction is refused")
 

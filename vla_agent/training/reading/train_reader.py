@@ -25,6 +25,7 @@ from vla_agent.models.reader.reader import Reader
 from vla_agent.models.reader.reader_files import open_encoder
 from vla_agent.models.reader.reader_net import ReaderNet
 from vla_agent.models.reader.reader_settings import ReaderSettings
+from vla_agent.models.reader.scripts import scripts_of
 from vla_agent.policy.checkpoint import load_checkpoint
 from vla_agent.policy.policy import VLAPolicy
 from vla_agent.training.loop.stage_checkpoint import load_ema, stage_done
@@ -37,6 +38,7 @@ from vla_agent.training.reading.grammar_file import Grammar, read_grammar
 from vla_agent.training.reading.reader_batches import ReaderBatches
 from vla_agent.training.reading.reader_recipe import ReaderRecipe
 from vla_agent.training.reading.vocabulary import extend_vocabulary
+from vla_agent.training.reading.words import Words, read_words, with_words
 from vla_agent.training.training_folder import claim_folder, refuse_other_training
 
 STAGE = "reader"
@@ -57,9 +59,15 @@ def train_reader(recipe: ReaderRecipe, folder: Path, *, resume: bool = False) ->
     policy = load_checkpoint(recipe.start_from)
     files = grammar_files(recipe.grammars)
     grammars = [read_grammar(file) for file in files]
+    more = [read_words(f.parent / g.words) if g.words else None for f, g in zip(files, grammars, strict=True)]
+    unseen = [with_words(g, words.held_back if words else Words()) for g, words in zip(grammars, more, strict=True)]
+    grammars = [with_words(g, words or Words()) for g, words in zip(grammars, more, strict=True)]
     families = list(select(list(recipe.tasks)).values())
     settings = settings_of(grammars, families)
-    batches = _batches(recipe, policy, settings, grammars, families)
+    examples = Examples(
+        settings, grammars, families, list(held_out_wordings(families)), recipe.fractions, unseen=unseen
+    )
+    batches = _batches(recipe, policy, examples)
     claim_folder(recipe, folder)
     if stage_done(folder, STAGE, recipe.reader):
         load_ema(folder, STAGE, batches.net)
@@ -108,7 +116,10 @@ def settings_of(grammars: list[Grammar], families: list[TaskFamily]) -> ReaderSe
     colours = tuple(dict.fromkeys((*COLOURS, *(c for g in grammars for c in g.colours))))
     templates = tuple(as_template(wording) for family in families for wording in family.wordings.train)
     lacking = tuple(dict.fromkeys(words for g in grammars for words in g.unknown_directions))
-    return ReaderSettings(tasks, questions, shapes, colours, directions, tuple(dict.fromkeys(templates)), lacking)
+    scripts = scripts_of(" ".join(text for g in grammars for text in (*g.all_words(), *tasks.values())))
+    return ReaderSettings(
+        tasks, questions, shapes, colours, directions, tuple(dict.fromkeys(templates)), lacking, scripts
+    )
 
 
 def held_out_wordings(families: list[TaskFamily]) -> Iterator[str]:
@@ -123,14 +134,12 @@ def held_out_wordings(families: list[TaskFamily]) -> Iterator[str]:
 def _batches(
     recipe: ReaderRecipe,
     policy: VLAPolicy,
-    settings: ReaderSettings,
-    grammars: list[Grammar],
-    families: list[TaskFamily],
+    examples: Examples,
 ) -> ReaderBatches:
-    examples = Examples(settings, grammars, families, list(held_out_wordings(families)), recipe.fractions)
+    settings = examples.settings
     if recipe.encoder:
         encoder, tokenizer = open_encoder(recipe.encoder)
-        tokenizer = extend_vocabulary(encoder, tokenizer, grammars)
+        tokenizer = extend_vocabulary(encoder, tokenizer, examples.grammars)
         return ReaderBatches(ReaderNet(encoder, settings), tokenizer, examples, recipe.reader)
     if policy.reader is None or policy.reader.settings.kinds != settings.kinds:
         raise RecipeError(
