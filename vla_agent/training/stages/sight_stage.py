@@ -16,7 +16,8 @@ from vla_agent.errors import DatasetError
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pointing.sight import Sight, SightLabels, sight_losses
 from vla_agent.policy.doubt.doubt_settings import CURVES, DoubtSettings
-from vla_agent.policy.doubt.doubter import Doubter, fit_logistic
+from vla_agent.policy.doubt.doubter import Doubter
+from vla_agent.policy.doubt.logistic_fit import fit_logistic
 from vla_agent.training.demonstrations import SIGHTED, Questions
 from vla_agent.training.recipe import TrainSight
 from vla_agent.training.stages.held_back_claims import fixture_claims, object_claims, place_claims, relation_claims
@@ -100,7 +101,8 @@ class SightBatches:
         fits, absent = claims["object"]
         present = np.sort(settings.absent(fits[~absent]))
         most = present[min(len(present) - 1, int(np.ceil(len(present) * (1 - self.settings.refused))) - 1)]
-        return Doubter(self.sight, replace(settings, hold_above=max(0.5, float(most))), self.backbone.model.on_plane)
+        settings = replace(settings, hold_above=max(0.5, float(most)))
+        return Doubter(self.sight.eval().requires_grad_(False), settings, self.backbone.model.positions)
 
     @torch.inference_mode()
     def held_back_claims(self, rng: np.random.Generator) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -112,13 +114,13 @@ class SightBatches:
         found: dict[str, list[tuple[float, bool]]] = {kind: [] for kind in ("object", *CURVES)}
         for place in self.held_back:
             pixels = self.backbone.pixels(self._images(place[None]))
-            maps = self.sight.look(self.backbone.model.encode_images(pixels))
+            maps = self.sight.look(self.backbone.model.encode_images(pixels)).arrays()
             labels = self.labels(place[None])
             positions = self.questions.named_positions[place[0]][place[1]]
             found["object"] += object_claims(maps, labels, rng)
             found["fixture"] += fixture_claims(maps, labels, rng)
             found["place"] += place_claims(maps, labels, rng)
-            found["relation"] += relation_claims(maps, labels, positions, self.backbone.model.on_plane, rng)
+            found["relation"] += relation_claims(maps, labels, positions, self.backbone.model.positions, rng)
         return {
             kind: (np.array([fit for fit, _ in each]), np.array([false for _, false in each], bool))
             for kind, each in found.items()

@@ -12,11 +12,14 @@ begin with.  A fixture of each kind and colour has a map of its own: objects lie
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 
 EMPTY = -4.0  # first logit of an object or fixture: few cells hold one
 HEIGHT_SCALE = 0.1  # metres of an output of 1
@@ -35,22 +38,6 @@ class SightSizes(NamedTuple):
     def parts(self) -> tuple[int, ...]:
         """Channels of object, shape, colour, box, height, place, fixtures."""
         return 1, self.shapes, self.colours, BOX, 1, self.places, self.fixtures * self.colours
-
-
-class SightMaps(NamedTuple):
-    """Log-probabilities over the cells of each view, h * w of them in rows."""
-
-    objects: Tensor  # (B, V, h*w) that an object's centre lies there
-    shapes: Tensor  # (B, V, shapes, h*w) of its shape, if there is one
-    colours: Tensor  # (B, V, colours, h*w)
-    boxes: Tensor  # (B, V, 4, h*w): centre's offset from the cell's in cells, then width and height as fractions of it
-    heights: Tensor  # (B, V, h*w) metres of its centre over the table
-    places: Tensor  # (B, V, places, h*w) of where it lies
-    fixtures: Tensor  # (B, V, kinds, colours, h*w) that the centre of such a fixture lies there
-
-    def pairs(self) -> Tensor:
-        """(B, V, shapes, colours): of each pair, at its best cell."""
-        return (self.objects[:, :, None, None] + self.shapes[:, :, :, None] + self.colours[:, :, None]).amax(-1)
 
 
 class SightLabels(NamedTuple):
@@ -102,18 +89,22 @@ class Sight(nn.Module):
         logits = torch.cat([objects, names + self.names_before(stem.flatten(0, 1)), more], dim=1)
         return logits.flatten(2).unflatten(0, (b, v)).float()
 
-    def look(self, stem: Tensor) -> SightMaps:
-        """Stem (B, V, C4, h, w) -> log-probabilities."""
+    def look(self, stem: Tensor, log_sigmoid: Callable[[Tensor], Tensor] = F.logsigmoid) -> SightMaps:
+        """Stem (B, V, C4, h, w) -> log-probabilities, as tensors.
+
+        Args:
+            log_sigmoid: the logarithm of the logistic function.
+        """
         objects, shapes, colours, boxes, heights, places, fixtures = self.forward(stem).split(self.sizes.parts, dim=2)
         offset, size = boxes.split(2, dim=2)
         return SightMaps(
-            objects=F.logsigmoid(objects[:, :, 0]),
+            objects=log_sigmoid(objects[:, :, 0]),
             shapes=shapes.log_softmax(2),
             colours=colours.log_softmax(2),
             boxes=torch.cat([offset.tanh(), size.sigmoid()], dim=2),
             heights=heights[:, :, 0] * HEIGHT_SCALE,
             places=places.log_softmax(2),
-            fixtures=F.logsigmoid(fixtures).unflatten(2, (self.sizes.fixtures, self.sizes.colours)),
+            fixtures=log_sigmoid(fixtures).unflatten(2, (self.sizes.fixtures, self.sizes.colours)),
         )
 
 
