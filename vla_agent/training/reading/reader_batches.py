@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from vla_agent.models.reader.reader import Reader, best_reading
 from vla_agent.models.reader.reader_net import ReaderNet
@@ -30,6 +30,7 @@ class ReaderBatches:
     def __init__(self, net: ReaderNet, tokenizer: Tokenizer, examples: Examples, settings: TrainReader) -> None:
         self.net, self.tokenizer, self.examples, self.settings = net, tokenizer, examples, settings
         net.encoder.get_input_embeddings().requires_grad_(False)  # words that no text here has keep their neighbours
+        _freeze_lowest(net.encoder, settings.frozen_layers)
 
     def losses(self, generator: torch.Generator) -> dict[str, Tensor]:
         """One batch's losses: ``kind``, ``slots``, and ``pointers`` to the words that fill them."""
@@ -68,6 +69,14 @@ class ReaderBatches:
         return Reader(
             self.net, self.tokenizer, replace(names, curve=(-slope, -offset), refuse_below=self.settings.refuse_below)
         )
+
+
+def _freeze_lowest(encoder: nn.Module, count: int) -> None:
+    """Keep the lowest layers of an encoder, and all that lies below them, as they are."""
+    if count:
+        layers = next(module for module in encoder.modules() if isinstance(module, nn.ModuleList))
+        encoder.requires_grad_(False)
+        layers[count:].requires_grad_(True)
 
 
 def padded(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
