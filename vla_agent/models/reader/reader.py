@@ -22,10 +22,12 @@ from vla_agent.models.reader.reader_settings import (
     ReaderSettings,
     ReadOutputs,
 )
+from vla_agent.models.reader.scripts import scripts_of
 
 LONGEST = 500  # characters; longer ones are refused by their length, not read
 UNSAFE = "that would hurt someone or break something"
 NO_TASK = "I do not understand what I am to do"
+FOREIGN = "I do not read that script"
 UNSURE = "I do not understand the instruction well enough"
 NAMES = {"shape": "thing", "colour": "colour", "direction": "place"}
 
@@ -104,6 +106,9 @@ class Reader:
         """A task or a question in anyone's words."""
         if len(text) > LONGEST:
             return Reading(text, text, "other", (), 0.0, f"the instruction has more than {LONGEST} characters")
+        if self.settings.scripts and (foreign := set(scripts_of(text)) - set(self.settings.scripts)):
+            known = " and ".join(self.settings.scripts).lower()
+            return Reading(text, text, "other", (), 1.0, f"{FOREIGN} ({min(foreign).lower()}), only {known}")
         encoding = self.tokenizer.encode(text)
         output = self.net.read(np.array(encoding.ids, np.int64))
         kind, slots, odds = best_reading(output, self.settings)

@@ -37,6 +37,8 @@ class ReaderSettings:
     tasks, questions: kind -> canonical wording.  shapes, colours, directions: the values of slots, in the order of the
     model's outputs.  templates: wordings that pass unchanged, with slots ``{thing}``, ``{colour}``, ``{direction}``.
     lacking: words for directions that the policy has not learned, such as *behind*.
+    scripts: writing systems of the grammars (`scripts_of`); a text with letters of another is refused.  Empty: of a
+    reader from before they were recorded, which tries every text.
     curve: slope and offset of the logistic function that turns the model's log-odds into the probability of a right
     reading (Platt 1999).  refuse_below: an instruction is refused below this probability.
     """
@@ -48,6 +50,7 @@ class ReaderSettings:
     directions: tuple[str, ...]
     templates: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
     curve: Curve = (1.0, 0.0)
     refuse_below: float = 0.4
 
@@ -98,6 +101,7 @@ class ReaderSettings:
             questions={str(k): str(v) for k, v in described["questions"].items()},
             curve=(float(slope), float(offset)),
             refuse_below=float(described["refuse_below"]),
+            scripts=tuple(map(str, described.get("scripts", ()))),
             **{k: tuple(map(str, described[k])) for k in ("shapes", "colours", "directions", "templates", "lacking")},
         )
 
