@@ -15,6 +15,7 @@ IDEAS = {
     "vla_agent.cli": "the commands of vla-agent",
     "vla_agent.view": "one live page in the browser: 3-D, cameras, plots, controls",
     "vla_agent.ros": "ROS 2 nodes: the graph around a robot, simulated or real",
+    "vla_agent.leaderboard": "a frozen suite for others: scores, result files, vla-eval",
     "vla_agent.gate": "evidence, statistical decision, signed certificate",
     "vla_agent.evaluation": "episodes, controls, intervals, report, replay",
     "vla_agent.finetuning": "adapters on demonstrations, comparison with the base",
@@ -46,7 +47,7 @@ IDEAS = {
 # First layer of each band, its name and colour; the bands are for the eye, the layers are the rule.
 BANDS = {
     "benchmarks": ("use", "#1d4ed8"),
-    "vla_agent.gate": ("judge", "#b45309"),
+    "vla_agent.leaderboard": ("judge", "#b45309"),
     "vla_agent.finetuning": ("learn", "#047857"),
     "sim": ("simulate", "#7e22ce"),
     "vla_agent.data.browse": ("data", "#0e7490"),

@@ -11,6 +11,7 @@ from typing import Any
 from vla_agent.cli.environment_options import add_environment, options_of, policy_part, short_name
 from vla_agent.cli.judge.worker_options import add_workers, workers_of
 from vla_agent.errors import OptionError
+from vla_agent.leaderboard.suite_names import is_suite
 
 DESCRIPTION = """\
 Run a policy on the simulated arm, and report its success rate.
@@ -36,6 +37,7 @@ examples:
   vla-agent eval ws://gpu:8000 --workers 4                        # `vla-agent serve` runs there
   vla-agent eval runs/mine --episodes 500 --ray auto              # on every machine of a Ray cluster
   vla-agent eval runs/mine --env metaworld --tasks easy           # in another environment: docs/environments.md
+  vla-agent eval runs/mine --suite tabletop-1                     # a frozen suite, for a leaderboard
   vla-agent replay runs/eval-mine-tabletop-seen/report.json --episode 3 -o video.mp4
 
 splits: seen (wordings and objects of training, new scenes), wordings (held-out wordings), objects (held-out pairs of
@@ -53,7 +55,11 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("policy", metavar="POLICY", help="folder, hf://OWNER/NAME, ws://HOST:PORT, `expert`, `random`")
     add_environment(parser)
-    parser.add_argument("--suite", default="tabletop", help="suite of task families (default: tabletop)")
+    parser.add_argument(
+        "--suite",
+        default="tabletop",
+        help="suite of task families, or the frozen suite tabletop-1 (docs/leaderboard.md; default: tabletop)",
+    )
     parser.add_argument(
         "--tasks", help="families, separated by commas, or paths of task files (default: all of the suite)"
     )
@@ -72,7 +78,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--min-success", type=float, metavar="P", help="exit with 1 where the mean over families is below P (0 to 1)"
     )
-    parser.add_argument("--controls", default="all", help="all, or none: the policy alone (default: all)")
+    parser.add_argument(
+        "--controls",
+        default="all",
+        help="all, or none: the policy alone; with a frozen suite: blind or shuffled in the policy's place (all)",
+    )
     parser.add_argument(
         "--execution", default="open_loop", metavar="MODE", help="open_loop, ensemble, adaptive or realtime (open_loop)"
     )
@@ -173,8 +183,50 @@ def _perturbation(text: str | None) -> tuple[str, int] | None:
     return axis, int(severity)
 
 
+FIXED: dict[str, Any] = {"env": "tabletop", "tasks": None, "split": "seen", "episodes": 10, "seed": 0, "perturb": None}
+FIXED |= {"min_success": None, "rename_camera": [], "env_option": []}  # with a frozen suite: the parser's defaults
+
+
+def _on_suite(args: argparse.Namespace) -> int:
+    """Evaluate on a frozen suite, whose episodes nobody chooses; 0."""
+    chosen = [f"--{name.replace('_', '-')}" for name, default in FIXED.items() if getattr(args, name) != default]
+    if chosen:
+        raise OptionError(
+            "a frozen suite has its own episodes",
+            key=", ".join(chosen),
+            expected=f"no such option with --suite {args.suite}",
+            found=", ".join(str(getattr(args, name)) for name, d in FIXED.items() if getattr(args, name) != d),
+            remedy="leave it out; for other episodes: --suite tabletop",
+        )
+    if args.controls not in ("all", "none", "blind", "shuffled"):
+        raise OptionError(
+            "there is no such control",
+            key="--controls",
+            expected="blind, shuffled, or nothing",
+            found=args.controls,
+            remedy="docs/leaderboard.md says what they show",
+        )
+    from vla_agent.evaluation.report.evaluation_console import Progress
+    from vla_agent.leaderboard.evaluate_suite import SuiteSettings, evaluate_suite
+    from vla_agent.leaderboard.result_page import summary
+    from vla_agent.policy.execution_settings import Execution
+
+    control = "" if args.controls in ("all", "none") else args.controls
+    named = [f"eval-{policy_part(args.policy)}", args.suite, *([control] if control else [])]
+    out = Path(args.out) if args.out else Path("runs") / "-".join(named)
+    execution = Execution(args.execution, args.delay_ms, (), args.compiled, args.quantise, args.openvino)
+    settings = SuiteSettings(args.policy, args.suite, out, control, execution, workers_of(args), args.ray, args.resume)
+    with Progress() as progress:
+        result = evaluate_suite(settings, progress.update)
+    print(summary(result))
+    print(f"result file: {out / 'result.json'}; docs/leaderboard.md says how to enter it")
+    return 0
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluate; 0, or 1 where the mean success over families is below ``--min-success``."""
+    if is_suite(args.suite):
+        return _on_suite(args)
     if args.min_success is not None and not 0 <= args.min_success <= 1:
         raise OptionError(
             "the minimum success is not a rate",
