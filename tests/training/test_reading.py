@@ -9,7 +9,7 @@ import torch
 from ruamel.yaml import YAML
 
 from benchmarks.nano.changes import free_wordings
-from benchmarks.shared.tiny_reader import save_encoder
+from benchmarks.shared.tiny_reader import save_encoder, tiny_reader
 from sim.tasks.task import load_suite
 from vla_agent.errors import RecipeError
 from vla_agent.models.reader.reader_settings import UNKNOWN
@@ -17,7 +17,8 @@ from vla_agent.policy.loading import load_policy
 from vla_agent.training.reading.examples import Examples
 from vla_agent.training.reading.grammar_file import FOLDER, read_grammar
 from vla_agent.training.reading.noise import joined, with_typos
-from vla_agent.training.reading.reader_recipe import ReaderRecipe
+from vla_agent.training.reading.reader_batches import ReaderBatches
+from vla_agent.training.reading.reader_recipe import ReaderRecipe, TrainReader
 from vla_agent.training.reading.train_reader import held_out_wordings, settings_of, train_reader
 from vla_agent.training.reading.wording import expand
 
@@ -107,6 +108,15 @@ def test_a_grammar_that_lacks_a_list_says_so(tmp_path):
         YAML().dump(described, file)
     with pytest.raises(RecipeError, match="lists.NOTHING"):
         read_grammar(tmp_path / "mine.yaml")
+
+
+def test_frozen_layers_are_the_lowest_ones(examples):
+    net = tiny_reader().net.requires_grad_(True)
+    ReaderBatches(net, None, examples, TrainReader(samples=1, frozen_layers=1))
+    trained = {name for name, weights in net.named_parameters() if weights.requires_grad}
+    assert not any(name.startswith("encoder.encoder.layer.0.") for name in trained)
+    assert not any(name.startswith("encoder.embeddings.") for name in trained)
+    assert {"kind.weight", "shape.weight", "queries"} <= trained
 
 
 def recipe(folder, samples=16, **more):
