@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ pytest.importorskip("viser")
 pytest.importorskip("rosbags")
 
 from vla_agent.cli import main  # noqa: E402
+from vla_agent.cli.judge.viewed import EPISODE, write_for_rerun  # noqa: E402
 from vla_agent.errors import OptionError  # noqa: E402
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate  # noqa: E402
 from vla_agent.evaluation.result_store import read_report  # noqa: E402
@@ -91,6 +93,15 @@ def test_it_plays_at_a_speed_pauses_steps_and_changes_the_episode(reports):
         assert plot.title == "state gripper" and np.isfinite(plot.lines["now"]).sum() == 2
         with pytest.raises(OptionError, match="no such episode"), opened(reports["expert"], episode=9):
             pass
+
+
+def test_an_episode_is_written_for_rerun_from_its_first_frame_to_its_last(reports, tmp_path):
+    pytest.importorskip("rerun")
+    args = Namespace(rerun=tmp_path / "episode.rrd", seconds=None)
+    settings = EpisodeSettings(reports["expert"], 1)
+    steps = read_report(reports["expert"] / "report.json")["episodes"][1]["steps"]
+    assert write_for_rerun(EPISODE, EpisodeSource(settings), args, lambda: False) == steps + 1
+    assert args.rerun.stat().st_size > 100_000
 
 
 def test_two_policies_stand_side_by_side_on_the_same_seed_and_so_does_the_expert(reports):

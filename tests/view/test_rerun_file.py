@@ -119,5 +119,5 @@ def test_a_living_source_is_written_as_long_as_asked_and_a_failure_leaves_no_fil
 
 def test_without_rerun_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(OptionError, match=r"vla_agent\[rerun\]"):
+    with pytest.raises(OptionError, match=r"vla_agent\[view,rerun\]"):
         write_rerun(Moving(), tmp_path / "a.rrd", (), None, lambda: False)

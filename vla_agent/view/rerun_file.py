@@ -46,7 +46,7 @@ def require_rerun() -> None:
             key="rerun-sdk",
             expected="rerun-sdk",
             found=str(error),
-            remedy="pip install 'vla_agent[rerun]'",
+            remedy="pip install 'vla_agent[view,rerun]'",
         ) from error
 
 

@@ -46,7 +46,7 @@ class LogFollower:
         self.changed = status.st_mtime
         *lines, self._rest = (self._rest + data).split(b"\n")
         self.rows += [row for row in map(_row, lines) if row is not None]
-        if len(self.rows) > MOST:
+        while len(self.rows) > MOST:
             half = len(self.rows) // 2
             self.rows = self.rows[:half:2] + self.rows[half:]
         return True
