@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import http
 import io
+import logging
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,7 +87,8 @@ def start(listening: socket.socket, guard: Guard, title: str) -> viser.ViserServ
     def serve(handler: Any, _host: str, _port: int, **options: Any) -> Any:
         used.append(True)
         inner = options.pop("process_request")
-        return original(handler, sock=listening, process_request=_checked(guard, inner, title), **options)
+        checked = _checked(guard, inner, title)
+        return original(handler, sock=listening, process_request=checked, logger=_silent(), **options)
 
     with _in_its_place(serve), quiet():
         server = viser.ViserServer(host="127.0.0.1", port=listening.getsockname()[1], verbose=False)
@@ -115,6 +117,13 @@ def quiet() -> Iterator[None]:
     """Without viser's own lines on standard output."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
+
+
+def _silent() -> logging.Logger:
+    """What is no websocket's handshake, such as a scanner's, is refused without a traceback on the terminal."""
+    logger = logging.getLogger("vla_agent.view.websockets")
+    logger.setLevel(logging.CRITICAL)
+    return logger
 
 
 @contextlib.contextmanager

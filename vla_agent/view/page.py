@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 import viser
 
@@ -18,10 +19,22 @@ COUNTED = 40  # drawn frames over which rate and age are measured
 
 
 class Page:
-    """Builds the page of a source on a server, and draws frames into it.  One thread draws."""
+    """Builds the page of a source on a server, and draws frames into it.  One thread draws.
 
-    def __init__(self, server: viser.ViserServer, title: str, controls: tuple[Control, ...], send: Send) -> None:
-        self._server = server
+    Args:
+        send: hands a command to the source.
+        redraw: asks for the last frame to be drawn again, after a viewer changed what is shown of it.
+    """
+
+    def __init__(
+        self,
+        server: viser.ViserServer,
+        title: str,
+        controls: tuple[Control, ...],
+        send: Send,
+        redraw: Callable[[], None],
+    ) -> None:
+        self._server, self._redraw = server, redraw
         gui = server.gui
         gui.configure_theme(show_logo=False, show_share_button=False)
         gui.set_panel_label(title)
@@ -39,7 +52,7 @@ class Page:
         gui.main_panel.set_width(RIGHT)
         panel = gui.add_panel()
         with panel.add_tab("Cameras", viser.Icon.CAMERA):
-            self.pictures = PicturePanel(server)
+            self._pictures = PicturePanel(server)
         with panel.add_tab("Plots", viser.Icon.CHART_LINE):
             self._plots = PlotPanel(server)
         panel.dock_left()
@@ -51,7 +64,7 @@ class Page:
         self._times.append(now)
         with self._server.atomic():
             self.scene.draw(frame)
-            self.pictures.show(frame.pictures)
+            self._pictures.show(frame.pictures)
             self._plots.show(frame.plots, now)
             self._controls.show(frame.values, frame.options, shown.handled)
             self._state.show(frame, shown.handled, self._measured())
@@ -70,19 +83,19 @@ class Page:
         return {"drawn": f"{rate:.1f} Hz, {1000 * ages[len(ages) // 2]:.0f} ms after the camera"}
 
     def _add_toggles(self) -> None:
-        gui, pictures = self._server.gui, self.pictures_settings
+        gui = self._server.gui
         for label, name, value in (
             ("pointing maps", "maps", True),
             ("points", "points", True),
             ("named things", "boxes", False),
         ):
             box = gui.add_checkbox(label, value)
-            box.on_update(lambda event, name=name: pictures(name, event.target.value))
+            box.on_update(lambda event, name=name: self._show_on_pictures(name, event.target.value))
         paths = gui.add_checkbox("paths: executed blue, planned orange", True)
         paths.on_update(lambda event: self.scene.show_paths(event.target.value))
         cameras = gui.add_checkbox("cameras in space", True)
         cameras.on_update(lambda event: self.scene.show_cameras(event.target.value))
 
-    def pictures_settings(self, name: str, value: bool) -> None:
-        """What is drawn on the pictures."""
-        setattr(self.pictures, name, value)
+    def _show_on_pictures(self, name: str, shown: bool) -> None:
+        setattr(self._pictures, name, shown)
+        self._redraw()

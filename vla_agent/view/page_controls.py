@@ -12,6 +12,7 @@ from vla_agent.view.source import Button, Choice, Command, Control, Handle, Slid
 
 Send = Callable[[Command], int]  # returns the command's number
 CLOSED_FROM = 2  # the first groups are open, the others begin closed
+ACTIONS = "actions"
 GIZMO = 0.12  # metres: length of the arrows by which something is dragged
 
 
@@ -74,7 +75,7 @@ class Controls:
 
     def _add_buttons(self, buttons: tuple[Button, ...]) -> None:
         names = {button.label: button.name for button in buttons}
-        group = self._server.gui.add_button_group("", tuple(names), hint=_hints(buttons))
+        group = self._server.gui.add_button_group(ACTIONS, tuple(names), hint=_hints(buttons))
         group.on_click(lambda event: self._press(names[event.target.value]))
         for button in buttons:
             if button.key:

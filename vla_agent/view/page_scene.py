@@ -10,7 +10,7 @@ import viser
 
 from vla_agent.view.source import CameraModel, Frame, Part, Path, Scene
 
-FRUSTUM = 0.06  # metres
+FRUSTUM = 0.1  # metres
 MOVED = 1e-5  # metres, or of a quaternion: a pose that changed by less is not sent again
 PIXEL = 0.0012  # metres of a path's width: a pixel at the distance of a usual view
 

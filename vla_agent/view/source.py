@@ -143,8 +143,8 @@ class Scene:
     pick: str = ""
     pickable: Mapping[str, str] = field(default_factory=dict)
     cameras: tuple[CameraModel, ...] = ()
-    look_from: tuple[float, float, float] = (1.5, -0.75, 0.95)  # where a new viewer stands, metres
-    look_at: tuple[float, float, float] = (0.4, 0.0, 0.15)
+    look_from: tuple[float, float, float] = (1.35, -0.75, 0.8)  # where a new viewer stands, metres
+    look_at: tuple[float, float, float] = (0.35, 0.0, 0.15)
 
 
 @dataclass(frozen=True)

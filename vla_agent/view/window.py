@@ -48,7 +48,7 @@ class Window:
             self.stepper.stop()
             raise
         self._server.on_client_connect(lambda _: self._again.set())
-        self.page = Page(self._server, self._source.title, self._source.controls, self.stepper.send)
+        self.page = Page(self._server, self._source.title, self._source.controls, self.stepper.send, self._again.set)
 
     @property
     def url(self) -> str:

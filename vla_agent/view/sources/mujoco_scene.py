@@ -30,8 +30,8 @@ class Geometry:
         alike: dict[tuple[int, tuple[float, ...]], list[int]] = defaultdict(list)
         for geom in range(model.ngeom):
             rgba = tuple(float(c) for c in _colour(model, geom))
-            plane = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE
-            if rgba[3] > 0 and model.geom_group[geom] in self._groups and not plane:
+            endless = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE and not model.geom_size[geom, :2].all()
+            if rgba[3] > 0 and model.geom_group[geom] in self._groups and not endless:
                 alike[int(model.geom_bodyid[geom]), rgba].append(geom)
         self._parts = dict(self._part(*one) for one in alike.items())
         cameras = tuple(_camera(model, index, self._prefix) for index in range(model.ncam))

@@ -69,7 +69,7 @@ class FrameMaker:
             pictures=self._pictures(),
             paths=(Path("executed", episode.path, EXECUTED), Path("planned", episode.plan, PLANNED, 4.0)),
             plots=(self._position.plot(), self._action.plot(), self._doubt.plot()),
-            facts=self._facts(marks),
+            facts=self._facts(marks, grabbed),
             supervisor=self._supervisor(),
             rates=self._rates(),
             latencies={"chunk": episode.inference},
@@ -104,7 +104,7 @@ class FrameMaker:
         limited = ", ".join(f"{what}: {count}" for what, count in chain.filtered.items())
         return Status("passes commands" + (f"; the filter limited {limited}" if limited else ""), "good")
 
-    def _facts(self, marks: Mapping[str, int]) -> dict[str, str]:
+    def _facts(self, marks: Mapping[str, int], grabbed: str) -> dict[str, str]:
         episode = self._episode
         reading, doubt = getattr(episode.policy, "reading", None), episode.doubt
         facts = {
@@ -118,6 +118,9 @@ class FrameMaker:
             facts["read as"] = reading.text
         if doubt is not None:
             facts["doubt"] = f"{doubt.probability:.0%}" + (f": {doubt.reason}" if doubt.reason else "")
+        if (name := labels(episode.task.scene).get(grabbed)) is not None:
+            x, y, z = episode.world.object_position(name)
+            facts["object"] = f"{grabbed} at x {x:.3f}, y {y:.3f}, z {z:.3f} m"
         if episode.variation:
             facts["variation"] = f"{episode.variation}, severity {episode.severity}; {episode.detail}".rstrip("; ")
         return facts
