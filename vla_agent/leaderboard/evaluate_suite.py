@@ -101,7 +101,7 @@ def evaluate_suite(settings: SuiteSettings, progress: Progress | None = None) ->
 
 def job_of(suite: Suite, episode: FrozenEpisode, control: str) -> FrozenJob:
     """The job of an episode; in the control `SHUFFLED` with another's instruction."""
-    told = suite.shuffled(episode) if control == SHUFFLED and episode.cell != "probe.blank" else episode.instruction
+    told = suite.shuffled(episode) if control == SHUFFLED and episode.instruction else episode.instruction
     return FrozenJob(episode.cell, episode.task, episode.seed, 0, told, episode.fingerprint)
 
 

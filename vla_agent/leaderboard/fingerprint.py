@@ -44,11 +44,12 @@ def instruction_of(env: Any, task: TaskInstance) -> str:
 def fingerprint(env: Any, task: TaskInstance) -> str:
     """The hash of the episode that ``env`` (a `TabletopEnv` or `VariedEnv`) has begun.
 
-    Sensor noise and late commands, which are functions, are in it by their description.
+    Sensor noise and late commands, which are functions, are in it by their kind and description.
     """
     model, data = env.world.model, env.world.data
     detail = env.effect.detail if isinstance(env, VariedEnv) and env.effect is not None else ""
-    told = [instruction_of(env, task), task.instruction, detail]
+    filters = [type(found).__name__ for found in (env.world.image_filter, env.world.action_filter)]
+    told = [instruction_of(env, task), task.instruction, detail, *filters]
     goal = [[p.name, list(map(str, p.args))] for p in task.goal]
     used = (model.geom_rgba[:, 3] > 0) | (model.geom_contype != 0)  # a slot that is switched off keeps old sizes
     numbers = {name: _rounded(_of_used(name, attrgetter(name)(model), used), DECIMALS) for name in ARRAYS}

@@ -11,11 +11,14 @@ import numpy as np
 
 from sim.policies import Policy
 from sim.rollout import EpisodeSettings, run_episode
+from sim.tasks.task import TaskInstance, load_suite
+from vla_agent.environments.tabletop import TabletopChoice
 from vla_agent.errors import TaskError
-from vla_agent.evaluation.play.player import SCRIPTED, PlayedEpisode, Player
+from vla_agent.evaluation.play.player import SCRIPTED, PlayedEpisode, Player, PlayerSettings
 from vla_agent.gate.decision.plan import GateJob
 from vla_agent.gate.evidence.gate_player import environment_of, row_of
 from vla_agent.leaderboard.fingerprint import fingerprint
+from vla_agent.leaderboard.frozen_suite import Suite
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,19 @@ def play(player: Player, job: FrozenJob) -> PlayedEpisode:
     return PlayedEpisode(job, row, result.actions, result.looks, result.seconds)
 
 
-def require_frozen(env: Any, job: FrozenJob) -> None:
-    """Lay the episode out, and compare it with the frozen one.
+def lay_player(suite: Suite) -> Player:
+    """A player of the suite's world, which drives no policy."""
+    return Player(PlayerSettings("expert", TabletopChoice(load_suite("tabletop"), suite.split)))
+
+
+def require_frozen(env: Any, job: FrozenJob) -> TaskInstance:
+    """Lay the episode out, compare it with the frozen one, and return its task.
 
     Raises:
         TaskError: it is another.
     """
-    found = fingerprint(env, env.begin(job.seed))
+    task: TaskInstance = env.begin(job.seed)
+    found = fingerprint(env, task)
     if found != job.fingerprint:
         raise TaskError(
             "this simulator lays out another episode than the frozen one",
@@ -60,6 +69,7 @@ def require_frozen(env: Any, job: FrozenJob) -> None:
             found=found,
             remedy="use a release with this suite's scenes and perturbations: docs/leaderboard.md",
         )
+    return task
 
 
 class Blind:

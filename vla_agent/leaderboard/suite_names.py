@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SUITES = {"tabletop-1": "0ee2af5cece78cd1dd0a6af986d0b2497e72be3c1e9c560c67258cd221259cc7"}
+SUITES = {"tabletop-1": "0ed2247005abdddfba849c53fb8152f201b9ae0e139961056793e99e752f3e98"}
 
 
 def is_suite(name: str) -> bool:

@@ -70,16 +70,19 @@ def row_of(job: GateJob, result: EpisodeResult, env: Any) -> dict[str, Any]:
     row.pop("shuffle")
     if isinstance(env, VariedEnv):
         assert env.effect is not None and env.original is not None
-        name = env.variation.name
         row["detail"] = env.effect.detail
-        if name in REFRAIN:
-            row["outcome"] = refrained(result.events)
-        elif name in NOT_DONE:
-            row["outcome"] = not result.success
-        elif name == "swap":
+        row["outcome"] = outcome_of(job.control, result.success, result.events)
+        if env.variation.name == "swap":
             others = set(env.original.object_names) - set(env.effect.task.object_names)
             row["original"] = bool(env.original.success(env.world)) or _went_to(result.events, others)
     return row
+
+
+def outcome_of(cell: str, success: bool, events: Events) -> bool:
+    """Whether an episode of a cell came out as it must: its goal was reached, was not, or nothing was touched."""
+    variation = variation_of(cell)
+    name = "" if variation is None else variation.name
+    return refrained(events) if name in REFRAIN else success != (name in NOT_DONE)
 
 
 def job_of(row: Mapping[str, Any]) -> GateJob:
