@@ -34,7 +34,7 @@ export PYTHONUTF8 := 1
 # Compiled modules are kept, also where a container's image says otherwise: each `import torch` takes seconds without them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test suite check lint types layers style docs film format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
+.PHONY: help demo view test suite check lint types layers style docs film format train collect bench doctor install install-dev system clean print-demo lerobot-check openpi-check colcon-check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,7 +45,11 @@ DEMO = vla-agent eval $(POLICY) --episodes $(EPISODES) --workers $(WORKERS) --ou
 
 demo: install ## install, then evaluate the shipped policy: progress, report.html, videos
 	@$(BIN)/$(DEMO)
-	echo "open $(OUT)/report.html in a browser"
+	echo "open $(OUT)/report.html in a browser; \`make view\` shows the policy live: tell it what to do, move the objects"
+
+view: install ## a live page of POLICY in the simulator
+	@$(BIN)/python -c 'import mjviser, viser' 2> /dev/null || $(INSTALL) -c constraints.txt -e '.[view]'
+	$(BIN)/vla-agent view $(POLICY)
 
 print-demo: # what demo runs; the benchmark spine-demo times it
 	@echo $(DEMO)
