@@ -73,9 +73,10 @@ def evaluate_suite(settings: SuiteSettings, progress: Progress | None = None) ->
     own = EvaluationSettings(
         settings.policy, controls="none", episodes=1, execution=execution, load=settings.load, split=suite.split
     )
-    head = describe(make_plan(own)) | {"suite": suite.name, "suite_sha256": suite.sha256, "control": settings.control}
-    recorded = {"control": settings.control, "suite_sha256": suite.sha256} | execution.settings()
-    identity = identity_of(head | {"summary": {"settings": recorded}}) | {"control": settings.control}
+    played = f"{suite.name} {suite.sha256} {settings.control}".strip()  # what episodes must share to belong together
+    head = describe(make_plan(own)) | {"suite": played, "control": settings.control}
+    recorded = {"control": settings.control} | execution.settings()
+    identity = identity_of(head | {"summary": {"settings": recorded}})
     player = PlayerSettings(
         settings.policy, TabletopChoice(load_suite("tabletop"), suite.split), _loader(settings, own, head), execution
     )

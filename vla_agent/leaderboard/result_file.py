@@ -58,7 +58,7 @@ class Result(_Part):
     versions: dict[str, Any]
     simulator: str
     scores: dict[str, Any]
-    episodes: list[Row] = Field(strict=False)
+    episodes: list[Row]
 
 
 def result_of(report: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
@@ -95,9 +95,10 @@ def read_result(file: Path) -> dict[str, Any]:
         ReportError: it cannot be read, is of another suite or another edition of it, lacks or adds an episode, or
             states other scores than its episodes give.
     """
-    data = parse_json(read_bytes(file, ReportError, LARGEST), file, ReportError)
+    content = read_bytes(file, ReportError, LARGEST)
+    data = parse_json(content, file, ReportError)
     try:
-        Result.model_validate(data)
+        Result.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
