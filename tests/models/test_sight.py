@@ -101,3 +101,16 @@ def test_shapes_and_colours_begin_with_the_backbones_own_names():
     torch.testing.assert_close(maps.shapes, wanted[:, :, :3].log_softmax(2))
     torch.testing.assert_close(maps.colours, wanted[:, :, 3:].log_softmax(2))
     assert (maps.objects.exp() < 0.2).all()
+
+
+def test_an_object_is_where_no_neighbour_is_more_probable():
+    torch.manual_seed(0)
+    stem = torch.randn(1, 2, 4, 6, 6)
+    sight = Sight(4, 2, SIZES, width=8)
+    torch.nn.init.normal_(sight.out.weight)
+    kept = torch.as_tensor(sight.look(stem).objects).isfinite().unflatten(2, (6, 6))[0]
+    raw = sight(stem)[0, :, 0].unflatten(1, (6, 6))
+    for view, row, column in torch.cartesian_prod(torch.arange(2), torch.arange(6), torch.arange(6)).tolist():
+        around = raw[view, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+        assert bool(kept[view, row, column]) == bool(raw[view, row, column] == around.max())
+    assert 2 < kept.sum() < 36

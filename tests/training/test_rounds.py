@@ -97,6 +97,18 @@ def test_a_sight_without_images_is_refused(killed_and_resumed, tmp_path):
         train(recipe, tmp_path / "out")
 
 
+@pytest.mark.parametrize("samples", [0, 4])
+def test_a_sight_goes_on_from_the_one_before(killed_and_resumed, tmp_path, samples):
+    changes = (f"sight.samples={samples}", "sight.batch=2", "sight.go_on=true", "sight.learning_rate=1e-12")
+    changes += (f"data.questions=[{killed_and_resumed}/data/questions]", "train_head.samples=0")
+    found = load_policy(train(more(killed_and_resumed, tmp_path, *changes, "sight.width=8"), tmp_path / "out"))
+    before = load_policy(killed_and_resumed).doubter.sight.state_dict()
+    for name, weight in found.doubter.sight.state_dict().items():
+        np.testing.assert_allclose(weight, before[name], atol=1e-6 * bool(samples), err_msg=name)
+    with pytest.raises(RecipeError, match=r"sight\.go_on"):
+        train(more(killed_and_resumed, tmp_path, *changes, "sight.width=12"), tmp_path / "other")
+
+
 def test_the_training_is_described_with_the_hashes_of_its_data(killed_and_resumed):
     described = json.loads((killed_and_resumed / "policy" / "training.json").read_text())
     data = {name: set_ for run in described["runs"] for name, set_ in run["data"].items()}

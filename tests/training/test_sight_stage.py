@@ -69,6 +69,7 @@ def test_images_that_calibrate_are_not_trained_on(backbone):
     found = batches(backbone, 20, hold_back=0.25)
     drawn, held = ({tuple(place) for place in places} for places in (found.drawn, found.held_back))
     assert len(held) == 5 and not drawn & held and len(drawn | held) == 20
+    assert np.diff(found.held_back[:, 1]).max() <= 5, "from all sets of images, not from the last one"
 
 
 def test_a_batch_teaches_the_sight_and_not_the_backbone(backbone):

@@ -163,7 +163,7 @@ def _renew_doubt(
     policy: VLAPolicy, recipe: Recipe, questions: Questions | None, before: Doubter | None, run_stage: RunStage
 ) -> None:
     """Train and calibrate the doubt on the finished backbone; the one from before stays where that has not changed."""
-    if not recipe.sight.samples:
+    if not recipe.sight.samples and not recipe.sight.go_on:
         policy.doubt_with(None if recipe.pretrain.samples or recipe.name_stem.samples else before)
         return
     if questions is None or not isinstance(policy.backbone, Backbone):
@@ -183,7 +183,8 @@ def _renew_doubt(
     if recipe.sight.go_on:
         _begin_with(sight, before, recipe)
     batches = SightBatches(policy.backbone, sight, questions, recipe.sight)
-    run_stage("sight", sight, batches.losses, recipe.sight)
+    if recipe.sight.samples:
+        run_stage("sight", sight, batches.losses, recipe.sight)
     policy.doubt_with(batches.calibrate(SHAPES, tuple(COLOURS), recipe.seed))
 
 

@@ -30,7 +30,7 @@ class SightBatches:
     """Draws batches of generated images and computes the stage's losses.
 
     Attributes:
-        held_back: (n, 2) shard and row of the images that are not trained on.
+        held_back: (n, 2) shard and row of the images that are not trained on, evenly from all.
     """
 
     def __init__(self, backbone: Backbone, sight: Sight, questions: Questions, settings: TrainSight) -> None:
@@ -45,7 +45,8 @@ class SightBatches:
                 found=len(places),
                 remedy="make more scenes, or set sight.samples to 0",
             )
-        self.drawn, self.held_back = places[:-last], places[-last:]
+        rows = np.linspace(0, len(places) - 1, last).round().astype(int)
+        self.drawn, self.held_back = np.delete(places, rows, axis=0), places[rows]
         self._stems: dict[int, Tensor] = {}  # of drawn images, where they are kept
 
     def losses(self, generator: torch.Generator) -> dict[str, Tensor]:

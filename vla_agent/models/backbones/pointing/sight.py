@@ -98,7 +98,7 @@ class Sight(nn.Module):
         objects, shapes, colours, boxes, heights, places, fixtures = self.forward(stem).split(self.sizes.parts, dim=2)
         offset, size = boxes.split(2, dim=2)
         return SightMaps(
-            objects=log_sigmoid(objects[:, :, 0]),
+            objects=_peaks(log_sigmoid(objects[:, :, 0]), stem.shape[-1]),
             shapes=shapes.log_softmax(2),
             colours=colours.log_softmax(2),
             boxes=torch.cat([offset.tanh(), size.sigmoid()], dim=2),
@@ -106,6 +106,12 @@ class Sight(nn.Module):
             places=places.log_softmax(2),
             fixtures=log_sigmoid(fixtures).unflatten(2, (self.sizes.fixtures, self.sizes.colours)),
         )
+
+
+def _peaks(objects: Tensor, width: int) -> Tensor:
+    """(B, V, h*w) with -inf where one of the eight cells around is higher: names were learned at centres alone."""
+    grid = objects.unflatten(2, (-1, width))
+    return objects.masked_fill(F.max_pool2d(grid, 3, 1, 1).flatten(2) > objects, -torch.inf)
 
 
 def sight_losses(logits: Tensor, labels: SightLabels, sizes: SightSizes, width: int) -> dict[str, Tensor]:
