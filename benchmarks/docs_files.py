@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks import layers_picture, numbers_page
+from benchmarks import layers_picture, leaderboard_page, numbers_page
 from benchmarks.record import ROOT
 from vla_agent.files.write_aside import write_text
 
-MADE = {numbers_page.FILE: numbers_page.page, layers_picture.FILE: layers_picture.picture}
+MADE = {
+    numbers_page.FILE: numbers_page.page,
+    layers_picture.FILE: layers_picture.picture,
+    leaderboard_page.FILE: leaderboard_page.page,
+}
 
 
 def write() -> int:
