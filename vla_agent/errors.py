@@ -5,6 +5,7 @@ The command line prints them without a traceback and leaves with exit code 2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from os import PathLike
@@ -12,6 +13,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+# What moves a terminal's cursor, changes its colours or the direction of letters, or is half a letter.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    """Text of files and messages for a terminal: control characters as ``\\x1b``; line breaks and tabs stay."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), str(text))
 
 
 def wrong_keys(error: ValidationError, model: Any = None) -> dict[str, str]:
@@ -61,7 +71,7 @@ def _models(kinds: list[Any]) -> Iterator[Any]:
 
 
 class VlaAgentError(Exception):
-    """Base of every error that a user can cause or fix.
+    """Base of every error that a user can cause or fix.  Its text can be printed anywhere (`printable`).
 
     Args:
         what: what is wrong, in one sentence.
@@ -93,7 +103,7 @@ class VlaAgentError(Exception):
             value = getattr(self, name)
             if value is not None:
                 lines.append(f"  {name + ':':<10}{value}")
-        super().__init__("\n".join(lines))
+        super().__init__(printable("\n".join(lines)))
 
 
 class ContractError(VlaAgentError):

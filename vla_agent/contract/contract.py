@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -50,13 +50,14 @@ class Contract(Layout):
         """
         known = [f.name for f in fields(cls)]
         try:
-            if int(data["version"]) > VERSION:
+            version = data["version"]
+            if type(version) is not int or version > VERSION:
                 raise ContractError(
                     "the contract has another version",
                     file=file,
                     key="version",
                     expected=f"at most {VERSION}",
-                    found=data["version"],
+                    found=repr(version),
                     remedy="install the vla-agent release that wrote it, or retrain",
                 )
             unknown = sorted(set(data) - set(known))
@@ -66,10 +67,10 @@ class Contract(Layout):
                 cameras=tuple(Camera(**c) for c in data["cameras"]),
                 state=tuple(Field(**f) for f in data["state"]),
                 action=tuple(Field(**f) for f in data["action"]),
-                control_hz=float(data["control_hz"]),
-                chunk_length=int(data["chunk_length"]),
+                control_hz=data["control_hz"],
+                chunk_length=_whole(data, "chunk_length"),
                 version=VERSION,
-                language=str(data.get("language", "en")),
+                language=data.get("language", "en"),
             )
             wrong = impossible_values(contract)
         except (KeyError, TypeError, ValueError) as error:
@@ -86,11 +87,13 @@ class Contract(Layout):
                 "the contract has impossible values",
                 file=file,
                 key=", ".join(wrong),
-                expected="names that occur once, units in words, positive sizes and rate, low below high, rgb or bgr",
+                expected="names that occur once and are no paths, units in words, positive sizes and rates, low below "
+                "high, rgb or bgr",
                 found=", ".join(wrong.values()),
                 remedy="the file is damaged: get it again or retrain",
             )
-        return from_version_1(contract) if int(data["version"]) == 1 else contract
+        contract = replace(contract, control_hz=float(contract.control_hz))
+        return from_version_1(contract) if version == 1 else contract
 
     @property
     def hash(self) -> str:
@@ -168,7 +171,9 @@ class Contract(Layout):
                 found=state.shape,
                 remedy="build the state in the contract's layout",
             )
-        if state.dtype.kind not in "biuf" or not np.isfinite(state).all():
+        with np.errstate(over="ignore"):  # a policy sees float32
+            finite = state.dtype.kind in "biuf" and np.isfinite(state.astype(np.float32)).all()
+        if not finite:
             raise ObservationError(
                 "the state holds NaN, infinity or what is no number",
                 key="state",
@@ -206,6 +211,18 @@ class Contract(Layout):
                 remedy=f"return per control period one row of {', '.join(f'{f.name}[{f.size}]' for f in self.action)}",
             )
         return array
+
+
+def _whole(data: Mapping[str, Any], key: str) -> int:
+    """A whole number of the plain data.
+
+    Raises:
+        ValueError: it is something else, such as 16.5 or "16".
+    """
+    value = data[key]
+    if type(value) is not int:
+        raise ValueError(f"{key} is {value!r:.40}, no whole number")
+    return value
 
 
 def _require_mapping(value: Any, key: str, names: str) -> None:

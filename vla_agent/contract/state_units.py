@@ -10,13 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from vla_agent.contract.layout import Field
+from vla_agent.contract.units import known_unit
 
 BEYOND = 1.5  # times half of a field's range from its middle
-TURNS = 4 * np.pi  # rad: no arm's joint turns further from zero
-REACH = 20.0  # m from its base: no arm reaches further
+TURNS = {"rad": 4 * np.pi, "deg": 720.0}  # no arm's joint turns further from zero
+REACH = {"m": 20.0, "mm": 20_000.0}  # from its base: no arm reaches further
 FIXED = ("base", "world", "")  # frames in which an arm stays
 ROTATION = 0.05  # by which a rotation's columns may differ from length 1, and from a right angle
-COLUMNS, VECTOR = "matrix columns 1, 2", "rotation vector"
+COLUMNS, VECTOR, QUATERNION = "matrix columns 1, 2", "rotation vector", "quaternion"
 
 
 def other_units(layout: tuple[Field, ...], state: np.ndarray) -> dict[str, str]:
@@ -44,7 +45,7 @@ def first_in_other_units(layout: tuple[Field, ...], states: np.ndarray) -> int |
     suspect = ~((states >= low) & (states <= high)).all(axis=1)
     first = 0
     for field in layout:
-        if field.rotation in (COLUMNS, VECTOR):
+        if field.rotation in (COLUMNS, VECTOR) or _is_quaternion(field):
             suspect |= _far_from_rotation(field, states[:, first : first + field.size])
         first += field.size
     rows = (int(row) for row in np.flatnonzero(suspect))
@@ -55,6 +56,8 @@ def _far_from_rotation(field: Field, values: np.ndarray) -> np.ndarray:
     """Which rows (N,) of ``values`` (N, size) `_no_rotation` may refuse."""
     if field.rotation == VECTOR:
         return np.asarray(np.linalg.norm(values, axis=1) > 2 * np.pi)
+    if _is_quaternion(field):
+        return np.asarray(np.abs(np.linalg.norm(values, axis=1) - 1) > 0.9 * ROTATION)
     if field.size != 6:
         return np.zeros(len(values), bool)
     columns = values.reshape(-1, 2, 3)
@@ -66,17 +69,25 @@ def _limits(field: Field) -> tuple[float, float]:
     if field.low is not None and field.high is not None:
         middle, half = (field.low + field.high) / 2, (field.high - field.low) / 2
         return middle - BEYOND * half, middle + BEYOND * half
-    if field.unit == "rad":
-        return -TURNS, TURNS
-    if field.unit == "m" and field.frame in FIXED:
-        return -REACH, REACH
+    unit = known_unit(field.unit)
+    if unit in TURNS:
+        return -TURNS[unit], TURNS[unit]
+    if unit in REACH and field.frame in FIXED:
+        return -REACH[unit], REACH[unit]
     return -np.inf, np.inf
+
+
+def _is_quaternion(field: Field) -> bool:
+    return field.size == 4 and field.rotation.startswith(QUATERNION)
 
 
 def _no_rotation(field: Field, values: np.ndarray) -> str:
     """Why ``values`` are no rotation of the field's convention; empty where they are one."""
     if field.rotation == VECTOR and np.linalg.norm(values) > 2 * np.pi + ROTATION:
         return f"{np.round(values, 3).tolist()} turns by more than 2 pi: it looks like degrees"
+    if _is_quaternion(field) and abs(np.linalg.norm(values) - 1) > ROTATION:
+        looks = "no rotation was measured" if not values.any() else "it looks like another convention of rotations"
+        return f"{np.round(values, 3).tolist()} has another length than 1: {looks}"
     if field.rotation != COLUMNS or field.size != 6:
         return ""
     columns = values.reshape(2, 3)
@@ -88,9 +99,10 @@ def _no_rotation(field: Field, values: np.ndarray) -> str:
 
 
 def _guess(field: Field, value: float) -> str:
-    if field.rotation or field.unit == "rad":
+    unit = known_unit(field.unit)
+    if field.rotation or unit == "rad":
         return "it looks like degrees"
-    if field.unit == "m":
+    if unit == "m":
         return "it looks like millimetres"
     if field.low == 0 and field.high == 1:
         for most in (100, 255):

@@ -13,6 +13,8 @@ from vla_agent.files.input_limits import PICTURE_BYTES, PICTURE_PIXELS, PICTURE_
 FORMATS = ("PNG", "JPEG")
 PARTS = 16_384  # chunks of a PNG or segments before a JPEG's data; Pillow takes microseconds for each
 FILL = 64  # bytes of padding before a JPEG's marker
+ORIENTATION, UPRIGHT = 0x0112, 1  # of EXIF data
+TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
@@ -33,7 +35,8 @@ def picture_size(
         PictureError: as `decode_picture`; nothing is decoded.
     """
     picture = _open(data, pixels, formats)
-    return picture.height, picture.width, len(picture.getbands())
+    height, width = picture.size if _turn(data, formats, picture) in TURNED else picture.size[::-1]
+    return height, width, len(picture.getbands())
 
 
 def decode_picture(
@@ -42,7 +45,7 @@ def decode_picture(
     formats: Sequence[str] = FORMATS,
     span: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """An encoded picture as (H, W, 3) uint8 RGB: grey is repeated, transparency dropped.
+    """An encoded picture as (H, W, 3) uint8 RGB: grey is repeated, transparency dropped, upright as its EXIF data says.
 
     Args:
         data: the file's bytes.
@@ -54,7 +57,12 @@ def decode_picture(
         PictureError: another format, too many bytes, pixels or parts, 16 bits a channel, or damaged.
     """
     picture = _open(data, pixels, formats, deep=span is not None)
+    turn = _turn(data, formats, picture)
     try:
+        if turn != UPRIGHT:
+            from PIL import ImageOps
+
+            picture = ImageOps.exif_transpose(picture)
         if span is not None and picture.mode.startswith("I"):
             return scaled(np.asarray(picture), span)
         return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
@@ -62,11 +70,33 @@ def decode_picture(
         raise _damaged(data, formats, error) from error
 
 
+def require_deep(data: bytes | memoryview) -> None:
+    """Refuse an encoded picture of 8 bits a channel, which a range of depth would leave as it is.
+
+    Raises:
+        PictureError: it is no PNG of 16 bits.
+    """
+    start = bytes(data[:25])
+    if not start.startswith(PNG) or start[24:] != b"\x10":
+        remedy = "leave range out in the mapping file, or name the depth image"
+        raise PictureError("a picture has no depth", "16 bits a channel, as the camera's range says", "8 bits", remedy)
+
+
 def scaled(values: np.ndarray, span: tuple[float, float]) -> np.ndarray:
     """Grey values (H, W) as (H, W, 3) uint8: ``span`` becomes 0 to 255, and values outside of it the nearer end."""
     low, high = span
     grey = np.rint(np.clip((values.astype(np.float32) - low) / (high - low), 0.0, 1.0) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _turn(data: bytes | memoryview, formats: Sequence[str], picture: Any) -> int:
+    """The orientation that a camera or a phone wrote beside the pixels, 1 to 8; `UPRIGHT` where it wrote none."""
+    if picture.format == "PNG" and "exif" not in picture.info:  # Pillow would decode it to look behind the pixels
+        return UPRIGHT
+    try:
+        return int(picture.getexif().get(ORIENTATION, UPRIGHT))
+    except Exception as error:  # Pillow's parser raises many types for damaged data
+        raise _damaged(data, formats, error) from error
 
 
 def _open(data: bytes | memoryview, pixels: int, formats: Sequence[str], deep: bool = False) -> Any:

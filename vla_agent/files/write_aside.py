@@ -34,7 +34,13 @@ _numbers = itertools.count()
 
 @contextmanager
 def file_aside(file: Path) -> Iterator[Path]:
-    """A path to write to; it becomes ``file`` at the end, and is deleted where an exception is raised inside."""
+    """A path to write to; it becomes ``file`` at the end, and is deleted where an exception is raised inside.
+
+    Raises:
+        IsADirectoryError: a folder stands there.
+    """
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
     file.parent.mkdir(parents=True, exist_ok=True)
     aside, handle = _claim_file(file)
     try:
@@ -91,6 +97,10 @@ def folder_aside(folder: Path, keep: bool = False) -> Iterator[Path]:
         yield aside
         sync_tree(aside)
         _replace(aside, folder)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # of a library in C: the disk is full
+            error.filename = str(folder)
+        raise
     finally:
         if not _beside(folder, "old").exists():  # else ``.new`` tells `recover` that the second rename did not happen
             remove_folder(claim)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vla_agent.cli.learn import data_browse, data_edit, data_score
-from vla_agent.errors import OptionError
+from vla_agent.errors import DatasetError, OptionError, printable
 from vla_agent.files.write_aside import write_text
 
 if TYPE_CHECKING:
@@ -54,9 +54,21 @@ examples:
   vla-agent data convert my_so101 --mapping config/data/lerobot_so101.yaml -o datasets/so101
 
 next: vla-agent finetune POLICY --data datasets/mine -o runs/mine
-exit codes: 0 no errors (warnings do not count), 1 errors found, 2 not a dataset, or invalid input
+exit codes: 0 no errors (warnings do not count), all was taken; 1 errors found, or convert left out what its mapping
+does not leave out; 2 not a dataset, or invalid input
 """
 ACTIONS = ("inspect", "validate", "stats", "view", "browse", "edit", "score", "convert")
+OPTIONS = {  # option -> the actions that have it
+    "out": ("view", "browse", "edit", "score", "convert"),
+    "mapping": ("convert", "browse"),
+    "episodes": ("view", "browse"),
+    "frames": ("browse", "score"),
+    "open": ("browse",),
+    "json": ("validate",),
+    "no_pictures": ("validate", "view"),
+    **dict.fromkeys(("leave_out", "drop", "keep", "trim", "merge", "split"), ("edit",)),
+    **dict.fromkeys(("policy", "keep_lowest", "draws", "seed"), ("score",)),
+}
 RUNNERS = {"edit": data_edit.run, "browse": data_browse.run, "score": data_score.run}
 LONGEST = 1_000_000  # episodes in one range
 PRINTED = 40  # findings that are printed; --json writes all
@@ -94,19 +106,23 @@ def add_parser(subparsers: Any) -> None:
     data_browse.add_options(parser)
     data_edit.add_options(parser)
     data_score.add_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, defaults={action.dest: action.default for action in parser._actions})
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the action; 1 where `validate` finds errors."""
+    """Run the action; 1 where `validate` finds errors, or `convert` leaves something out."""
+    _refuse_needless(args)
     if args.action == "convert":
         return _convert(args)
     if args.action in RUNNERS:
         return RUNNERS[args.action](args)
     from vla_agent.data.lerobot.dataset_reader import read
+    from vla_agent.data.lerobot.dataset_writer import refuse_inside
     from vla_agent.data.validate.validate import validate
 
     if args.action == "validate":
+        if args.json:
+            refuse_inside(Path(args.json), Path(args.directory), "--json")
         return _validate(args, validate(args.directory, images=not args.no_pictures, progress=_progress))
     dataset = read(args.directory)
     if args.action == "inspect":
@@ -117,10 +133,34 @@ def run(args: argparse.Namespace) -> int:
         from vla_agent.data.validate.dataset_page import write_page
 
         out = Path(args.out or f"{dataset.root.resolve().name}.html")
+        refuse_inside(out, dataset.root)
         findings = validate(args.directory, images=not args.no_pictures, progress=_progress)
         write_page(dataset, findings, parse_ranges(args.episodes or "0-19"), out)
         print(out)
     return 0
+
+
+def _refuse_needless(args: argparse.Namespace) -> None:
+    """Raise where an option is given that the action does not have: it would have no effect.
+
+    Raises:
+        OptionError: names all of them.
+    """
+    given = [name for name, value in args.defaults.items() if name in OPTIONS and getattr(args, name) != value]
+    needless = [name for name in given if args.action not in OPTIONS[name]]
+    if needless:
+        known = [name for name, actions in OPTIONS.items() if args.action in actions]
+        raise OptionError(
+            f"data {args.action} does not have these options",
+            key=", ".join(map(_flag, needless)),
+            expected=", ".join(map(_flag, known)) or "no options",
+            found="; ".join(f"{_flag(name)} is for {', '.join(OPTIONS[name])}" for name in needless),
+            remedy="leave them out, or run that action",
+        )
+
+
+def _flag(name: str) -> str:
+    return "-o" if name == "out" else "--" + name.replace("_", "-")
 
 
 def parse_ranges(text: str, option: str = "--episodes") -> list[int]:
@@ -170,7 +210,7 @@ def _convert(args: argparse.Namespace) -> int:
                 found="none",
                 remedy="vla-agent data convert recordings --mapping config/data/recorder.yaml -o datasets/mine",
             )
-    from vla_agent.data.convert.conversion_report import episode_lines, summary_lines
+    from vla_agent.data.convert.conversion_report import episode_lines, is_complete, summary_lines
     from vla_agent.data.convert.convert import convert
 
     def print_episode(episode: dict[str, Any]) -> None:
@@ -178,7 +218,7 @@ def _convert(args: argparse.Namespace) -> int:
 
     report = convert(args.directory, args.mapping, args.out, print_episode)
     print(*summary_lines(report, args.out), sep="\n")
-    return 0
+    return 0 if is_complete(report) else 1
 
 
 def _progress(done: int, total: int) -> None:
@@ -192,7 +232,8 @@ def _validate(args: argparse.Namespace, findings: list[Finding]) -> int:
     from vla_agent.data.lerobot.dataset_schema import CONTRACT
 
     if args.json:
-        write_text(Path(args.json), json.dumps([f.to_dict() for f in findings], indent=2) + "\n")
+        of = _dataset_of(args.directory)
+        write_text(Path(args.json), json.dumps([f.to_dict() | of for f in findings], indent=2) + "\n")
     for finding in findings[:PRINTED]:
         print(finding.text())
     errors = sum(f.error for f in findings)
@@ -203,6 +244,17 @@ def _validate(args: argparse.Namespace, findings: list[Finding]) -> int:
     if damaged and (Path(args.directory) / CONTRACT).exists():  # without a contract `data edit` refuses the dataset
         print(f"next: vla-agent data edit {args.directory} --leave-out {as_ranges(damaged)} -o NEW")
     return 1 if errors else 0
+
+
+def _dataset_of(directory: str) -> dict[str, Any]:
+    """What a finding says of its dataset, so that it is not taken for another's; nothing where it cannot be read."""
+    from vla_agent.data.lerobot.dataset_reader import read
+
+    try:
+        dataset = read(directory)
+    except DatasetError:
+        return {}
+    return {"dataset": {"name": dataset.root.resolve().name, **dataset.counts}}
 
 
 def _inspect(dataset: Dataset) -> None:
@@ -221,7 +273,7 @@ def _inspect(dataset: Dataset) -> None:
     tasks = Counter(e.task for e in dataset.episodes)
     print(f"\n{len(tasks)} instructions")
     for text, count in tasks.most_common(20):
-        print(f"  {count:>5}  {text}")
+        print(f"  {count:>5}  {printable(text)}")
 
 
 def _stats(dataset: Dataset) -> None:

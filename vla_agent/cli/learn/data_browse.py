@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.cli.learn.data import parse_ranges
     from vla_agent.data.browse.page_folder import require_own, write_page
     from vla_agent.data.browse.shown import FRAMES, MOST_FRAMES
+    from vla_agent.data.lerobot.dataset_writer import refuse_inside
 
     frames = FRAMES if args.frames is None else args.frames
     if not 2 <= frames <= MOST_FRAMES:
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     source = Path(args.directory)
     out = Path(args.out or f"{source.resolve().name.removesuffix('.json')}-browse")
     require_own(out)
+    if (source / INFO).exists():
+        refuse_inside(out, source)
     with ExitStack() as stack:
         shown = _source(args, source, wanted, frames, stack)
         counts = write_page(shown, out, _progress)

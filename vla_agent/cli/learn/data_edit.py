@@ -52,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
         )
     edit = Edit(
         leave_out=_left_out(args),
-        keep=_numbers("--keep", args.keep) if args.keep else None,
-        trims=dict(_trim(text) for text in args.trim),
+        keep=_numbers("--keep", args.keep) if args.keep is not None else None,
+        trims=_trims(args.trim),
     )
     if edit == Edit() and not (args.merge or args.split):
         raise OptionError(
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _left_out(args: argparse.Namespace) -> frozenset[int]:
     """The episodes of ``--leave-out`` and ``--drop``."""
-    listed = _numbers("--leave-out", args.leave_out) if args.leave_out else frozenset()
+    listed = _numbers("--leave-out", args.leave_out) if args.leave_out is not None else frozenset()
     if not args.drop:
         return listed
     from vla_agent.data.edit.drop_file import dropped_episodes
@@ -86,6 +86,7 @@ def _left_out(args: argparse.Namespace) -> frozenset[int]:
 def _print(record: dict[str, Any], out: Path) -> None:
     """What was done, and which images lost an encoding."""
     left_out = ", ".join(map(str, record["left_out"][:40])) or "none"
+    left_out += f" and {len(record['left_out']) - 40} more" if len(record["left_out"]) > 40 else ""
     print(f"{out}: {record['episodes']} episodes, {record['frames']:,} frames; left out: {left_out}")
     for again in record["encoded_again"]:
         cameras = ", ".join(again["cameras"])
@@ -111,7 +112,7 @@ def _parts(args: argparse.Namespace) -> dict[str, frozenset[int]]:
     parts: dict[str, frozenset[int]] = {}
     for text in args.split:
         name, equals, numbers = text.partition("=")
-        if not equals or not NAME.fullmatch(name) or name in parts:
+        if not equals or not NAME.fullmatch(name) or name.casefold() in map(str.casefold, parts):
             raise OptionError(
                 "a part has another form, or its name twice",
                 key="--split",
@@ -130,6 +131,27 @@ def _parts(args: argparse.Namespace) -> dict[str, frozenset[int]]:
             remedy="correct the lists",
         )
     return parts
+
+
+def _trims(texts: list[str]) -> dict[int, tuple[int, int]]:
+    """Episode -> its first and last frame that are kept.
+
+    Raises:
+        OptionError: another form, or an episode twice.
+    """
+    trims: dict[int, tuple[int, int]] = {}
+    for text in texts:
+        episode, frames = _trim(text)
+        if episode in trims:
+            raise OptionError(
+                "an episode is trimmed twice",
+                key="--trim",
+                expected="one range of frames for an episode",
+                found=", ".join(texts),
+                remedy="write two datasets, one for each range, and join them with --merge",
+            )
+        trims[episode] = frames
+    return trims
 
 
 def _trim(text: str) -> tuple[int, tuple[int, int]]:

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -50,7 +49,7 @@ def write_page(shown: Shown, out: Path, progress: Callable[[int, int], None] = l
             rows.append(_write_episode(aside / "episodes", episode, counts))
             progress(len(rows), shown.count)
         for name in ASSETS:
-            shutil.copyfile(HERE / name, aside / name)
+            (aside / name).write_bytes((HERE / name).read_bytes())
         data = {
             "rows": rows,
             "fps": shown.fps,

@@ -56,6 +56,14 @@ def check_bag(path: Path) -> None:
             require_regular(file, DatasetError, FILE_BYTES)
 
 
+def listed_files(folder: Path) -> list[str]:
+    """Names of the files that a bag's metadata.yaml lists; none where it cannot be read."""
+    try:
+        return _metadata(folder / "metadata.yaml")[0]
+    except (OSError, ValueError, DatasetError):
+        return []
+
+
 def _metadata(file: Path) -> tuple[list[str], str]:
     """Names of the bag's files, and its compression: "", file or message."""
     try:

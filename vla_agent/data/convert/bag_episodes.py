@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.convert.bag_reader import BagContent, Series, named_sources, read_bag, read_images
-from vla_agent.data.convert.conversion_report import ConvertedEpisode, told_instructions
+from vla_agent.data.convert.conversion_report import FAILED, ConvertedEpisode, told_instructions
 from vla_agent.data.convert.field_vectors import Counts, Forward, field_values, vectors
 from vla_agent.data.convert.interventions import intervention_columns, read_interventions
 from vla_agent.data.convert.mapping import FieldSource, Mapping
@@ -68,7 +68,7 @@ def _take_episodes(
         report["seconds_outside"] = round(float(outside), 3)
         start, stop = max(first, start), min(last, stop)
         if success is None or (mapping.keep == "success" and not success):
-            yield None, report | {"left_out": "no outcome" if success is None else "no success"}
+            yield None, report | {"left_out": "no outcome" if success is None else FAILED}
             continue
         yield _episode(path, content, mapping, forward, (start, stop), report)
 
@@ -169,7 +169,7 @@ def _episode(
     if mapping.gaps == "leave_out" and not complete.all():
         incomplete = [name for name, r in report["sources"].items() if r["gaps"]]
         return None, report | {"left_out": f"gaps in {', '.join(incomplete)}"}
-    if report["frames"] < mapping.shortest:
+    if report["frames"] < mapping.fewest:
         return None, report | {"left_out": f"only {report['frames']} frames"}
     cameras = {c.name: content.series["cameras", c.name].order for c in mapping.cameras}
     images = read_images(

@@ -9,6 +9,8 @@ import numpy as np
 
 from vla_agent.data.convert.mapping import FieldSource
 from vla_agent.errors import ObservationError
+from vla_agent.files.bounded_pictures import PictureError, require_deep
+from vla_agent.robot.cameras.encodings import COLOUR, DEEP
 from vla_agent.robot.cameras.image_messages import compressed_pixels, image_pixels
 from vla_agent.robot.sensor_messages import joint_positions
 
@@ -66,7 +68,12 @@ def numbers(message: Any, kind: str, field: FieldSource) -> np.ma.MaskedArray | 
     if not any(present):
         return None
     values = np.ma.masked_all(len(names))
-    values[present] = joint_positions(message, [name for name in names if name in named], of)
+    try:
+        values[present] = joint_positions(message, [name for name in names if name in named], of)
+    except ObservationError as error:  # its remedy is that of a live robot
+        remedy = f"correct pick or of in the mapping file: the message has {len(getattr(message, of))} values of {of}"
+        what, key, expected, found = error.what, error.key, error.expected, error.found
+        raise ObservationError(what, key=key, expected=expected, found=found, remedy=remedy) from error
     return values
 
 
@@ -89,6 +96,8 @@ def _number_at(message: Any, path: str, kind: str) -> float:
         parts = _STEP.match(step)
         try:
             if parts is None:
+                raise AttributeError(step)
+            if parts[1] not in getattr(value, "__dataclass_fields__", {}):  # an attribute of Python is no field
                 raise AttributeError(step)
             value = getattr(value, parts[1])
             for index in re.findall(r"\d+", parts[2]):
@@ -114,6 +123,14 @@ def _number_at(message: Any, path: str, kind: str) -> float:
     )
 
 
+def _is_deep(message: Any) -> bool:
+    try:
+        require_deep(memoryview(message.data))
+    except PictureError:
+        return False
+    return True
+
+
 def image(message: Any, kind: str, span: tuple[float, float] | None = None) -> np.ndarray:
     """The RGB image (H, W, 3) uint8 of a raw or compressed (JPEG, PNG) image message.
 
@@ -126,4 +143,13 @@ def image(message: Any, kind: str, span: tuple[float, float] | None = None) -> n
         ObservationError: an unknown encoding, or a damaged image.
     """
     read = image_pixels if kind == IMAGE else compressed_pixels
+    deep = span is None or (_is_deep(message) if kind == COMPRESSED else message.encoding not in COLOUR)
+    if not deep:
+        raise ObservationError(
+            "an image has no depth",
+            key="encoding",
+            expected=f"{' or '.join(DEEP)}, as the camera's range in the mapping file says",
+            found=message.encoding if kind == IMAGE else f"{message.format}: 8 bits a channel",
+            remedy="leave range out in the mapping file, or name the depth image's topic",
+        )
     return read(message, span, recorded=True)

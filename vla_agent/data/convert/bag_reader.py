@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.convert import mapping as schema
-from vla_agent.data.convert.bag_claims import check_bag
+from vla_agent.data.convert.bag_claims import check_bag, listed_files
 from vla_agent.data.convert.bag_messages import (
     COMPRESSED,
     IMAGE,
     JOINT_MESSAGES,
+    JOINTS,
     SWITCH,
     TEXT,
     image,
@@ -28,12 +29,19 @@ from vla_agent.data.convert.bag_messages import (
     numbers,
     stamp_of,
 )
+from vla_agent.data.convert.conversion_report import apart_from_hidden
 from vla_agent.data.convert.takes import resets, split
 from vla_agent.errors import DatasetError, ObservationError
 from vla_agent.files.bounded_reading import parse_json
 from vla_agent.robot.cameras.crop import center_crop
 
 Row = tuple[float, int, "np.ma.MaskedArray | None", float]  # time, position in the bag, values, time of receipt
+BAG_SUFFIXES = (".mcap", ".db3")
+ROS_1 = "convert it first: rosbags-convert --src FILE.bag --dst FOLDER"
+_NO_BAGS = {
+    ".bag": f"a bag of ROS 1: {ROS_1}",
+    ".zstd": "compressed as a whole, and no metadata.yaml names it: decompress it (zstd -d)",
+}
 GET_AGAIN = "copy the bag again, repair it with `ros2 bag reindex` or `mcap recover`, or leave it out"
 
 
@@ -87,17 +95,28 @@ def named_sources(mapping: schema.Mapping) -> Iterator[tuple[tuple[str, str], sc
             yield (part, source.name), source
 
 
-def find_bags(path: Path) -> list[Path]:
-    """A bag, or all bags in a folder, by name: folders with a metadata.yaml, and single .mcap and .db3 files.
+def find_bags(path: Path) -> tuple[list[Path], dict[Path, str]]:
+    """A bag, or all bags in a folder and below, by path; and what is left out, with the reason.
 
-    The files of a folder whose metadata.yaml is missing, as after a crash, are single files.
+    Bags are folders with a metadata.yaml, and single .mcap and .db3 files; so are the files of a folder whose
+    metadata.yaml is missing, as after a crash.
     """
-    if path.is_file() or (path / "metadata.yaml").is_file():
-        return [path]
-    folders = {p.parent for p in path.glob("*/metadata.yaml") if not p.parent.name.startswith(".")}
-    found = [p for suffix in ("mcap", "db3") for below in ("", "*/") for p in path.glob(f"{below}*.{suffix}")]
-    files = {p for p in found if p.parent not in folders and not p.parent.name.startswith(".")}
-    return sorted(folders | files)
+    if path.is_file():
+        return [path], {}
+    folders = {p.parent for p in path.rglob("metadata.yaml")}
+    listed = {folder / name for folder in folders for name in listed_files(folder)}
+    found, left_out = set(folders), {}
+    for file in path.rglob("*"):
+        reason = _NO_BAGS.get(file.suffix.lower()) if file not in listed else None
+        if file.suffix.lower() in BAG_SUFFIXES and file not in listed and file.is_file():
+            if file.parent in folders:
+                left_out[file] = "metadata.yaml beside it does not name it: `ros2 bag reindex` writes it again"
+            else:
+                found.add(file)
+        elif reason and file.is_file():
+            left_out[file] = reason
+    kept, hidden = apart_from_hidden(path, found)
+    return kept, dict(sorted((left_out | hidden).items()))
 
 
 @contextmanager
@@ -262,7 +281,9 @@ def _message_types(path: Path, reader: Any, mapping: schema.Mapping, topics: set
     uses = [(c.at, images, f"camera {c.name}") for c in mapping.cameras]
     uses += [(mapping.instruction.topic, {TEXT}, "instruction")] if mapping.instruction.topic else []
     uses += [(mapping.success.topic, {TEXT, SWITCH}, "success")] if mapping.success and mapping.success.topic else []
-    uses += [(f.at, none, f.name) for f in (*mapping.state, *mapping.action) if kinds[f.at] in images]
+    fields = (*mapping.state, *mapping.action)
+    uses += [(f.at, none, f.name) for f in fields if kinds[f.at] in images]
+    uses += [(f.at, {JOINTS}, f"of: {f.of} of {f.name}") for f in fields if f.of != "position"]
     for topic, allowed, use in uses:
         if kinds[topic] not in allowed:
             raise DatasetError(
@@ -355,5 +376,5 @@ def _damaged(path: Path, error: Exception, topic: str | None = None) -> DatasetE
         key=topic or "bag",
         expected="a rosbag2 folder with metadata.yaml, or a complete .mcap or .db3 file",
         found=f"{type(error).__name__}: {' '.join(str(error).split())}",
-        remedy=GET_AGAIN,
+        remedy=ROS_1 if path.suffix == ".bag" else GET_AGAIN,
     )

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from vla_agent.data.lerobot.episode import Episode
+from vla_agent.errors import printable
 
 ConvertedEpisode = tuple[Episode | None, dict[str, Any]]  # None where it is left out; and its report
 REPORTED_SECONDS = 0.5  # unused seconds at an episode's ends are reported above this
 
 BEHIND, AHEAD = 0.5, 0.1  # seconds between the clocks of two sources; a camera's pictures come late, never early
 
+FAILED = "no success"  # reasons to leave an episode out that the mapping file itself gives
+NOT_NAMED = "its name does not fit episodes of the mapping file"
+
 CHANGES = {"clipped": "values clipped to low and high", "around": "changes of an angle taken the shorter way around"}
+
+
+def apart_from_hidden(root: Path, found: Iterable[Path]) -> tuple[list[Path], dict[Path, str]]:
+    """Recordings below ``root`` by path, and those that are hidden, or in a hidden folder, with that reason."""
+    hidden = {p for p in found if any(part.startswith(".") for part in p.relative_to(root).parts)}
+    return sorted(set(found) - hidden), dict.fromkeys(sorted(hidden), "a hidden file or folder")
+
+
+def other_rate(hz: float) -> str:
+    """What to do where a recording has another rate than the mapping."""
+    if hz != round(hz):
+        return "write the recording again at a whole rate: frames are not resampled, and control_hz is a whole number"
+    return f"set control_hz: {hz:g}; frames are not resampled"
+
+
+def is_complete(report: Mapping[str, Any]) -> bool:
+    """Whether nothing was left out but what the mapping file says."""
+    return all(entry["left_out"] == FAILED or entry["left_out"].startswith(NOT_NAMED) for entry in report["left_out"])
 
 
 def told_instructions(tasks: Sequence[str]) -> dict[str, Any]:
@@ -29,7 +52,8 @@ def episode_lines(episode: Mapping[str, Any]) -> list[str]:
     else:
         cut = episode.get("periods", episode["frames"]) - episode["frames"]
         lines = [f"{name}: {episode['frames']} frames" + (f" ({cut} cut off)" if cut else "")]
-        lines[0] += ", " + ", then ".join(f'"{text}"' for text in episode.get("instructions", [episode["instruction"]]))
+        texts = episode.get("instructions", [episode["instruction"]])
+        lines[0] += ", " + ", then ".join(f'"{printable(text)}"' for text in texts)
     if episode.get("takes"):
         lines.append(f"  take {episode['take']} of {episode['takes']}: the clock of the headers began again in between")
     if episode.get("seconds_outside", 0.0) > REPORTED_SECONDS:
@@ -77,7 +101,9 @@ def summary_lines(report: Mapping[str, Any], out: object) -> list[str]:
     """The last lines: what was written, what was left out, and the next command."""
     kept, left = report["episodes"], report["left_out"]
     frames = sum(e["frames"] for e in kept)
+    more = [] if is_complete(report) else ["exit code 1: not all was taken"]
     return [
         f"{out}: {len(kept)} episodes, {frames:,} frames; {len(left)} left out (reasons in meta/collection.json)",
+        *more,
         f"next: vla-agent data validate {out}",
     ]

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from vla_agent.contract.units import known_unit
 from vla_agent.data.convert.mapping import FieldSource, Mapping
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.errors import DatasetError
 
 Counts = dict[str, dict[str, int]]  # part.field -> what was changed of its values: how many
-TURNS = {"rad": 2 * np.pi} | dict.fromkeys(("deg", "degree", "degrees"), 360.0)  # unit of an angle -> a whole turn
+TURNS = {"rad": 2 * np.pi, "deg": 360.0}  # unit of an angle -> a whole turn
 
 UNIT_LENGTH = 0.05  # by which a quaternion's length may differ from 1: further off, other numbers were picked
 
@@ -51,7 +52,7 @@ def field_values(
         counts: gets the number of values that were ``clipped``, and of changes that went ``around`` a whole turn.
 
     Raises:
-        DatasetError: NaN or infinity, or a quaternion that is none, by its length.
+        DatasetError: NaN or infinity, also as float32, or a quaternion that is none, by its length.
     """
     bad = np.flatnonzero(~np.isfinite(picked).all(axis=1))
     if len(bad):
@@ -80,7 +81,13 @@ def field_values(
         inside = np.clip(values, field.low, field.high)
         _count(counts, "clipped", int((inside != values).sum()))
         values = inside
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(narrow).all(axis=1))
+    if len(bad):
+        found = f"{values[bad[0]].tolist()}, first in frame {bad[0]}"
+        _raise_unusable(field, file, f"numbers up to {np.finfo(np.float32).max:.2g}, also after scale", found)
+    return narrow
 
 
 def _count(counts: dict[str, int], what: str, number: int) -> None:
@@ -91,7 +98,7 @@ def _count(counts: dict[str, int], what: str, number: int) -> None:
 def _deltas(values: np.ndarray, field: FieldSource, counts: dict[str, int]) -> np.ndarray:
     """Changes (n - 1, size) from each row (n, size) to the next; rotations in their own frame, angles within half a
     turn: an encoder that counts from -pi to pi jumps by a whole one."""
-    turn = TURNS.get(field.unit.split()[0] if field.unit else "")
+    turn = TURNS.get(known_unit(field.unit.split()[0])) if field.unit.strip() else None
     if not field.rotation:
         change = np.diff(values, axis=0)
         if turn is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vla_agent.data.convert.conversion_report import ConvertedEpisode
+from vla_agent.data.convert.conversion_report import FAILED, NOT_NAMED, ConvertedEpisode, apart_from_hidden, other_rate
 from vla_agent.data.convert.field_vectors import Counts, Forward, field_values, vectors
 from vla_agent.data.convert.hdf5_claims import (
     attribute,
@@ -27,17 +27,20 @@ from vla_agent.data.convert.mapping import CameraSource, FieldSource, Mapping
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.errors import DatasetError
-from vla_agent.files.bounded_pictures import PictureError, decode_picture
+from vla_agent.files.bounded_pictures import PictureError, decode_picture, require_deep, scaled
 from vla_agent.files.bounded_reading import parse_json, require_regular
 from vla_agent.robot.cameras.crop import center_crop
 
 FILE_BYTES = 2**40
+SUFFIXES = (".hdf5", ".h5", ".hdf", ".he5")
 WHOLE_FILE = ("/", ".", "")  # of the mapping's episodes: the file itself is one episode
 
 
-def find_files(path: Path) -> list[Path]:
-    """An HDF5 file, or all in a folder, by name."""
-    return [path] if path.is_file() else sorted(p for p in path.glob("*") if p.suffix in (".hdf5", ".h5"))
+def find_files(path: Path) -> tuple[list[Path], dict[Path, str]]:
+    """An HDF5 file, or all in a folder and below, by path; and what is left out, with the reason."""
+    if path.is_file():
+        return [path], {}
+    return apart_from_hidden(path, [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()])
 
 
 def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[ConvertedEpisode]:
@@ -55,8 +58,12 @@ def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iter
     try:
         require_regular(path, DatasetError, FILE_BYTES)
         with h5py.File(path, "r") as file:
-            for name in _episode_groups(path, file, mapping):
+            names, others = _episode_groups(path, file, mapping)
+            for name in names:
                 yield _episode(path, file, name, mapping, forward)
+            for name in others:
+                left_out = f"{NOT_NAMED}: {mapping.episodes}"
+                yield None, {"from": f"{path.name}/{name}", "success": None, "left_out": left_out}
     except (OSError, RuntimeError, KeyError, ValueError) as error:  # of h5py: not HDF5, truncated, an unknown filter
         raise DatasetError(
             "the file is damaged, or is not an HDF5 file",
@@ -67,11 +74,11 @@ def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iter
         ) from error
 
 
-def _episode_groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
-    """The groups that match the mapping's ``episodes``, numbers in order."""
+def _episode_groups(path: Path, file: Any, mapping: Mapping) -> tuple[list[str], list[str]]:
+    """The groups that match the mapping's ``episodes``, numbers in order; and those beside them that do not."""
     if mapping.episodes in WHOLE_FILE:
         require_group(path, file)
-        return ["/"]
+        return ["/"], []
     folder, _, pattern = mapping.episodes.rpartition("/")
     require_path(path, file, folder)
     parent = file.get(folder) if folder else file
@@ -80,6 +87,7 @@ def _episode_groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
     names = [n for n in parent if hasattr(parent[n], "keys")] if hasattr(parent, "keys") else []
     wanted = re.compile(re.escape(pattern).replace(r"\*", ".*"))
     chosen = [n for n in names if wanted.fullmatch(n)]
+    others = [n for n in names if not wanted.fullmatch(n)]
     if not chosen:
         raise DatasetError(
             "the file has no episodes at the mapping's path",
@@ -89,8 +97,9 @@ def _episode_groups(path: Path, file: Any, mapping: Mapping) -> list[str]:
             found=", ".join([f"{folder}/{n}" for n in names] or list(file)) or "nothing",
             remedy="correct episodes in the mapping file, such as data/demo_*; or / where the file is one episode",
         )
-    chosen.sort(key=lambda n: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", n)])
-    return [f"{folder}/{n}" if folder else n for n in chosen]
+    chosen.sort(key=lambda n: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", n)])
+    below = f"{folder}/" if folder else ""
+    return [below + n for n in chosen], [below + n for n in others]
 
 
 def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forward | None) -> ConvertedEpisode:
@@ -98,10 +107,10 @@ def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forwar
     place = f"{path.name}/{name}".rstrip("/")
     report: dict[str, Any] = {"from": place, "success": _success(path, group, mapping)}
     if mapping.keep == "success" and not report["success"]:
-        return None, report | {"left_out": "no success"}
+        return None, report | {"left_out": FAILED}
     _check_rate(path, group, mapping)
     length = _common_length(path, group, mapping.sources)
-    if length < mapping.shortest:
+    if length < mapping.fewest:
         return None, report | {"frames": length, "left_out": f"only {length} frames"}
     images = {c.name: _images(path, group, c) for c in mapping.cameras}
     counts: Counts = defaultdict(dict)
@@ -116,9 +125,10 @@ def _episode(path: Path, file: Any, name: str, mapping: Mapping, forward: Forwar
 
 
 def _dataset(path: Path, group: Any, at: str) -> Any:
-    """An HDF5 dataset of an episode's group."""
+    """An HDF5 dataset of an episode's group, also where ``at`` begins with /."""
+    at = at.strip("/")
     require_path(path, group, at)
-    found = group.get(at)
+    found = group.get(at) if at else None
     if found is None or not hasattr(found, "shape"):
         names: list[str] = []
         group.visititems(lambda name, item: _note(names, name, item))
@@ -181,7 +191,7 @@ def _field(path: Path, group: Any, field: FieldSource, forward: Forward | None, 
 def _images(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
     """A camera's images (n, H, W, 3) uint8 at the mapping's size."""
     values = _dataset(path, group, camera.at)
-    read = _reader(path, group, camera.at, values)
+    read = _reader(path, group, camera, values)
     images = np.empty((len(values), camera.height, camera.width, 3), np.uint8)
     for k in range(len(values)):
         pixels = read(k)
@@ -190,25 +200,48 @@ def _images(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
     return camera.upright(images)
 
 
-def _reader(path: Path, group: Any, at: str, values: Any) -> Callable[[int], np.ndarray]:
-    """What reads row k of a camera as (H, W, 3) uint8: pixels, channel last or first, or an encoded picture."""
+def _reader(path: Path, group: Any, camera: CameraSource, values: Any) -> Callable[[int], np.ndarray]:
+    """What reads row k of a camera as (H, W, 3) uint8: pixels, channel last or first, an encoded picture, or depth."""
     if is_bytes(values):
         require_bytes(path, values)
-        return partial(_decoded, path, group, at, values)
+        return partial(_decoded, path, group, camera, values)
+    found = f"{values.shape} {values.dtype}"
+    if values.dtype == np.uint16:
+        grey = values.ndim == 3 or values.ndim == 4 and values.shape[3] == 1
+        if not grey or camera.range is None:
+            expected = (
+                "8 bits a channel; or depth (frames, H, W), and the camera's range: [low, high] in the mapping file"
+            )
+            raise _wrong(path, group, camera.at, expected, found)
+        require_numbers(path, values, whole=False)
+        span = camera.range
+        return lambda k: scaled(values[k].reshape(values.shape[1:3]), span)
     last, first = values.ndim == 4 and values.shape[3] == 3, values.ndim == 4 and values.shape[1] == 3
     if last == first or values.dtype != np.uint8:
         expected = "images (frames, H, W, 3) or (frames, 3, H, W) uint8, or PNG or JPEG bytes for each frame"
-        raise _wrong(path, group, at, expected, f"{values.shape} {values.dtype}")
+        raise _wrong(path, group, camera.at, expected, found)
+    if camera.range is not None:
+        raise _wrong(path, group, camera.at, "16 bits a channel, as the camera's range in the mapping file says", found)
     require_numbers(path, values, whole=False)
     return (lambda k: values[k]) if last else (lambda k: values[k].transpose(1, 2, 0))
 
 
-def _decoded(path: Path, group: Any, at: str, values: Any, k: int) -> np.ndarray:
+def _decoded(path: Path, group: Any, camera: CameraSource, values: Any, k: int) -> np.ndarray:
     """Row k, an encoded picture; the zeros that fill it up to the longest do not belong to it."""
     try:
-        return decode_picture(row_bytes(path, values, k))
+        data = row_bytes(path, values, k)
+        if camera.range is not None:
+            require_deep(data)
+        return decode_picture(data, span=camera.range)
     except PictureError as error:
-        raise _wrong(path, group, f"{at}, frame {k}", error.expected, error.found) from error
+        raise DatasetError(
+            "a picture cannot be used",
+            file=path,
+            key=f"{group.name.rstrip('/')}/{camera.at}, frame {k}",
+            expected=error.expected,
+            found=error.found,
+            remedy=error.remedy,
+        ) from error
 
 
 def _check_rate(path: Path, group: Any, mapping: Mapping) -> None:
@@ -230,7 +263,7 @@ def _check_rate(path: Path, group: Any, mapping: Mapping) -> None:
             key=f"{holder.name}, attribute env_args: env_kwargs.control_freq",
             expected=f"control_hz: {mapping.control_hz}",
             found=f"{stated:g}",
-            remedy=f"set control_hz: {stated:g}; frames are not resampled",
+            remedy=other_rate(stated),
         )
 
 
@@ -269,4 +302,5 @@ def _instruction(path: Path, group: Any, mapping: Mapping) -> str:
             found="; ".join(searched),
             remedy="correct instruction in the mapping file, or give it there: {text: ...}",
         )
-    return text.strip().strip('"')
+    text = text.strip()
+    return text[1:-1].strip() if len(text) > 2 and text[0] == text[-1] == '"' else text

@@ -10,12 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from vla_agent.data.convert.conversion_report import ConvertedEpisode, told_instructions
+from vla_agent.data.convert.conversion_report import (
+    FAILED,
+    ConvertedEpisode,
+    apart_from_hidden,
+    other_rate,
+    told_instructions,
+)
 from vla_agent.data.convert.field_vectors import Counts, Forward, field_values, vectors
 from vla_agent.data.convert.mapping import CameraSource, FieldSource, Mapping
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import Dataset, load
-from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
+from vla_agent.data.lerobot.dataset_tables import EpisodeInfo, first_off_rate
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.errors import DatasetError
 from vla_agent.robot.cameras.crop import center_crop
@@ -23,9 +29,12 @@ from vla_agent.robot.cameras.crop import center_crop
 BLOCK = 64  # images in memory at their recorded size
 
 
-def find_datasets(path: Path) -> list[Path]:
-    """A dataset's folder, or all in a folder, by name."""
-    return sorted(info.parent.parent for pattern in ("", "*/") for info in path.glob(f"{pattern}{dataset_schema.INFO}"))
+def find_datasets(path: Path) -> tuple[list[Path], dict[Path, str]]:
+    """A dataset's folder, or all in a folder and below, by path; and what is left out, with the reason."""
+    complete = {info.parent.parent for info in path.rglob(dataset_schema.INFO)}
+    found, left_out = apart_from_hidden(path, complete)
+    tables = {table.parent.parent for name in ("tasks", "episodes") for table in path.rglob(f"meta/{name}*")}
+    return found, left_out | dict.fromkeys(sorted(tables - complete), f"no {dataset_schema.INFO}")
 
 
 def lerobot_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[ConvertedEpisode]:
@@ -42,7 +51,7 @@ def lerobot_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> I
             key="fps",
             expected=f"control_hz: {mapping.control_hz}",
             found=f"{dataset.fps:g}",
-            remedy=f"set control_hz: {dataset.fps:g}; frames are not resampled",
+            remedy=other_rate(dataset.fps),
         )
     columns = {field: _columns(dataset, field) for field in (*mapping.state, *mapping.action)}
     cameras = {camera: _camera(dataset, camera) for camera in mapping.cameras}
@@ -50,8 +59,10 @@ def lerobot_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> I
         report: dict[str, Any] = {"from": path.name, "number": episode.index}
         report["success"] = _success(dataset, episode, mapping)
         if mapping.keep == "success" and not report["success"]:
-            yield None, report | {"left_out": "no success"}
-        elif episode.length < mapping.shortest:
+            yield None, report | {"left_out": FAILED}
+        elif (off := _off_rate(dataset, episode)) is not None:
+            yield None, report | {"left_out": off}
+        elif episode.length < mapping.fewest:
             yield None, report | {"frames": episode.length, "left_out": f"only {episode.length} frames"}
         else:
             images = {camera.name: _images(dataset, episode, camera, name) for camera, name in cameras.items()}
@@ -62,6 +73,14 @@ def lerobot_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> I
             report |= {"frames": length, "values": {k: v for k, v in counts.items() if v}, **told_instructions(tasks)}
             origin = {"source": path.name, "number": episode.index}
             yield Episode(tasks[0], made, images, origin, tasks if len(set(tasks)) > 1 else ()), report
+
+
+def _off_rate(dataset: Dataset, episode: EpisodeInfo) -> str | None:
+    """Why the time stamps are not those of the rate; None where they are."""
+    rows = slice(episode.start, episode.stop)
+    times, numbers = dataset.columns["timestamp"][rows].astype(float), dataset.columns["frame_index"][rows]
+    k = first_off_rate(times, numbers, dataset.fps)
+    return None if k is None else f"time stamps: {times[k]:.3f} s in frame {k}, not its time at {dataset.fps:g} Hz"
 
 
 def _values(
@@ -96,11 +115,8 @@ def _feature(dataset: Dataset, at: str, images: bool) -> dict[str, Any]:
 def _columns(dataset: Dataset, field: FieldSource) -> np.ndarray:
     """The components (N, P) that a field picks from its feature, by name or number."""
     described = _feature(dataset, field.at, images=False)
-    names = described.get("names") or []
-    while isinstance(names, dict):  # {"motors": [...]}, as v2.1 has it
-        names = next(iter(names.values()), [])
+    names = dataset_schema.component_names(described)
     values = dataset.columns[field.at].reshape(len(dataset), -1).astype(np.float64)
-    names = names if len(names) == values.shape[1] else []
     wrong = [p for p in field.pick if (p not in names if isinstance(p, str) else p >= values.shape[1])]
     if wrong:
         raise DatasetError(

@@ -10,7 +10,16 @@ from os import PathLike
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml.error import YAMLError
 
 from vla_agent.contract import Camera, Contract
@@ -34,7 +43,22 @@ Convert = Literal["numbers", "quaternion_xyzw", "quaternion_wxyz", "forward_posi
 MOST_HZ = 1000  # control periods a second
 NEAREST = 10.0  # seconds: a larger tolerance of the rule nearest was meant in milliseconds; hold may hold for long
 Side = Annotated[PositiveInt, Field(le=SIDE)]
-NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"  # of cameras and fields: it becomes a part of features and paths
+NAME = r"^[A-Za-z0-9_](\.?[A-Za-z0-9_-]){0,99}$"  # of cameras and fields: it becomes a part of features and paths
+# Keys that a format does not have, of the file, its cameras and its fields: they would have no effect.
+NEEDLESS: dict[str, dict[str, tuple[str, ...]]] = {
+    "bag": {"file": ("episodes",), "cameras": ("channels",), "fields": ()},
+    "hdf5": {
+        "file": ("rule", "tolerance", "stamps", "gaps", "intervention"),
+        "cameras": ("rule", "tolerance"),
+        "fields": ("rule", "tolerance", "of"),
+    },
+    "lerobot": {
+        "file": ("rule", "tolerance", "stamps", "gaps", "intervention", "episodes"),
+        "cameras": ("rule", "tolerance", "channels", "range"),
+        "fields": ("rule", "tolerance", "of"),
+    },
+}
+SWITCHES = ("flip", "clip", "own")  # keys that are true or false
 
 
 class _Part(BaseModel):
@@ -42,11 +66,20 @@ class _Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, given: Any, info: ValidationInfo) -> Any:
+        """True is not the number 1."""
+        values = given if isinstance(given, (list, tuple)) else [given]
+        if info.field_name not in SWITCHES and any(isinstance(value, bool) for value in values):
+            raise ValueError("true or false, where a number or a text belongs")
+        return given
+
 
 class Source(_Part):
     """Where a camera or field comes from, and how its messages are matched to control periods.
 
-    name: of the contract's camera or field: letters, digits, and . _ - inside.
+    name: of the contract's camera or field: letters, digits, and . _ - inside, no two dots in a row.
     at: topic of a bag, dataset of an HDF5 file below the episode's group, or feature of a LeRobotDataset.
     rule: ``nearest`` message in time, or ``hold``: the last one before.  tolerance: largest distance in seconds.
     """
@@ -63,7 +96,7 @@ class CameraSource(Source):
     flip: ``rows`` (or true) where the first row is the lowest one, as OpenGL renders; ``both``: rotated by 180 degrees,
         as from a camera that hangs upside down.  Columns alone are never turned: left would be right.
     channels: of HDF5: ``bgr`` where blue comes first, as in pictures that OpenCV encoded from RGB arrays (ALOHA).
-    range: of pictures of 16 bits in a bag: the values that become 0 and 255; those outside of it become the nearer end.
+    range: of pictures of 16 bits: the values that become 0 and 255; those outside of it become the nearer end.
     """
 
     height: Side
@@ -172,6 +205,8 @@ class Instruction(_Part):
     def _exactly_one(self) -> Instruction:
         if sum(v is not None for v in (self.text, self.topic, self.custom, self.attribute, self.own)) != 1:
             raise ValueError("give exactly one of text, topic, custom, attribute, own")
+        if self.text is not None and not self.text.strip():
+            raise ValueError("text is empty: say what is done in the episodes")
         return self
 
 
@@ -231,11 +266,17 @@ class Mapping(_Part):
             for key in UNAVAILABLE[self.format]:
                 if part is not None and getattr(part, key, None) is not None:
                     raise ValueError(f"'{key}' is not for format: {self.format}")
-        if self.intervention is not None and self.format != "bag":
-            raise ValueError("'intervention' is for format: bag")
-        for camera in self.cameras:
-            if camera.channels != "rgb" and self.format != "hdf5":
-                raise ValueError(f"{camera.name}: channels is for format: hdf5; the others state the order themselves")
+        needless = NEEDLESS[self.format]
+        parts = [(self, "file", "")]
+        parts += [(c, "cameras", f" of {c.name}") for c in self.cameras]
+        parts += [(f, "fields", f" of {f.name}") for f in (*self.state, *self.action)]
+        told = [f"'{k}'{of}" for part, kind, of in parts for k in needless[kind] if k in part.model_fields_set]
+        if told:
+            raise ValueError(f"{', '.join(told)}: not for format: {self.format}, where it has no effect")
+        names = [camera.name.casefold() for camera in self.cameras]
+        twice = [camera.name for camera in self.cameras if names.count(camera.name.casefold()) > 1]
+        if twice:
+            raise ValueError(f"cameras {', '.join(twice)}: one name but for capitals, which some disks ignore")
         return self
 
     @model_validator(mode="after")
@@ -264,6 +305,11 @@ class Mapping(_Part):
             raise ValueError(f"{field.name}: pick names joints or paths, such as [joint1] or ['data[0]']")
         if field.convert.startswith("forward") and self.robot is None:
             raise ValueError(f"{field.name}: convert: {field.convert} needs robot: a robot file")
+
+    @property
+    def fewest(self) -> int:
+        """Frames that an episode needs: a delta takes one away."""
+        return max(self.shortest, 2 if any(field.delta for field in self.action) else 1)
 
     @property
     def sources(self) -> tuple[Source, ...]:

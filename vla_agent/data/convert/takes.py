@@ -5,11 +5,15 @@ The times of two takes overlap, so that messages matched across them would pair 
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 RESET = 1.0  # seconds by which a clock goes back at least; less is a message that came late
+SET_BACK = 0.2  # the same where messages go on from there at their usual pace, as when a clock is set
 FOLLOWING = 3  # messages that go on from there; fewer are late ones
+PACE = 1.5  # usual intervals: a longer step up to the newest time, and what went before were late messages
 
 Row = TypeVar("Row")
 Name = TypeVar("Name")
@@ -23,13 +27,26 @@ def resets(stamps: Sequence[float]) -> list[int]:
     """
     found: list[int] = []
     newest = float("-inf")
+    usual = statistics.median(abs(b - a) for a, b in pairwise(stamps)) if len(stamps) > 1 else 0.0
     for k, stamp in enumerate(stamps):
         following = stamps[k : k + FOLLOWING]
-        if stamp < newest - RESET and max(following) < newest - RESET:
+        if max(following) < newest - RESET or (
+            max(following) < newest and stamp < newest - SET_BACK and _goes_on(stamps, k, newest, PACE * usual)
+        ):
             found.append(k)
             newest = stamp
         newest = max(newest, stamp)
     return found
+
+
+def _goes_on(stamps: Sequence[float], first: int, newest: float, most: float) -> bool:
+    """Whether times rise from ``first`` on by steps of at most ``most`` until they are newer than ``newest``."""
+    for before, after in pairwise(stamps[first:]):
+        if not 0 <= after - before <= most:
+            return False
+        if after > newest:
+            return True
+    return False
 
 
 def split(rows: Mapping[Name, list[Row]], places: Mapping[Name, list[int]]) -> list[dict[Name, list[Row]]]:

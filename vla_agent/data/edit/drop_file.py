@@ -17,7 +17,8 @@ def dropped_episodes(file: str | PathLike[str], dataset: Dataset) -> frozenset[i
     """The episodes that have an error in a file of findings; warnings and findings of the whole dataset drop nothing.
 
     Args:
-        file: a list of findings, or ``{"dataset": {"name", "episodes", "frames"}, "findings": [...]}``.
+        file: a list of findings, each with ``"dataset": {"name", "episodes", "frames"}`` where it is known, or
+            ``{"dataset": ..., "findings": [...]}``.
         dataset: the one that is edited; the file's numbers of episodes and frames must be its own.
 
     Raises:
@@ -35,8 +36,9 @@ def dropped_episodes(file: str | PathLike[str], dataset: Dataset) -> frozenset[i
             found=type(data).__name__ if not isinstance(listed, list) else "an entry without them",
             remedy=REMEDY,
         )
-    if isinstance(data, dict):
-        _require_same(Path(file), data.get("dataset"), dataset)
+    stated = [data.get("dataset")] if isinstance(data, dict) else [e["dataset"] for e in listed if "dataset" in e]
+    for one in stated:
+        _require_same(Path(file), one, dataset)
     found = frozenset(entry["episode"] for entry in listed if entry["error"] and entry["episode"] is not None)
     if not found:
         raise OptionError(
@@ -71,7 +73,7 @@ def _is_finding(entry: Any) -> bool:
 
 
 def _require_same(file: Path, stated: Any, dataset: Dataset) -> None:
-    own = {"episodes": len(dataset.episodes), "frames": len(dataset.columns["index"])}
+    own = dataset.counts
     found = {key: stated.get(key) for key in own} if isinstance(stated, dict) else {}
     if found != own:
         raise OptionError(
@@ -80,5 +82,5 @@ def _require_same(file: Path, stated: Any, dataset: Dataset) -> None:
             key="--drop",
             expected=f"{own['episodes']} episodes, {own['frames']} frames, as in {dataset.root}",
             found=", ".join(f"{value} {key}" for key, value in found.items()) or "no dataset",
-            remedy="browse this dataset and flag its episodes; an edit numbers them anew",
+            remedy="validate or browse this dataset: an edit numbers the episodes anew",
         )

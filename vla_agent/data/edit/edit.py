@@ -13,7 +13,7 @@ from vla_agent.data.edit.edit_plan import Edit, Piece, plan
 from vla_agent.data.edit.episode_copy import copy_episode
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import Dataset, read
-from vla_agent.data.lerobot.dataset_writer import refuse_existing, write_dataset
+from vla_agent.data.lerobot.dataset_writer import refuse_existing, refuse_inside, write_dataset
 from vla_agent.data.lerobot.episode import EncodedEpisode
 from vla_agent.errors import DatasetError
 from vla_agent.files.write_aside import folder_aside
@@ -41,6 +41,8 @@ def edit_dataset(
         ContractError: a contract of another version.
     """
     refuse_existing(Path(out))
+    for folder in (directory, *merge):
+        refuse_inside(Path(out), Path(folder))
     datasets = [read(folder) for folder in (directory, *merge)]
     pieces = plan(datasets[0], edit) + [piece for more in datasets[1:] for piece in plan(more, Edit())]
     return _write(pieces, datasets, Path(out), edit)
@@ -62,6 +64,7 @@ def split_dataset(
         As `edit_dataset`; OptionError: an episode in two parts.
     """
     refuse_existing(Path(out))
+    refuse_inside(Path(out), Path(directory))
     dataset = read(directory)
     records = {}
     with folder_aside(Path(out)) as aside:

@@ -76,10 +76,11 @@ def tasks_of(table: pa.Table) -> dict[int, str]:
         KeyError: it has no column of instructions.
         ValueError: a number is none, or there twice.
     """
-    name = next(n for n in (_INDEX, "task", "__none__") if n in table.column_names or n == "__none__")
-    if name == "__none__":
+    known = [name for name in (_INDEX, "task") if name in table.column_names]
+    if not known:
         raise KeyError("task")
-    return numbered_tasks(table["task_index"].to_pylist(), table[name].to_pylist())
+    texts = [name for name in known if pa.types.is_string(kind := table[name].type) or pa.types.is_large_string(kind)]
+    return numbered_tasks(table["task_index"].to_pylist(), table[(texts or known)[0]].to_pylist())
 
 
 def numbered_tasks(numbers: list[Any], texts: list[Any]) -> dict[int, str]:

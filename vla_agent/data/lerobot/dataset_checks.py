@@ -28,14 +28,14 @@ def check_info(root: Path) -> dict[str, Any]:
     list_files(root)  # a link that leaves the dataset is refused before anything is read
     info = read_json(path)
     version = info.get("codebase_version") if isinstance(info, dict) else None
-    if version not in (dataset_schema.CODEBASE_VERSION, dataset_schema.EARLIER_VERSION):
+    if version not in (dataset_schema.CODEBASE_VERSION, *dataset_schema.EARLIER_VERSIONS):
         raise DatasetError(
             "the dataset has a version that cannot be read",
             file=path,
             key="codebase_version",
-            expected=f"{dataset_schema.CODEBASE_VERSION} or {dataset_schema.EARLIER_VERSION}",
+            expected=", ".join((dataset_schema.CODEBASE_VERSION, *dataset_schema.EARLIER_VERSIONS)),
             found=str(version)[:100],
-            remedy="convert it with lerobot (lerobot.datasets.v30.convert_dataset_v21_to_v30), or collect it again",
+            remedy=_other_version(str(version)),
         )
     keys = ("fps", "features", "total_episodes", "total_frames", "data_path")
     missing = [key for key in keys if key not in info]
@@ -52,6 +52,12 @@ def check_info(root: Path) -> dict[str, Any]:
         )
     check_claims(info, path)
     return info
+
+
+def _other_version(version: str) -> str:
+    if version.startswith("v1."):
+        return "convert it to v2.0 with a lerobot of early 2025 (lerobot.common.datasets.v2.convert_dataset_v1_to_v2)"
+    return "install the vla-agent release that reads it, or export the dataset as v3.0"
 
 
 def check_sizes(root: Path) -> None:
@@ -94,7 +100,7 @@ def check_columns(dataset: DatasetTables) -> None:
 
 
 def _check_counts(dataset: DatasetTables) -> None:
-    """The table of episodes has as many episodes and frames as ``info.json`` states."""
+    """The table of episodes has as many episodes and frames as ``info.json`` states, one after the other."""
     episodes, frames = len(dataset.episodes), sum(e.length for e in dataset.episodes)
     if episodes != dataset.info["total_episodes"] or frames != len(dataset):
         raise DatasetError(
@@ -105,6 +111,18 @@ def _check_counts(dataset: DatasetTables) -> None:
             found=f"{episodes} episodes, {frames} frames",
             remedy=GET_AGAIN,
         )
+    begins = 0
+    for episode in dataset.episodes:
+        if episode.start != begins:
+            raise DatasetError(
+                "an episode's rows are not where those of the episode before end",
+                file=dataset.root / "meta" / "episodes",
+                key="dataset_from_index, dataset_to_index",
+                expected=f"episode {episode.index} from row {begins} on",
+                found=f"rows {episode.start} to {episode.stop - 1}",
+                remedy=GET_AGAIN,
+            )
+        begins = episode.stop
 
 
 def _check_values(dataset: DatasetTables, name: str, values: np.ndarray) -> None:
@@ -207,10 +225,10 @@ def check_contract(dataset: DatasetTables, contract: Contract) -> None:
 
 
 def check_videos(dataset: DatasetTables) -> None:
-    """Check that every video exists and holds at least as many frames as the tables state.
+    """Check that every video exists and holds at least as many frames as the tables state; before v3.0, just as many.
 
     Raises:
-        DatasetError: a video is missing, unreadable or too short.
+        DatasetError: a video is missing, unreadable, or of another length.
     """
     for camera in dataset.cameras:
         needed: dict[tuple[int, int], int] = {}
@@ -221,12 +239,13 @@ def check_videos(dataset: DatasetTables) -> None:
         for file, frames in needed.items():
             path = dataset.video_path(camera, file)
             try:
-                found: object = count_frames(path)
+                found: object = count_frames(path, dataset.fps)
             except (OSError, IndexError, ValueError, DatasetError) as error:  # av.FFmpegError is an OSError
                 found = f"{type(error).__name__}: {error}"
-            if not isinstance(found, int) or found < frames:
+            alone = dataset.info["codebase_version"] in dataset_schema.EARLIER_VERSIONS  # one episode in each video
+            if not isinstance(found, int) or found < frames or (alone and found > frames):
                 raise DatasetError(
-                    "a video is missing, damaged or shorter than the table",
+                    "a video is missing, damaged or of another length than the table",
                     file=path,
                     key=dataset_schema.image_key(camera),
                     expected=f"{frames} frames",

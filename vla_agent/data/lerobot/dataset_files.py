@@ -40,7 +40,7 @@ def read_json(path: Path, finite: bool = True) -> Any:
         raise DatasetError(
             "a file of the dataset is missing",
             file=path,
-            expected="a LeRobotDataset folder of v3.0 or v2.1",
+            expected="a LeRobotDataset folder of v3.0, v2.1 or v2.0",
             found=found,
             remedy=GET_AGAIN,
         ) from error

@@ -1,4 +1,4 @@
-"""Reads LeRobotDataset v3.0 (and v2.1) folders without the lerobot package: whole columns, any frames, all frames.
+"""Reads LeRobotDataset v3.0 (v2.1, v2.0) folders without the lerobot package: whole columns, any frames, all frames.
 
 `load` reads and checks everything but the images, so that defects show before a training starts::
 
@@ -98,7 +98,7 @@ def read(directory: str | PathLike[str]) -> Dataset:
     root = Path(directory)
     files = list_files(root)
     info = check_info(root)
-    version = lerobot_v21 if info["codebase_version"] == dataset_schema.EARLIER_VERSION else lerobot_v30
+    version = lerobot_v21 if info["codebase_version"] in dataset_schema.EARLIER_VERSIONS else lerobot_v30
     tasks, episodes = version.read_tasks(root), version.read_episodes(root, info)
     return Dataset(root, info, episodes, tasks, _read_columns(root, info, episodes), files)
 

@@ -13,6 +13,7 @@ A frame is one control period: the observation *before* the action, and the acti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from vla_agent.contract import Contract, Field
 
 CODEBASE_VERSION = "v3.0"
 EARLIER_VERSION = "v2.1"  # one file per episode; read, never written (`vla_agent.data.lerobot.lerobot_v21`)
+EARLIER_VERSIONS = (EARLIER_VERSION, "v2.0")  # v2.0 has other statistics and is else the same
 CHUNKS_SIZE = 1000  # files per chunk folder
 DATA_FILES_SIZE_IN_MB = 100
 VIDEO_FILES_SIZE_IN_MB = 200
@@ -49,12 +51,30 @@ INDEX_FEATURES: dict[str, dict[str, Any]] = {
 def image_shape(feature: Mapping[str, Any]) -> tuple[int, int, int]:
     """(H, W, channels) of an image feature: its ``names`` say which side is which, and else the side of length 3.
 
-    LeRobot writes (H, W, 3) or (3, H, W); the pictures themselves are the same.
+    LeRobot writes (H, W, 3) or (3, H, W), and others (W, H, 3); the pictures themselves are the same.
     """
     shape, names = feature["shape"], feature.get("names")
-    named = isinstance(names, (list, tuple)) and len(names) == 3
-    first = str(names[0]).lower().startswith("c") if named and names else shape[0] == 3 and shape[2] != 3
-    return (shape[1], shape[2], shape[0]) if first else (shape[0], shape[1], shape[2])
+    order = "".join(str(name)[:1].lower() for name in names) if isinstance(names, (list, tuple)) else ""
+    if sorted(order) != ["c", "h", "w"]:
+        order = "chw" if shape[0] == 3 and shape[2] != 3 else "hwc"
+    return shape[order.index("h")], shape[order.index("w")], shape[order.index("c")]
+
+
+def component_names(feature: Mapping[str, Any]) -> list[str]:
+    """The names of a vector feature's components; empty where there is not one for each.
+
+    LeRobot writes a list, ``{"motors": [...]}``, or ``{"x": 0, "y": 1}``.
+    """
+    names, size = feature.get("names"), math.prod(feature["shape"])
+    if isinstance(names, Mapping):
+        places = [place for place in names.values() if type(place) is int]
+        if len(places) == len(names) and sorted(places) == list(range(size)):
+            names = sorted(names, key=lambda name: names[name])
+        else:
+            lists = [part for part in names.values() if isinstance(part, (list, tuple))]
+            names = [name for part in lists for name in part] if len(lists) == len(names) else None
+    named = isinstance(names, (list, tuple)) and len(names) == size
+    return [str(name) for name in names] if named and names else []
 
 
 def stated_shape(feature: Mapping[str, Any]) -> list[int]:

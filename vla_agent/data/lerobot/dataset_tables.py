@@ -22,6 +22,8 @@ from vla_agent.data.lerobot.claims.file_claims import (
 from vla_agent.data.lerobot.dataset_files import UNHASHED, read_json
 from vla_agent.errors import DatasetError
 
+DRIFT = 0.25  # control periods: beyond it, image and action no longer belong together
+
 
 @dataclass(frozen=True)
 class EpisodeInfo:
@@ -76,6 +78,11 @@ class DatasetTables:
         return tuple(
             k.removeprefix(dataset_schema.IMAGE_PREFIX) for k, f in features if f["dtype"] in ("image", "video")
         )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Numbers of episodes and frames in the tables, to which lists of findings are bound."""
+        return {"episodes": len(self.episodes), "frames": len(self.columns["index"])}
 
     @property
     def stats(self) -> dict[str, dict[str, np.ndarray]]:
@@ -187,6 +194,20 @@ class DatasetTables:
         """A camera's video with this chunk and file number."""
         key, _ = self.feature(camera)
         return self.root / self.info["video_path"].format(video_key=key, **file_numbers(file))
+
+
+def first_off_rate(times: np.ndarray, numbers: np.ndarray, fps: float) -> int | None:
+    """The first frame whose time is not that of its number: jumps, drift, standstill; None where all are.
+
+    Args:
+        times: time stamps (n,) of an episode, seconds, from any moment on.
+        numbers: its frames' numbers (n,).
+    """
+    if not len(times):
+        return None
+    off = times - times[0] - (numbers - numbers[0]) / fps
+    late = np.flatnonzero(~(np.abs(off) <= DRIFT / fps))
+    return int(late[0]) if len(late) else None
 
 
 def file_numbers(file: tuple[int, int]) -> dict[str, int]:

@@ -80,6 +80,23 @@ def refuse_existing(directory: Path) -> None:
         )
 
 
+def refuse_inside(out: Path, source: Path, option: str = "-o") -> None:
+    """Raise where ``out`` would be written into what is only read: a dataset, or another recording.
+
+    Raises:
+        DatasetError: it lies in the folder ``source``.
+    """
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise DatasetError(
+            "the output would be written into the original",
+            file=out,
+            key=option,
+            expected=f"a path outside of {source}",
+            found="one inside of it",
+            remedy="choose another path: the original is only read",
+        )
+
+
 class _Writer:
     """A dataset that is being written: its open files, and one row of metadata per episode.
 

@@ -1,4 +1,4 @@
-"""Instructions and episodes of LeRobotDataset v2.1: JSON lines, one parquet file and one MP4 per camera and episode."""
+"""Instructions and episodes of LeRobotDataset v2.1, v2.0: JSON lines; a table and MP4s for each episode."""
 
 from __future__ import annotations
 

@@ -66,9 +66,9 @@ def read_episodes(root: Path, info: dict[str, Any]) -> tuple[EpisodeInfo, ...]:
         for row in (row for batch in table.to_batches() for row in batch.to_pylist()):
             try:
                 episodes.append(_episode(row, info))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise DatasetError(
-                    "the table of episodes lacks a column, or holds what is no number",
+                    "the table of episodes lacks a column, or holds what is no number or no text",
                     file=path,
                     key=str(error).strip("'"),
                     expected="the columns of LeRobotDataset v3.0",
@@ -92,15 +92,19 @@ def _episode(row: dict[str, Any], info: dict[str, Any]) -> EpisodeInfo:
         "chunk": file[0],
         "file": file[1],
     }
+    video_files = {c: (row[f"{v}/chunk_index"], row[f"{v}/file_index"]) for c, v in cameras.items()}
+    counts |= {f"{c}, {k}": n for c, pair in video_files.items() for k, n in zip(("chunk", "file"), pair, strict=True)}
     check_counts(counts)
+    if not isinstance(row["tasks"], list) or not all(isinstance(task, str) for task in row["tasks"]):
+        raise ValueError(f"tasks is {str(row['tasks'])[:40]}, not a list of sentences")
     return EpisodeInfo(
         index=row["episode_index"],
-        task=(row["tasks"] or [""])[0],
+        task=row["tasks"][0] if row["tasks"] else "",
         start=start,
         stop=row["dataset_to_index"],
         data_file=file,
         data_start=0,
-        video_files={c: (row[f"{v}/chunk_index"], row[f"{v}/file_index"]) for c, v in cameras.items()},
+        video_files=video_files,
         video_starts={c: round(row[f"{v}/from_timestamp"] * info["fps"]) for c, v in cameras.items()},
         video_stops={
             c: round(row[f"{v}/to_timestamp"] * info["fps"]) for c, v in cameras.items() if f"{v}/to_timestamp" in row

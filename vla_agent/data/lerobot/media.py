@@ -147,14 +147,23 @@ def open_video(path: str | PathLike[str]) -> Iterator[av.container.InputContaine
         yield container
 
 
-def count_frames(path: str | PathLike[str]) -> int:
+def count_frames(path: str | PathLike[str], fps: float | None = None) -> int:
     """Number of frames in the file, from its packets; nothing is decoded.
 
+    Args:
+        fps: the rate that their times have to be of; None: any.
+
     Raises:
-        OSError, IndexError, ValueError, DatasetError: as `open_video`, or it has no video.
+        OSError, IndexError, ValueError, DatasetError: as `open_video`; it has no video, or one of another rate.
     """
     with open_video(path) as container:
-        return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size > 0]
+        times = sorted(float(p.pts * stream.time_base) for p in packets if p.pts is not None and stream.time_base)
+    for number, time in enumerate(times):
+        if fps is not None and round(time * fps) != number:
+            raise ValueError(f"frame {number} at {time:.3f} s, which is not its time at {fps:g} Hz")
+    return len(packets)
 
 
 def video_info(path: str | PathLike[str], fps: int) -> dict[str, object]:
@@ -177,18 +186,25 @@ def decode_video(path: str | PathLike[str], start: int, stop: int, fps: float) -
     """Frames ``start`` to ``stop`` - 1 of a file, in order, as (H, W, 3) uint8.
 
     Raises:
-        OSError, IndexError, ValueError, DatasetError: as `open_video`; no video, or a frame without a time.
+        OSError, IndexError, ValueError, DatasetError: as `open_video`; no video, a frame without a time or with that
+            of another number, or a video that is to be turned.
     """
     with open_video(path) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
         if start:
             container.seek(round(start / fps / stream.time_base), stream=stream, backward=True)
+        wanted = start
         for frame in container.decode(stream):
             if frame.pts is None:
                 raise ValueError("a frame without a time")
+            if frame.rotation:
+                raise ValueError(f"a video that players turn by {frame.rotation} degrees: encode it upright")
             number = round(float(frame.pts * stream.time_base) * fps)
             if number >= stop:
                 return
             if number >= start:
+                if number != wanted:
+                    raise ValueError(f"frame {number} follows frame {wanted - 1} at {fps:g} Hz: another rate")
+                wanted += 1
                 yield frame.to_ndarray(format="rgb24")

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from vla_agent.data.lerobot.dataset_reader import Dataset
-from vla_agent.data.lerobot.dataset_tables import EpisodeInfo
+from vla_agent.data.lerobot.dataset_tables import EpisodeInfo, first_off_rate
 from vla_agent.data.validate.findings import LEAVE_OUT, Finding
 
-DRIFT = 0.25  # control periods: beyond it, image and action no longer belong together
 SHORT = 5  # frames
 
 
@@ -50,15 +49,13 @@ def frame_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Itera
         yield Finding("missing frames", what, episode.index, k, "frame_index", found, LEAVE_OUT)
     if not np.isfinite(times).all():
         return  # reported by the check of values
-    period = 1 / dataset.fps
-    off = (times - times[0] if len(times) else times) - numbers * period + (numbers[0] * period if len(numbers) else 0)
-    late = np.flatnonzero(np.abs(off) > DRIFT * period)
-    if len(late):
-        k = int(late[0])
+    k = first_off_rate(times, numbers, dataset.fps)
+    if k is not None:
+        off = times[k] - times[0] - (numbers[k] - numbers[0]) / dataset.fps
         steps = np.diff(times)
         rate = f", {1 / np.median(steps):.2f} Hz by the timestamps" if len(steps) and np.median(steps) > 0 else ""
         what = "the timestamps deviate from the dataset's rate"
-        found = f"{times[k]:.3f} s in frame {k}, {off[k] * 1000:+.0f} ms off at {dataset.fps:g} Hz{rate}"
+        found = f"{times[k]:.3f} s in frame {k}, {off * 1000:+.0f} ms off at {dataset.fps:g} Hz{rate}"
         remedy = "resample the episode to the rate, correct fps in info.json, or leave the episode out"
         yield Finding("time stamps", what, episode.index, k, "timestamp", found, remedy)
     if len(numbers) < SHORT:

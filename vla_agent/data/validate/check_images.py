@@ -21,7 +21,8 @@ Thumbnails = dict[str, dict[int, np.ndarray]]  # camera -> episode -> mean thumb
 
 
 def video_findings(dataset: Dataset) -> Iterator[Finding]:
-    """Videos that are missing, damaged, or end before their last episode does."""
+    """Videos that are missing, damaged, of another rate, or end before (before v3.0: after) their last episode does."""
+    alone = dataset.info["codebase_version"] in dataset_schema.EARLIER_VERSIONS  # one episode in each video
     for camera in dataset.cameras:
         ends: dict[tuple[int, int], list[tuple[int, EpisodeInfo]]] = {}
         for episode in dataset.episodes:
@@ -31,11 +32,16 @@ def video_findings(dataset: Dataset) -> Iterator[Finding]:
         for file, episodes in ends.items():
             path = dataset.video_path(camera, file)
             try:
-                frames = count_frames(path)
+                frames = count_frames(path, dataset.fps)
                 found = f"{frames} frames in {path.name}"
             except (av.FFmpegError, OSError, IndexError, ValueError, DatasetError) as error:
                 frames, found = 0, f"{path.relative_to(dataset.root)}: {type(error).__name__}"
+                found += f": {error}" if isinstance(error, ValueError) and not isinstance(error, av.FFmpegError) else ""
             for start, episode in episodes:
+                if alone and frames > start + episode.length:
+                    what, remedy = "the video has more images than the episode", "get the file again, or " + LEAVE_OUT
+                    key = dataset_schema.image_key(camera)
+                    yield Finding("missing images", what, episode.index, episode.length, key, found, remedy)
                 if start + episode.length > frames:
                     what = "images are missing in the video"
                     missing = max(0, frames - start)

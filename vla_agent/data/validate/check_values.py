@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,11 +22,7 @@ LEVELS = 12  # with fewer values in the dataset, a dimension is a switch, such a
 def names_of(dataset: Dataset, key: str) -> list[str]:
     """A name for each dimension of a vector feature."""
     feature = dataset.info["features"][key]
-    names, size = feature.get("names"), int(np.prod(feature["shape"]))
-    if isinstance(names, dict):  # LeRobot's {"motors": [...]}
-        names = next(iter(names.values()), None)
-    plain = isinstance(names, list) and len(names) == size
-    return [str(n) for n in names] if plain and names else [str(i) for i in range(size)]
+    return dataset_schema.component_names(feature) or [str(i) for i in range(math.prod(feature["shape"]))]
 
 
 def value_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from vla_agent.errors import printable
+
 EDIT = " (vla-agent data edit DIR --leave-out EPISODE -o NEW)"
 LEAVE_OUT = f"leave the episode out{EDIT}, or record it again"
 
@@ -37,7 +39,8 @@ class Finding:
         where = "dataset" if self.episode is None else f"episode {self.episode}"
         where += "" if self.frame is None else f", frame {self.frame}"
         kind = "error" if self.error else "warning"
-        return f"{kind}: {self.check}: {where}: {self.key}\n  {self.what}: {self.found}\n  remedy: {self.remedy}"
+        lines = f"{kind}: {self.check}: {where}: {self.key}\n  {self.what}: {self.found}\n  remedy: {self.remedy}"
+        return printable(lines)
 
     def without_edit(self) -> Finding:
         """The same without the command that edits: it takes only datasets that have a contract."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vla_agent.data.lerobot.dataset_schema import IMAGE_PREFIX
 from vla_agent.errors import DatasetError, wrong_keys
 from vla_agent.files.input_limits import NAME, PICTURE_PIXELS, SIDE
 
@@ -79,6 +80,11 @@ class _Info(BaseModel):
         for name in features:
             if len(name) > NAME or ".." in name or not FEATURE_NAME.fullmatch(name):
                 raise ValueError(f"{name[:NAME]!r} is no name of a feature: letters, digits and . _ : + - inside")
+        images = [name for name, feature in features.items() if feature.dtype in ("image", "video")]
+        for name in images:
+            short = name.removeprefix(IMAGE_PREFIX)
+            if short != name and short in images:
+                raise ValueError(f"{name} and {short} are cameras of one name")
         return features
 
 
