@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from vla_agent.errors import OptionError
+from vla_agent.cli.key_value import read_pairs
 
 
 def add_environment(parser: argparse.ArgumentParser) -> None:
@@ -33,17 +33,8 @@ def options_of(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
     Raises:
         OptionError: one is no pair.
     """
-    pairs = [tuple(part.strip() for part in text.partition("=")[::2]) for text in args.env_option]
-    wrong = [text for text, (key, value) in zip(args.env_option, pairs, strict=True) if not key or not value]
-    if wrong:
-        raise OptionError(
-            "an option of the environment has the wrong form",
-            key="--env-option",
-            expected="KEY=VALUE, such as size=128",
-            found=", ".join(wrong),
-            remedy="write the name of an argument of its factory, =, and the value",
-        )
-    return tuple((key, value) for key, value in pairs)
+    remedy = "write the name of an argument of its factory, =, and the value"
+    return read_pairs(args.env_option, "--env-option", "KEY=VALUE, such as size=128", remedy)
 
 
 def policy_part(policy: str) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vla_agent.cli.deploy.serve import Served, add_options, serve
-from vla_agent.errors import OptionError, VlaAgentError
+from vla_agent.cli.key_value import read_pairs
+from vla_agent.errors import VlaAgentError
 
 DESCRIPTION = """\
 Serve a policy of LeRobot (ACT, Diffusion and others) in the protocol of `vla-agent serve`, so that `vla-agent eval`
@@ -69,22 +70,10 @@ def _load(args: argparse.Namespace) -> Served:
     from vla_agent.peers.lerobot_policy import Keys, LeRobotPolicy
     from vla_agent.policy.sources import contract_of
 
-    keys = Keys(dict(_pair(text) for text in args.camera))
+    remedy = "write the contract's camera, an equals sign, LeRobot's key"
+    keys = Keys(dict(read_pairs(args.camera, "--camera", "NAME=KEY, such as front=observation.images.top", remedy)))
     policy = LeRobotPolicy(read_lerobot_files(args.folder), contract_of(args.contract), keys, args.device)
     return policy, f"lerobot {args.folder}", policy.files, lambda: torch.set_num_threads(args.threads)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, key = text.partition("=")
-    if not (name and equals and key):
-        raise OptionError(
-            "a camera mapping is invalid",
-            key="--camera",
-            expected="NAME=KEY, such as front=observation.images.top",
-            found=text,
-            remedy="write the contract's camera, an equals sign, LeRobot's key",
-        )
-    return name, key
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vla_agent.cli.environment_options import add_environment, options_of, policy_part, short_name
-from vla_agent.cli.judge.worker_options import add_workers, workers_of
+from vla_agent.cli.environment_options import add_environment, policy_part, short_name
+from vla_agent.cli.judge.worker_options import add_workers, run_options, workers_of
+from vla_agent.cli.key_value import read_pairs
 from vla_agent.errors import OptionError
 from vla_agent.leaderboard.suite_names import is_suite
 
@@ -45,6 +46,7 @@ colour and shape).  Ten episodes per task are a first look (9 of 10 means 60 to 
 next: open report.html; `vla-agent replay` makes the video of a failure; add demonstrations of the weakest task.
 exit codes: 0 done, 1 below --min-success, 2 bad input
 """
+RENAMED = "POLICY'S=SIMULATOR'S, such as top=front"
 TASKS_SHOWN = 40  # characters of the tasks' names in the default output folder
 
 
@@ -154,20 +156,6 @@ def _short_tasks(tasks: str | None) -> list[str]:
     return [f"{names[:TASKS_SHOWN]}.{number}"]
 
 
-def _renamed(pairs: list[str]) -> tuple[tuple[str, str], ...]:
-    names = [tuple(part.strip() for part in pair.partition("=")[::2]) for pair in pairs]
-    wrong = [pair for pair, (own, other) in zip(pairs, names, strict=True) if not own or not other]
-    if wrong:
-        raise OptionError(
-            "a camera is renamed in the wrong form",
-            key="--rename-camera",
-            expected="POLICY'S=SIMULATOR'S, such as top=front",
-            found=", ".join(wrong),
-            remedy="vla-agent inspect POLICY --against sim names both sides' cameras",
-        )
-    return tuple((own, other) for own, other in names)
-
-
 def _perturbation(text: str | None) -> tuple[str, int] | None:
     axis, colon, severity = (text or "").rpartition(":")
     if not text:
@@ -241,7 +229,7 @@ def run(args: argparse.Namespace) -> int:
     from vla_agent.evaluation.report.evaluation_console import Progress, print_summary
     from vla_agent.policy.execution_settings import Execution
 
-    renamed = _renamed(args.rename_camera)
+    renamed = read_pairs(args.rename_camera, "--rename-camera", RENAMED, "vla-agent inspect POLICY --against sim")
     execution = Execution(args.execution, args.delay_ms, renamed, args.compiled, args.quantise, args.openvino)
     out = Path(args.out) if args.out else default_out(args)
     settings = EvaluationSettings(
@@ -253,12 +241,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         controls=args.controls,
         execution=execution,
-        workers=workers_of(args),
-        ray=args.ray,
-        out=out,
-        resume=args.resume,
-        env=args.env,
-        env_options=options_of(args),
+        **run_options(args, out),
         perturbed=_perturbation(args.perturb),
     )
     with Progress() as progress:

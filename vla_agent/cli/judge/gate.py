@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vla_agent.cli.environment_options import add_environment, options_of, policy_part, short_name
-from vla_agent.cli.judge.worker_options import add_workers, workers_of
+from vla_agent.cli.environment_options import add_environment, policy_part, short_name
+from vla_agent.cli.judge.worker_options import add_workers, run_options, workers_of
 from vla_agent.errors import OptionError
 
 SIMULATED_ENVIRONMENT = "tabletop"  # the one that certificates are of
@@ -154,16 +154,7 @@ def _in_environment(args: argparse.Namespace) -> int:
     from vla_agent.gate.success_in_environment import Demand, sentence, show_success
 
     out = Path(args.out) if args.out else Path("runs") / f"gate-{policy_part(args.policy)}-{short_name(args.env)}"
-    settings = EvaluationSettings(
-        args.policy,
-        args.tasks,
-        workers=workers_of(args),
-        ray=args.ray,
-        out=out,
-        resume=args.resume,
-        env=args.env,
-        env_options=options_of(args),
-    )
+    settings = EvaluationSettings(args.policy, args.tasks, **run_options(args, out))
     with Progress() as progress:
         report = show_success(settings, Demand(args.above, args.margin), progress.update)
     print_summary(report, out)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
+from typing import Any
 
+from vla_agent.cli.environment_options import options_of
 from vla_agent.errors import OptionError
 
 
@@ -43,3 +46,9 @@ def workers_of(args: argparse.Namespace) -> int | None:
             remedy="leave it out for all cores",
         )
     return int(args.workers)
+
+
+def run_options(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    """Those of `vla_agent.evaluation.evaluate.EvaluationSettings` that say where and with what episodes are played."""
+    placed = {"workers": workers_of(args), "ray": args.ray, "out": out, "resume": args.resume}
+    return placed | {"env": args.env, "env_options": options_of(args)}
