@@ -110,7 +110,7 @@ def test_two_policies_stand_side_by_side_on_the_same_seed_and_so_does_the_expert
         assert frame.facts["A: seed"] == frame.facts["B: seed"] == "4"
         assert [p.name for p in frame.pictures] == ["A front", "A wrist", "B front", "B wrist"]
         a, b = frame.poses["A/link0"], frame.poses["B/link0"]
-        assert b[1] - a[1] == pytest.approx(-1.3)
+        assert b[1] - a[1] == pytest.approx(1.3)
         lines = frame.plots[0].lines
         assert {"A 0", "B 0"} <= set(lines) and len({len(line) for line in lines.values()}) == 1
         expert = frame.poses["B/link7"]

@@ -113,7 +113,7 @@ class EpisodeSource:
             cameras=tuple(camera for scene in scenes for camera in scene.cameras),
         )
         if both and scenes[1].parts:
-            self._scene = replace(self._scene, look_from=(2.2, -0.65, 1.3), look_at=(0.35, APART / 2, 0.1))
+            self._scene = replace(self._scene, look_from=(2.0, APART / 2, 1.1), look_at=(0.35, APART / 2, 0.1))
 
     def _titles(self, part: str) -> tuple[str, ...]:
         """Plots of the action or of the state."""

@@ -11,7 +11,7 @@ import numpy as np
 from vla_agent.data.browse.shown import Signal
 from vla_agent.view.source import Plot, Scene, Status
 
-APART = -1.3  # metres along y between two episodes that stand side by side
+APART = 1.3  # metres along y between two episodes that stand side by side: to the right of who faces the robots
 
 
 @dataclass(frozen=True)
