@@ -358,3 +358,19 @@ def test_an_instruction_that_is_too_long_to_be_read_is_refused():
         found.reset(queries(("red", "mug")), text)
         found.look(torch.zeros(1))
         assert found.holds == refused and ("more than 500 characters" in found.doubt.reason) == refused
+
+
+def test_an_object_that_was_seen_for_long_is_missed_only_where_it_is_surely_gone():
+    def looked(fit: float, times: int) -> bool:
+        found = doubter(maps_with((100, "red", "mug")), ("red", "mug"))
+        for _ in range(times):
+            found.look(torch.zeros(1))
+        found.sight.maps = maps_with((100, "red", "mug"))
+        found.sight.maps.objects[0, 0, 100] = fit
+        for _ in range(SETTINGS.looks):
+            found.look(torch.zeros(1))
+        return found.holds
+
+    unsure, gone = -5.0, -8.0  # probabilities of absence 0.88 and 0.99, by themselves
+    assert looked(unsure, times=0) and not looked(unsure, times=3)
+    assert looked(gone, times=0) and looked(gone, times=3)

@@ -5,7 +5,8 @@
     images ------stem, `Sight`----------> how well each claim fits the best cell        at every look
     fit --logistic, calibrated----------> probability that the claim is false           Platt 1999
 
-An object that was seen in one of the last looks counts as seen.  One that the hand is near counts as seen for as long:
+An object that was seen in one of the last looks counts as seen; one that was seen before these is missed only where it
+is surely not seen any more (the odds of the two are multiplied).  One that the hand is near counts as seen for as long:
 the gripper hides what it takes, and takes it along.  Elsewhere an object that is taken away is missed after as many
 looks.  A fixture stays where it was seen.  Where an object lies, and what it is beside, is judged at the first look:
 acting changes it.  Nothing is said of instructions that claim nothing, such as "open the drawer": their doubt is None.
@@ -31,6 +32,7 @@ NAMED = 0.5  # a query names a shape or colour whose probability is larger
 LONGEST = 500  # characters of an instruction, as on the topic
 QUERIES = 2  # the first ones learn what the prompt names
 UNSAFE = 0.999  # probability that what the words say must not be done
+SURE = -3.0  # least logarithm of the odds that what was seen before the last looks is absent: it may be taken away
 NEAR = 0.12  # metres, horizontally, between the hand and where an object was seen: it may hide it
 OnPlane = Callable[[np.ndarray, np.ndarray], np.ndarray]  # points (N, 2) of the first view, heights (N,) -> xy (N, 2)
 
@@ -82,6 +84,7 @@ class Doubter:
             self._objects = [(shapes[s], colours[c]) for s, c in pairs]
         self.doubt, self._seen, self._first = None, None, []
         self._fits.clear()
+        self._earlier: np.ndarray | None = None  # best log-probability of each object before the last looks
         self._places: list[np.ndarray | None] = [None] * len(self._objects)  # where each was seen last, metres
 
     def look(self, stem: Any, hand: np.ndarray | None = None) -> Doubt | None:
@@ -113,10 +116,19 @@ class Doubter:
         """Of each object that is named: probability that it is absent, and the reason."""
         views = maps.pairs()[0]  # (V, shapes, colours)
         fits = np.array([self._fit(k, maps, views, hand) for k in range(len(self._objects))])
+        if len(self._fits) == self.settings.looks:
+            self._earlier = self._fits[0] if self._earlier is None else np.maximum(self._earlier, self._fits[0])
         self._fits.append(fits)
-        absent = self.settings.absent(np.max(self._fits, axis=0))
+        absent = self._absent(np.max(self._fits, axis=0))
         things = find_things(maps, self.settings) if (absent > self.settings.hold_above).any() else []
         return [(float(p), _unseen(*pair, things)) for p, pair in zip(absent, self._objects, strict=True)]
+
+    def _absent(self, fits: np.ndarray) -> np.ndarray:
+        """Probability that each object is absent, from its best fit in the last looks and in those before them."""
+        if self._earlier is None:
+            return self.settings.absent(fits)
+        now, before = (self.settings.slope * each + self.settings.offset for each in (fits, self._earlier))
+        return logistic((1.0, 0.0), now + np.clip(before, SURE, 0.0))
 
     def _fit(self, number: int, maps: SightMaps, views: np.ndarray, hand: np.ndarray | None) -> float:
         """How well the best cell fits an object; where the hand may hide it, how well one did before."""
