@@ -20,11 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from vla_agent.contract import Contract
+from vla_agent.contract.state_units import first_in_other_units, other_units
 from vla_agent.errors import ServingError
 from vla_agent.policy.execution.realtime import Committed
 
@@ -32,6 +34,8 @@ PROTOCOL = 1
 SERVED_WITH = "served with"  # among the files
 FLAT = "observation/"
 LONGEST_PROMPT = 2000  # characters
+KEYS = ("images", "state", "prompt", "seed", "reset", "committed", "id")
+INSTRUCTIONS = dict.fromkeys(("instruction", "task", "language_instruction", "text"), "prompt")
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def read_request(message: Any, contract: Contract) -> Request:
     """
     if not isinstance(message, dict):
         raise _invalid_request("message", "a map", type(message).__name__)
+    _refuse_mistaken(message)
     flat = {k.removeprefix(FLAT): v for k, v in message.items() if isinstance(k, str) and k.startswith(FLAT)}
     images = message.get("images", {k: v for k, v in flat.items() if k != "state"})
     if not isinstance(images, dict):
@@ -82,6 +87,22 @@ def read_request(message: Any, contract: Contract) -> Request:
     return Request(observation, prompt, seed, bool(reset), _committed(message, contract), number)
 
 
+def _refuse_mistaken(message: Mapping[Any, Any]) -> None:
+    """Raise where a key seems to be meant for one of the protocol's, or the observation is there in both forms.
+
+    Other keys, which a client may send to servers of several kinds, are left alone.
+    """
+    for key in message:
+        text = str(key)
+        near = INSTRUCTIONS.get(text) or next(iter(get_close_matches(text, KEYS, 1, 0.8)), None)
+        if near is not None and near not in message and text not in KEYS and not text.startswith(FLAT):
+            raise _invalid_request(text, f"the protocol's keys: {', '.join(KEYS)}", f"{text}; did you mean {near}?")
+    both = [key for key in ("images", "state") if key in message]
+    flat = [key for key in message if isinstance(key, str) and key.startswith(FLAT)]
+    if both and flat:
+        raise _invalid_request(", ".join((*both, *flat))[:200], "the observation in one of its two forms", "both forms")
+
+
 def _committed(message: Mapping[str, Any], contract: Contract) -> Committed | None:
     given = message.get("committed")
     if given is None:
@@ -91,9 +112,16 @@ def _committed(message: Mapping[str, Any], contract: Contract) -> Committed | No
         raise _invalid_request(
             "committed", expected, sorted(map(str, given)) if isinstance(given, dict) else type(given)
         )
-    actions = _numbers("committed", given["actions"]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        actions = _numbers("committed", given["actions"]).astype(np.float32)
     decided, delay = given["decided"], given["delay"]
     counts = type(decided) is int and type(delay) is int and 0 <= delay <= decided <= contract.chunk_length
+    if counts and actions.ndim == 2 and actions.shape[1] == contract.action_dim and np.isfinite(actions).all():
+        k = first_in_other_units(contract.action, actions[:decided])
+        if k is not None:
+            told = other_units(contract.action, actions[k]).items()
+            found = "; ".join(f"{name.replace('state', 'action', 1)}: {text}" for name, text in told)
+            raise _invalid_request("committed", "actions in the contract's units", f"step {k}: {found}")
     if actions.shape != (contract.chunk_length, contract.action_dim) or not counts or not np.isfinite(actions).all():
         raise _invalid_request("committed", expected, f"{actions.shape}, {decided!r}, {delay!r}")
     return Committed(actions, decided, delay)
