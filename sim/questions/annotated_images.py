@@ -60,16 +60,20 @@ class AnnotatedImages:
     fixture_points: np.ndarray
 
 
-def sample_annotated_images(world: World, rng: np.random.Generator, vary: Sequence[str] = ()) -> AnnotatedImages:
+def sample_annotated_images(
+    world: World, rng: np.random.Generator, vary: Sequence[str] = (), at_start: bool = False
+) -> AnnotatedImages:
     """Draw a scene of any family (training wordings and pairs), a pose of the arm, and about six items.
 
-    ``vary``: appearance axes, varied as in `sim.perturbations.appearance.domain_randomisation`.
+    Args:
+        vary: appearance axes, varied as in `sim.perturbations.appearance.domain_randomisation`.
+        at_start: the arm is where an episode starts; else anywhere in one, and it may hold an object.
     """
     families = list(load_suite("tabletop").values())
     family = families[rng.integers(len(families))]
     task = family.sample(rng, "seen")
     scene = _rearranged(task.scene, rng)
-    start, lifted = _pose(scene, rng)
+    start, lifted = (scene.start, None) if at_start else _pose(scene, rng)
     world.reset(replace(scene, start=start), domain_randomisation(task, vary, rng) if vary else None)
     held = lifted if lifted and _hold(world, lifted, rng) else None
     visible = VisibleScene(world, held)

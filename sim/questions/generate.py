@@ -37,7 +37,7 @@ from vla_agent.files.write_aside import write_text
 
 SHARD = 500  # scenes per shard
 VERSION = 5  # of the file format and of what the scenes show
-Job = tuple[Path, int, range, tuple[str, ...], tuple[int, int]]  # folder, shard, seeds, appearance axes, image size
+Job = tuple[Path, int, range, tuple[str, ...], bool, tuple[int, int]]  # folder, shard, seeds, axes, at start, size
 
 _world: World | None = None
 
@@ -45,10 +45,10 @@ _world: World | None = None
 def _work(job: Job) -> tuple[int, int]:
     """Write one shard in a worker process; returns its numbers of scenes and items."""
     global _world
-    folder, number, seeds, vary, size = job
+    folder, number, seeds, vary, at_start, size = job
     if _world is None:
         _world = World(size)
-    return len(seeds), write_shard(_world, folder, number, seeds, vary)
+    return len(seeds), write_shard(_world, folder, number, seeds, vary, at_start)
 
 
 def write(
@@ -59,11 +59,13 @@ def write(
     image_size: tuple[int, int] = (96, 96),
     vary: tuple[str, ...] = (),
     report: Callable[[int], None] | None = None,
+    at_start: bool = False,
 ) -> int:
     """Write the images of ``scenes`` seeds from ``seed`` on; returns the number of scenes rendered now.
 
     Args:
         report: called with the number of scenes that are there; left out: lines of progress are printed.
+        at_start: the arm is where an episode starts; else anywhere in one.
 
     Raises:
         OptionError: a number out of range, or an unknown appearance axis.
@@ -82,13 +84,14 @@ def write(
         "image_size": list(image_size),
         "shard": SHARD,
     }
-    _begin_folder(folder, meta | ({"vary": list(vary)} if vary else {}))
+    more = ({"vary": list(vary)} if vary else {}) | ({"at_start": True} if at_start else {})
+    _begin_folder(folder, meta | more)
     jobs = [
-        (folder, k, range(seed + k * SHARD, seed + min((k + 1) * SHARD, scenes)), vary, image_size)
+        (folder, k, range(seed + k * SHARD, seed + min((k + 1) * SHARD, scenes)), vary, at_start, image_size)
         for k in range(-(-scenes // SHARD))
         if not shard_file(folder, k).exists()
     ]
-    rendered = sum(len(seeds) for _, _, seeds, _, _ in jobs)
+    rendered = sum(len(seeds) for _, _, seeds, *_ in jobs)
     return _run(jobs, workers, (lambda done: report(scenes - rendered + done)) if report else None)
 
 
@@ -110,7 +113,7 @@ def _begin_folder(folder: Path, meta: dict[str, Any]) -> None:
 
 def _run(jobs: list[Job], workers: int, report: Callable[[int], None] | None) -> int:
     """Write the shards, and report after each; returns the number of scenes."""
-    total, done, items, start = sum(len(seeds) for _, _, seeds, _, _ in jobs), 0, 0, time.monotonic()
+    total, done, items, start = sum(len(seeds) for _, _, seeds, *_ in jobs), 0, 0, time.monotonic()
     pool = get_context("spawn").Pool(min(workers, len(jobs))) if workers > 1 and len(jobs) > 1 else None
     results: Iterator[tuple[int, int]] = pool.imap_unordered(_work, jobs) if pool else map(_work, jobs)
     try:
@@ -140,11 +143,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=96, help="height and width in pixels (%(default)s)")
     axes = ", ".join(APPEARANCE_AXES)
     parser.add_argument("--vary", default="", metavar="A,B", help=f"vary the appearance of each scene: some of {axes}")
+    parser.add_argument("--at-start", action="store_true", help="the arm is where an episode starts, not within one")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args(argv)
     vary = tuple(name.strip() for name in args.vary.split(",") if name.strip())
     try:
-        write(args.out, args.scenes, args.seed, args.workers, (args.size, args.size), vary)
+        size = (args.size, args.size)
+        write(args.out, args.scenes, args.seed, args.workers, size, vary, at_start=args.at_start)
     except VlaAgentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

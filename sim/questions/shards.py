@@ -31,7 +31,9 @@ def shard_file(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05d}.npz"
 
 
-def write_shard(world: World, folder: Path, number: int, seeds: range, vary: Sequence[str] = ()) -> int:
+def write_shard(
+    world: World, folder: Path, number: int, seeds: range, vary: Sequence[str] = (), at_start: bool = False
+) -> int:
     """Render and write one shard; returns its number of items."""
     images = np.empty((len(seeds), len(VIEWS), *world.image_size, 3), np.uint8)
     points: list[np.ndarray] = []
@@ -40,7 +42,7 @@ def write_shard(world: World, folder: Path, number: int, seeds: range, vary: Seq
     lines = []
     nothing = np.full((2, 3), np.nan, np.float32)
     for row, seed in enumerate(seeds):
-        sample = sample_annotated_images(world, np.random.default_rng(seed), vary)
+        sample = sample_annotated_images(world, np.random.default_rng(seed), vary, at_start)
         images[row] = [sample.images[view] for view in VIEWS]
         points.append(sample.points)
         for name, attribute in LABELS.items():

@@ -138,6 +138,14 @@ def test_same_seed_same_images(world, samples):
     assert [(i.prompt, i.answer) for i in again.items] == [(i.prompt, i.answer) for i in samples[3].items]
 
 
+def test_the_arm_is_where_an_episode_starts(world):
+    for seed in range(40, 46):
+        sample = sample_annotated_images(world, np.random.default_rng(seed), at_start=True)
+        assert np.abs(world.ee_position - sample.scene.start.xyz).max() < 0.01
+        present = sample.object_classes[:, 0] >= 0
+        assert (sample.object_places[present] >= 0).all(), "the gripper holds nothing"
+
+
 def test_writer(tmp_path, monkeypatch, world, samples):
     """Shards hold what the sampler gives; a lost shard is made again alone; other images are never mixed in."""
     monkeypatch.setattr(generate, "SHARD", 4)

@@ -40,3 +40,4 @@ class MakeQuestions(Generated):
     """Generated images with questions and instructions; the options of ``python -m sim.questions``."""
 
     scenes: int = Field(ge=1)
+    at_start: bool = Field(False, description="the arm is where an episode starts: to calibrate a sight")

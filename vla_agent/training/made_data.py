@@ -83,7 +83,7 @@ def _make_questions(item: MakeQuestions, folder: Path, image_size: int, workers:
     from sim.questions.generate import write
 
     try:
-        write(folder, item.scenes, item.seed, workers, (image_size, image_size), item.vary, report)
+        write(folder, item.scenes, item.seed, workers, (image_size, image_size), item.vary, report, item.at_start)
     except KeyboardInterrupt as stop:
         raise Interrupted(f"{folder.name}: stopped; finished shards were kept") from stop
 
