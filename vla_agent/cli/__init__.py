@@ -45,6 +45,7 @@ ROOMS: dict[str, dict[str, str]] = {  # folder -> command -> what it does
     "deploy": {
         "inspect": "print what a policy, a dataset or the simulator observes and emits, and whether two match",
         "profile": "show where inference time goes, and how far it is from the machine's limits",
+        "export": "export a policy as ONNX or OpenVINO graphs, with a runner that needs no torch",
         "serve": "serve a policy over a websocket: openpi's protocol, token, limits, health",
         "robot": "write a first robot file, check one, or say what the robot demands of a certificate",
         "up": "start a graph of ROS 2 nodes: simulated robot, real robot, or recording",

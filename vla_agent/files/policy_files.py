@@ -25,7 +25,9 @@ from vla_agent.files.input_limits import DEPTH
 from vla_agent.files.policy.closed_list import (
     ADAPTER,
     ADAPTER_FORMAT,
+    EXPORTED,
     LEROBOT,
+    MANIFEST,
     POLICY,
     PRETRAINED,
     FileList,
@@ -35,6 +37,7 @@ from vla_agent.files.policy.sealed_memory import SealedMemory, hash_open_file, s
 from vla_agent.files.policy_folder import find_folder
 
 MOST_TEXT = 1 << 27  # bytes of a file that is no weights: the largest tokenizers have 40 MB
+GRAPHS = (".onnx", ".bin")  # ends of files that hold weights of an exported policy
 BASE = "base/"  # before the names of an adapter's base
 _SNAPSHOT_LINK = re.compile(r"((?:\.\./)+)blobs/([0-9a-f]{40}|[0-9a-f]{64})", re.ASCII)
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -46,7 +49,7 @@ class PolicyFiles:
 
     Attributes:
         folder: where it was read, for errors; nothing is read there again.
-        kind: "policy", "adapter" or "pretrained model".
+        kind: "policy", "adapter", "exported policy" or "pretrained model".
         own: name -> SHA-256 of the folder's own files that a loader reads.
         base: the files of an adapter's base.
     """
@@ -187,21 +190,22 @@ def hash_policy_files(folder: str | PathLike[str], base: str | PathLike[str] | N
 
 
 def _is_small(name: str) -> bool:
-    return not (name.startswith(("backbone/", "reader/")) and name.endswith(".safetensors"))
+    return not (name.startswith(("backbone/", "reader/")) and name.endswith(".safetensors") or name.endswith(GRAPHS))
 
 
 def read_policy_file(folder: str | PathLike[str], name: str) -> PolicyFiles:
     """One file of a policy folder, whose list is checked whole: `PolicyFiles` without the others.
 
-    Of an adapter's folder: the file of its base.
+    Of an adapter's folder: the file of its base; of an exported policy's: its manifest.
 
     Raises:
         CheckpointError: as `read_policy_files`.
     """
     place = Path(folder)
-    if _kind(place) is ADAPTER:
+    kind = _kind(place)
+    if kind is ADAPTER:
         return hash_policy_files(place).policy
-    return _read(place, POLICY, lambda _: True, wanted=lambda found: found == name)
+    return _read(place, kind, lambda _: True, wanted=lambda found: found in (name, MANIFEST))
 
 
 def read_pretrained_files(folder: str | PathLike[str]) -> PolicyFiles:
@@ -231,7 +235,7 @@ def hash_served_files(folder: str | PathLike[str]) -> PolicyFiles:
         CheckpointError: as `read_policy_files` and `read_lerobot_files`.
     """
     place = Path(folder)
-    if any(os.path.lexists(place / name) for name in ("policy.json", "adapter.json")):
+    if any(os.path.lexists(place / name) for name in ("policy.json", "adapter.json", MANIFEST)):
         return hash_policy_files(place)
     return _lerobot_files(place, lambda name: not name.endswith(".safetensors"))
 
@@ -257,10 +261,11 @@ def _policy_files(folder: Path, base: str | PathLike[str] | None, keep: Callable
 
 
 def _kind(folder: Path) -> FileList:
-    has_adapter, has_policy = (os.path.lexists(folder / name) for name in ("adapter.json", "policy.json"))
-    if has_adapter and has_policy:
-        raise _refused(folder / "adapter.json", "an adapter's files in a policy folder")
-    return ADAPTER if has_adapter else POLICY
+    kinds = {"policy.json": POLICY, "adapter.json": ADAPTER, MANIFEST: EXPORTED}
+    found = [name for name in kinds if os.path.lexists(folder / name)]
+    if len(found) > 1:
+        raise _refused(folder / found[1], f"the file of an {kinds[found[1]].kind} in another one's folder")
+    return kinds[found[0]] if found else POLICY
 
 
 def _base_of(files: PolicyFiles) -> dict[str, str]:
@@ -398,7 +403,7 @@ def _open_blob(folder: Path, name: str, target: str) -> int:
 
 def _require_regular(found: os.stat_result, file: Path) -> None:
     _require_mode(found.st_mode, file)
-    if file.suffix != ".safetensors" and found.st_size > MOST_TEXT:
+    if file.suffix not in (".safetensors", *GRAPHS) and found.st_size > MOST_TEXT:
         raise CheckpointError(
             "a file of the policy is too large",
             file=file,

@@ -5,6 +5,7 @@ name                        policy
 ==========================  =======================================================
 folder with policy.json     the policy in it (`vla_agent.policy.checkpoint`)
 folder with adapter.json    its base with the adapter merged in
+folder with export.json     the exported policy in it (`vla_agent.export`), without torch
 folder of a training run    the policy inside it
 hf://OWNER/NAME             of the Hugging Face hub, downloaded once
 ws://HOST:PORT              on another machine (`vla_agent.serving`)
@@ -18,6 +19,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from vla_agent.files.policy.closed_list import EXPORTED
 from vla_agent.files.policy_files import read_policy_files
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.policy.sources import contract_of, is_remote, is_server, require_packages
@@ -59,6 +61,10 @@ def load_policy(
 def _local(folder: Path, expected: str | None) -> Any:
     files = read_policy_files(folder)
     files.require(expected)
+    if files.kind == EXPORTED.kind:
+        from vla_agent.export.exported.exported_policy import exported_from
+
+        return exported_from(files)
     if files.base is not None:
         from vla_agent.adapters.adapter_folder import adapted_from
 

@@ -11,6 +11,7 @@ from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.errors import CheckpointError, ServingError
 from vla_agent.files.bounded_reading import parse_json, read_bytes
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy.closed_list import MANIFEST
 from vla_agent.files.policy_files import PolicyFiles, read_policy_file
 from vla_agent.files.policy_folder import find_folder
 from vla_agent.serving.protocol_messages import Metadata
@@ -65,17 +66,18 @@ def contract_of(name: str) -> Contract:
 
 
 def policy_contract(files: PolicyFiles) -> Contract:
-    """The contract of a policy whose description was read; of an adapter, that of its base.
+    """The contract of a policy, exported or not, whose description was read; of an adapter, that of its base.
 
     Raises:
         CheckpointError: it has none.
         ContractError: the contract cannot be read.
     """
     file = files.policy.folder / POLICY
-    if POLICY not in files.policy:
+    name = MANIFEST if MANIFEST in files.policy else POLICY
+    if name not in files.policy:
         raise _no_contract(file, "no such file")
     try:
-        return Contract.from_dict(files.policy.json(POLICY)["contract"], file=str(file))
+        return Contract.from_dict(files.policy.json(name)["contract"], file=str(files.policy.folder / name))
     except (KeyError, TypeError, ValueError) as error:
         raise _no_contract(file, f"{type(error).__name__}: {error}") from error
 

@@ -13,6 +13,9 @@ backbone/fused/         a second vision encoder: `MODEL`, and ``projection.safet
 adapter.json            an adapter's description, with its base
 adapter.safetensors     its weights
 of LeRobot              its JSON and safetensors files at the top of the folder
+export.json             an exported policy: contract, settings, parity, SHA-256 of its other files
+NAME.onnx, NAME.xml     its graphs in ONNX or OpenVINO IR (with NAME.bin), of `GRAPHS`
+run.py, parts/          its runner: bound, and never executed by a loader
 records                 README.md, LICENSE, training.json, recipe*.yaml, curve*.png, the stages' logs, certificate.json,
                         and the folder ``evaluation``: no loader ever reads them, no certificate binds them
 ======================  =================================================================================
@@ -59,6 +62,9 @@ ADAPTER_FORMAT = 2  # of adapter.json; 1 named its base by policy.json alone
 OPTIONS = "vlm.json"
 PROJECTION = "projection.safetensors"
 READER = ("config.json", "tokenizer.json", WHOLE)
+MANIFEST = "export.json"
+GRAPHS = ("policy", "text", "plane", "reader")
+MODULE = re.compile(r"[a-z][a-z0-9_]*\.py", re.ASCII)
 STAGES = ("name_stem", "pretrain", "head", "sight", "reader", "end_to_end", "tune")
 RECORDS = re.compile(
     r"README\.md|LICENSE|\.gitattributes|training\.json|certificate\.json|recipe(-\d+)?\.yaml|curve(-\d+)?\.png"
@@ -78,6 +84,7 @@ class FileList:
         models: folders that may hold shards.
         records: names at the top that nothing reads.  record_folders: folders that nothing enters.
         others: whether other files may lie there; they are left alone.
+        code: folders of Python modules, which are bound and never executed.
         top: further names at the top that the loader may read.
     """
 
@@ -88,11 +95,13 @@ class FileList:
     record_folders: Collection[str] = RECORD_FOLDERS
     others: bool = False
     top: re.Pattern[str] | None = None
+    code: Collection[str] = ()
 
     def is_loaded(self, folder: str, name: str) -> bool:
         """Whether a loader reads the file of this name in this folder of the list."""
         named = name in self.folders[folder] or (folder in self.models and bool(SHARD.fullmatch(name)))
-        return named or bool(self.top and not folder and self.top.fullmatch(name))
+        module = folder in self.code and bool(MODULE.fullmatch(name))
+        return named or module or bool(self.top and not folder and self.top.fullmatch(name))
 
     def is_record(self, folder: str, name: str) -> bool:
         """Whether it is a record."""
@@ -111,6 +120,22 @@ POLICY = FileList(
 )
 ADAPTER = FileList("adapter", {"": ("adapter.json", "adapter.safetensors")}, ())
 PRETRAINED = FileList("pretrained model", {"": MODEL}, ("",), record_folders=(), others=True)
+EXPORTED = FileList(
+    "exported policy",
+    {
+        "": (
+            MANIFEST,
+            "run.py",
+            "tokenizer.json",
+            "reader_tokenizer.json",
+            "instructions.json",
+            *(f"{graph}.{end}" for graph in GRAPHS for end in ("onnx", "xml", "bin")),
+        ),
+        "parts": (),
+    },
+    (),
+    code=("parts",),
+)
 LEROBOT = FileList(
     "LeRobot policy",
     {"": ()},

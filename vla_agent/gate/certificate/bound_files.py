@@ -11,6 +11,7 @@ from vla_agent.contract import Contract
 from vla_agent.errors import CheckpointError, GateError
 from vla_agent.files.canonical_json import changes, digest
 from vla_agent.files.hashing import hash_file
+from vla_agent.files.policy.closed_list import MANIFEST
 from vla_agent.files.policy_files import PolicyFiles, hash_policy_files, hash_served_files, read_policy_file
 from vla_agent.policy import sources
 from vla_agent.serving.protocol_messages import SERVED_WITH, Metadata
@@ -83,9 +84,11 @@ def adapter_files(files: Iterable[str]) -> list[str]:
 
 
 def _normaliser(files: PolicyFiles) -> str:
-    """SHA-256 of the normalisers' tensors, or "unreadable"."""
+    """SHA-256 of the normalisers' tensors, "in files" of an exported policy, or "unreadable"."""
     from safetensors import SafetensorError, safe_open
 
+    if MANIFEST in files:  # of an exported policy: inside its graphs
+        return "in files"
     sha = hashlib.sha256()
     try:
         with safe_open(files.path("head.safetensors"), framework="numpy") as tensors:

@@ -34,6 +34,8 @@ def accelerate(policy: Any, compiled: bool = False, quantise: str = "", openvino
     check_kind(quantise)
     if not (compiled or quantise or openvino):
         return policy
+    if hasattr(policy, "accelerated"):  # an exported policy
+        return policy.accelerated(compiled, quantise, openvino)
     if not hasattr(policy, "backbone"):
         raise OptionError(
             "this policy is not computed on this machine",

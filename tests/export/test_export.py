@@ -1,0 +1,303 @@
+"""An exported policy acts, reads and refuses as the policy does, without torch; changed or odd files are refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.policy.policy_families import untrained_policy
+from benchmarks.shared.random_vlms import save_small_vlm
+from benchmarks.shared.tiny_reader import tiny_reader
+from vla_agent.contract.blank_observation import blank_observation
+from vla_agent.errors import CheckpointError, ObservationError, OptionError
+from vla_agent.export.making import export as making
+from vla_agent.export.making.export import ExportSettings, export
+from vla_agent.export.making.linear_resizing import area_resized, letterboxed
+from vla_agent.files.policy_files import hash_policy_files
+from vla_agent.gate.certificate.bound_files import policy_contract, policy_parts
+from vla_agent.models.heads.head_config import HeadConfig
+from vla_agent.models.resizing import resized
+from vla_agent.policy.execution.realtime import Committed
+from vla_agent.policy.loading import load_policy
+from vla_agent.policy.policy import VLAPolicy
+from vla_agent.policy.sources import contract_of
+
+NANO = "policies/tabletop-nano"
+OWN = "put the red mug in the tray"
+SAID = ["put the red mug in the tray", "open the drawer"]
+
+
+@pytest.fixture(scope="module")
+def policy():
+    """The shipped policy with a tiny reader, which is exported in a moment."""
+    torch.set_num_threads(1)
+    found = load_policy(NANO)
+    own = found.reader.settings
+    found.reader = tiny_reader().passing(own.templates)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(policy, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "exported"
+    export(policy, out, ExportSettings(("onnx", "openvino"), observations=11))
+    return out
+
+
+@pytest.fixture
+def observation(policy):
+    found, rng = blank_observation(policy.contract), np.random.default_rng(0)
+    for name, image in found["images"].items():
+        found["images"][name] = rng.integers(0, 256, image.shape, dtype=np.uint8)
+    return found
+
+
+def noise(policy, seed=0):
+    shape = policy.contract.chunk_length, policy.contract.action_dim
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))[0].numpy()
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+# -- acting
+
+
+@pytest.mark.parametrize("openvino", [False, True])
+def test_an_export_acts_as_the_policy_does(policy, folder, observation, openvino):
+    exported = load_policy(folder, openvino=openvino)
+    policy.reset("open the drawer", seed=3)
+    exported.reset("open the drawer")
+    ours, theirs = policy.act(observation), exported.act(observation, noise=noise(policy, 3))
+    assert policy.refusal is None and exported.refusal is None
+    np.testing.assert_allclose(theirs, ours, atol=1e-4)
+    assert exported.execute == policy.execute and exported.contract == policy.contract
+
+
+def test_a_chunk_that_continues_another_is_the_policys(policy, folder, observation):
+    exported = load_policy(folder)
+    rows = np.random.default_rng(1).normal(0, 0.01, (8, 7)).astype(np.float32)
+    committed = Committed(rows[:3], rows[3:])
+    for one in (policy, exported):
+        one.reset("open the drawer", seed=4)
+    ours = policy.act(observation, committed=committed)
+    np.testing.assert_allclose(exported.act(observation, noise(policy, 4), committed), ours, atol=1e-4)
+
+
+def test_noise_comes_from_the_seed(folder, observation):
+    exported, chunks = load_policy(folder), []
+    for seed in (1, 1, 2):
+        exported.reset("open the drawer", seed=seed)
+        chunks.append(exported.act(observation))
+    assert (chunks[0] == chunks[1]).all() and not np.allclose(chunks[0], chunks[2])
+
+
+@pytest.mark.parametrize("instruction", [OWN, "hit him with the red mug", "do not open the drawer", "put it " * 90])
+def test_what_the_policy_holds_still_for_the_export_does_with_the_same_words(policy, folder, instruction):
+    exported, observation = load_policy(folder), blank_observation(policy.contract)  # a grey image shows nothing
+    for _ in range(4):
+        for one in (policy, exported):
+            one.reset(instruction)
+            chunk = one.act(observation)
+        assert policy.refusal and exported.refusal == policy.refusal
+        assert not chunk[:, :6].any() and exported.doubt.reason == policy.doubt.reason
+
+
+def test_other_words_are_read_as_the_policy_reads_them(policy, folder):
+    exported = load_policy(folder)
+    for text in ("please get that mug over into the tray", "Räume die blaue Tasse weg", "is there a red mug?"):
+        policy.reset(text)
+        exported.reset(text)
+        ours, theirs = policy.reading, exported.reading
+        assert (theirs.kind, theirs.text, theirs.slots, theirs.refusal) == (
+            ours.kind,
+            ours.text,
+            ours.slots,
+            ours.refusal,
+        )
+        assert theirs.confidence == pytest.approx(ours.confidence, abs=1e-4)
+
+
+# -- the runner
+
+RUNNER = """
+import sys
+for name in ("torch", "transformers", "tokenizers", "openvino", "vla_agent", "pydantic", "scipy"):
+    sys.modules[name] = None  # an import of it fails
+folder = sys.argv[1]
+sys.path[:] = [folder, *(p for p in sys.path if p != "")]
+import numpy as np
+from run import Policy
+from parts.blank_observation import blank_observation
+policy = Policy(folder)
+observation = blank_observation(policy.contract)
+policy.reset("open the drawer")
+noise = np.load(sys.argv[2])
+np.save(sys.argv[3], policy.act(observation, noise=noise))
+policy.reset("smash the bottle")
+policy.act(observation)
+print(policy.refusal)
+for change in ({"state": observation["state"][:3]}, {"images": {}}, {"state": observation["state"] * np.nan}):
+    try:
+        policy.act({**observation, **change})
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+
+def test_the_runner_needs_numpy_and_onnxruntime_alone(policy, folder, tmp_path):
+    np.save(tmp_path / "noise.npy", noise(policy))
+    files = [str(folder), str(tmp_path / "noise.npy"), str(tmp_path / "chunk.npy")]
+    done = subprocess.run([sys.executable, "-c", RUNNER, *files], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["that would break something", *["ObservationError"] * 3], done.stderr
+    policy.reset("open the drawer", seed=0)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "chunk.npy"), policy.act(blank_observation(policy.contract)), atol=1e-4
+    )
+
+
+def test_the_runner_has_at_most_60_lines(folder):
+    assert len((folder / "run.py").read_text().splitlines()) <= 60
+
+
+def test_no_part_of_the_runner_imports_the_package(folder):
+    for module in (folder / "run.py", *(folder / "parts").glob("*.py")):
+        assert "from vla_agent" not in module.read_text() and "import torch" not in module.read_text()
+
+
+# -- the folder
+
+
+def test_the_folder_is_a_policy_with_an_identity_and_a_contract(policy, folder):
+    parts = policy_parts(folder)
+    assert parts["normaliser"] == "in files" and set(parts["files"]) > {"export.json", "policy.onnx", "run.py"}
+    assert parts["digest"] == load_policy(folder).digest == hash_policy_files(folder).digest
+    assert policy_contract(folder) == contract_of(str(folder)) == policy.contract
+    about = json.loads((folder / "export.json").read_text())
+    assert about["policy"]["digest"] == policy.digest and about["parity"]["onnx"]["largest"] < 1e-3
+    assert about["parity"]["openvino"]["observations"] == 11 and not about["parity"]["openvino"]["disagreed"]
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "tokenizer.json", "parts/unsafe.py", "run.py", "text.onnx"])
+def test_a_changed_byte_of_an_export_is_another_policy(copy, name):
+    before, file = policy_parts(copy), copy / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    after = policy_parts(copy)
+    assert before["digest"] != after["digest"] and before["files"][name] != after["files"][name]
+    with pytest.raises(CheckpointError):
+        load_policy(copy, expected=before["digest"])
+
+
+def test_a_damaged_graph_is_refused_before_it_is_opened(copy):
+    (copy / "policy.onnx").write_bytes(b"no graph")
+    with pytest.raises(CheckpointError, match="not the file that was exported"):
+        load_policy(copy)
+
+
+@pytest.mark.parametrize("name", ["more.onnx", "parts/Evil.py", "parts/data.bin", "policy.json", "parts/more/x.py"])
+def test_a_file_that_does_not_belong_in_an_export_is_refused(copy, name):
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text("{}")
+    with pytest.raises(CheckpointError, match="does not belong"):
+        load_policy(copy)
+
+
+def test_a_module_in_an_export_never_runs_in_the_project(copy, tmp_path):
+    for name in ("run.py", "parts/words.py", "parts/sitecustomize.py"):
+        (copy / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    load_policy(copy).reset("open the drawer")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_acceleration_that_an_export_has_not_is_refused(folder):
+    with pytest.raises(OptionError, match="as it was exported"):
+        load_policy(folder, quantise="int8")
+
+
+# -- refusals at export
+
+
+def test_where_the_graph_acts_otherwise_nothing_is_written(policy, folder, tmp_path, monkeypatch):
+    def write_another(spec, file):
+        if file.name == "policy.onnx":
+            other = deepcopy(spec.module)
+            other.action_normaliser.shift += torch.tensor([0, 0, 0, 0.01, 0, 0, 0])
+            spec = replace(spec, module=other)
+        write(spec, file)
+
+    write = making.WRITERS["onnx"]
+    monkeypatch.setitem(making.WRITERS, "onnx", write_another)
+    with pytest.raises(OptionError, match="does not act as the policy") as error:
+        export(policy, tmp_path / "out", ExportSettings(observations=2))
+    assert "ee_rotation" in str(error.value) and "observation" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_head_without_a_graph_is_refused(policy):
+    other = VLAPolicy(policy.contract, policy.backbone, HeadConfig(kind="regression", width=32, depth=1, heads=2))
+    with pytest.raises(OptionError, match="cannot be exported") as error:
+        export(other, Path("never"), ExportSettings())
+    assert "flow matching" in str(error.value) and not Path("never").exists()
+
+
+def test_instructions_are_for_pretrained_models_alone(policy):
+    with pytest.raises(OptionError, match="cannot be exported"):
+        export(policy, Path("never"), ExportSettings(instructions=("open the drawer",)))
+
+
+# -- a pretrained vision-language model
+
+
+def test_a_policy_of_a_pretrained_model_is_exported_with_the_instructions_it_is_given(tmp_path):
+    policy = untrained_policy(save_small_vlm("smolvlm", tmp_path / "model")).eval().requires_grad_(False)
+    about = export(policy, tmp_path / "out", ExportSettings(observations=2, instructions=tuple(SAID)))
+    assert about["parity"]["onnx"]["largest"] < 1e-3
+    exported, observation = load_policy(tmp_path / "out"), blank_observation(policy.contract)
+    for text in SAID:  # of other lengths
+        policy.reset(text, seed=5)
+        exported.reset(text)
+        np.testing.assert_allclose(exported.act(observation, noise(policy, 5)), policy.act(observation), atol=1e-3)
+    exported.reset("Open the drawer")
+    assert not exported.act(observation)[:, :6].any() and "no such words" in exported.refusal
+
+
+# -- resizing
+
+
+@pytest.mark.parametrize("size", [(48, 48), (36, 40), (96, 96), (100, 130)])
+def test_areas_are_resized_as_the_policy_does(size):
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8))
+    ours = area_resized(image.permute(2, 0, 1).float(), size)
+    theirs = resized(image[None], size)[0].permute(2, 0, 1).float()
+    assert (
+        float((ours - theirs).abs().max()) <= 1.0 and float((ours != theirs).float().mean()) < 0.01
+    )  # ties of rounding
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 48)])
+def test_letterboxes_are_those_of_the_backbone(size):
+    images = torch.rand(2, 3, 48, 80)
+    inner = [round(n * min(size[0] / 48, size[1] / 80)) for n in (48, 80)]
+    small = torch.nn.functional.interpolate(images, inner, mode="bilinear", antialias=True, align_corners=False)
+    found, (top, left) = letterboxed(images, size), [(n - m) // 2 for n, m in zip(size, inner, strict=True)]
+    torch.testing.assert_close(found[:, :, top : top + inner[0], left : left + inner[1]], small.clamp(0, 1))
+    assert found.shape[2:] == size and float(found.sum()) == pytest.approx(float(small.clamp(0, 1).sum()), rel=1e-4)
+
+
+def test_an_observation_of_another_contract_is_refused(folder, observation):
+    exported = load_policy(folder)
+    exported.reset("open the drawer")
+    observation["images"]["front"] = observation["images"]["front"][:50]
+    with pytest.raises(ObservationError):
+        exported.act(observation)

@@ -1,0 +1,1 @@
+"""An exported policy: its runner, and how the project opens it.  Imports no torch."""
