@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vla_agent.contract import Camera, Contract, Field
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.contract.renamed_cameras import RenamedCameras
+from vla_agent.contract.state_units import first_in_other_units
 from vla_agent.contract.tabletop import tabletop_contract
 from vla_agent.contract.validation import impossible_values
 from vla_agent.errors import ContractError, ObservationError
@@ -107,6 +108,20 @@ IMPOSSIBLE = {
     "an endless rate": ({"control_hz": np.inf}, "control_hz", "inf"),
     "a NaN rate": ({"control_hz": np.nan}, "control_hz", "nan"),
     "no chunk": ({"chunk_length": 0}, "chunk_length", "0"),
+    "a rate in words": ({"control_hz": "20"}, "control_hz", "'20'"),
+    "true for a rate": ({"control_hz": True}, "control_hz", "True"),
+    "a negative camera": ({"cameras": (Camera("front", 2, 3, hz=-3),)}, "cameras.front.hz", "-3"),
+    "a camera's rate in words": ({"cameras": (Camera("front", 2, 3, hz="fast"),)}, "cameras.front.hz", "'fast'"),
+    "a limit in words": ({"state": (Field("pose", 1, "m", low="0"),)}, "state.pose.low", "'0'"),
+    "true for a limit": ({"state": (Field("pose", 1, "m", high=True),)}, "state.pose.high", "True"),
+    "NaN alone": ({"state": (Field("pose", 1, "m", high=np.nan),)}, "state.pose.high", "nan"),
+    "no end": ({"state": (Field("pose", 1, "m", low=-np.inf),)}, "state.pose.low", "-inf"),
+    "a number for a language": ({"language": 3}, "language", "3"),
+    "a path": ({"cameras": (Camera("../x", 2, 3),)}, "cameras", "../x"),
+    "a path of Windows": ({"cameras": (Camera("a\\x", 2, 3),)}, "cameras", "a\\x"),
+    "two dots": ({"cameras": (Camera("..", 2, 3),)}, "cameras", ".."),
+    "a control character": ({"state": (Field("a\x1b[2J", 1, "m"),)}, "state", "a\x1b[2J"),
+    "a name of a page": ({"state": (Field("a" * 201, 1, "m"),)}, "state", "a" * 201),
 }
 
 
@@ -117,6 +132,43 @@ def test_each_impossible_value_is_named_alone(case):
     with pytest.raises(ContractError, match="impossible values") as caught:
         Contract.from_dict(replace(SMALL, **changes).to_dict(), file="a.json")
     assert (caught.value.file, caught.value.key, caught.value.found) == ("a.json", key, found)
+
+
+@pytest.mark.parametrize(
+    "key, value", [("chunk_length", 4.5), ("chunk_length", "4"), ("version", 1.5), ("version", True)]
+)
+def test_whole_numbers_are_not_made_of_others(key, value):
+    with pytest.raises(ContractError) as caught:
+        Contract.from_dict(PLAIN | {key: value}, file="a.json")
+    assert key in caught.value.key and caught.value.remedy
+
+
+def test_an_error_can_be_shown_on_any_terminal():
+    with pytest.raises(ContractError) as caught:
+        Contract.from_dict(replace(SMALL, cameras=(Camera("a\x1b[2J\u202e", 2, 3),)).to_dict())
+    assert "a\\x1b[2J\\u202e" in str(caught.value) and "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "field, good, wrong, words",
+    [
+        (Field("j", 1, "radians"), [3.0], [90.0], "degrees"),
+        (Field("p", 1, "Metres", "base"), [0.5], [400.0], "millimetres"),
+        (Field("d", 1, "°"), [700.0], [9000.0], "another unit"),
+        (Field("l", 1, "mm", "base"), [900.0], [9e5], "another unit"),
+        (Field("q", 4, "1", rotation="quaternion wxyz"), [1.0, 0, 0, 0], [0.0, 0, 0, 0], "no rotation"),
+        (Field("q", 4, "1", rotation="quaternion xyzw"), [0.0, 0, 0, -1], [0.2, 0, 0, 1.5], "convention"),
+        (Field("f", 1, "N"), [3e38], [1e39], "NaN, infinity"),
+    ],
+)
+def test_states_in_units_of_any_word(field, good, wrong, words):
+    contract = replace(SMALL, state=(field,))
+    contract.check_observation(observation(state=np.array(good)))
+    with pytest.raises(ObservationError) as caught:
+        contract.check_observation(observation(state=np.array(wrong)))
+    assert words in str(caught.value)
+    if max(map(abs, wrong)) < 3e38:
+        assert first_in_other_units((field,), np.array([good, wrong])) == 1
 
 
 def test_the_least_possible_values_are_taken():

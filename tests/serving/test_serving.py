@@ -180,12 +180,24 @@ def test_both_forms_of_an_observation_are_read_alike():
         ({"committed": {"actions": np.zeros((16, 7))}}, "committed"),
         ({"committed": {"actions": np.zeros((16, 7)), "decided": 3, "delay": 4}}, "committed"),
         ({"committed": {"actions": np.full((16, 7), np.inf), "decided": 3, "delay": 2}}, "committed"),
+        ({"committed": {"actions": np.full((16, 7), 50.0), "decided": 3, "delay": 2}}, "committed"),
+        ({"committed": {"actions": np.full((16, 7), 1e300), "decided": 3, "delay": 2}}, "committed"),
+        ({"observation/state": np.zeros(17)}, "observation/state"),
+        ({"observation/front": np.zeros((96, 96, 3), np.uint8)}, "observation/front"),
     ],
 )
 def test_an_invalid_request_is_refused(change, word):
     with pytest.raises((ServingError, ObservationError)) as caught:
         read_request(request() | change, CONTRACT)
     assert word in str(caught.value.key)
+
+
+@pytest.mark.parametrize("key", ["promt", "instruction", "task", "Prompt"])
+def test_an_instruction_under_another_key_is_not_passed_over(key):
+    with pytest.raises(ServingError) as caught:
+        read_request({**observation(0), key: "open the drawer"}, CONTRACT)
+    assert caught.value.key == key and "did you mean prompt" in caught.value.found
+    assert read_request({**request(), "task": "of another server", "session": 3}, CONTRACT).prompt == "open the drawer"
 
 
 def test_the_oldest_is_dropped_and_its_instruction_is_not_lost():
