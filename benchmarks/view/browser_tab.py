@@ -11,6 +11,7 @@ from typing import Any
 from vla_agent.errors import OptionError
 
 PATIENCE = 40.0  # seconds for the page to do what was asked, on a busy machine without a GPU
+CHANGED = 0.1  # of 255, on average: a small object at another place
 COARSE = "fixedDpr=0.15"  # the 3-D view in few pixels: Chromium draws it in software here
 SWITCHES = (
     "--headless=new",
@@ -122,9 +123,16 @@ class Tab:
 
     def click(self, find: Callable[[], Any], what: str) -> None:
         """Bring an element into view and click it."""
-        element = self.wait(find, what)
-        self.chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
+
+        def clicked() -> bool:  # again, where something moved before it or it was drawn anew
+            element = find()
+            if not element:
+                return False
+            self.chrome.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            element.click()
+            return True
+
+        self.wait(clicked, what)
 
     def row(self, label: str) -> Any:
         return self.wait(lambda: self.chrome.execute_script(ROW, label), f"the control '{label}'")
@@ -226,7 +234,7 @@ class Tab:
 
     def wait_picture(self, differs_from: list[int], number: int = 0) -> None:
         """Until the picture is another one."""
-        self.wait(lambda: difference(self.picture(number), differs_from) > 0.5, "another picture")
+        self.wait(lambda: difference(self.picture(number), differs_from) > CHANGED, "another picture")
 
     def view(self) -> bytes:
         """The 3-D view as PNG."""

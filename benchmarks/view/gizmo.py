@@ -37,7 +37,8 @@ def click_at(tab: Tab, point: np.ndarray) -> None:
     """Click a point in space."""
     canvas = _canvas(tab)
     right, down = _pixels(canvas, point)
-    _mouse(tab).move_to_element_with_offset(canvas, right, down).click().perform()
+    mouse = _mouse(tab).move_to_element_with_offset(canvas, right, down).pause(1.0)
+    mouse.click_and_hold().pause(0.3).release().perform()
 
 
 def drag_along_x(tab: Tab, point: np.ndarray) -> None:

@@ -22,6 +22,8 @@ from vla_agent.view.sources.simulator_knobs import NAMES as KNOBS
 from vla_agent.view.sources.simulator_knobs import Knobs
 from vla_agent.view.sources.simulator_scene import as_it_lies, changed, drag, labels, with_one_more, without
 
+SCENE_STAYS = ("start", "step", "success", "failure", "driver", "speed", GRAB)  # the policy need not look again
+
 
 @dataclass(frozen=True)
 class SimulatorSettings:
@@ -53,7 +55,8 @@ class SimulatorSource:
         self._settings, self._policy = settings, policy
         (self._family,) = select([settings.task]).values()
         self.title = f"{Path(settings.policy).name} in the simulator"
-        self._speed, self._running, self._stale = 1.0, False, True
+        self._speed, self._running = 1.0, False
+        self._stale, self._changed = True, True  # the policy has to look again; there is something else to show
         self._edited: Scene | None = None
         self._grabbed = NONE
         self.marks = {"success": 0, "failure": 0}
@@ -121,14 +124,14 @@ class SimulatorSource:
 
     def step(self) -> Frame | None:
         """One control period while the episode runs; else a new look, where a viewer changed something."""
-        if self._running and not self._episode.over:
-            action = self._episode.advance()
-            self._maker.note(action)
+        self._running = self._running and not self._episode.over
+        if self._running:
+            self._maker.note(self._episode.advance())
         elif self._stale:
             self._episode.look_afresh()
-        else:
+        elif not self._changed:
             return None
-        self._stale = False
+        self._stale = self._changed = False
         return self._maker.frame(self._running, self._grabbed, self.marks, self._speed)
 
     def command(self, command: Command) -> None:
@@ -139,11 +142,12 @@ class SimulatorSource:
             TaskError: the scene cannot be laid out.
         """
         if command.name in KNOBS:
-            self._knobs.set(command.name, command.value)
+            self._knobs.values[command.name] = command.value
             self._knobs.apply(self._env.world)
         else:
             self._do[command.name](command.value)
-        self._stale = True
+        self._changed = True
+        self._stale = self._stale or command.name not in SCENE_STAYS
 
     # -- what the controls do --------------------------------------------------------------------------------------
 

@@ -59,6 +59,7 @@ class Knobs:
             worn = world.model.material(material(pattern, PATTERN_STRENGTH)).id
             world.alter("mat_texrepeat", worn, REPEATS)
             world.alter("geom_matid", self._table, worn)
+        mujoco.mj_camlight(world.model, world.data)
 
     def _number(self, name: str) -> float:
         return float(self.values[name])  # type: ignore[arg-type]  # a slider's
