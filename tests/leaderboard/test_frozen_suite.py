@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from vla_agent.cli import main
 from vla_agent.errors import ReportError, TaskError
 from vla_agent.leaderboard import freeze, frozen_suite
+from vla_agent.leaderboard.__main__ import main as check
 from vla_agent.leaderboard.evaluate_suite import BLIND, SHUFFLED, SuiteSettings, evaluate_suite, job_of
 from vla_agent.leaderboard.frozen_suite import GROUNDING, HELD_OUT, ROBUSTNESS, SUCCESS, read_suite
 from vla_agent.leaderboard.play_frozen import Blind, lay_player, play
+from vla_agent.leaderboard.recheck import differences
 from vla_agent.leaderboard.result_file import RESULT, read_result, result_of, result_text
 from vla_agent.leaderboard.result_page import page, summary
 from vla_agent.leaderboard.scores import scores
@@ -129,6 +131,7 @@ def test_a_result_is_read_as_it_was_written(result, tmp_path):
     assert found["policy"]["digest"] and found["execution"] == {"mode": "open_loop", "delay_ms": 0.0}
     assert "policies/mine on tabletop-1" in summary(found) and "20 of 20" in page(found, SUITE)
     assert read_result(write(about="4 million parameters"))["about"]
+    assert check([str(tmp_path / RESULT)]) == 0 and check([str(write(more=1))]) == 2
 
 
 def changed_row(rows, number, column, value):
@@ -204,6 +207,12 @@ def test_a_run_writes_a_result_that_can_be_read(tmp_path, monkeypatch):
     found = evaluate_suite(out)
     assert [row[5] for row in found["episodes"][:2]] == [True, True], "the expert reaches both goals"
     assert read_result(tmp_path / "out" / RESULT) == json.loads(json.dumps(found))
+    monkeypatch.setattr("vla_agent.leaderboard.recheck.read_suite", lambda name: small)
+    assert list(differences(found, "expert", 2, seed=1)) == []
+    worse = found | {"episodes": [[*row[:6], 1, row[7]] for row in found["episodes"]]}
+    assert [text.split(", ")[1].split(":")[0] for text in differences(worse, "expert", 2, seed=1)] == ["steps"] * 2
+    with pytest.raises(ReportError, match="another policy"):
+        next(differences(found, "random", 1, seed=1))
     with pytest.raises(ReportError, match="finished"):
         evaluate_suite(out)
     assert evaluate_suite(replace(out, resume=True))["episodes"] == found["episodes"]

@@ -73,8 +73,8 @@ def evaluate_suite(settings: SuiteSettings, progress: Progress | None = None) ->
     own = EvaluationSettings(
         settings.policy, controls="none", episodes=1, execution=execution, load=settings.load, split=suite.split
     )
-    played = f"{suite.name} {suite.sha256} {settings.control}".strip()  # what episodes must share to belong together
-    head = describe(make_plan(own)) | {"suite": played, "control": settings.control}
+    which = f"{suite.name} {suite.sha256} {settings.control}".strip()  # what episodes must share to belong together
+    head = describe(make_plan(own)) | {"suite": which, "control": settings.control}
     recorded = {"control": settings.control} | execution.settings()
     identity = identity_of(head | {"summary": {"settings": recorded}})
     player = PlayerSettings(
