@@ -20,6 +20,7 @@ from vla_agent.policy.loading import load_policy
 from vla_agent.training.demonstrations import load_demonstrations
 from vla_agent.training.recipe import Data, TrainHead
 from vla_agent.training.scores import score
+from vla_agent.training.scores.instruction_contrast import contrast_weights, contrasts
 from vla_agent.training.scores.noise_mixture import lowest_weights, mixture_weights
 from vla_agent.training.scores.score_file import episode_weights, pin_scores
 from vla_agent.training.stages.head_stage import draw_rows
@@ -58,6 +59,40 @@ def test_a_second_group_of_losses_gets_low_weights_that_never_rise_with_the_loss
     assert mixture_weights(low)[0][-1] > 0.9
     ordered = weights[np.argsort(losses)]
     assert (np.diff(ordered) <= 0).all()
+
+
+def losses_of(rng: np.random.Generator, right: int, wrong: int, others: int = 8) -> np.ndarray:
+    """Log losses (n, 1 + others): the own instruction's is lower where it is the right one."""
+    losses = rng.normal(-2, 0.15, (right + wrong, 1 + others)) + rng.normal(0, 0.5, (right + wrong, 1))
+    losses[:right, 0] -= 0.6
+    return losses
+
+
+def test_episodes_whose_actions_other_instructions_explain_as_well_get_low_weights():
+    told = np.array([contrasts(row) for row in losses_of(np.random.default_rng(0), 70, 15)])
+    weights, fit = contrast_weights(told)
+    assert fit is not None and fit.share == pytest.approx(70 / 85, abs=0.06)
+    assert weights[:70].mean() > 0.95 and weights[70:].mean() < 0.25
+    assert (np.diff(weights[np.argsort(told[:, 0])]) <= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_right_instructions_keep_their_weights(seed):
+    told = np.array([contrasts(row) for row in losses_of(np.random.default_rng(seed), 60, 0)])
+    assert contrast_weights(told)[0].mean() > 0.95
+
+
+def test_without_other_instructions_nothing_is_said_of_the_own_one():
+    rng = np.random.default_rng(0)
+    for told in (
+        np.array([contrasts(row) for row in losses_of(rng, 20, 5, others=1)]),
+        np.array([contrasts(row) for row in losses_of(rng, 20, 5, others=0)]),
+        np.array([contrasts(row) for row in losses_of(rng, 4, 3)]),
+        np.zeros((20, 9)),
+        np.array([contrasts(row) for row in losses_of(rng, 0, 20)]) + np.eye(1, 9),  # the own one explains least
+    ):
+        weights, fit = contrast_weights(told)
+        assert fit is None and (weights == 1).all()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -171,7 +206,7 @@ def test_a_run_is_resumed_with_the_same_scores_alone(good, scored, tmp_path):
 
 
 def test_a_loss_that_is_no_number_names_the_episode(good, tmp_path, monkeypatch):
-    monkeypatch.setattr(score, "_score", lambda *_: (float("nan"), np.zeros(4, np.float32)))
+    monkeypatch.setattr(score, "_score", lambda *_: (float("nan"), [0.1], np.zeros(4, np.float32)))
     with pytest.raises(DatasetError, match="episode 0"):
         score.score_dataset(str(good.dataset), str(good.policy), tmp_path / "s.json", score.ScoreSettings())
     assert not (tmp_path / "s.json").exists()

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"two groups: {mixture['shares'][1]:.0%} of the episodes have the higher losses, and low weights")
     else:
         print("no two groups of losses: every weight is 1")
-    print(_contrast_sentence(scores))
+    print(_instruction_sentence(scores))
     spread = scores["diversity"]
     print(f"diversity of the features: {spread['all']:.3f} of all episodes, {spread['weighted']:.3f} by weight")
     print(f"{out}: {len(episodes)} episodes, sum of weights {sum(e['weight'] for e in episodes):.1f}")
@@ -61,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _contrast_sentence(scores: dict[str, Any]) -> str:
+def _instruction_sentence(scores: dict[str, Any]) -> str:
     """Which episodes other instructions fit as well as their own."""
-    mixture = scores["contrast_mixture"]
-    if not mixture or not mixture["two"]:
-        return "instructions: no group of episodes that others fit as well as their own"
-    doubtful = [entry["episode"] for entry in scores["episodes"] if entry["contrast_weight"] < 0.5]
+    if not scores["contrasts"]:
+        return "instructions: too few episodes or other instructions to tell wrong ones"
+    doubtful = [entry["episode"] for entry in scores["episodes"] if entry["instruction_weight"] < 0.5]
+    if not doubtful:
+        return "instructions: each fits its episode better than others do"
     shown = ", ".join(map(str, doubtful[:LISTED])) + (", ..." if len(doubtful) > LISTED else "")
     return f"instructions: others fit {len(doubtful)} of the episodes as well as their own: {shown}"
 
