@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from vla_agent.cli import main
 from vla_agent.data.convert.convert import convert
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import load
+from vla_agent.data.lerobot.dataset_writer import write_dataset
+from vla_agent.data.lerobot.episode import encode
 from vla_agent.data.lerobot.media import STORAGES, decode_png, decode_video, encode_png, encode_video
 from vla_agent.data.validate.validate import validate
 from vla_agent.errors import DatasetError, OptionError
@@ -241,3 +244,13 @@ def test_findings_are_not_taken_for_another_dataset(tmp_path):
     assert dropped_episodes(findings, read(folder)) == {0}
     with pytest.raises(OptionError, match="of another dataset"):
         dropped_episodes(findings, read(tmp_path / "two"))
+
+
+def test_a_dataset_has_the_rate_of_its_contract_and_a_whole_one(tmp_path):
+    folder = lerobot_sets.write_good(tmp_path / "d")
+    lerobot_sets.change_info(folder, lambda info: info.update(fps=10))
+    assert refused(folder).key == "fps"
+    contract = replace(lerobot_sets.contract(), control_hz=12.5)
+    with pytest.raises(DatasetError, match="cannot have this rate"):
+        write_dataset(tmp_path / "new", contract, [encode(lerobot_sets.episode(0), "images", 12)], "images")
+    assert not (tmp_path / "new").exists()

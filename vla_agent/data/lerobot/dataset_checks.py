@@ -206,11 +206,20 @@ def _check_video_places(dataset: DatasetTables) -> None:
 
 
 def check_contract(dataset: DatasetTables, contract: Contract) -> None:
-    """Check that cameras, state and action of a contract are features with its shapes.
+    """Check that a contract's rate is the dataset's, and its cameras, state and action are features with its shapes.
 
     Raises:
         DatasetError: the first that is not.
     """
+    if dataset.fps != contract.control_hz:
+        raise DatasetError(
+            "the dataset has another rate than its contract",
+            file=dataset.root / dataset_schema.INFO,
+            key="fps",
+            expected=f"{contract.control_hz:g} Hz ({dataset_schema.CONTRACT})",
+            found=f"{dataset.fps:g} Hz",
+            remedy="correct info.json or meta/contract.json: both must describe the data",
+        )
     for name, feature in dataset_schema.features(contract, "video", annotations=False).items():
         found = dataset.info["features"].get(name)
         if found is None or dataset_schema.stated_shape(found) != feature["shape"]:

@@ -46,10 +46,19 @@ def write_dataset(
         collection: how it was collected (plain data); goes to ``meta/collection.json`` and is not part of the hash.
 
     Raises:
-        DatasetError: the folder exists, there are no episodes, or one does not fit the contract.
+        DatasetError: the folder exists, there are no episodes, one does not fit the contract, or its rate is not whole.
     """
     directory = Path(directory)
     refuse_existing(directory)
+    if contract.control_hz != round(contract.control_hz):
+        raise DatasetError(
+            "a dataset cannot have this rate",
+            file=directory,
+            key="control_hz",
+            expected="a whole number of control periods a second, as LeRobotDataset's fps",
+            found=f"{contract.control_hz:g}",
+            remedy="record at a whole rate",
+        )
     with folder_aside(directory) as aside:
         writer = _Writer(aside, contract, storage)
         try:
