@@ -18,7 +18,7 @@ from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
 from vla_agent.policy.doubt.doubter import NEAR, Doubter, named_pairs
 from vla_agent.policy.doubt.logistic_fit import fit_logistic
-from vla_agent.policy.doubt.things import find_things
+from vla_agent.policy.doubt.things import chances, find_things
 from vla_agent.policy.execution.realtime import Committed
 from vla_agent.policy.loading import load_policy
 
@@ -346,7 +346,19 @@ def test_things_are_peaks_with_names_boxes_and_probabilities():
     cube = next(t for t in found if t.name == "blue cube")
     assert cube.point == pytest.approx((12.5 / 24, 12.5 / 24))
     assert cube.box == pytest.approx((12.5 / 24 - 0.05, 12.5 / 24 - 0.05, 12.5 / 24 + 0.05, 12.5 / 24 + 0.05))
-    assert cube.probability == pytest.approx(1.0, abs=1e-3)
+    assert cube.probability == cube.there == pytest.approx(1.0, abs=1e-3)
+    assert cube.place == "table" and cube.height == pytest.approx(0.03)
+
+
+def test_chances_are_of_a_colour_and_a_shape_wherever_something_is():
+    seen = maps_with((25, "red", "mug"), (100, "red", "cup"), (300, "blue", "cube")).arrays()
+    for named, count in (
+        ({}, 3),
+        ({"colour": "red"}, 2),
+        ({"colour": "red", "shape": "mug"}, 1),
+        ({"shape": "pear"}, 0),
+    ):
+        assert chances(seen, SETTINGS, **named).sum() == pytest.approx(count, abs=0.01), named
 
 
 def test_an_instruction_that_is_too_long_to_be_read_is_refused():

@@ -22,13 +22,14 @@ from vla_agent.evaluation.asking.question_forms import Question, parse
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone, stack_images
 from vla_agent.models.reader.reader import Reader
 from vla_agent.policy.doubt.doubter import Doubter
-from vla_agent.policy.doubt.things import Thing, best_place, find_things
+from vla_agent.policy.doubt.things import Thing, best_place, chances, find_things
 
 HEIGHT = 0.03  # metres: of the middle of a thing on the table
 ABSENT = 0.9  # probability above which a question about a thing is answered by saying that it is not seen
 LONGEST = 24  # tokens of an answer
 FIXTURE = 0.09  # metres from a fixture's middle, within which a thing lies in it
 SURE = 0.5  # a thing counts in a list
+CLEAR = 0.03  # metres from a direction's border: clear enough to be told
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,12 @@ class Answerer:
         return Answer("no", absent) if absent > 0.5 else Answer("yes", 1 - absent, things)
 
     def _count(self, asked: Question) -> Answer:
-        candidates = self._matching(asked.colour, asked.shape, 0.1)
-        chances = np.array([1.0])
-        for thing in candidates:
-            chances = np.convolve(chances, [1 - thing.probability, thing.probability])
-        number = int(chances[: len(NUMBERS)].argmax())
-        best = sorted(candidates, key=lambda t: -t.probability)[:number]
-        return Answer(NUMBERS[number], float(chances[number]), tuple(best))
+        numbers = np.array([1.0])
+        for chance in chances(self._maps, self.doubter.settings, asked.colour, asked.shape):
+            numbers = np.convolve(numbers, [1 - chance, chance])
+        number = int(numbers[: len(NUMBERS)].argmax())
+        things = sorted(self._matching(asked.colour, asked.shape, 0.0), key=lambda t: -t.there)[:number]
+        return Answer(NUMBERS[number], float(numbers[number]), tuple(things))
 
     def _of_pair(self, pair: tuple[str, str]) -> Thing | None:
         """Where a pair fits best, None where it is more probably absent."""
@@ -181,18 +181,20 @@ class Answerer:
         return Answer(_place_words(self.position(thing)), thing.probability, (thing,))
 
     def _list(self, asked: Question) -> Answer:
-        found = sorted(self._matching(), key=lambda t: t.point[0])
+        on_table = [t for t in self.things if t.there > SURE and t.place == "table"]
+        found = sorted(on_table, key=lambda t: float(self.position(t)[1]))
         return Answer(", ".join(t.name for t in found) or "nothing", _product(found), tuple(found))
 
     def _caption(self, asked: Question) -> Answer:
-        """The relation of the two surest things whose direction is clearest."""
-        seen = self._matching()[:4]
+        """The surest relation: of two things on the table that are surely named, in a direction that is clear."""
+        seen = [t for t in self.things if t.there > SURE and t.place == "table"]
         best: tuple[float, Thing, str, Thing] | None = None
         for a in seen:
             for b in seen:
                 for direction, clear in self._clearness(a, b):
-                    if a is not b and (best is None or clear > best[0]):
-                        best = (clear, a, direction, b)
+                    sure = a.probability * b.probability * min(1.0, clear / CLEAR)
+                    if a is not b and (best is None or sure > best[0]):
+                        best = (sure, a, direction, b)
         if best is None:
             return self._list(asked)
         _, a, direction, b = best

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
 
-LEAST = 0.3  # probability of a thing that is listed
-APART = 5  # cells: of two peaks nearer than half of this, the higher one counts
+LEAST = 0.3  # probability that anything is there, of a thing that is listed
+FAINT = 0.02  # the same, of one that may count
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,8 @@ class Thing:
     """An object that is seen.
 
     view: number of the camera.  box: left, top, right, bottom as fractions of the image.  point: u, v of the centre.
-    probability: that it is there and is this.
+    probability: that it is there and is this.  there: that anything is there.  place: where it lies, of the settings'.
+    height: of its centre over the table, metres.
     """
 
     shape: str
@@ -28,6 +28,9 @@ class Thing:
     point: tuple[float, float]
     box: tuple[float, float, float, float]
     probability: float
+    there: float
+    place: str
+    height: float
 
     @property
     def name(self) -> str:
@@ -55,16 +58,30 @@ def find_things(maps: SightMaps, settings: DoubtSettings, view: int = 0, size: i
         maps: arrays.
         size: cells in a row of the maps.
     """
-    objects = np.exp(maps.objects[0, view]).reshape(-1, size)
-    around = sliding_window_view(np.pad(objects, APART // 2, constant_values=-np.inf), (APART, APART))
-    peaks = (around.max((-2, -1)) == objects) & (objects > LEAST)
+    objects = np.exp(maps.objects[0, view])
     found = []
-    for row, column in np.argwhere(peaks).tolist():
-        cell = row * size + column
+    for cell in np.flatnonzero(objects > LEAST).tolist():
         shape, colour = np.exp(maps.shapes[0, view, :, cell]), np.exp(maps.colours[0, view, :, cell])
-        probability = float(objects[row, column] * shape.max() * colour.max())
+        probability = float(objects[cell] * shape.max() * colour.max())
         found.append(_thing(maps, settings, view, cell, size, (int(shape.argmax()), int(colour.argmax()), probability)))
     return sorted(found, key=lambda thing: -thing.probability)
+
+
+def chances(maps: SightMaps, settings: DoubtSettings, colour: str = "", shape: str = "", view: int = 0) -> np.ndarray:
+    """(n,) probabilities, for each place where there may be an object, that there is one of this colour and shape.
+
+    Args:
+        maps: arrays.
+        colour, shape: "" for any.
+    """
+    found = np.exp(maps.objects[0, view])
+    cells = np.flatnonzero(found > FAINT)
+    found = found[cells]
+    if colour:
+        found = found * np.exp(maps.colours[0, view, settings.colours.index(colour), cells])
+    if shape:
+        found = found * np.exp(maps.shapes[0, view, settings.shapes.index(shape), cells])
+    return found
 
 
 def _thing(
@@ -82,4 +99,7 @@ def _thing(
         point=(u, v),
         box=(max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)),
         probability=named[2],
+        there=float(np.exp(maps.objects[0, view, cell])),
+        place=settings.places[int(maps.places[0, view, :, cell].argmax())],
+        height=float(maps.heights[0, view, cell]),
     )
