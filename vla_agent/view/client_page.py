@@ -24,12 +24,15 @@ SCRIPT = """
   });
   // A button that was clicked keeps the focus, and the space bar would press it besides what the page does on space.
   // One that was reached by the Tab key is pressed by space, and the page does nothing else.
+  let clicked = false;  // the focus came by mouse or finger
+  addEventListener("pointerdown", () => { clicked = true; }, true);
   addEventListener("keydown", (event) => {
+    if (event.code === "Tab") clicked = false;
     const focused = document.activeElement;
     if (event.code !== "Space" || !focused || focused === document.body) return;
     if (!focused.matches("button, [role=button], [role=tab], [role=switch], input[type=checkbox]")) return;
-    if (focused.matches(":focus-visible")) event.stopPropagation();
-    else { focused.blur(); event.preventDefault(); }
+    if (clicked) { focused.blur(); event.preventDefault(); }
+    else event.stopPropagation();
   }, true);
 })();
 """
