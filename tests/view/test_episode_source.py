@@ -16,12 +16,14 @@ pytest.importorskip("rosbags")
 
 from vla_agent.cli import main  # noqa: E402
 from vla_agent.cli.judge.viewed import EPISODE, write_for_rerun  # noqa: E402
+from vla_agent.data.browse.shown import Signal  # noqa: E402
 from vla_agent.errors import OptionError  # noqa: E402
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate  # noqa: E402
 from vla_agent.evaluation.result_store import read_report  # noqa: E402
 from vla_agent.robot.description import load_robot  # noqa: E402
 from vla_agent.view.source import Command, Frame  # noqa: E402
 from vla_agent.view.sources.episode import EpisodeSettings, EpisodeSource  # noqa: E402
+from vla_agent.view.sources.lanes.lane import Place, Track, frames_at, own_frame, signal_plot  # noqa: E402
 
 TASK = Path("sim/tasks/tabletop/press_button.yaml")
 ROBOT = load_robot("panda")
@@ -186,6 +188,19 @@ def test_a_bag_is_read_without_ros_at_any_moment(bag):
         end = frame_of(source, "frame", 39.0)
         assert end.supervisor is not None and end.supervisor.level == "bad" and "failure" in end.status.text
         assert end.facts["robot"] == "panda"
+
+
+def test_episodes_of_other_rates_are_shown_at_the_same_time():
+    def track(hz: float, length: int) -> Track:
+        ramp = Signal("action x", "m", ("",), np.arange(length)[:, None] / hz)
+        return Track(hz, length, "policy", "push", "success", {}, [ramp], None)
+
+    slow, fast = track(10.0, 20), track(25.0, 75)
+    assert (frames_at(fast, 10.0), own_frame(fast, 4, 10.0), own_frame(slow, 25, 10.0)) == (30, 10, 19)
+    plot = signal_plot("action x", [(Place("A"), slow), (Place("B"), fast)], 4)
+    assert len(plot.x) == 30 and np.isnan(plot.lines["A"][20:]).all()
+    assert np.nanmax(np.abs(plot.lines["A"] - plot.x)) < 1e-9 and np.abs(plot.lines["B"] - plot.x).max() <= 0.04
+    assert np.flatnonzero(np.isfinite(plot.lines["now"])).tolist() == [4, 5]
 
 
 def test_a_path_without_episodes_is_refused(tmp_path):

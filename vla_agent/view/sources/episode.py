@@ -28,7 +28,7 @@ from vla_agent.view.source import (
     Status,
 )
 from vla_agent.view.sources.lanes.forecast import Forecast
-from vla_agent.view.sources.lanes.lane import APART, Lane, Place, signal_plot
+from vla_agent.view.sources.lanes.lane import APART, Lane, Place, frames_at, own_frame, signal_plot
 from vla_agent.view.sources.lanes.opening import EpisodeSet, Lanes
 
 HZ = 20.0
@@ -121,8 +121,12 @@ class EpisodeSource:
 
     @property
     def length(self) -> int:
-        """Frames of the longer episode."""
-        return max(lane.track.length for _, lane in self._lanes)
+        """Frames of the longer episode, at the rate of the first."""
+        return max(frames_at(lane.track, self._hz) for _, lane in self._lanes)
+
+    @property
+    def _hz(self) -> float:
+        return self._lanes[0][1].track.hz
 
     @property
     def finished(self) -> bool:
@@ -156,7 +160,7 @@ class EpisodeSource:
     def step(self) -> Frame | None:
         """The frame that is due; None while it stands still."""
         if self._playing and not self._new:
-            self._at = min(self._at + self._speed * self._lanes[0][1].track.hz / HZ, self.length - 1)
+            self._at = min(self._at + self._speed * self._hz / HZ, self.length - 1)
             if self.finished:
                 self._playing = False
         elif not self._new:
@@ -199,7 +203,7 @@ class EpisodeSource:
         poses: dict[str, np.ndarray] = {}
         pictures: list[Picture] = []
         for place, lane in self._lanes:
-            now = min(frame, lane.track.length - 1)
+            now = own_frame(lane.track, frame, self._hz)
             poses |= lane.poses(now)
             pictures += [Picture(place.picture(camera), image) for camera, image in lane.images(now).items()]
         self._look(frame)
@@ -239,7 +243,7 @@ class EpisodeSource:
         for (place, lane), colour in zip(self._lanes, COLOURS, strict=False):
             way = lane.track.path
             if way is not None:
-                now = min(frame, len(way) - 1)
+                now = own_frame(lane.track, frame, self._hz)
                 paths.append(Path(place.picture("executed"), way[: now + 1], colour))
                 paths.append(Path(place.picture("to come"), way[now:], AHEAD, 1.5))
         if self._forecast is not None:
@@ -271,4 +275,3 @@ class EpisodeSource:
 def _close(lanes: Sequence[Lane]) -> None:
     for lane in lanes:
         lane.close()
-

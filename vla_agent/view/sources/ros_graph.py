@@ -70,7 +70,7 @@ class RosGraph:
         self.title = f"ROS 2 graph: {self._robot.name}" + (f" in {space}" if space else "")
         self._open = ExitStack()
         self._told = ""  # what the last command did
-        self._given = self._wanted = ""  # the instruction now, and the last one that was not empty
+        self._wanted = ""  # the last instruction that was not empty
         self._trail: deque[np.ndarray] = deque(maxlen=TRAIL)
 
     def open(self) -> None:
@@ -118,7 +118,6 @@ class RosGraph:
         statuses = listener.diagnostics.of_namespace(self._node.get_namespace())
         self._remember(seconds)
         given = listener.texts.get("instruction", "")
-        changed, self._given = given != self._given, given
         self._wanted = given or self._wanted
         return Frame(
             taken=listener.heard or time.time(),
@@ -132,7 +131,7 @@ class RosGraph:
             supervisor=_supervisor(listener.switches.get("safety/stopped"), statuses.get("safety_node")),
             rates=_measured(statuses, " Hz"),
             latencies=_measured(statuses, " ms"),
-            values={"instruction": given} if changed else {},
+            values={"instruction": given},
         )
 
     def _remember(self, seconds: float) -> None:
@@ -227,7 +226,8 @@ def _measured(statuses: Mapping[str, NodeStatus], unit: str) -> dict[str, float]
         for key, text in status.values.items():
             if key.endswith(unit):
                 with suppress(ValueError):
-                    found[f"{name.removesuffix('_node')} {key.removesuffix(unit)}"] = float(text)
+                    what = key.removesuffix(unit).removeprefix("latency ")
+                    found[f"{name.removesuffix('_node')} {what}"] = float(text)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -89,17 +90,28 @@ class Lane(Protocol):
     def close(self) -> None: ...
 
 
+def frames_at(track: Track, hz: float) -> int:
+    """How many frames of ``hz`` a second an episode takes."""
+    return math.ceil(track.length * hz / track.hz)
+
+
+def own_frame(track: Track, frame: int, hz: float) -> int:
+    """The episode's frame at the time of ``frame`` at ``hz``; its last one after its end."""
+    return min(int(frame * track.hz / hz + 1e-9), track.length - 1)
+
+
 def signal_plot(title: str, lanes: Sequence[tuple[Place, Track]], frame: int) -> Plot:
-    """A signal of one or two episodes over time, with an upright line at the ``frame``."""
+    """A signal of one or two episodes over the time of the first, with an upright line at its ``frame``."""
     hz = lanes[0][1].hz
-    length = max(track.length for _, track in lanes)
+    length = max(frames_at(track, hz) for _, track in lanes)
     lines: dict[str, np.ndarray] = {}
     for place, track in lanes:
+        rows = np.array([own_frame(track, k, hz) for k in range(frames_at(track, hz))])
         for signal in (s for s in track.signals if s.title == title):
             for column, name in enumerate(signal.names):
                 label = " ".join(part for part in (place.name, name) if part) or title
                 lines[label] = np.full(length, np.nan)
-                lines[label][: len(signal.values)] = signal.values[:, column]
+                lines[label][: len(rows)] = signal.values[rows, column]
     known = [line[np.isfinite(line)] for line in lines.values()]
     values = np.concatenate([np.zeros(0), *known])
     now = np.full(length, np.nan)
