@@ -5,7 +5,6 @@ Its runner is the module here, never the file in the folder: nothing in a folder
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -103,7 +102,7 @@ def exported_from(files: PolicyFiles) -> ExportedPolicy:
         ContractError: its contract cannot be read.
     """
     try:
-        about = json.loads(files.read(MANIFEST))
+        about = files.json(MANIFEST)
         return ExportedPolicy(files, about["formats"][0])
     except (CheckpointError, ContractError):
         raise

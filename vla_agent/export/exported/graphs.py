@@ -46,6 +46,8 @@ def open_onnx(read: Read, name: str, threads: int) -> Graph:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    # bytes that lie beside the graph are not those that were hashed
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/dev/null")
     session = onnxruntime.InferenceSession(read(f"{name}.onnx"), options, providers=["CPUExecutionProvider"])
     outputs, inputs = ([x.name for x in found] for found in (session.get_outputs(), session.get_inputs()))
     return lambda given: dict(zip(outputs, session.run(outputs, {key: given[key] for key in inputs}), strict=True))

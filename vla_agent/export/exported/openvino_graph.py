@@ -21,11 +21,12 @@ def open_openvino(read: Read, name: str, threads: int) -> Graph:
     }
     compiled = core.compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
-    inputs = [port.get_any_name() for port in compiled.inputs]
-    outputs = [port.get_any_name() for port in compiled.outputs]
+    inputs = [port.get_names() for port in compiled.inputs]  # a port may have several names
+    outputs = [port.get_names() for port in compiled.outputs]
 
-    def run(given: dict) -> dict:
-        request.infer({key: given[key] for key in inputs}, share_inputs=True)
-        return {key: request.get_output_tensor(k).data.copy() for k, key in enumerate(outputs)}
+    def run(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        request.infer({k: given[next(n for n in names if n in given)] for k, names in enumerate(inputs)})
+        found = [request.get_output_tensor(k).data.copy() for k in range(len(outputs))]
+        return {name: array for names, array in zip(outputs, found, strict=True) for name in names}
 
     return run

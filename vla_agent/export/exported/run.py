@@ -1,7 +1,6 @@
 """Runs the exported policy of this folder.  Needs numpy and onnxruntime alone.
 
-python run.py "put the red mug in the tray"      # one chunk of a blank observation: whether the installation works
-policy = Policy("folder"); policy.reset("put the red mug in the tray"); chunk = policy.act(observation)
+``python run.py "put the red mug in the tray"`` computes one chunk of a blank observation: whether it works here.
 """
 
 import sys

@@ -8,15 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+WIDE = 4  # columns of the other axis: torch 2.13 filters images of one column wrongly
+
 
 def _matrix(old: int, new: int, **how: Any) -> Tensor:
     """(new, old): what `torch.nn.functional.interpolate` does along one axis."""
-    basis = torch.eye(old)[None, :, :, None]  # a channel for each place
-    return F.interpolate(basis, size=(new, 1), **how)[0, :, :, 0].T.contiguous()
+    basis = torch.eye(old)[None, :, :, None].expand(-1, -1, -1, WIDE).contiguous()  # a channel for each place
+    return F.interpolate(basis, size=(new, WIDE), **how)[0, :, :, 0].T.contiguous()
 
 
 def _resized(images: Tensor, size: tuple[int, int], **how: Any) -> Tensor:
-    rows, columns = (_matrix(old, new, **how) for old, new in zip(images.shape[-2:], size, strict=True))
+    rows, columns = (_matrix(int(old), new, **how) for old, new in zip(images.shape[-2:], size, strict=True))
     return rows @ images @ columns.T
 
 
@@ -29,7 +31,7 @@ def area_resized(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 def letterboxed(images: Tensor, size: tuple[int, int]) -> Tensor:
     """(P, 3, H, W) in [0, 1] -> (P, 3, h, w), as `VLMBackbone.pixels`."""
-    (h, w), (height, width) = size, images.shape[2:]
+    (h, w), (height, width) = size, (int(side) for side in images.shape[2:])
     scale = min(h / height, w / width)
     inner = round(height * scale), round(width * scale)
     if inner != (height, width):
