@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.convert.bag_reader import BagContent, Series, named_sources, read_bag, read_images
-from vla_agent.data.convert.conversion_report import FAILED, ConvertedEpisode, told_instructions
+from vla_agent.data.convert.conversion_report import FAILED, UNENDED, ConvertedEpisode, told_instructions
 from vla_agent.data.convert.field_vectors import Counts, Forward, field_values, vectors
 from vla_agent.data.convert.interventions import intervention_columns, read_interventions
 from vla_agent.data.convert.mapping import FieldSource, Mapping
@@ -68,7 +68,7 @@ def _take_episodes(
         report["seconds_outside"] = round(float(outside), 3)
         start, stop = max(first, start), min(last, stop)
         if success is None or (mapping.keep == "success" and not success):
-            yield None, report | {"left_out": "no outcome" if success is None else FAILED}
+            yield None, report | {"left_out": UNENDED if success is None else FAILED}
             continue
         yield _episode(path, content, mapping, forward, (start, stop), report)
 

@@ -14,7 +14,8 @@ REPORTED_SECONDS = 0.5  # unused seconds at an episode's ends are reported above
 
 BEHIND, AHEAD = 0.5, 0.1  # seconds between the clocks of two sources; a camera's pictures come late, never early
 
-FAILED = "no success"  # reasons to leave an episode out that the mapping file itself gives
+# Reasons to leave an episode out that the mapping file itself gives.
+FAILED, UNENDED = "no success", "no outcome"
 NOT_NAMED = "its name does not fit episodes of the mapping file"
 
 CHANGES = {"clipped": "values clipped to low and high", "around": "changes of an angle taken the shorter way around"}
@@ -35,7 +36,7 @@ def other_rate(hz: float) -> str:
 
 def is_complete(report: Mapping[str, Any]) -> bool:
     """Whether nothing was left out but what the mapping file says."""
-    return all(entry["left_out"] == FAILED or entry["left_out"].startswith(NOT_NAMED) for entry in report["left_out"])
+    return all(entry["left_out"].startswith((FAILED, UNENDED, NOT_NAMED)) for entry in report["left_out"])
 
 
 def told_instructions(tasks: Sequence[str]) -> dict[str, Any]:

@@ -49,8 +49,9 @@ def frame_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Itera
         yield Finding("missing frames", what, episode.index, k, "frame_index", found, LEAVE_OUT)
     if not np.isfinite(times).all():
         return  # reported by the check of values
-    k = first_off_rate(times, numbers, dataset.fps)
-    if k is not None:
+    first = first_off_rate(times, numbers, dataset.fps)
+    if first is not None:
+        k = first
         off = times[k] - times[0] - (numbers[k] - numbers[0]) / dataset.fps
         steps = np.diff(times)
         rate = f", {1 / np.median(steps):.2f} Hz by the timestamps" if len(steps) and np.median(steps) > 0 else ""
