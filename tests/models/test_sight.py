@@ -96,11 +96,23 @@ def test_shapes_and_colours_begin_with_the_backbones_own_names():
     sight, names = Sight(4, 2, SIZES, width=8), torch.nn.Linear(4, 5)
     sight.begin_with(names)
     stem = torch.randn(1, 2, 4, 6, 6)
-    maps = sight.look(stem)
+    _, shapes, colours, *_ = sight(stem).split(SIZES.parts, dim=2)
     wanted = names(stem.movedim(2, -1)).flatten(2, 3).movedim(-1, 2)  # (1, 2, 5, 36)
-    torch.testing.assert_close(maps.shapes, wanted[:, :, :3].log_softmax(2))
-    torch.testing.assert_close(maps.colours, wanted[:, :, 3:].log_softmax(2))
-    assert (maps.objects.exp() < 0.2).all()
+    torch.testing.assert_close(shapes, wanted[:, :, :3])
+    torch.testing.assert_close(colours, wanted[:, :, 3:])
+    assert (sight.look(stem).objects.exp() < 0.2).all()
+
+
+def test_a_name_is_read_where_the_centre_lies():
+    sight, stem = Sight(4, 1, SIZES, width=8), torch.zeros(1, 1, 4, 6, 6)
+    for part in sight.parameters():
+        torch.nn.init.zeros_(part)
+    torch.nn.init.constant_(sight.out.bias[6:7], 0.5493061443340548)  # a tanh of one half: to the right, by half a cell
+    torch.nn.init.eye_(sight.names_before.weight[:3, :3, 0, 0])
+    stem[0, 0, 0, 2, 3] = 4.0  # the first shape at row 2, column 3; as likely as others elsewhere
+    found = np.exp(sight.look(stem).arrays().shapes[0, 0, 0]).reshape(6, 6)
+    sure = np.exp(4) / (np.exp(4) + 2)
+    assert found[2, 2:5] == pytest.approx([(sure + 1 / 3) / 2, (sure + 1 / 3) / 2, 1 / 3], abs=1e-5)
 
 
 def test_an_object_is_where_no_neighbour_is_more_probable():

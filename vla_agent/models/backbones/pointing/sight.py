@@ -8,6 +8,9 @@ An object is a cell that holds its centre, after Zhou et al. 2019, "Objects as P
 are classified apart, so that pairs which training never showed are named as well.  The backbone's own names are right
 at an object's centre and say nothing elsewhere; here a cell may hold nothing, and they are what shapes and colours
 begin with.  A fixture of each kind and colour has a map of its own: objects lie on zones.
+
+Names are learned at centres alone: they are read at a cell that no neighbour surpasses, and there between the cells,
+where it says that the centre lies.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 EMPTY = -4.0  # first logit of an object or fixture: few cells hold one
 HEIGHT_SCALE = 0.1  # metres of an output of 1
 BOX = 4
+LEAST = 1e-9  # probability of a name
 
 
 class SightSizes(NamedTuple):
@@ -99,8 +103,8 @@ class Sight(nn.Module):
         offset, size = boxes.split(2, dim=2)
         return SightMaps(
             objects=_peaks(log_sigmoid(objects[:, :, 0]), stem.shape[-1]),
-            shapes=shapes.log_softmax(2),
-            colours=colours.log_softmax(2),
+            shapes=_at_centres(shapes, offset.tanh(), stem.shape[-1]),
+            colours=_at_centres(colours, offset.tanh(), stem.shape[-1]),
             boxes=torch.cat([offset.tanh(), size.sigmoid()], dim=2),
             heights=heights[:, :, 0] * HEIGHT_SCALE,
             places=places.log_softmax(2),
@@ -112,6 +116,24 @@ def _peaks(objects: Tensor, width: int) -> Tensor:
     """(B, V, h*w) with -inf where one of the eight cells around is higher: names were learned at centres alone."""
     grid = objects.unflatten(2, (-1, width))
     return objects.masked_fill(F.max_pool2d(grid, 3, 1, 1).flatten(2) > objects, -torch.inf)
+
+
+def _at_centres(names: Tensor, offset: Tensor, width: int) -> Tensor:
+    """(B, V, n, h*w) log-probabilities of names, interpolated where each cell says that its object's centre lies.
+
+    Args:
+        names: logits (B, V, n, h*w).
+        offset: (B, V, 2, h*w) in cells, to the right and down.
+    """
+    cells = torch.arange(names.shape[-1], device=names.device, dtype=torch.float32)
+    rows = names.shape[-1] // width
+    row = (cells / width).floor()
+    centres = torch.stack(
+        [(cells - row * width + 0.5 + offset[:, :, 0]) / width, (row + 0.5 + offset[:, :, 1]) / rows], -1
+    )
+    grid = names.softmax(2).flatten(0, 1).unflatten(2, (rows, width))
+    found = F.grid_sample(grid, 2 * centres.flatten(0, 1)[:, None] - 1, padding_mode="border", align_corners=False)
+    return found[:, :, 0].clamp_min(LEAST).log().unflatten(0, names.shape[:2])
 
 
 def sight_losses(logits: Tensor, labels: SightLabels, sizes: SightSizes, width: int) -> dict[str, Tensor]:
