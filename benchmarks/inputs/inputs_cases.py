@@ -42,12 +42,12 @@ def answered(only: str = "") -> Iterator[tuple[str, str, str]]:
     import tempfile
     from pathlib import Path
 
-    from benchmarks.inputs.cases import bag_cases, file_cases, policy_cases
+    from benchmarks.inputs.cases import bag_cases, file_cases, outside_cases, policy_cases
     from benchmarks.inputs.cases.asked import wrong_with
 
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as box:
-        asked = (case for module in (bag_cases, file_cases, policy_cases) for case in module.cases())
+        asked = (case for module in (bag_cases, file_cases, outside_cases, policy_cases) for case in module.cases())
         for number, case in enumerate(case for case in asked if only in f"{case.kind}, {case.name}"):
             yield case.kind, case.name, wrong_with(case, Path(box) / f"{number}")
 
