@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.nano.nano_read import measure
 from sim.tasks.task import load_suite
+from vla_agent.models.reader.reader import FOREIGN
 from vla_agent.policy.loading import load_policy
 
 SHIPPED = "policies/tabletop-nano"
@@ -50,6 +51,11 @@ def test_the_benchmark_counts_what_is_read():
     assert all(row["n"] == row["right"] + row["refused"] + row["wrong"] for row in found["rows"])
     assert {row["wordings"] for row in found["rows"]} > {"free", "synonyms", "typos", "questions", "language-ru"}
     assert found["value"] > 0.2
+
+
+@pytest.mark.parametrize("said", ["引き出しを開けて", "افتح الدرج", "서랍을 열어"])
+def test_scripts_that_no_grammar_has_are_refused(reader, said):
+    assert FOREIGN in reader.read_task(said).refusal
 
 
 @pytest.mark.parametrize("said", ["do not open the drawer", "öffne die Schublade nicht", "не открывай ящик"])
