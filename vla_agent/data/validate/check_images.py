@@ -22,7 +22,7 @@ Thumbnails = dict[str, dict[int, np.ndarray]]  # camera -> episode -> mean thumb
 
 def video_findings(dataset: Dataset) -> Iterator[Finding]:
     """Videos that are missing, damaged, of another rate, or end before (before v3.0: after) their last episode does."""
-    alone = dataset.info["codebase_version"] in dataset_schema.EARLIER_VERSIONS  # one episode in each video
+    alone = dataset.info.get("codebase_version") in dataset_schema.EARLIER_VERSIONS  # one episode in each video
     for camera in dataset.cameras:
         ends: dict[tuple[int, int], list[tuple[int, EpisodeInfo]]] = {}
         for episode in dataset.episodes:
