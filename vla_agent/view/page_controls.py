@@ -13,6 +13,7 @@ from vla_agent.view.source import Button, Choice, Command, Control, Handle, Slid
 Send = Callable[[Command], int]  # returns the command's number
 CLOSED_FROM = 2  # the first groups are open, the others begin closed
 ACTIONS = "actions"
+AWAY = (0.0, 0.0, -20.0)  # metres: where what cannot be seen catches no click either
 GIZMO = 0.12  # metres: length of the arrows by which something is dragged
 
 
@@ -61,8 +62,9 @@ class Controls:
     @staticmethod
     def _place(element: viser.TransformControlsHandle, value: Value) -> None:
         element.visible = value is not None
-        if isinstance(value, tuple) and tuple(element.position) != value:
-            element.position = value
+        place = value if isinstance(value, tuple) else AWAY
+        if tuple(element.position) != place:
+            element.position = place
 
     def _add_all(self, controls: tuple[Control, ...]) -> None:
         """In order; buttons that follow each other share rows."""

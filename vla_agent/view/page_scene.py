@@ -10,7 +10,7 @@ import viser
 
 from vla_agent.view.source import CameraModel, Frame, Part, Path, Scene
 
-FRUSTUM = 0.1  # metres
+FRUSTUM = 0.12  # metres
 MOVED = 1e-5  # metres, or of a quaternion: a pose that changed by less is not sent again
 PIXEL = 0.0012  # metres of a path's width: a pixel at the distance of a usual view
 
@@ -92,7 +92,7 @@ class SceneView:
             fov=camera.fovy,
             aspect=camera.aspect,
             scale=FRUSTUM,
-            color=(130, 130, 140),
+            color=(124, 58, 237),
             visible=self.shows_cameras,
         )
 

@@ -143,8 +143,8 @@ class Scene:
     pick: str = ""
     pickable: Mapping[str, str] = field(default_factory=dict)
     cameras: tuple[CameraModel, ...] = ()
-    look_from: tuple[float, float, float] = (1.35, -0.75, 0.8)  # where a new viewer stands, metres
-    look_at: tuple[float, float, float] = (0.35, 0.0, 0.15)
+    look_from: tuple[float, float, float] = (1.5, -0.9, 0.92)  # where a new viewer stands, metres
+    look_at: tuple[float, float, float] = (0.45, 0.0, 0.33)
 
 
 @dataclass(frozen=True)
