@@ -14,23 +14,25 @@ import pytest
 import torch
 from onnx import external_data_helper
 
+from benchmarks.certificates.certificate_case import make
 from benchmarks.policy.policy_families import untrained_policy
 from benchmarks.shared.random_vlms import save_small_vlm
 from benchmarks.shared.tiny_reader import tiny_reader
 from vla_agent.contract.blank_observation import blank_observation
-from vla_agent.errors import CheckpointError, ObservationError, OptionError
+from vla_agent.errors import CheckpointError, GateError, ObservationError, OptionError
 from vla_agent.export.making import export as making
 from vla_agent.export.making.export import ExportSettings, export
 from vla_agent.export.making.linear_resizing import area_resized, letterboxed
 from vla_agent.files.hashing import hash_file
 from vla_agent.files.policy_files import hash_policy_files
-from vla_agent.gate.certificate.bound_files import policy_contract, policy_parts
+from vla_agent.gate.certificate.bound_files import policy_contract, policy_files, policy_parts
 from vla_agent.models.heads.head_config import HeadConfig
 from vla_agent.models.resizing import resized
 from vla_agent.policy.execution.realtime import Committed
 from vla_agent.policy.loading import load_policy
 from vla_agent.policy.policy import VLAPolicy
-from vla_agent.policy.sources import contract_of
+from vla_agent.policy.sources import contract_of, normalised_range
+from vla_agent.serving.session import can_refuse, share_weights, takes_committed
 
 NANO = "policies/tabletop-nano"
 OWN = "put the red mug in the tray"
@@ -184,6 +186,9 @@ def test_the_folder_is_a_policy_with_an_identity_and_a_contract(policy, folder):
     assert parts["normaliser"] == "in files" and set(parts["files"]) > {"export.json", "policy.onnx", "run.py"}
     assert parts["digest"] == load_policy(folder).digest == hash_policy_files(folder).digest
     assert policy_contract(folder) == contract_of(str(folder)) == policy.contract
+    for layout in ("state", "action"):
+        ours, theirs = normalised_range(NANO, layout), normalised_range(str(folder), layout)
+        assert all(np.allclose(ours[end], theirs[end]) for end in ("low", "high"))
     about = json.loads((folder / "export.json").read_text())
     assert about["policy"]["digest"] == policy.digest and about["parity"]["onnx"]["largest"] < 1e-3
     assert about["parity"]["onnx"]["observations"] == 11 and not about["parity"]["onnx"]["disagreed"]
@@ -205,6 +210,33 @@ def test_a_damaged_graph_is_refused_before_it_is_opened(copy):
     (copy / "policy.onnx").write_bytes(b"no graph")
     with pytest.raises(CheckpointError, match="not the file that was exported"):
         load_policy(copy)
+
+
+def test_a_certificate_of_an_export_covers_exactly_its_files(folder, tmp_path):
+    case, source = make(tmp_path / "case", folder), make(tmp_path / "source", Path(NANO))
+    assert case.require(files=None).id == case.payload["id"]
+    assert case.require(files=load_policy(case.policy).files), "what was loaded is what was certified"
+    with pytest.raises(GateError, match="policy"):
+        case.require(files=policy_files(Path(NANO)))
+    with pytest.raises(GateError, match="policy"):  # nor does the source's certificate cover the export
+        source.require(files=policy_files(folder))
+    data = bytearray((case.policy / "plane.onnx").read_bytes())
+    data[-1] ^= 1
+    (case.policy / "plane.onnx").write_bytes(data)
+    with pytest.raises(GateError) as error:
+        case.require(files=None)
+    assert error.value.key == "policy.files.plane.onnx"
+
+
+def test_each_client_of_a_server_has_an_export_of_its_own(folder, observation):
+    exported = load_policy(folder)
+    exported.reset("open the drawer", seed=1)
+    chunk = exported.act(observation)
+    other = share_weights(exported)
+    other.reset(OWN, seed=1)
+    exported.reset("open the drawer", seed=1)
+    assert (exported.act(observation) == chunk).all() and can_refuse(exported) and takes_committed(exported)
+    assert other.words is not exported.words and other.digest == exported.digest
 
 
 def seal(folder, name):
@@ -263,7 +295,10 @@ def test_an_acceleration_that_an_export_has_not_is_refused(folder):
 def pretrained(tmp_path_factory):
     """A policy of a pretrained model, and its export in both formats."""
     place = tmp_path_factory.mktemp("pretrained")
-    policy = untrained_policy(save_small_vlm("smolvlm", place / "model")).eval().requires_grad_(False)
+    policy = untrained_policy(save_small_vlm("paligemma", place / "model")).eval().requires_grad_(False)
+    torch.manual_seed(0)
+    for weights in policy.head.parameters():  # an untrained head gives its noise back, whatever it is given
+        torch.nn.init.normal_(weights, std=0.1)
     settings = ExportSettings(("onnx", "openvino"), observations=2, instructions=tuple(SAID))
     return policy, export(policy, place / "out", settings), place / "out"
 

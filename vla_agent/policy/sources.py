@@ -105,6 +105,8 @@ def normalised_range(name: str, layout: str) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError, safe_open
 
     files = read_policy_file(find_folder(name), "head.safetensors").policy
+    if MANIFEST in files:
+        return _exported_range(files, layout)
     file, key = files.folder / "head.safetensors", f"{layout}_normaliser"
     try:
         with safe_open(files.path("head.safetensors"), framework="numpy") as stored:
@@ -128,6 +130,26 @@ def normalised_range(name: str, layout: str) -> dict[str, np.ndarray]:
             remedy="get the checkpoint again or retrain: without them the robot moves wrongly",
         )
     return {"low": shift - scale, "high": shift + scale}
+
+
+def _exported_range(files: PolicyFiles, layout: str) -> dict[str, np.ndarray]:
+    """As `normalised_range`, of an exported policy's manifest."""
+    try:
+        described = files.json(MANIFEST)["normalised"][layout]
+        found = {end: np.asarray(described[end], np.float32) for end in ("low", "high")}
+        if all(np.isfinite(values).all() for values in found.values()) and (found["low"] < found["high"]).all():
+            return found
+        problem = str(described)[:200]
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    raise CheckpointError(
+        "the exported policy does not say what it normalises",
+        file=files.folder / MANIFEST,
+        key=f"normalised.{layout}",
+        expected="low and high of each number, low below high",
+        found=problem,
+        remedy="get the folder again, or export the policy again",
+    )
 
 
 def metadata_of(url: str) -> Metadata:

@@ -93,12 +93,13 @@ def _require_packages() -> None:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
         import openvino  # noqa: F401
     except ImportError as error:
         raise OptionError(
             "exporting needs packages that are not installed",
             key=error.name or "export",
-            expected="onnx, onnxruntime and openvino",
+            expected="onnx, onnxruntime, onnxscript and openvino",
             found=str(error),
             remedy="pip install 'vla_agent[export]'",
         ) from error

@@ -25,7 +25,7 @@ class Policy:
         read, self.about = checked_reader(Path(folder), read)
         self.contract, self.execute = Contract.from_dict(self.about["contract"]), self.about["execute"]
         self.words = open_words(self.about, read, lambda name: open_graph(read, name, threads))
-        self._graph, self._text, self._random = open_graph(read, "policy", threads), None, None
+        self._graph, self._text, self._random = open_graph(read, "policy", threads), None, np.random.default_rng(0)
 
     def reset(self, instruction, seed=0):
         """Begin an episode; the noise from which a chunk is made is drawn with ``seed``."""

@@ -127,7 +127,8 @@ class _ReaderGraph:
     """The reader's network, opened when it is first needed: the policy's own words need none."""
 
     def __init__(self, open_graph: Callable[[str], Graph]) -> None:
-        self._open, self._graph = open_graph, None
+        self._open = open_graph
+        self._graph: Graph | None = None
 
     def read(self, ids: np.ndarray) -> ReadOutputs:
         self._graph = self._graph or self._open("reader")
@@ -139,7 +140,8 @@ class _LazyWordPiece:
     """As `_ReaderGraph`."""
 
     def __init__(self, read: Read, name: str, longest: int) -> None:
-        self._open, self._tokenizer = lambda: WordPiece(read(name), longest), None
+        self._open = lambda: WordPiece(read(name), longest)
+        self._tokenizer: WordPiece | None = None
 
     def encode(self, text: str) -> Any:
         self._tokenizer = self._tokenizer or self._open()

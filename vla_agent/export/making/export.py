@@ -25,6 +25,7 @@ from vla_agent.files.hashing import hash_file
 from vla_agent.files.write_aside import folder_aside
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.heads.diffusion_head import DiffusionHead
+from vla_agent.models.normaliser import Normaliser
 from vla_agent.policy.policy import VLAPolicy
 
 WRITERS, ENDS = {"onnx": write_onnx, "openvino": write_ir}, {"onnx": ".onnx", "openvino": ".xml"}
@@ -108,6 +109,10 @@ def _described(policy: VLAPolicy, settings: ExportSettings) -> dict[str, Any]:
         "policy": {"digest": policy.digest, "parameters": policy.parameter_counts()},
         "contract": policy.contract.to_dict(),
         "execute": policy.execute,
+        "normalised": {
+            "state": _range(policy.state_normaliser),
+            "action": _range(policy.action_normaliser),
+        },
         "formats": list(settings.formats),
         "precision": "int8" if settings.int8 else "float32",
         "text": {
@@ -123,6 +128,12 @@ def _described(policy: VLAPolicy, settings: ExportSettings) -> dict[str, Any]:
         ],
         "versions": {name: version(name) for name in ("vla_agent", "torch", "onnx", "onnxruntime", "openvino")},
     }
+
+
+def _range(normaliser: Normaliser) -> dict[str, list[float]]:
+    """What becomes -1 and 1; the graph has it inside, this is for people."""
+    low, high = normaliser.shift - normaliser.scale, normaliser.shift + normaliser.scale
+    return {"low": low.tolist(), "high": high.tolist()}
 
 
 def _write_words(policy: VLAPolicy, folder: Path, instructions: Sequence[str]) -> None:

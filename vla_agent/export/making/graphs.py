@@ -110,7 +110,9 @@ class _SmallPolicy(_Acting):
 class _PretrainedPolicy(_Acting):
     def forward(self, state: Tensor, noise: Tensor, ids: Tensor, mask: Tensor, *images: Tensor) -> Tensor:
         backbone = self.backbone
-        pixels = torch.cat([letterboxed(image.permute(2, 0, 1)[None].float() / 255, backbone.size) for image in images])
+        height, width = backbone.size
+        views = [letterboxed(image.permute(2, 0, 1)[None].float() / 255, (height, width)) for image in images]
+        pixels = torch.cat(views)
         hidden, valid = backbone._hidden_states(backbone.image_tokens(pixels), len(images), Prompt(ids, mask))
         return self.chunk({"hidden": hidden.float(), "mask": valid}, state[None], noise)
 
@@ -150,9 +152,9 @@ def specs(policy: VLAPolicy, length: int) -> dict[str, Spec]:
         inputs |= {"ids": ids, "mask": torch.ones_like(ids, dtype=torch.bool)}
         found["policy"] = Spec(_PretrainedPolicy(policy), inputs | images, ("chunk",), {})
     if policy.reader is not None:
-        outputs = ("kinds", *(f"value.{role}" for role in ROLES), "pointers")
+        read = ("kinds", *(f"value.{role}" for role in ROLES), "pointers")
         example = {"ids": torch.arange(5, 17)[None]}
-        found["reader"] = Spec(_Reader(policy.reader.net), example, outputs, {"ids": {1: "n"}, "pointers": {2: "n"}})
+        found["reader"] = Spec(_Reader(policy.reader.net), example, read, {"ids": {1: "n"}, "pointers": {2: "n"}})
     return found
 
 
@@ -170,7 +172,20 @@ def _tracing() -> Iterator[None]:
 
 
 def write_onnx(spec: Spec, file: Path) -> None:
-    """Trace a graph's module and write it, what is constant in it folded; the module itself stays as it is."""
+    """Trace a graph's module and write it, what is constant in it folded; the module itself stays as it is.
+
+    Of torch's two exporters, the first takes seconds and fails for the vision towers of some families; then the second
+    is taken, which takes a minute.  Either way the parity of the export decides.
+    """
+    try:
+        _write_onnx(spec, file, dynamic_axes=spec.any_length, opset_version=OPSET, dynamo=False)
+    except Exception:  # neither exporter has errors of one type
+        if spec.any_length:
+            raise
+        _write_onnx(spec, file, opset_version=OPSET + 1, dynamo=True, external_data=False, verbose=False)
+
+
+def _write_onnx(spec: Spec, file: Path, **how: Any) -> None:
     with _tracing():
         torch.onnx.export(
             copy.deepcopy(spec.module).eval(),
@@ -178,9 +193,7 @@ def write_onnx(spec: Spec, file: Path) -> None:
             str(file),
             input_names=list(spec.inputs),
             output_names=list(spec.outputs),
-            dynamic_axes=spec.any_length,
-            opset_version=OPSET,
-            dynamo=False,
+            **how,
         )
     _fold_constants(file)
 

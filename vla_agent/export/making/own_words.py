@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
+from vla_agent.models.backbones.pretrained.pretrained_backbone import VLMBackbone
 from vla_agent.models.reader.reader_settings import SLOT, ReaderSettings
 from vla_agent.policy.policy import VLAPolicy
 
@@ -40,5 +41,6 @@ def _longest_texts(settings: ReaderSettings, backbone: Backbone) -> list[str]:
 
 def encoded(policy: VLAPolicy, instructions: Sequence[str]) -> dict[str, list[int]]:
     """Instruction -> ids, as the policy of a pretrained model reads it."""
-    prompts = {text: policy.backbone.encode_text([text]) for text in instructions}
-    return {text: prompt.ids[0].tolist() for text, prompt in prompts.items()}
+    backbone = policy.backbone
+    assert isinstance(backbone, VLMBackbone)
+    return {text: backbone.encode_text([text]).ids[0].tolist() for text in instructions}

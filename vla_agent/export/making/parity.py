@@ -44,7 +44,8 @@ def compare(policy: VLAPolicy, exported: Mapping[str, Policy], source: Scenes | 
     names = [field.name for field in policy.contract.action for _ in range(field.size)]
     for k, (instruction, observation) in enumerate(source.observations(count)):
         if k % CHUNKS == 0:
-            for one in (policy, *exported.values()):
+            policy.reset(instruction, seed=k)
+            for one in exported.values():
                 one.reset(instruction, seed=k)
         noise = _next_noise(policy)
         ours = policy.act(observation)
