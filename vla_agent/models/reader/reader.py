@@ -78,7 +78,8 @@ class Reader:
     """
 
     def __init__(self, net: Net, tokenizer: Any, settings: ReaderSettings) -> None:
-        self.net, self.tokenizer = net, tokenizer
+        self.net: Any = net
+        self.tokenizer = tokenizer
         self.settings, self._own = settings, OwnTemplates(settings)
         words = "|".join(map(re.escape, sorted(settings.lacking, key=len, reverse=True)))
         self._lacking = re.compile(rf"\b(?:{words})\b") if words else None

@@ -56,7 +56,8 @@ class Doubter:
     """
 
     def __init__(self, sight: Looking, settings: DoubtSettings, on_plane: OnPlane | None = None) -> None:
-        self.sight, self.settings, self.on_plane = sight, settings, on_plane
+        self.sight: Any = sight
+        self.settings, self.on_plane = settings, on_plane
         self.claims, self.unsafe = Claims(), ""
         self.doubt: Doubt | None = None
         self._fits: deque[np.ndarray] = deque(maxlen=settings.looks)
