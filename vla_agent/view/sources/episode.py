@@ -110,7 +110,11 @@ class EpisodeSource:
         scenes = [lane.scene for lane in lanes]
         self._scene = Scene(
             tuple(part for scene in scenes for part in scene.parts),
-            cameras=tuple(camera for scene in scenes for camera in scene.cameras),
+            cameras=tuple(
+                replace(camera, name=place.picture(camera.name))
+                for place, scene in zip(places, scenes, strict=False)
+                for camera in scene.cameras
+            ),
         )
         if both and scenes[1].parts:
             self._scene = replace(self._scene, look_from=(2.0, APART / 2, 1.1), look_at=(0.35, APART / 2, 0.1))

@@ -35,7 +35,7 @@ class Geometry:
                 alike[int(model.geom_bodyid[geom]), rgba].append(geom)
         self._parts = dict(self._part(*one) for one in alike.items())
         cameras = tuple(_camera(model, index, self._prefix) for index in range(model.ncam))
-        return Scene(tuple(self._parts.values()), cameras)
+        return Scene(tuple(self._parts.values()), cameras=cameras)
 
     def _part(self, look: tuple[int, tuple[float, ...]], geoms: list[int]) -> tuple[tuple[object, ...], Part]:
         from mjviser.conversions import merge_geoms
