@@ -10,7 +10,7 @@ from typing import Any
 
 from vla_agent.errors import OptionError
 
-PATIENCE = 40.0  # seconds for the page to do what was asked, on a busy machine without a GPU
+PATIENCE = 60.0  # seconds for the page to do what was asked, on a busy machine without a GPU
 CHANGED = 0.1  # of 255, on average: a small object at another place
 COARSE = "fixedDpr=0.15"  # the 3-D view in few pixels: Chromium draws it in software here
 SWITCHES = (
@@ -59,7 +59,9 @@ def driver(width: int = 1000, height: int = 760) -> Any:
     for word in (*SWITCHES, f"--window-size={width},{height}"):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options, webdriver.ChromeService(service))
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(service))
+    chrome.set_script_timeout(2 * PATIENCE)
+    return chrome
 
 
 class Tab:

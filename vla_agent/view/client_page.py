@@ -53,6 +53,10 @@ STYLE = """
 .view button { font: inherit; color: inherit; background: none; border: 1px solid var(--view-line);
   border-radius: 4px; padding: 0.1rem 0.5rem; cursor: pointer; }
 .view .key { border: 1px solid var(--view-line); border-radius: 3px; padding: 0 0.25rem; font-family: monospace; }
+@media (max-width: 36em) {  /* viser's sheet on a phone, as wide as the phone */
+  [style*="max-height: 60%"][style*="position: fixed"],
+  [style*="max-height: 60%"][style*="position: fixed"] [style*="width: 20em"] { width: 100vw !important; }
+}
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 
@@ -13,6 +14,7 @@ from vla_agent.view.stepping import Shown, Stepper
 
 MAX_HZ = 20.0  # of drawing
 WAIT = 0.2  # seconds
+EVERYWHERE = ("0.0.0.0", "::")  # all of this machine's addresses
 
 
 class Window:
@@ -53,7 +55,9 @@ class Window:
     @property
     def url(self) -> str:
         """The link to open, with the token where there is one."""
-        name = "localhost" if is_loopback(self._host) or self._host in ("0.0.0.0", "::") else self._host
+        name = "localhost" if is_loopback(self._host) else self._host
+        if name in EVERYWHERE:
+            name = socket.gethostname()
         query = f"?{PARAMETER}={self._token}" if self._token else ""
         return f"http://{name}:{self.port}/{query}"
 
