@@ -267,7 +267,7 @@ class Mapping(_Part):
                 if part is not None and getattr(part, key, None) is not None:
                     raise ValueError(f"'{key}' is not for format: {self.format}")
         needless = NEEDLESS[self.format]
-        parts = [(self, "file", "")]
+        parts: list[tuple[BaseModel, str, str]] = [(self, "file", "")]
         parts += [(c, "cameras", f" of {c.name}") for c in self.cameras]
         parts += [(f, "fields", f" of {f.name}") for f in (*self.state, *self.action)]
         told = [f"'{k}'{of}" for part, kind, of in parts for k in needless[kind] if k in part.model_fields_set]

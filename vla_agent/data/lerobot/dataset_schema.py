@@ -69,7 +69,7 @@ def component_names(feature: Mapping[str, Any]) -> list[str]:
     if isinstance(names, Mapping):
         places = [place for place in names.values() if type(place) is int]
         if len(places) == len(names) and sorted(places) == list(range(size)):
-            names = sorted(names, key=lambda name: names[name])
+            names = [name for name, _ in sorted(names.items(), key=lambda pair: pair[1])]
         else:
             lists = [part for part in names.values() if isinstance(part, (list, tuple))]
             names = [name for part in lists for name in part] if len(lists) == len(names) else None
