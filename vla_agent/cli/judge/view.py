@@ -80,8 +80,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         window.draw_until(end)
     finally:
-        print("stopping", flush=True)
         window.stop()
+    print("stopped", flush=True)
     return 0
 
 
