@@ -18,7 +18,7 @@ from benchmarks.ros.ros_graph import DOMAIN, PATIENCE  # noqa: E402
 from sim.env import TabletopEnv  # noqa: E402
 from vla_agent.errors import NodeError  # noqa: E402
 from vla_agent.robot.description import load_robot  # noqa: E402
-from vla_agent.view.source import Command, Frame  # noqa: E402
+from vla_agent.view.source import Button, Command, Frame  # noqa: E402
 from vla_agent.view.sources.graph.graph_listener import SIDE, reduced  # noqa: E402
 from vla_agent.view.sources.robot_figure import RobotFigure  # noqa: E402
 from vla_agent.view.sources.ros_graph import GraphSettings, RosGraph  # noqa: E402
@@ -51,7 +51,7 @@ def test_large_images_are_reduced_and_small_ones_are_not():
 class Robot:
     """Publishes what a graph publishes, and runs the real safety node, in a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *more: Any) -> None:
         from rclpy.executors import SingleThreadedExecutor
         from std_msgs.msg import String
 
@@ -62,7 +62,8 @@ class Robot:
         self.node.create_subscription(String, "instruction", lambda m: self.instructions.append(m.data), 10)
         self._publishers: dict[str, Any] = {}
         self._executor = SingleThreadedExecutor()
-        for each in (self.safety, self.node):
+        self._nodes = (self.safety, self.node, *more)
+        for each in self._nodes:
             self._executor.add_node(each)
         self._going = True
         self._thread = threading.Thread(target=self._spin)
@@ -86,7 +87,7 @@ class Robot:
         self._going = False
         self._thread.join()
         self._executor.shutdown()
-        for each in (self.safety, self.node):
+        for each in self._nodes:
             each.destroy_node()
 
 
@@ -178,6 +179,30 @@ def check(source: RosGraph, robot: Robot) -> None:
         with pytest.raises(NodeError, match=words):
             source.command(Command(name, value))
         assert source._told.startswith("refused") and words in source._told
+
+
+def test_a_run_is_begun_refused_and_cancelled_where_task_node_offers_it(own_interfaces, source):
+    from trajectory_msgs.msg import JointTrajectory
+
+    from vla_agent.ros.nodes.task_node import TaskNode
+
+    with closing(Robot(TaskNode())) as robot:
+        source._wanted = "stack the cubes"
+        seen(source, lambda frame: source._commands._runs.server_is_ready() and "task_node" in frame.facts["nodes"])
+        with pytest.raises(NodeError, match="no policy node runs"):
+            source.command(Command("start"))
+        robot.say("policy/action", JointTrajectory())  # one without a name or point, too, must be borne
+        seen(source, lambda _: robot.node.count_publishers("policy/action"))
+        source.command(Command("start"))
+        assert source._told.startswith('running: "stack the cubes"')
+        assert asked(source, "rest") == "the run is cancelled: the robot rests"
+        frame = seen(source, lambda frame: frame.facts["last command"].startswith("the run has ended"))
+        assert "cancelled" in frame.facts["last command"]
+
+
+def test_no_key_sets_a_robot_in_motion():
+    keys = {control.name: control.key for control in RosGraph.controls if isinstance(control, Button)}
+    assert keys["stop"] == "space" and not keys["start"] and not keys["release"]
 
 
 def test_without_ros_the_error_says_how_to_install_it(monkeypatch):

@@ -36,12 +36,12 @@ EXECUTED, PLANNED = (60, 130, 246), (255, 150, 20)
 LEVELS = {0: "good", 1: "warning", 2: "bad"}
 QUIET = ("idle", "stopped by the supervisor")
 EPISODE = "Episode"  # a group of controls
-CONTROLS: tuple[Control, ...] = (
+CONTROLS: tuple[Control, ...] = (  # no key sets a robot in motion
     TextBox("instruction", "instruction", send="give", hint="the policy follows it at once; empty: the robot rests"),
-    Button("start", "start", "space", "runs the instruction; with task_node to an end with a reason"),
+    Button("start", "start", hint="runs the instruction; with task_node to an end with a reason"),
     Button("rest", "rest", "h", "no instruction: the robot holds"),
-    Button("stop", "STOP", "x", "emergency stop: the service safety/estop; the robot stays stopped"),
-    Button("release", "leave the stop", "l", "the service safety/reset"),
+    Button("stop", "STOP", "space", "the service safety/estop; the robot stays stopped"),
+    Button("release", "leave the stop", hint="the service safety/reset"),
     Button("next", "next scene", "n", "of a simulated robot", EPISODE),
     Button("success", "mark success", "y", "of the run and the recording; ends them", EPISODE),
     Button("failure", "mark failure", "f", "of the run and the recording; ends them", EPISODE),

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from vla_agent.errors import ObservationError
+from vla_agent.files.input_limits import POINTS
 from vla_agent.robot.description import Robot
 from vla_agent.robot.joint_states import JointReader
 from vla_agent.ros.process.diagnostics_listener import DiagnosticsListener
@@ -120,8 +121,11 @@ class GraphListener:
     def _trajectory(self, topic: str, message: Any) -> None:
         self._note(topic)
         names = tuple(message.joint_names)
+        if max(len(names), len(message.points)) > POINTS:
+            self.problem = f"{topic}: {len(names)} names, {len(message.points)} points; at most {POINTS} are read"
+            return
         rows = [point.positions for point in message.points if len(point.positions) == len(names)]
-        self.trajectories[topic] = names, np.array(rows, np.float64).reshape(-1, len(names))
+        self.trajectories[topic] = names, np.array(rows, np.float64).reshape(len(rows), len(names))
 
     def _text(self, topic: str, message: Any) -> None:
         self._note(topic)
