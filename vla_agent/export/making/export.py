@@ -86,12 +86,14 @@ def require_exportable(policy: VLAPolicy, settings: ExportSettings) -> None:
     elif small == bool(settings.instructions):
         given = f"{len(settings.instructions)} instructions"
         wrong = ("instructions for a pretrained model, whose tokenizer stays behind, and for no other policy", given)
+    elif not small and "openvino" in settings.formats:
+        wrong = ("--format onnx for a pretrained model: OpenVINO 2026.4 crashes at its graph", "openvino")
     elif settings.int8 and "onnx" not in settings.formats:
         wrong = ("--int8 with --format onnx or both", "openvino")
     if wrong:
         raise OptionError(
             "this policy cannot be exported so",
-            key="POLICY" if wrong[0].startswith(("a diff", "the policy")) else "--instructions/--int8",
+            key="POLICY" if wrong[0].startswith(("a diff", "the policy")) else "--instructions, --format, --int8",
             expected=wrong[0],
             found=wrong[1],
             remedy="see vla-agent export --help; docs/export.md says what can be exported",
