@@ -200,6 +200,7 @@ class EpisodeSource:
         """Close what is open."""
         _close([lane for _, lane in self._lanes])
         self._lanes = ()
+        self._set.close()
 
     # -- what is shown ---------------------------------------------------------------------------------------------
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sim.env import TabletopEnv
+from sim.tasks.task import TaskFamily
 from vla_agent.data.convert.bag_reader import find_bags
 from vla_agent.data.lerobot.dataset_reader import Dataset, load
 from vla_agent.errors import OptionError
@@ -63,6 +66,8 @@ class EpisodeSet:
         self._report: dict[str, Any] = {}
         self._bags: list[Path] = []
         self._dataset: Dataset | None = None
+        self._envs: dict[str, TabletopEnv] = {}  # place -> the environment in which its episodes are simulated
+        self._others: dict[str, EpisodeSet] = {}  # path -> what stands beside
         if self.kind == REPORT:
             self._file = path if path.name == "report.json" else path / "report.json"
             self._report = read_report(self._file)
@@ -116,7 +121,8 @@ class EpisodeSet:
             VlaAgentError: it is damaged.
         """
         if self._report:
-            return report_lane(self._file, self._report, number, place, self._trusted)
+            worlds = partial(self._world, place)
+            return report_lane(self._file, self._report, number, place, self._trusted, worlds)
         if self._dataset is not None:
             return DatasetLane(self._dataset, number, self._dataset_robot(self._dataset), place)
         if not 0 <= number < len(self._bags):
@@ -140,8 +146,25 @@ class EpisodeSet:
                     found=f"a {self.kind}",
                     remedy="a dataset of vla-agent collect is the expert's own; --policy shows what a policy would do",
                 )
-            return expert_lane(self._report, self._report["episodes"][number], place)
-        others = EpisodeSet(Path(against), self._robot_name, self._trusted)
+            return expert_lane(self._report, self._report["episodes"][number], place, partial(self._world, place))
+        if against not in self._others:
+            self._others[against] = EpisodeSet(Path(against), self._robot_name, self._trusted)
+        others = self._others[against]
         if self._report and others._report:
             number = same_episode(others._report, self._report["episodes"][number], others._file)
         return others.lane(number, place)
+
+    def _world(self, place: Place, family: TaskFamily, split: str) -> TabletopEnv:
+        """The environment of a place, which is built once, set to a family."""
+        if place.name not in self._envs:
+            self._envs[place.name] = TabletopEnv(task=family, split=split)
+        self._envs[place.name].set_task(family, split)
+        return self._envs[place.name]
+
+    def close(self) -> None:
+        """Free the environments; episodes cannot be shown any more."""
+        for env in self._envs.values():
+            env.close()
+        self._envs.clear()
+        for other in self._others.values():
+            other.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from sim.env import TabletopEnv
 from sim.policies import ExpertPolicy, Policy, ReplayPolicy
 from sim.rollout import EpisodeResult, EpisodeSettings, run_episode
-from sim.tasks.task import select
+from sim.tasks.task import TaskFamily, select
 from sim.world.world import Snapshot
 from vla_agent.contract import Contract
 from vla_agent.data.browse.shown import Signal, signals
@@ -35,15 +35,14 @@ class SimulatedLane:
     """An episode of the tabletop, played once to the end; any of its moments is restored exactly.
 
     Args:
-        task: a family's name, or its file.
-        split: see `TabletopEnv`.
+        env: set to the episode's family and split; another episode may be played in it, and this one shown again.
         instruction: given to the policy; None: the task's own.
     """
 
     def __init__(
-        self, task: str, split: str, policy: Policy, seed: int, instruction: str | None, title: str, place: Place
+        self, env: TabletopEnv, policy: Policy, seed: int, instruction: str | None, title: str, place: Place
     ) -> None:
-        self._env = TabletopEnv(task=task, split=split)
+        self._env = env
         self._place = place
         self._snapshots: list[Snapshot] = []
         settings = EpisodeSettings(instruction, before_step=self._keep)
@@ -95,7 +94,7 @@ class SimulatedLane:
         return None
 
     def close(self) -> None:
-        self._env.close()
+        """Nothing: the environment is its giver's."""
 
 
 class FilmLane:
@@ -138,7 +137,12 @@ class FilmLane:
         """Nothing is open."""
 
 
-def report_lane(file: Path, report: Mapping[str, Any], index: int, place: Place, trusted: str | None) -> Lane:
+Worlds = Callable[[TaskFamily, str], TabletopEnv]  # family, split -> an environment that is set to them
+
+
+def report_lane(
+    file: Path, report: Mapping[str, Any], index: int, place: Place, trusted: str | None, worlds: Worlds
+) -> Lane:
     """Episode ``index`` of a report.
 
     Args:
@@ -156,13 +160,12 @@ def report_lane(file: Path, report: Mapping[str, Any], index: int, place: Place,
         with closing(Player(PlayerSettings(report["policy"], world_of(report, row["task"], trusted).choice))) as player:
             film = FilmLane(player, row, arrays, title)
         return _told(film, row, film.same)
-    lane = SimulatedLane(
-        _task(report, row), report["split"], ReplayPolicy(*arrays), row["seed"], row["instruction"], title, place
-    )
+    env = worlds(_family(report, row), report["split"])
+    lane = SimulatedLane(env, ReplayPolicy(*arrays), row["seed"], row["instruction"], title, place)
     return _told(lane, row, lane.result.state_hash == row["state_hash"])
 
 
-def expert_lane(report: Mapping[str, Any], row: Mapping[str, Any], place: Place) -> SimulatedLane:
+def expert_lane(report: Mapping[str, Any], row: Mapping[str, Any], place: Place, worlds: Worlds) -> SimulatedLane:
     """The scripted expert on the same seed of the tabletop.
 
     Raises:
@@ -176,7 +179,8 @@ def expert_lane(report: Mapping[str, Any], row: Mapping[str, Any], place: Place)
             found=report["environment"]["name"],
             remedy="evaluate with --controls expert, and give that episode's number",
         )
-    return SimulatedLane(_task(report, row), report["split"], ExpertPolicy(), row["seed"], None, "expert", place)
+    env = worlds(_family(report, row), report["split"])
+    return SimulatedLane(env, ExpertPolicy(), row["seed"], None, "expert", place)
 
 
 def same_episode(report: Mapping[str, Any], row: Mapping[str, Any], file: Path) -> int:
@@ -222,7 +226,7 @@ def _row(file: Path, report: Mapping[str, Any], index: int) -> Mapping[str, Any]
     )
 
 
-def _task(report: Mapping[str, Any], row: Mapping[str, Any]) -> Any:
+def _family(report: Mapping[str, Any], row: Mapping[str, Any]) -> TaskFamily:
     """The family, from its file where it lies outside of the suite."""
     file = report["summary"].get("settings", {}).get("tasks", {}).get(row["task"])
     return next(iter(select([file or row["task"]], report["suite"]).values()))
