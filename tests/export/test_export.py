@@ -56,6 +56,11 @@ def folder(policy, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def exported(folder):
+    return load_policy(folder)
+
+
 @pytest.fixture
 def observation(policy):
     found, rng = blank_observation(policy.contract), np.random.default_rng(0)
@@ -77,8 +82,7 @@ def copy(folder, tmp_path):
 # -- acting
 
 
-def test_an_export_acts_as_the_policy_does(policy, folder, observation):
-    exported = load_policy(folder)
+def test_an_export_acts_as_the_policy_does(policy, exported, observation):
     policy.reset("open the drawer", seed=3)
     exported.reset("open the drawer")
     ours, theirs = policy.act(observation), exported.act(observation, noise=noise(policy, 3))
@@ -87,8 +91,7 @@ def test_an_export_acts_as_the_policy_does(policy, folder, observation):
     assert exported.execute == policy.execute and exported.contract == policy.contract
 
 
-def test_a_chunk_that_continues_another_is_the_policys(policy, folder, observation):
-    exported = load_policy(folder)
+def test_a_chunk_that_continues_another_is_the_policys(policy, exported, observation):
     rows = np.random.default_rng(1).normal(0, 0.01, (16, 7)).astype(np.float32)
     committed = Committed(rows, decided=8, delay=3)
     for one in (policy, exported):
@@ -97,8 +100,8 @@ def test_a_chunk_that_continues_another_is_the_policys(policy, folder, observati
     np.testing.assert_allclose(exported.act(observation, noise(policy, 4), committed), ours, atol=1e-4)
 
 
-def test_noise_comes_from_the_seed(folder, observation):
-    exported, chunks = load_policy(folder), []
+def test_noise_comes_from_the_seed(exported, observation):
+    chunks = []
     for seed in (1, 1, 2):
         exported.reset("open the drawer", seed=seed)
         chunks.append(exported.act(observation))
@@ -106,8 +109,8 @@ def test_noise_comes_from_the_seed(folder, observation):
 
 
 @pytest.mark.parametrize("instruction", [OWN, "hit him with the red mug", "do not open the drawer", "put it " * 90])
-def test_what_the_policy_holds_still_for_the_export_does_with_the_same_words(policy, folder, instruction):
-    exported, observation = load_policy(folder), blank_observation(policy.contract)  # a grey image shows nothing
+def test_what_the_policy_holds_still_for_the_export_does_with_the_same_words(policy, exported, instruction):
+    observation = blank_observation(policy.contract)  # a grey image shows nothing
     for _ in range(4):
         for one in (policy, exported):
             one.reset(instruction)
@@ -116,8 +119,7 @@ def test_what_the_policy_holds_still_for_the_export_does_with_the_same_words(pol
         assert not chunk[:, :6].any() and exported.doubt.reason == policy.doubt.reason
 
 
-def test_other_words_are_read_as_the_policy_reads_them(policy, folder):
-    exported = load_policy(folder)
+def test_other_words_are_read_as_the_policy_reads_them(policy, exported):
     for text in ("please get that mug over into the tray", "Räume die blaue Tasse weg", "is there a red mug?"):
         policy.reset(text)
         exported.reset(text)
@@ -228,8 +230,7 @@ def test_a_certificate_of_an_export_covers_exactly_its_files(folder, tmp_path):
     assert error.value.key == "policy.files.plane.onnx"
 
 
-def test_each_client_of_a_server_has_an_export_of_its_own(folder, observation):
-    exported = load_policy(folder)
+def test_each_client_of_a_server_has_an_export_of_its_own(exported, observation):
     exported.reset("open the drawer", seed=1)
     chunk = exported.act(observation)
     other = share_weights(exported)
@@ -283,9 +284,9 @@ def test_a_module_in_an_export_never_runs_in_the_project(copy, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_acceleration_that_an_export_has_not_is_refused(folder):
+def test_an_acceleration_that_an_export_has_not_is_refused(exported):
     with pytest.raises(OptionError, match="as it was exported"):
-        load_policy(folder, quantise="int8")
+        exported.accelerated(compiled=False, quantise="int8", openvino=False)
 
 
 # -- a pretrained vision-language model
@@ -374,8 +375,7 @@ def test_letterboxes_are_those_of_the_backbone(size):
     assert found.shape[2:] == size and float(found.sum()) == pytest.approx(float(small.clamp(0, 1).sum()), rel=1e-4)
 
 
-def test_an_observation_of_another_contract_is_refused(folder, observation):
-    exported = load_policy(folder)
+def test_an_observation_of_another_contract_is_refused(exported, observation):
     exported.reset("open the drawer")
     observation["images"]["front"] = observation["images"]["front"][:50]
     with pytest.raises(ObservationError):

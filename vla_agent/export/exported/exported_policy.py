@@ -43,7 +43,7 @@ class ExportedPolicy(Policy):
         """As `run.Policy.act`; ``committed`` as of `VLAPolicy.act`."""
         if committed is None:
             return super().act(observation, noise)
-        if self._text is None:
+        if not self._text:
             raise CheckpointError("the policy has no instruction", key="reset", remedy="call reset(instruction) first")
         self.contract.check_observation(observation)
         start = future_state(self.contract, np.asarray(observation["state"], np.float32), committed.frozen)
@@ -75,7 +75,7 @@ class ExportedPolicy(Policy):
 
     def forget(self) -> None:
         """Forget the instruction."""
-        self._text = None
+        self._text = {}
 
     def accelerated(self, compiled: bool, quantise: str, openvino: bool) -> ExportedPolicy:
         """The policy in another runtime.

@@ -25,7 +25,7 @@ class Policy:
         read, self.about = checked_reader(Path(folder), read)
         self.contract, self.execute = Contract.from_dict(self.about["contract"]), self.about["execute"]
         self.words = open_words(self.about, read, lambda name: open_graph(read, name, threads))
-        self._graph, self._text, self._random = open_graph(read, "policy", threads), None, np.random.default_rng(0)
+        self._graph, self._text, self._random = open_graph(read, "policy", threads), {}, np.random.default_rng(0)
 
     def reset(self, instruction, seed=0):
         """Begin an episode; the noise from which a chunk is made is drawn with ``seed``."""
@@ -33,7 +33,7 @@ class Policy:
 
     def act(self, observation, noise=None):
         """{"images": {camera: (H, W, 3) uint8}, "state": (D,)} -> (T, A) float32; see ``contract``; noise (T, A)."""
-        if self._text is None:
+        if not self._text:
             raise ValueError("call reset(instruction) first")
         self.contract.check_observation(observation)  # names, shapes, types, units
         return self.chunk(observation, np.asarray(observation["state"], np.float32), noise)
