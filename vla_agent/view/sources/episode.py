@@ -27,7 +27,6 @@ from vla_agent.view.source import (
     Slider,
     Status,
 )
-from vla_agent.view.sources.lanes.forecast import Forecast
 from vla_agent.view.sources.lanes.lane import APART, Lane, Place, frames_at, own_frame, signal_plot
 from vla_agent.view.sources.lanes.opening import EpisodeSet, Lanes
 
@@ -75,7 +74,7 @@ class EpisodeSource:
         self._set = EpisodeSet(settings.path, settings.robot, settings.env)
         self.title = f"{self._set.name}: {self._set.kind}"
         self._lanes: Lanes = ()
-        self._forecast: Forecast | None = None
+        self._forecast: Any = None  # a `Forecast`, which needs torch
         self._at, self._playing, self._speed, self._new = 0.0, False, 1.0, True
 
     # -- what it is ------------------------------------------------------------------------------------------------
@@ -100,7 +99,7 @@ class EpisodeSource:
         try:
             if both:
                 lanes.append(self._set.other(number, settings.against, places[1]))
-            forecast = Forecast(settings.policy, lanes[0]) if settings.policy else None
+            forecast = _forecast(settings.policy, lanes[0]) if settings.policy else None
         except Exception:
             _close(lanes)
             raise
@@ -275,6 +274,12 @@ class EpisodeSource:
             facts[f"{start}{track.title}"] = f"{track.instruction} - {track.outcome}"
             facts |= {f"{start}{key}": text for key, text in track.facts.items()}
         return facts | (dict(self._forecast.facts) if self._forecast is not None else {})
+
+
+def _forecast(policy: str, lane: Lane) -> Any:
+    from vla_agent.view.sources.lanes.forecast import Forecast
+
+    return Forecast(policy, lane)
 
 
 def _close(lanes: Sequence[Lane]) -> None:
