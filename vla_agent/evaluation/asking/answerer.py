@@ -25,7 +25,7 @@ from vla_agent.policy.doubt.doubter import Doubter
 from vla_agent.policy.doubt.things import Thing, best_place, chances, find_things
 
 HEIGHT = 0.03  # metres: of the middle of a thing on the table
-ABSENT = 0.9  # probability above which a question about a thing is answered by saying that it is not seen
+ABSENT = 0.999  # probability above which a question about a thing is answered by saying that it is not seen
 LONGEST = 24  # tokens of an answer
 FIXTURE = 0.09  # metres from a fixture's middle, within which a thing lies in it
 SURE = 0.5  # a thing counts in a list
