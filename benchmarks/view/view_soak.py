@@ -51,7 +51,8 @@ def run(minutes: float = MINUTES, warm: float = WARM) -> dict[str, Any]:
 
 def _watch(tab: Tab, served: WindowProcess, minutes: float) -> tuple[np.ndarray, int]:
     """(N, 3): minute, MB of the server, MB of the tab's heap; and how many episodes began."""
-    began, samples, episodes = time.monotonic(), [], 0
+    began, episodes = time.monotonic(), 0
+    samples: list[tuple[float, float, float]] = []
     while (now := (time.monotonic() - began) / 60) < minutes or len(samples) < 3:
         tab.chrome.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
         metrics = tab.chrome.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]

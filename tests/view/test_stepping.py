@@ -145,3 +145,17 @@ def test_words_of_an_error_leave_out_what_it_lacks():
     assert (
         in_words(OptionError("the instruction is empty", remedy="write one")) == "the instruction is empty; write one"
     )
+
+
+def test_a_command_is_heard_while_a_slow_source_rests():
+    source = Counter(hz=0.01)
+    stepper = Stepper(source)
+    stepper.start()
+    until(lambda: source.count == 1)
+    stepper.send(Command("a"))
+    until(lambda: source.commands, 2.0)
+    assert source.count == 1, "a command is no reason to step before its time"
+    source.hz = 100.0
+    stepper.send(Command("b"))
+    until(lambda: source.count > 3, 2.0)
+    stepper.stop()

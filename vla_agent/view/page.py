@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import viser
 
-from vla_agent.view.page_controls import Controls, Send, keys
+from vla_agent.view.page_controls import Controls, Refuse, Send, keys
 from vla_agent.view.page_panels import PicturePanel, PlotPanel, StatePanel, Words, keys_in_words
 from vla_agent.view.page_scene import SceneView, add_lights
 from vla_agent.view.source import Control
@@ -23,6 +25,7 @@ class Page:
 
     Args:
         send: hands a command to the source.
+        refuse: says on the page why a control's value is refused.
         redraw: asks for the last frame to be drawn again, after a viewer changed what is shown of it.
     """
 
@@ -33,6 +36,7 @@ class Page:
         controls: tuple[Control, ...],
         send: Send,
         redraw: Callable[[], None],
+        refuse: Refuse,
     ) -> None:
         self._server, self._redraw = server, redraw
         gui = server.gui
@@ -42,7 +46,7 @@ class Page:
         self._times: deque[float] = deque(maxlen=COUNTED)
         self._ages: deque[float] = deque(maxlen=COUNTED)
         self._state = StatePanel(server)
-        self._controls = Controls(server, controls, send)
+        self._controls = Controls(server, controls, send, refuse)
         self.scene = SceneView(server, self._controls.choose)
         self._state.add_details()
         with gui.add_folder("Shown", expand_by_default=False):
@@ -90,12 +94,12 @@ class Page:
             ("named things", "boxes", False),
         ):
             box = gui.add_checkbox(label, value)
-            box.on_update(lambda event, name=name: self._show_on_pictures(name, event.target.value))
+            box.on_update(partial(self._show_on_pictures, name))
         paths = gui.add_checkbox("paths: executed blue, planned orange", True)
         paths.on_update(lambda event: self.scene.show_paths(event.target.value))
         cameras = gui.add_checkbox("cameras in space", True)
         cameras.on_update(lambda event: self.scene.show_cameras(event.target.value))
 
-    def _show_on_pictures(self, name: str, shown: bool) -> None:
-        setattr(self._pictures, name, shown)
+    def _show_on_pictures(self, name: str, event: Any) -> None:
+        setattr(self._pictures, name, event.target.value)
         self._redraw()

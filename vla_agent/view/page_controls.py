@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import viser
 
+from vla_agent.errors import OptionError
+from vla_agent.view.control_values import checked
 from vla_agent.view.source import Button, Choice, Command, Control, Handle, Slider, TextBox, Toggle, Value
 
 Send = Callable[[Command], int]  # returns the command's number
+Refuse = Callable[[str, OptionError], None]  # a control's name, and why its value is refused
 CLOSED_FROM = 2  # the first groups are open, the others begin closed
 ACTIONS = "actions"
 AWAY = (0.0, 0.0, -20.0)  # metres: where what cannot be seen catches no click either
@@ -20,8 +24,9 @@ GIZMO = 0.12  # metres: length of the arrows by which something is dragged
 class Controls:
     """Puts controls into the container that is open, and keeps them in step with the source."""
 
-    def __init__(self, server: viser.ViserServer, controls: tuple[Control, ...], send: Send) -> None:
-        self._server, self._send = server, send
+    def __init__(self, server: viser.ViserServer, controls: tuple[Control, ...], send: Send, refuse: Refuse) -> None:
+        self._server, self._send, self._refuse = server, send, refuse
+        self._controls = {control.name: control for control in controls}
         self._elements: dict[str, Any] = {}
         self._sent: dict[str, int] = {}  # control -> number of the last command that a viewer sent by it
         self._shown: dict[str, Value] = {}
@@ -83,7 +88,7 @@ class Controls:
             if button.key:
                 key: Any = button.key if button.key == "space" else button.key.upper()
                 command = self._server.gui.add_command(button.label, description=button.hint or None, hotkey=key)
-                command.on_trigger(lambda _, name=button.name: self._press(name))
+                command.on_trigger(partial(self._press, button.name))
 
     def _add(self, control: Control) -> None:
         gui, hint = self._server.gui, getattr(control, "hint", "") or None
@@ -118,8 +123,9 @@ class Controls:
                 self._sent[control.name] = 2**62
 
         def submit(_: Any) -> None:
-            self._sent[control.name] = self._send(Command(control.name, element.value))
             self._shown.pop(control.name, None)
+            self._sent[control.name] = 0
+            self._hand_on(control.name, element.value)
 
         element.on_update(typed)
         form.on_submit(submit)
@@ -134,22 +140,34 @@ class Controls:
         def moved(event: Any) -> None:
             if event.client is not None:
                 x, y, z = (float(c) for c in gizmo.position)
-                self._sent[control.name] = self._send(Command(control.name, (x, y, z)))
+                self._hand_on(control.name, (x, y, z))
 
         gizmo.on_update(moved)
 
-    def _press(self, name: str) -> None:
+    def _press(self, name: str, _: Any = None) -> None:
         self._send(Command(name))
 
     def choose(self, name: str, option: str) -> None:
         """A viewer chose an option in another way than by its list, such as a click in the 3-D view."""
-        self._sent[name] = self._send(Command(name, option))
+        self._hand_on(name, option)
 
     def _use(self, event: Any, name: str, value: Value) -> None:
         if event.client is None:  # set by `show`
             return
         self._shown[name] = value
-        self._sent[name] = self._send(Command(name, value))
+        self._hand_on(name, value)
+
+    def _hand_on(self, name: str, value: Any) -> None:
+        """To the source, in the control's range."""
+        try:
+            found = checked(self._controls[name], value, tuple(getattr(self._elements.get(name), "options", ())))
+        except OptionError as error:
+            self._shown.pop(name, None)
+            self._refuse(name, error)
+            return
+        if found != value:  # the page shows what the source got
+            self._shown.pop(name, None)
+        self._sent[name] = self._send(Command(name, found))
 
 
 def keys(controls: tuple[Control, ...]) -> dict[str, str]:

@@ -51,8 +51,8 @@ class SceneView:
     def _send(self, scene: Scene) -> None:
         """Geometry: what is new is added, what is gone removed, the rest stays."""
         if not self._parts:
-            camera = self._server.initial_camera
-            camera.position, camera.look_at = scene.look_from, scene.look_at
+            viewer = self._server.initial_camera
+            viewer.position, viewer.look_at = scene.look_from, scene.look_at
         kept = {id(part) for part in scene.parts}
         for key in [key for key in self._parts if key not in kept]:
             self._parts.pop(key)[1].remove()

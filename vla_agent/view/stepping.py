@@ -6,6 +6,7 @@ taken, so drawing never makes stepping wait, and what is drawn is never old.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -42,10 +43,10 @@ class Stepper:
 
     def __init__(self, source: Source) -> None:
         self._source, self._commands = source, queue.Queue[Command](MAX_WAITING)
-        self._changed, self._newest = threading.Condition(), None
+        self._changed = threading.Condition()
         self._newest: Shown | None = None
         self._troubles: deque[Trouble] = deque(maxlen=20)
-        self._end, self._ready = threading.Event(), threading.Event()
+        self._end, self._ready, self._wake = threading.Event(), threading.Event(), threading.Event()
         self._failure: BaseException | None = None
         self._times: deque[float] = deque(maxlen=COUNTED)
         self.sent = self.handled = self.dropped = self.steps = 0
@@ -65,6 +66,7 @@ class Stepper:
     def stop(self, timeout: float = 10.0) -> None:
         """End the thread; the source is closed in it."""
         self._end.set()
+        self._wake.set()
         self._thread.join(timeout)
 
     def send(self, command: Command) -> int:
@@ -72,8 +74,9 @@ class Stepper:
         try:
             self._commands.put_nowait(command)
             self.sent += 1
+            self._wake.set()
         except queue.Full:
-            self._tell(Trouble("too many commands are waiting; this one was dropped", command.name))
+            self.tell(Trouble("too many commands are waiting; this one was dropped", command.name))
         return self.sent
 
     def wait(self, timeout: float) -> tuple[Shown | None, list[Trouble]]:
@@ -108,22 +111,27 @@ class Stepper:
             self._source.close()
 
     def _loop(self) -> None:
-        due = time.monotonic()
+        last, moved = -math.inf, True  # when the last step was due, and whether it changed anything
         while not self._end.is_set():
-            self._take_commands()
+            asked = self._take_commands()
+            period, now = 1.0 / max(self._source.hz, 1e-3), time.monotonic()
+            rest = last + (period if moved else max(period, IDLE)) - now
+            if rest > 0 and (moved or not asked):
+                self._wake.wait(rest)  # a command ends the rest: it may change the rate
+                self._wake.clear()
+                continue
+            last = now if now - last > LATE * period or not moved else last + period
             moved = self._step()
-            period = 1.0 / max(self._source.hz, 1e-3)
-            now = time.monotonic()
-            due = now if now - due > LATE * period else due
-            due += period if moved else max(period, IDLE)
-            self._end.wait(max(0.0, due - now))
 
-    def _take_commands(self) -> None:
-        for command in latest(self._drained()):
+    def _take_commands(self) -> bool:
+        """Hand on what viewers ask for; whether they asked for anything."""
+        commands = self._drained()
+        for command in latest(commands):
             try:
                 self._source.command(command)
             except Exception as error:
-                self._tell(Trouble(in_words(error), command.name))
+                self.tell(Trouble(in_words(error), command.name))
+        return bool(commands)
 
     def _drained(self) -> list[Command]:
         found: list[Command] = []
@@ -138,7 +146,7 @@ class Stepper:
         try:
             frame = self._source.step()
         except Exception as error:
-            self._tell(Trouble(in_words(error)))
+            self.tell(Trouble(in_words(error)))
             return False
         if frame is None:
             return False
@@ -150,7 +158,8 @@ class Stepper:
             self._changed.notify_all()
         return True
 
-    def _tell(self, trouble: Trouble) -> None:
+    def tell(self, trouble: Trouble) -> None:
+        """Have something said on the page."""
         with self._changed:
             if trouble not in self._troubles:
                 self._troubles.append(trouble)

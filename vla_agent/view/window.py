@@ -6,11 +6,12 @@ import socket
 import threading
 import time
 
+from vla_agent.errors import OptionError
 from vla_agent.view.access import PARAMETER, Guard, is_loopback
 from vla_agent.view.guarded_server import bind, start, stop
 from vla_agent.view.page import Page
 from vla_agent.view.source import Source
-from vla_agent.view.stepping import Shown, Stepper
+from vla_agent.view.stepping import Shown, Stepper, Trouble, in_words
 
 MAX_HZ = 20.0  # of drawing
 WAIT = 0.2  # seconds
@@ -50,7 +51,12 @@ class Window:
             self.stepper.stop()
             raise
         self._server.on_client_connect(lambda _: self._again.set())
-        self.page = Page(self._server, self._source.title, self._source.controls, self.stepper.send, self._again.set)
+        self.page = Page(
+            self._server, self._source.title, self._source.controls, self.stepper.send, self._again.set, self._refuse
+        )
+
+    def _refuse(self, name: str, error: OptionError) -> None:
+        self.stepper.tell(Trouble(in_words(error), name))
 
     @property
     def url(self) -> str:

@@ -27,11 +27,16 @@ MAX_PATH = 400  # control steps of the executed path that are kept: 20 s
 
 
 class Driver:
-    """Acts as whoever drives; `RobotChain` asks it for the actions that follow."""
+    """Acts as whoever drives, one of `DRIVERS`; `RobotChain` asks it for the actions that follow."""
+
+    execute = 1
 
     def __init__(self, policy: Any) -> None:
         self.policy, self.expert, self.name = policy, ExpertPolicy(), POLICY
         self._still: Callable[[], np.ndarray] | None = None
+
+    def reset(self, instruction: str) -> None:
+        """The policy is reset by `Episode.instruct`, the expert by `begin`."""
 
     def begin(self, world: World, task: TaskInstance, still: Callable[[], np.ndarray]) -> None:
         self.expert.bind(world, task)

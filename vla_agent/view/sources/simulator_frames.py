@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from vla_agent.view.history import History
-from vla_agent.view.source import Frame, Path, Picture, Status
+from vla_agent.view.source import Frame, Path, Picture, Status, Value
 from vla_agent.view.sources.mujoco_scene import Geometry, poses_of
 from vla_agent.view.sources.simulator_controls import GRAB, INSTRUCTION, NONE
-from vla_agent.view.sources.simulator_episode import Episode
+from vla_agent.view.sources.simulator_episode import POLICY, Episode
 from vla_agent.view.sources.simulator_knobs import Knobs
 from vla_agent.view.sources.simulator_scene import labels
 
@@ -91,7 +91,7 @@ class FrameMaker:
             return Status("success, judged by the simulator", "good")
         if episode.over:
             return Status("time is up", "bad")
-        if episode.refusal:
+        if episode.refusal and episode.driver.name == POLICY:
             return Status(f"the policy holds still: {episode.refusal}", "warning")
         return Status("running", "good") if running else Status("stopped: press start", "idle")
 
@@ -131,9 +131,9 @@ class FrameMaker:
             return {}
         return {"control": (len(times) - 1) / (times[-1] - times[0])}
 
-    def _values(self, grabbed: str, speed: float) -> dict[str, object]:
+    def _values(self, grabbed: str, speed: float) -> dict[str, Value]:
         episode = self._episode
-        values: dict[str, object] = {
+        values: dict[str, Value] = {
             INSTRUCTION: episode.instruction,
             "task": episode.task.family,
             "seed": float(episode.seed),
