@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("rerun")
 
 from vla_agent.errors import OptionError  # noqa: E402
-from vla_agent.view.rerun_file import write_rerun  # noqa: E402
+from vla_agent.view.output.rerun_file import write_rerun  # noqa: E402
 from vla_agent.view.source import (  # noqa: E402
     Box,
     Command,

@@ -134,7 +134,7 @@ def write_for_rerun(kind: str, source: Any, args: argparse.Namespace, ended: Cal
         OptionError: rerun-sdk is not installed.
         VlaAgentError: the source cannot be shown.
     """
-    from vla_agent.view.rerun_file import write_rerun
+    from vla_agent.view.output.rerun_file import write_rerun
     from vla_agent.view.source import Command
 
     begin = (Command("start"),) if kind in (SIMULATOR, EPISODE) else ()
