@@ -277,6 +277,14 @@ def test_a_file_that_does_not_belong_in_an_export_is_refused(copy, name):
         load_policy(copy)
 
 
+def test_what_python_leaves_beside_the_runner_changes_nothing(copy):
+    before = policy_parts(copy)
+    for place in (copy / "__pycache__", copy / "parts" / "__pycache__"):
+        place.mkdir(exist_ok=True)
+        (place / "run.cpython-311.pyc").write_bytes(b"")
+    assert policy_parts(copy) == before and load_policy(copy).digest == before["digest"]
+
+
 def test_a_module_in_an_export_never_runs_in_the_project(copy, tmp_path):
     for name in ("run.py", "parts/words.py", "parts/sitecustomize.py"):
         (copy / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")

@@ -15,7 +15,7 @@ adapter.safetensors     its weights
 of LeRobot              its JSON and safetensors files at the top of the folder
 export.json             an exported policy: contract, settings, parity, SHA-256 of its other files
 NAME.onnx, NAME.xml     its graphs in ONNX or OpenVINO IR (with NAME.bin), of `GRAPHS`
-run.py, parts/          its runner: bound, and never executed by a loader
+run.py, parts/          its runner: bound, and never executed by a loader (``__pycache__`` there is left alone)
 records                 README.md, LICENSE, training.json, recipe*.yaml, curve*.png, the stages' logs, certificate.json,
                         and the folder ``evaluation``: no loader ever reads them, no certificate binds them
 ======================  =================================================================================
@@ -134,6 +134,7 @@ EXPORTED = FileList(
         "parts": (),
     },
     (),
+    record_folders=RECORD_FOLDERS | {"__pycache__", "parts/__pycache__"},  # left where the runner has run
     code=("parts",),
 )
 LEROBOT = FileList(
