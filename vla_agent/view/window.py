@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from dataclasses import replace
 
 from vla_agent.errors import OptionError
 from vla_agent.view.access import PARAMETER, Guard, is_loopback
@@ -77,9 +78,12 @@ class Window:
         while not end.is_set():
             began = time.monotonic()
             shown, troubles = self.stepper.wait(WAIT)
-            if troubles:
-                self.page.trouble(troubles, self.stepper.handled)
             last = shown or last
+            if troubles:
+                handled = self.stepper.handled
+                self.page.trouble(troubles, handled)
+                last = last and replace(last, handled=max(handled, last.handled))
+                self._again.set()  # what was refused goes back to what the source has
             if last is not None and self.viewers and (shown is not None or self._again.is_set()):
                 self._again.clear()
                 self.page.draw(last)

@@ -141,12 +141,12 @@ class SimulatorSource:
             OptionError: it cannot be done now; the reason is in words.
             TaskError: the scene cannot be laid out.
         """
+        self._changed = True
         if command.name in KNOBS:
             self._knobs.values[command.name] = command.value
             self._knobs.apply(self._env.world)
         else:
             self._do[command.name](command.value)
-        self._changed = True
         self._stale = self._stale or command.name not in SCENE_STAYS
 
     # -- what the controls do --------------------------------------------------------------------------------------
