@@ -26,7 +26,8 @@ stats      minimum, mean, maximum and quantiles of states and actions, computed 
 view       a page with images and action plots of each episode, and its findings
 browse     a page that plays the episodes of a dataset, an evaluation or a bag: images, states and actions in step;
            sorts by length, jerk, success and findings; flags episodes for `data edit --drop`
-edit       a new dataset with episodes left out, trimmed, merged or split; the original stays as it is
+edit       a new dataset with episodes left out, trimmed, merged or split, with other instructions or at a lower rate;
+           the original stays as it is
 score      the loss of each episode under a policy, with the same noise for all, and a weight for each, by which
            `finetune` and `train` draw (data.scores): wrong actions and instructions come less often
 convert    ROS 2 bags (MCAP, SQLite), HDF5 files (robomimic, LIBERO) or LeRobotDatasets of other programs to a dataset
@@ -46,6 +47,8 @@ examples:
   vla-agent data edit datasets/mine --leave-out 3,7-9 --trim 4:10-85 -o datasets/mine-edited
   vla-agent data edit datasets/mine --merge datasets/more -o datasets/all
   vla-agent data edit datasets/mine --split train=0-39 --split test=40-49 -o datasets/mine-split
+  vla-agent data edit datasets/mine --rename "lift cup=lift the cup" --instruction "3=open the drawer" -o datasets/new
+  vla-agent data edit datasets/mine --fps 10 -o datasets/mine-10hz
   vla-agent data score datasets/mine --policy policies/tabletop-nano -o scores.json
   vla-agent finetune policies/tabletop-nano --data datasets/mine --set 'data.scores=["scores.json"]' -o runs/mine
   vla-agent data score datasets/mine --policy runs/mine/policy --keep-lowest 0.7 -o scores.json
@@ -67,6 +70,7 @@ OPTIONS = {  # option -> the actions that have it
     "json": ("validate",),
     "no_pictures": ("validate", "view"),
     **dict.fromkeys(("leave_out", "drop", "keep", "trim", "merge", "split"), ("edit",)),
+    **dict.fromkeys(("rename", "instruction", "fps"), ("edit",)),
     **dict.fromkeys(("policy", "keep_lowest", "draws", "seed"), ("score",)),
 }
 RUNNERS = {"edit": data_edit.run, "browse": data_browse.run, "score": data_score.run}

@@ -1,4 +1,7 @@
-"""``vla-agent data edit``: leave out, keep, trim, merge and split episodes; the original is never written to."""
+"""``vla-agent data edit``: leave out, keep, trim, merge and split episodes, change their instructions and the rate.
+
+The original is never written to.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="edit: write these episodes as OUT/NAME, such as train=0-39; may be repeated",
     )
+    parser.add_argument(
+        "--rename",
+        metavar="OLD=NEW",
+        action="append",
+        default=[],
+        help="edit: another instruction for every frame that has this one; may be repeated",
+    )
+    parser.add_argument(
+        "--instruction",
+        metavar="LIST=TEXT",
+        action="append",
+        default=[],
+        help="edit: the instruction of these episodes, such as '3,7-9=open the drawer'; may be repeated",
+    )
+    parser.add_argument(
+        "--fps",
+        metavar="N",
+        type=int,
+        help="edit: a lower rate, a whole part of the old one: every k-th frame, with the actions of k combined",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,11 +77,14 @@ def run(args: argparse.Namespace) -> int:
         leave_out=_left_out(args),
         keep=_numbers("--keep", args.keep) if args.keep is not None else None,
         trims=_trims(args.trim),
+        instructions=_instructions(args.instruction),
+        renames=_renames(args.rename),
+        fps=args.fps,
     )
     if edit == Edit() and not (args.merge or args.split):
         raise OptionError(
             "there is nothing to edit",
-            key="--leave-out, --drop, --keep, --trim, --merge, --split",
+            key="--leave-out, --drop, --keep, --trim, --merge, --split, --rename, --instruction, --fps",
             expected="at least one of them",
             found="none",
             remedy=EXAMPLE,
@@ -88,7 +114,14 @@ def _print(record: dict[str, Any], out: Path) -> None:
     left_out = ", ".join(map(str, record["left_out"][:40])) or "none"
     left_out += f" and {len(record['left_out']) - 40} more" if len(record["left_out"]) > 40 else ""
     print(f"{out}: {record['episodes']} episodes, {record['frames']:,} frames; left out: {left_out}")
-    for again in record["encoded_again"]:
+    changed = [f"{len(record['instructions'])} instructions set"] if record["instructions"] else []
+    changed += [f"{len(record['renamed'])} instructions renamed"] if record["renamed"] else []
+    if rate := record.get("fps"):
+        lost = "videos encoded again (lossy)" if record["encoded_again"] else "images copied"
+        changed += [f"{rate['from']} -> {rate['to']} Hz, {rate['cut']} frames cut off at ends of episodes; {lost}"]
+    for line in changed:
+        print(f"  {line}")
+    for again in [] if rate else record["encoded_again"]:
         cameras = ", ".join(again["cameras"])
         print(f"  episode {again['episode']}: {cameras} encoded again (lossy): no key frame where it begins now")
     print(f"next: vla-agent data validate {out}")
@@ -131,6 +164,67 @@ def _parts(args: argparse.Namespace) -> dict[str, frozenset[int]]:
             remedy="correct the lists",
         )
     return parts
+
+
+def _instructions(texts: list[str]) -> dict[int, str]:
+    """Episode -> the instruction that ``--instruction`` gives it.
+
+    Raises:
+        OptionError: another form, no words, or an episode twice.
+    """
+    found: dict[int, str] = {}
+    for text in texts:
+        numbers, equals, instruction = text.partition("=")
+        episodes = _numbers("--instruction", numbers) if equals else frozenset()
+        if not equals or episodes & found.keys():
+            raise OptionError(
+                "the instruction of some episodes has another form, or an episode has two",
+                key="--instruction",
+                expected="LIST=TEXT, such as '3,7-9=open the drawer', each episode once",
+                found=text,
+                remedy="correct the lists",
+            )
+        found |= dict.fromkeys(episodes, _sentence("--instruction", instruction))
+    return found
+
+
+def _renames(texts: list[str]) -> dict[str, str]:
+    """Instruction -> the one that ``--rename`` puts in its place.
+
+    Raises:
+        OptionError: another form, no words, or an instruction twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        old, equals, new = text.partition("=")
+        if not equals or old in found:
+            raise OptionError(
+                "the new instruction has another form, or an instruction has two",
+                key="--rename",
+                expected="OLD=NEW, each OLD once; one that holds a = is set by --instruction",
+                found=text,
+                remedy="write --rename 'pick the cup=lift the cup'",
+            )
+        found[old] = _sentence("--rename", new)
+    return found
+
+
+def _sentence(option: str, text: str) -> str:
+    """An instruction without blanks around it.
+
+    Raises:
+        OptionError: it has no letters, or holds bytes that are no text.
+    """
+    words = text.strip()
+    if not any(c.isalpha() for c in words) or words.encode(errors="ignore").decode() != words:
+        raise OptionError(
+            "an instruction has no words",
+            key=option,
+            expected="a sentence",
+            found=ascii(text),
+            remedy="say what is done in the episodes",
+        )
+    return words
 
 
 def _trims(texts: list[str]) -> dict[int, tuple[int, int]]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.contract import Contract
-from vla_agent.data.edit.edit_plan import Edit, Piece, plan
+from vla_agent.data.edit.edit_plan import Edit, Piece, plan, require_used
 from vla_agent.data.edit.episode_copy import copy_episode
+from vla_agent.data.edit.rate_change import slower_contract
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import Dataset, read
 from vla_agent.data.lerobot.dataset_writer import refuse_existing, refuse_inside, write_dataset
@@ -36,7 +37,7 @@ def edit_dataset(
         The record that ``meta/collection.json`` holds under ``edited``.
 
     Raises:
-        OptionError: an episode or a frame that is not there.
+        OptionError: an episode, a frame, an instruction or a rate that is not there.
         DatasetError: the folder exists, a dataset cannot be read or does not fit the first one, nothing is left.
         ContractError: a contract of another version.
     """
@@ -44,7 +45,8 @@ def edit_dataset(
     for folder in (directory, *merge):
         refuse_inside(Path(out), Path(folder))
     datasets = [read(folder) for folder in (directory, *merge)]
-    pieces = plan(datasets[0], edit) + [piece for more in datasets[1:] for piece in plan(more, Edit())]
+    pieces = plan(datasets[0], edit) + [piece for more in datasets[1:] for piece in plan(more, edit.of_all())]
+    require_used(edit.renames, pieces)
     return _write(pieces, datasets, Path(out), edit)
 
 
@@ -66,33 +68,49 @@ def split_dataset(
     refuse_existing(Path(out))
     refuse_inside(Path(out), Path(directory))
     dataset = read(directory)
-    records = {}
+    records, pieces = {}, {}
+    edits = {name: _part(edit, numbers) for name, numbers in parts.items()}
+    for name, own in edits.items():
+        pieces[name] = plan(dataset, own)
+    require_used(edit.renames, [piece for part in pieces.values() for piece in part])
     with folder_aside(Path(out)) as aside:
-        for name, numbers in parts.items():
-            trims = {k: frames for k, frames in edit.trims.items() if k in numbers}
-            own = Edit(edit.leave_out & numbers, numbers, trims)
-            records[name] = _write(plan(dataset, own), [dataset], aside / name, own)
+        for name, own in edits.items():
+            records[name] = _write(pieces[name], [dataset], aside / name, own)
     return records
+
+
+def _part(edit: Edit, numbers: frozenset[int]) -> Edit:
+    """What of an edit concerns some episodes."""
+    trims = {k: frames for k, frames in edit.trims.items() if k in numbers}
+    texts = {k: text for k, text in edit.instructions.items() if k in numbers}
+    return replace(edit, leave_out=edit.leave_out & numbers, keep=numbers, trims=trims, instructions=texts)
 
 
 def _write(pieces: list[Piece], datasets: list[Dataset], out: Path, edit: Edit) -> dict[str, Any]:
     contract, storage = _require_alike(datasets)
+    every = pieces[0].every  # the same for all: their contracts have one rate
+    slower = contract if every == 1 else slower_contract(contract, every, datasets[0].root)
     record: dict[str, Any] = {
         "from": [{"name": d.root.resolve().name, "sha256": _hash(d), "episodes": len(d.episodes)} for d in datasets],
         "left_out": sorted({e.index for e in datasets[0].episodes} - _taken(pieces, datasets[0])),
         "trimmed": {str(k): list(frames) for k, frames in sorted(edit.trims.items())},
+        "instructions": {str(k): text for k, text in sorted(edit.instructions.items())},
+        "renamed": dict(edit.renames),
         "encoded_again": [],
     }
+    if every > 1:
+        rates = {"from": round(contract.control_hz), "to": round(slower.control_hz)}
+        record["fps"] = rates | {"cut": sum(piece.cut for piece in pieces)}
     robots = {d.info.get("robot_type") for d in datasets}
     write_dataset(
         out,
-        contract,
+        slower,
         _episodes(pieces, contract, storage, record),
         storage,
         robots.pop() if len(robots) == 1 else None,
         _collection(datasets) | {"edited": record},
     )
-    return record | {"episodes": len(pieces), "frames": sum(p.stop - p.first for p in pieces)}
+    return record | {"episodes": len(pieces), "frames": sum(piece.length for piece in pieces)}
 
 
 def _episodes(

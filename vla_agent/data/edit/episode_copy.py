@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import av
 import numpy as np
 
 from vla_agent.contract import Contract
 from vla_agent.data.edit.edit_plan import Piece
+from vla_agent.data.edit.rate_change import slower_columns
 from vla_agent.data.edit.video_cut import cut_video, video_frames
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_files import GET_AGAIN
@@ -26,8 +28,10 @@ def copy_episode(piece: Piece, contract: Contract, storage: str) -> tuple[Encode
 
     PNGs and JPEGs are copied as they are.  A video's packets are copied where the piece begins with a key frame and
     the copy decodes to the same images, bit for bit; else its images are encoded again, with the loss of one encoding.
+    At a lower rate they always are.
 
     Args:
+        contract: of the piece's dataset.
         storage: a key of `media.STORAGES`, as the dataset has it.
 
     Raises:
@@ -39,12 +43,13 @@ def copy_episode(piece: Piece, contract: Contract, storage: str) -> tuple[Encode
     frame_tasks = tasks if len(set(tasks)) > 1 else ()
     videos, pngs, histograms, again = {}, {}, {}, []
     for camera in contract.camera_names:
-        digest, sample = _digest(decode_range(dataset, camera, episode, piece.first, piece.stop))
+        digest, sample = _digest(_images(piece, camera))
         histograms[camera] = sample
         if storage == PNG_STORAGE:
-            pngs[camera] = list(encoded_images(dataset, camera, episode, piece.first, piece.stop))
+            stored = encoded_images(dataset, camera, episode, piece.first, piece.stop)
+            pngs[camera] = list(islice(stored, 0, None, piece.every))
             continue
-        data = _copied(piece, camera)
+        data = _copied(piece, camera) if piece.every == 1 else None
         if data is None or _digest_of(data) != digest:
             again.append(camera)
         else:
@@ -56,16 +61,20 @@ def copy_episode(piece: Piece, contract: Contract, storage: str) -> tuple[Encode
 def _encoded_again(
     piece: Piece, contract: Contract, storage: str, copied: EncodedEpisode, cameras: list[str]
 ) -> EncodedEpisode:
-    images = {
-        camera: np.stack(list(decode_range(piece.dataset, camera, piece.episode, piece.first, piece.stop)))
-        for camera in cameras
-    }
-    encoded = encode(Episode(copied.task, copied.columns, images), storage, round(contract.control_hz))
+    images = {camera: np.stack(list(_images(piece, camera))) for camera in cameras}
+    fps = round(contract.control_hz) // piece.every
+    encoded = encode(Episode(copied.task, copied.columns, images), storage, fps)
     return replace(
         copied,
         videos={**copied.videos, **encoded.videos},
         histograms={**copied.histograms, **encoded.histograms},
     )
+
+
+def _images(piece: Piece, camera: str) -> Iterator[np.ndarray]:
+    """The images that are kept, in order, each (H, W, 3) uint8."""
+    frames = decode_range(piece.dataset, camera, piece.episode, piece.first, piece.stop)
+    return islice(frames, 0, None, piece.every)
 
 
 def _columns(piece: Piece, contract: Contract) -> dict[str, np.ndarray]:
@@ -86,12 +95,17 @@ def _columns(piece: Piece, contract: Contract) -> dict[str, np.ndarray]:
                 remedy=f"the dataset is damaged: {GET_AGAIN}",
             )
         columns[name] = np.asarray(values, dtype=np.float32).reshape(len(values), *feature["shape"])
-    return columns
+    if piece.every == 1:
+        return columns
+    where = (piece.dataset.root, piece.episode.index, piece.first)
+    return slower_columns(columns, contract, piece.every, where)
 
 
 def _instructions(piece: Piece) -> tuple[str, ...]:
     """The instruction of each frame."""
-    numbers, tasks = piece.dataset.columns["task_index"][piece.rows].tolist(), piece.dataset.tasks
+    if piece.instruction is not None:
+        return (piece.instruction,) * piece.length
+    numbers, tasks = piece.own_tasks(), piece.dataset.tasks
     unknown = sorted(set(numbers) - set(tasks))
     if unknown:
         raise DatasetError(
@@ -100,9 +114,10 @@ def _instructions(piece: Piece) -> tuple[str, ...]:
             key=f"episode {piece.episode.index}: task_index",
             expected=", ".join(map(str, list(tasks)[:20])),
             found=", ".join(map(str, unknown[:20])),
-            remedy=f"leave it out: --leave-out {piece.episode.index}",
+            remedy=f"leave it out: --leave-out {piece.episode.index}; or set it: --instruction "
+            f"'{piece.episode.index}=TEXT'",
         )
-    return tuple(tasks[number] for number in numbers)
+    return tuple(piece.renames.get(tasks[number], tasks[number]) for number in numbers)
 
 
 def _copied(piece: Piece, camera: str) -> bytes | None:
