@@ -406,7 +406,7 @@ def fits_a_phone(tab: Tab) -> None:
 def returns_to_the_desk(tab: Tab) -> None:
     _resize(tab, DESKTOP)
     tab.open()
-    tab.wait_status("stopped")
+    resets(tab)
 
 
 def _resize(tab: Tab, size: tuple[int, int]) -> None:

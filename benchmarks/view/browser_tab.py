@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,8 +244,12 @@ class Tab:
         return self.chrome.find_element("css selector", "canvas[data-engine]").screenshot_as_png
 
     def screenshot(self, file: Path) -> None:
+        """Keep a picture of the page, where the browser is not too busy to make one."""
+        from selenium.common.exceptions import WebDriverException
+
         file.parent.mkdir(parents=True, exist_ok=True)
-        self.chrome.save_screenshot(str(file))
+        with suppress(WebDriverException):
+            self.chrome.save_screenshot(str(file))
 
 
 def difference(a: list[int], b: list[int]) -> float:
