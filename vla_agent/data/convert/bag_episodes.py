@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from vla_agent.data.convert.bag_reader import BagContent, Series, named_sources, read_bag, read_images
-from vla_agent.data.convert.conversion_report import FAILED, UNENDED, ConvertedEpisode, told_instructions
+from vla_agent.data.convert.conversion_report import (
+    FAILED,
+    UNENDED,
+    ConvertedEpisode,
+    LeaveOut,
+    told_instructions,
+)
 from vla_agent.data.convert.field_vectors import Counts, Forward, field_values, vectors
 from vla_agent.data.convert.interventions import intervention_columns, read_interventions
 from vla_agent.data.convert.mapping import FieldSource, Mapping
@@ -23,8 +29,10 @@ from vla_agent.errors import DatasetError
 APART = "there is no time at which every source has messages"
 
 
-def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[ConvertedEpisode]:
-    """The episodes of one bag, in order of time.
+def bag_episodes(
+    path: Path, mapping: Mapping, forward: Forward | None, excluded: LeaveOut
+) -> Iterator[ConvertedEpisode]:
+    """The episodes of one bag, in order of time.  ``excluded`` is asked with an episode's number.
 
     Raises:
         DatasetError: the bag is damaged; a topic, a message or the instruction does not fit the mapping; or the sources
@@ -38,7 +46,7 @@ def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Itera
     for take, content in enumerate(takes):
         more = {"take": take + 1, "takes": len(takes)} if len(takes) > 1 else {}
         try:
-            for episode, report in _take_episodes(path, content, mapping, forward, number):
+            for episode, report in _take_episodes(path, content, mapping, forward, (number, excluded)):
                 number += 1
                 yield episode, report | more
         except DatasetError as error:
@@ -55,9 +63,10 @@ def bag_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Itera
 
 
 def _take_episodes(
-    path: Path, content: BagContent, mapping: Mapping, forward: Forward | None, counted: int
+    path: Path, content: BagContent, mapping: Mapping, forward: Forward | None, numbering: tuple[int, LeaveOut]
 ) -> Iterator[ConvertedEpisode]:
-    """The episodes of one take, after ``counted`` others of the bag."""
+    """The episodes of one take; ``numbering``: how many others of the bag went before, and which are left out."""
+    counted, excluded = numbering
     first, last = _common_span(path, content, mapping)
     stamps = [t for s in content.series.values() if len(s.stamps) for t in (s.stamps[0], s.stamps[-1])]
     begin, end = min(stamps), max(stamps)
@@ -67,6 +76,9 @@ def _take_episodes(
         outside = max(first - max(begin, start), 0.0) + max(min(end, stop) - last, 0.0)
         report["seconds_outside"] = round(float(outside), 3)
         start, stop = max(first, start), min(last, stop)
+        if reason := excluded(number):
+            yield None, report | {"left_out": reason}
+            continue
         if success is None or (mapping.keep == "success" and not success):
             yield None, report | {"left_out": UNENDED if success is None else FAILED}
             continue
@@ -172,9 +184,8 @@ def _episode(
     if report["frames"] < mapping.fewest:
         return None, report | {"left_out": f"only {report['frames']} frames"}
     cameras = {c.name: content.series["cameras", c.name].order for c in mapping.cameras}
-    images = read_images(
-        path, mapping.cameras, {name: order[index["cameras", name][kept, 0]] for name, order in cameras.items()}
-    )
+    wanted = {name: order[index["cameras", name][kept, 0]] for name, order in cameras.items()}
+    images = read_images(path, mapping.cameras, wanted, content.sizes)
     counts: Counts = defaultdict(dict)
 
     def values(part: str, field: FieldSource) -> np.ndarray:

@@ -29,7 +29,7 @@ from vla_agent.data.convert.bag_messages import (
     numbers,
     stamp_of,
 )
-from vla_agent.data.convert.conversion_report import apart_from_hidden
+from vla_agent.data.convert.conversion_report import OTHER_SIZE, apart_from_hidden
 from vla_agent.data.convert.takes import resets, split
 from vla_agent.errors import DatasetError, ObservationError
 from vla_agent.files.bounded_reading import parse_json
@@ -78,13 +78,15 @@ class BagContent:
     """One take of a bag without its images.
 
     series: by part and name of the source, as in `named_sources`.  instructions, marks: (time in seconds, text).
-    custom: the bag's custom data.  interventions: when a person began (True) or ended to command; None: not recorded.
+    custom: the bag's custom data.  sizes: camera -> (height, width) of its first picture that was read; one dictionary
+    for all takes of a bag.  interventions: when a person began (True) or ended to command; None: not recorded.
     """
 
     series: Mapping[tuple[str, str], Series]
     instructions: list[tuple[float, str]]
     marks: list[tuple[float, str]]
     custom: Mapping[str, Any]
+    sizes: dict[str, tuple[int, int]]
     interventions: list[tuple[float, bool]] | None = None
 
 
@@ -200,18 +202,22 @@ def _takes(
         begins.append(min(rows[name][at[take - 1]][3] for name, at in places.items() if len(at) >= take))
     begins.append(np.inf)
     contents = []
+    sizes: dict[str, tuple[int, int]] = {}
     for take, found in enumerate(split(rows, places)):
         series = {name: _series(of_take, empty[name] if not take else 0) for name, of_take in found.items()}
         texts = {
             use: [(t, text) for t, text in said if begins[take] <= t < begins[take + 1]]
             for use, said in strings.items()
         }
-        contents.append(BagContent(series, texts["instruction"], texts["marks"], custom))
+        contents.append(BagContent(series, texts["instruction"], texts["marks"], custom, sizes))
     return contents
 
 
 def read_images(
-    path: Path, cameras: tuple[schema.CameraSource, ...], wanted: Mapping[str, np.ndarray]
+    path: Path,
+    cameras: tuple[schema.CameraSource, ...],
+    wanted: Mapping[str, np.ndarray],
+    sizes: dict[str, tuple[int, int]],
 ) -> dict[str, np.ndarray]:
     """Read the images of some messages, cropped and resized.
 
@@ -219,12 +225,13 @@ def read_images(
         path: the bag.
         cameras: the cameras of the mapping.
         wanted: camera -> positions (n,) of the messages in the order of the bag; repetitions are allowed.
+        sizes: camera -> (height, width) of its pictures so far; a camera's first one is entered.
 
     Returns:
         Camera -> (n, H, W, 3) uint8.
 
     Raises:
-        DatasetError: the bag is damaged, or an image has an unknown encoding.
+        DatasetError: the bag is damaged, an image has an unknown encoding, or another size than those before.
     """
     found: dict[str, dict[int, np.ndarray]] = {c.name: {} for c in cameras}
     needed = {name: set(positions.tolist()) for name, positions in wanted.items()}
@@ -239,9 +246,26 @@ def read_images(
                     pixels = image(reader.deserialize(raw, connection.msgtype), connection.msgtype, camera.range)
                 except ObservationError as error:
                     raise _wrong_message(path, connection.topic, position, error) from error
+                _require_size(path, camera, position, pixels.shape[:2], sizes)
                 pixels = center_crop(pixels, (camera.height, camera.width))
                 found[camera.name][position] = camera.upright(pixels)
     return {name: np.stack([found[name][k] for k in positions.tolist()]) for name, positions in wanted.items()}
+
+
+def _require_size(
+    path: Path, camera: schema.CameraSource, position: int, found: tuple[int, ...], sizes: dict[str, tuple[int, int]]
+) -> None:
+    """Raise where a camera's picture has another size than its first: another part of the scene would be cropped."""
+    height, width = sizes.setdefault(camera.name, (found[0], found[1]))
+    if (height, width) != found:
+        raise DatasetError(
+            "a camera changes its size within the bag",
+            file=path,
+            key=f"{camera.at}, message {position}",
+            expected=f"{width} x {height}, as before",
+            found=f"{found[1]} x {found[0]}",
+            remedy=OTHER_SIZE,
+        )
 
 
 def _messages(path: Path, reader: Any, topics: set[str]) -> Iterator[tuple[str, str, float, Any]]:

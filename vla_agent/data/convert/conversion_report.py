@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,19 @@ from vla_agent.data.lerobot.episode import Episode
 from vla_agent.errors import printable
 
 ConvertedEpisode = tuple[Episode | None, dict[str, Any]]  # None where it is left out; and its report
+LeaveOut = Callable[[str | int], str | None]  # path of a group or number of an episode -> why it is left out, or None
 REPORTED_SECONDS = 0.5  # unused seconds at an episode's ends are reported above this
 
 BEHIND, AHEAD = 0.5, 0.1  # seconds between the clocks of two sources; a camera's pictures come late, never early
 
+UNNAMED = "no table of episodes names this file: its frames are not read"
+
 # Reasons to leave an episode out that the mapping file itself gives.
 FAILED, UNENDED = "no success", "no outcome"
 NOT_NAMED = "its name does not fit episodes of the mapping file"
+EXCLUDED = "exclude of the mapping file names it"
+
+OTHER_SIZE = "crop or resize the pictures alike, or leave this recording out (exclude in the mapping file)"
 
 CHANGES = {"clipped": "values clipped to low and high", "around": "changes of an angle taken the shorter way around"}
 
@@ -36,7 +42,7 @@ def other_rate(hz: float) -> str:
 
 def is_complete(report: Mapping[str, Any]) -> bool:
     """Whether nothing was left out but what the mapping file says."""
-    return all(entry["left_out"].startswith((FAILED, UNENDED, NOT_NAMED)) for entry in report["left_out"])
+    return all(entry["left_out"].startswith((FAILED, UNENDED, NOT_NAMED, EXCLUDED)) for entry in report["left_out"])
 
 
 def told_instructions(tasks: Sequence[str]) -> dict[str, Any]:
@@ -103,6 +109,7 @@ def summary_lines(report: Mapping[str, Any], out: object) -> list[str]:
     kept, left = report["episodes"], report["left_out"]
     frames = sum(e["frames"] for e in kept)
     more = [] if is_complete(report) else ["exit code 1: not all was taken"]
+    more += [f"exclude: {pattern} names nothing here" for pattern in report.get("exclude_without_effect", ())]
     return [
         f"{out}: {len(kept)} episodes, {frames:,} frames; {len(left)} left out (reasons in meta/collection.json)",
         *more,

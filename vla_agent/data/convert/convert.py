@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from vla_agent.data.convert.bag_episodes import bag_episodes
 from vla_agent.data.convert.bag_reader import find_bags
+from vla_agent.data.convert.conversion_report import EXCLUDED
 from vla_agent.data.convert.field_vectors import Forward
 from vla_agent.data.convert.hdf5_episodes import find_files, hdf5_episodes
 from vla_agent.data.convert.lerobot_episodes import find_datasets, lerobot_episodes
@@ -68,45 +70,81 @@ def convert(
         )
     for file in files:
         refuse_inside(out, file)
+    exclusion = Exclusion(recordings, mapping)
+    skipped = {path: exclusion(path) or reason for path, reason in skipped.items()}
+    skipped |= {file: reason for file in files if (reason := exclusion(file))}
+    files = [file for file in files if file not in skipped]
     report: dict[str, Any] = {
         "converted_with": mapping.model_dump(mode="json", exclude_none=True),
         "episodes": [],
         "left_out": [],
     }
     for path, reason in skipped.items():
-        entry = {"from": printable(path.relative_to(recordings)), "success": None, "left_out": reason}
+        entry = {"from": printable(exclusion.name_of(path)), "success": None, "left_out": reason}
         report["left_out"].append(entry)
         report_episode(entry)
-    episodes = _encode_all(recordings, files, mapping, report, report_episode)
+    episodes = _encode_all(exclusion, files, report, report_episode)
     write_dataset(out, mapping.contract(), episodes, mapping.storage, mapping.robot_type, report)
     return report
 
 
+class Exclusion:
+    """What the mapping's ``exclude`` leaves out, and which of its patterns have named something.
+
+    Args:
+        recordings: what is converted; names are paths below it.
+        mapping: of the conversion.
+    """
+
+    def __init__(self, recordings: Path, mapping: Mapping) -> None:
+        self.recordings, self.mapping = recordings, mapping
+        self._unused = dict.fromkeys(mapping.exclude)
+
+    def name_of(self, path: Path) -> Path:
+        """A file's path below the recordings; its name where it is all of them."""
+        below = path.relative_to(self.recordings)
+        return below if below.parts else Path(path.resolve().name)
+
+    def __call__(self, path: Path, inside: str | int = "") -> str | None:
+        """Why a file, or a group or an episode inside of it, is left out; None where it is not."""
+        pattern = self.mapping.excluded_by(self.name_of(path) / str(inside).strip("/"))
+        if pattern is None:
+            return None
+        self._unused.pop(pattern, None)
+        return f"{EXCLUDED}: {pattern}"
+
+    @property
+    def unused(self) -> list[str]:
+        """Patterns that have named nothing so far."""
+        return list(self._unused)
+
+
 def _encode_all(
-    recordings: Path,
+    exclusion: Exclusion,
     files: list[Path],
-    mapping: Mapping,
     report: dict[str, Any],
     report_episode: Callable[[dict[str, Any]], None],
 ) -> Iterator[EncodedEpisode]:
     """The kept episodes of all files, by path where a name is there twice; enters every one into ``report``."""
+    recordings, mapping = exclusion.recordings, exclusion.mapping
     forward = _forward(mapping)
     _, read = READERS[mapping.format]
     for file in files:
         alone = sum(other.name == file.name for other in files) == 1
         below = Path() if alone else file.parent.relative_to(recordings)
-        for episode, entry in read(file, mapping, forward):
+        for episode, entry in read(file, mapping, forward, partial(exclusion, file)):
             entry["from"] = printable(below / entry["from"])
             report["left_out" if episode is None else "episodes"].append(entry)
             if episode is not None:
                 named = replace(episode, origin={**episode.origin, "source": entry["from"]})
                 yield encode(named, mapping.storage, mapping.control_hz)
             report_episode(entry)
+    report["exclude_without_effect"] = exclusion.unused
     if not report["episodes"]:
         reasons = "; ".join(sorted({f"{r['from']}: {r['left_out']}" for r in report["left_out"]}))
         raise DatasetError(
             "no episode is left",
-            file=files[0].parent,
+            file=recordings,
             expected="at least one complete, successful episode",
             found=reasons,
             remedy="set a larger tolerance, gaps: longest or keep: all in the mapping file, or use other recordings",

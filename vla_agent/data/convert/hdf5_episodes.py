@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from vla_agent.data.convert.conversion_report import FAILED, NOT_NAMED, ConvertedEpisode, apart_from_hidden, other_rate
+from vla_agent.data.convert.conversion_report import (
+    FAILED,
+    NOT_NAMED,
+    OTHER_SIZE,
+    ConvertedEpisode,
+    LeaveOut,
+    apart_from_hidden,
+    other_rate,
+)
 from vla_agent.data.convert.field_vectors import Counts, Forward, field_values, vectors
 from vla_agent.data.convert.hdf5_claims import (
     attribute,
@@ -43,8 +51,10 @@ def find_files(path: Path) -> tuple[list[Path], dict[Path, str]]:
     return apart_from_hidden(path, [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()])
 
 
-def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[ConvertedEpisode]:
-    """The episodes of one file, ``demo_2`` before ``demo_10``.
+def hdf5_episodes(
+    path: Path, mapping: Mapping, forward: Forward | None, excluded: LeaveOut
+) -> Iterator[ConvertedEpisode]:
+    """The episodes of one file, ``demo_2`` before ``demo_10``.  ``excluded`` is asked with a group's path.
 
     Raises:
         DatasetError: the file is damaged, or a group, dataset or attribute is missing or does not fit the mapping.
@@ -60,7 +70,10 @@ def hdf5_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iter
         with h5py.File(path, "r") as file:
             names, others = _episode_groups(path, file, mapping)
             for name in names:
-                yield _episode(path, file, name, mapping, forward)
+                if reason := excluded(name):
+                    yield None, {"from": f"{path.name}/{name}".rstrip("/"), "success": None, "left_out": reason}
+                else:
+                    yield _episode(path, file, name, mapping, forward)
             for name in others:
                 left_out = f"{NOT_NAMED}: {mapping.episodes}"
                 yield None, {"from": f"{path.name}/{name}", "success": None, "left_out": left_out}
@@ -193,8 +206,19 @@ def _images(path: Path, group: Any, camera: CameraSource) -> np.ndarray:
     values = _dataset(path, group, camera.at)
     read = _reader(path, group, camera, values)
     images = np.empty((len(values), camera.height, camera.width, 3), np.uint8)
+    size = None
     for k in range(len(values)):
         pixels = read(k)
+        size = size or pixels.shape[:2]
+        if pixels.shape[:2] != size:
+            raise DatasetError(
+                "a camera changes its size within an episode",
+                file=path,
+                key=f"{group.name.rstrip('/')}/{camera.at}, frame {k}",
+                expected=f"{size[1]} x {size[0]}, as before",
+                found=f"{pixels.shape[1]} x {pixels.shape[0]}",
+                remedy=OTHER_SIZE,
+            )
         pixels = pixels[..., ::-1] if camera.channels == "bgr" else pixels
         images[k] = center_crop(np.ascontiguousarray(pixels), (camera.height, camera.width))
     return camera.upright(images)
@@ -272,6 +296,12 @@ def _success(path: Path, group: Any, mapping: Mapping) -> bool:
         return True
     values = _dataset(path, group, mapping.success.dataset)
     require_numbers(path, values, whole=True)
+    if values.size != 1:  # else it is the outcome of the whole episode
+        length = _common_length(path, group, mapping.sources)
+        if not values.shape or values.shape[0] != length:
+            raise _wrong(
+                path, group, mapping.success.dataset, f"one outcome, or one for each of {length} frames", values.shape
+            )
     return bool((values[()] >= mapping.success.at_least).any())
 
 

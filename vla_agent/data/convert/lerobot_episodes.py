@@ -12,7 +12,9 @@ import numpy as np
 
 from vla_agent.data.convert.conversion_report import (
     FAILED,
+    UNNAMED,
     ConvertedEpisode,
+    LeaveOut,
     apart_from_hidden,
     other_rate,
     told_instructions,
@@ -37,8 +39,12 @@ def find_datasets(path: Path) -> tuple[list[Path], dict[Path, str]]:
     return found, left_out | dict.fromkeys(sorted(tables - complete), f"no {dataset_schema.INFO}")
 
 
-def lerobot_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> Iterator[ConvertedEpisode]:
-    """The episodes of one dataset.
+def lerobot_episodes(
+    path: Path, mapping: Mapping, forward: Forward | None, excluded: LeaveOut
+) -> Iterator[ConvertedEpisode]:
+    """The episodes of one dataset, and the files that no table of it names.
+
+    ``excluded`` is asked with an episode's number, or a file's path.
 
     Raises:
         DatasetError: the dataset is damaged or of another rate, or a feature does not fit the mapping.
@@ -55,8 +61,13 @@ def lerobot_episodes(path: Path, mapping: Mapping, forward: Forward | None) -> I
         )
     columns = {field: _columns(dataset, field) for field in (*mapping.state, *mapping.action)}
     cameras = {camera: _camera(dataset, camera) for camera in mapping.cameras}
+    for name in dataset.unnamed_files():
+        yield None, {"from": f"{path.name}/{name}", "success": None, "left_out": excluded(name) or UNNAMED}
     for episode in dataset.episodes:
         report: dict[str, Any] = {"from": path.name, "number": episode.index}
+        if reason := excluded(episode.index):
+            yield None, report | {"success": None, "left_out": reason}
+            continue
         report["success"] = _success(dataset, episode, mapping)
         if mapping.keep == "success" and not report["success"]:
             yield None, report | {"left_out": FAILED}

@@ -7,6 +7,7 @@ the sources are synchronised, the rate, where the instruction is stored and what
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -251,6 +252,9 @@ class Mapping(_Part):
     tolerance: float = Field(0.05, gt=0)
     gaps: Literal["leave_out", "longest"] = "leave_out"
     shortest: PositiveInt = Field(5, description="frames; a shorter episode is left out")
+    exclude: tuple[str, ...] = Field(
+        (), description="patterns of recordings, groups and episodes that are left out, such as failed/* or demo_7"
+    )
     episodes: str = Field("data/*", description="hdf5: pattern of the episodes' groups; /: the file is one episode")
     cameras: tuple[CameraSource, ...] = Field(min_length=1)
     state: tuple[FieldSource, ...] = Field(min_length=1)
@@ -259,6 +263,14 @@ class Mapping(_Part):
     success: Success | None = None
     intervention: str | None = Field(None, description="bag: topic (std_msgs/Bool) that says where a person commands")
     keep: Literal["success", "all"] = "success"
+
+    @field_validator("exclude")
+    @classmethod
+    def _below(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [p for p in patterns if not PurePath(p).parts or PurePath(p).is_absolute() or ".." in PurePath(p).parts]
+        if wrong:
+            raise ValueError(f"{', '.join(map(repr, wrong))}: patterns are of paths below the folder of recordings")
+        return patterns
 
     @model_validator(mode="after")
     def _check_format(self) -> Mapping:
@@ -305,6 +317,17 @@ class Mapping(_Part):
             raise ValueError(f"{field.name}: pick names joints or paths, such as [joint1] or ['data[0]']")
         if field.convert.startswith("forward") and self.robot is None:
             raise ValueError(f"{field.name}: convert: {field.convert} needs robot: a robot file")
+
+    def excluded_by(self, name: PurePath) -> str | None:
+        """The first pattern of ``exclude`` that names something, or a folder or file that it is in; None where none is.
+
+        A pattern is matched from the right, folder by folder, ``*`` within one; with capitals as they are.
+
+        Args:
+            name: its path below the folder of recordings: of a file, of a group in it, or with an episode's number.
+        """
+        parts = [part for part in (name, *name.parents) if part.parts]
+        return next((pattern for pattern in self.exclude if any(part.match(pattern) for part in parts)), None)
 
     @property
     def fewest(self) -> int:

@@ -160,6 +160,18 @@ class DatasetTables:
         texts = np.array([self.tasks[number] for number in numbers.tolist()], dtype=object)
         return dict(self.columns) | {"task": texts[places.reshape(-1)]}
 
+    def unnamed_files(self) -> list[str]:
+        """Parquet files below ``data/`` and videos below ``videos/`` that no episode is stored in, by path."""
+        named = {self.data_path(episode.data_file) for episode in self.episodes}
+        for episode in self.episodes:
+            named |= {self.video_path(camera, file) for camera, file in episode.video_files.items()}
+        kinds = {"data": ".parquet", "videos": ".mp4"}
+        return sorted(
+            name
+            for name in self.files
+            if kinds.get(Path(name).parts[0]) == Path(name).suffix and self.root / name not in named
+        )
+
     def require_camera(self, camera: str) -> None:
         """Raise unless the dataset has this camera.
 

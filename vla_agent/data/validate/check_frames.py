@@ -34,6 +34,14 @@ def count_findings(dataset: Dataset) -> Iterator[Finding]:
                 yield Finding("missing frames", what, episode.index, count, "length", text, LEAVE_OUT)
 
 
+def unnamed_findings(dataset: Dataset) -> Iterator[Finding]:
+    """Data files and videos that no table of episodes names: nothing reads them, and their episodes are missing."""
+    for name in dataset.unnamed_files():
+        what, remedy = "no table of episodes names this file", "get meta/episodes again, or delete the file"
+        size = dataset.files[name].size
+        yield Finding("counts", what, None, None, name, f"{size:,} bytes that are not read", remedy, error=False)
+
+
 def frame_findings(dataset: Dataset, episode: EpisodeInfo, rows: slice) -> Iterator[Finding]:
     """Frames that are missing, repeated or out of order; timestamps that jump, stand still or drift."""
     numbers, times = dataset.columns["frame_index"][rows], dataset.columns["timestamp"][rows].astype(float)

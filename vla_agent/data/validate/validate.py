@@ -12,7 +12,12 @@ from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_checks import check_columns, check_sizes
 from vla_agent.data.lerobot.dataset_files import read_table
 from vla_agent.data.lerobot.dataset_reader import Dataset, read
-from vla_agent.data.validate.check_frames import count_findings, frame_findings, instruction_findings
+from vla_agent.data.validate.check_frames import (
+    count_findings,
+    frame_findings,
+    instruction_findings,
+    unnamed_findings,
+)
 from vla_agent.data.validate.check_images import Thumbnails, image_findings, swapped_findings, video_findings
 from vla_agent.data.validate.check_values import (
     clipped_findings,
@@ -48,7 +53,7 @@ def validate(
             raise
         return _unreadable(root, error)
     rows = _rows(dataset)
-    findings = list(count_findings(dataset)) + contract_findings(dataset)
+    findings = [*count_findings(dataset), *unnamed_findings(dataset), *contract_findings(dataset)]
     for episode in dataset.episodes:
         if episode.index not in rows:
             what, remedy = "the episode has no frames", "remove it from the table of episodes, or record it again"
