@@ -76,7 +76,7 @@ def edits(only: str = "") -> Iterator[dict[str, Any]]:
             for number, operation in enumerate(operations):
                 if only not in f"{layout}, {operation.name}":
                     continue
-                out = box / f"{source.name}-{number}"
+                out = source.with_name(f"{source.name}-{number}")
                 wrong = _edited(source, out, operation)
                 wrong += [] if snapshot(source) == before else ["the original was changed"]
                 said = [] if wrong else [answer for part in operation.rows if (answer := opened(out / part))]
