@@ -34,6 +34,13 @@ SCRIPT = """
     if (clicked) { focused.blur(); event.preventDefault(); }
     else event.stopPropagation();
   }, true);
+  // viser sends one message every 50 ms and drops those between: Enter waits until the text before it is on its way.
+  addEventListener("keydown", (event) => {
+    const form = event.key === "Enter" && event.target.matches?.("form input") ? event.target.form : null;
+    if (!form) return;
+    event.preventDefault();
+    setTimeout(() => form.requestSubmit(), 150);
+  }, true);
 })();
 """
 STYLE = """
