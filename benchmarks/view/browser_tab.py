@@ -75,6 +75,8 @@ class Tab:
         """Load the page, and wait for its first state."""
         self.chrome.get(self.url + ("&" if "?" in self.url else "?") + COARSE)
         self.wait(lambda: self.status(), "a first state")
+        for close in self.chrome.find_elements("css selector", ".mantine-Notification-closeButton"):
+            self.chrome.execute_script("arguments[0].click()", close)  # that WebGL is drawn in software
 
     def wait(self, holds: Callable[[], Any], what: str) -> Any:
         """The first true value of ``holds()``."""

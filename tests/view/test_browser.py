@@ -27,7 +27,7 @@ def tab():
     window.start()
     drawing = threading.Thread(target=window.draw_until, args=(end,))
     drawing.start()
-    chrome = driver(700, 500)
+    chrome = driver(1000, 760)
     yield Tab(chrome, window.url)
     chrome.quit()
     end.set()

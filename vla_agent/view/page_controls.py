@@ -82,7 +82,7 @@ class Controls:
 
     def _add_buttons(self, buttons: tuple[Button, ...]) -> None:
         names = {button.label: button.name for button in buttons}
-        group = self._server.gui.add_button_group(ACTIONS, tuple(names), hint=_hints(buttons))
+        group = self._server.gui.add_button_group(ACTIONS, tuple(names))
         group.on_click(lambda event: self._press(names[event.target.value]))
         for button in buttons:
             if button.key:
@@ -179,8 +179,3 @@ def _order(controls: tuple[Control, ...]) -> Callable[[Any], int]:
     """Groups in the order in which they appear; controls without a group first."""
     groups = ["", *dict.fromkeys(c.group for c in controls if not isinstance(c, Handle) and c.group)]
     return lambda control: groups.index(control.group)
-
-
-def _hints(buttons: tuple[Button, ...]) -> str | None:
-    told = [f"{b.label}: {b.hint}" + (f" ({b.key})" if b.key else "") for b in buttons if b.hint or b.key]
-    return "; ".join(told) or None
