@@ -16,7 +16,7 @@ from vla_agent.errors import CheckpointError
 from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
 from vla_agent.models.backbones.pointing.sight_maps import SightMaps
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
-from vla_agent.policy.doubt.doubter import NEAR, Doubter, named_pairs
+from vla_agent.policy.doubt.doubter import CARRIED, NEAR, Doubter, named_pairs
 from vla_agent.policy.doubt.logistic_fit import fit_logistic
 from vla_agent.policy.doubt.things import chances, find_things
 from vla_agent.policy.execution.realtime import Committed
@@ -146,8 +146,17 @@ def test_an_object_that_the_hand_may_hide_counts_as_seen_and_goes_where_the_hand
     assert unseen_near(None)[1] == [False, False, True, True]
     found, held = unseen_near((0.02, -0.23 + NEAR - 0.03))
     assert not any(held)
-    assert not any(looks(found, 4, (0.02, -0.23 + 2 * NEAR - 0.06)))  # carried on
     assert looks(found, 3, (1.0, 1.0)) == [False, False, True]  # the hand is gone, and so is the mug
+
+
+def test_what_the_hand_took_along_is_not_missed_any_more():
+    for way, missed in ((CARRIED + 0.03, False), (CARRIED - 0.03, True)):
+        found = Doubter(Seen(maps_with((LEFT, "red", "mug"))), SETTINGS, on_plane)  # it lies at about 0.02, -0.23
+        found.reset(queries(("red", "mug")))
+        assert not any(looks(found, 1, (0.02, -0.23)))
+        found.sight.maps = maps_with()
+        assert not any(looks(found, 2, (0.02, -0.23 + way / 2)) + looks(found, 2, (0.02, -0.23 + way)))
+        assert any(looks(found, 5, (1.0, 1.0))) == missed, "in the tray it is hard to see"
 
 
 def test_an_object_that_was_never_seen_is_not_hidden_by_the_hand():

@@ -6,10 +6,11 @@
     fit --logistic, calibrated----------> probability that the claim is false           Platt 1999
 
 An object that was seen in one of the last looks counts as seen; one that was seen before these is missed only where it
-is surely not seen any more (the odds of the two are multiplied).  One that the hand is near counts as seen for as long:
-the gripper hides what it takes, and takes it along.  Elsewhere an object that is taken away is missed after as many
-looks.  A fixture stays where it was seen.  Where an object lies, and what it is beside, is judged at the first look:
-acting changes it.  Nothing is said of instructions that claim nothing, such as "open the drawer": their doubt is None.
+is surely not seen any more (the odds of the two are multiplied). One that the hand is near counts as seen for as long:
+the gripper hides what it takes, and takes it along. What went along with the hand is not missed any more: it may lie in
+a tray, a drawer, or the gripper. Elsewhere an object that is taken away is missed after as many looks. A fixture stays
+where it was seen. Where an object lies, and what it is beside, is judged at the first look: acting changes it. Nothing
+is said of instructions that claim nothing, such as "open the drawer": their doubt is None.
 
 Imports no torch: an exported policy (`vla_agent.export`) doubts with this module, too.
 """
@@ -32,8 +33,9 @@ NAMED = 0.5  # a query names a shape or colour whose probability is larger
 LONGEST = 500  # characters of an instruction, as on the topic
 QUERIES = 2  # the first ones learn what the prompt names
 UNSAFE = 0.999  # probability that what the words say must not be done
-SURE = -3.0  # least logarithm of the odds that what was seen before the last looks is absent: it may be taken away
+SURE = -7.0  # least logarithm of the odds that what was seen before the last looks is absent: it may be taken away
 NEAR = 0.12  # metres, horizontally, between the hand and where an object was seen: it may hide it
+CARRIED = 0.15  # metres, horizontally, from where an object near the hand was seen first: it went along
 OnPlane = Callable[[np.ndarray, np.ndarray], np.ndarray]  # points (N, 2) of the first view, heights (N,) -> xy (N, 2)
 
 
@@ -87,6 +89,8 @@ class Doubter:
         self._fits.clear()
         self._earlier: np.ndarray | None = None  # best log-probability of each object before the last looks
         self._places: list[np.ndarray | None] = [None] * len(self._objects)  # where each was seen last, metres
+        self._origins: list[np.ndarray | None] = [None] * len(self._objects)  # and first
+        self._carried = [False] * len(self._objects)
 
     def look(self, stem: Any, hand: np.ndarray | None = None) -> Doubt | None:
         """The doubt after one more observation.
@@ -140,14 +144,27 @@ class Doubter:
         if hand is None or self.on_plane is None:
             return fit
         seen = self.settings.absent(each.max((1, 2))) <= self.settings.hold_above  # (V,)
-        place = self._places[number]
+        near = self._is_near(number, hand)
         if seen[0]:
             shape, colour = np.unravel_index(int(each[0].argmax()), each[0].shape)
-            self._places[number] = position(maps, (int(shape), int(colour)), self.on_plane)
-        elif place is not None and float(np.linalg.norm(place - hand)) < NEAR:
-            self._places[number] = hand
-            return fit if seen.any() else max(fit, float(np.max(self._fits, axis=0)[number]))
-        return fit
+            self._move(number, position(maps, (int(shape), int(colour)), self.on_plane), hand)
+        elif near:
+            self._move(number, hand, hand)
+        hidden = self._carried[number] or (near and not seen.any())
+        return max(fit, float(np.max(self._fits, axis=0)[number])) if hidden and self._fits else fit
+
+    def _is_near(self, number: int, hand: np.ndarray) -> bool:
+        """Whether the hand is where the object was seen last."""
+        place = self._places[number]
+        return place is not None and float(np.linalg.norm(place - hand)) < NEAR
+
+    def _move(self, number: int, place: np.ndarray, hand: np.ndarray) -> None:
+        """The object is here now."""
+        origin = self._origins[number]
+        self._origins[number] = place if origin is None else origin
+        self._places[number] = place
+        if origin is not None and self._is_near(number, hand):
+            self._carried[number] |= float(np.linalg.norm(place - origin)) > CARRIED
 
     def _index(self, shape: str, colour: str) -> tuple[slice | int, slice | int]:
         settings = self.settings
