@@ -15,7 +15,7 @@ LEAST = 200
 SEED = 20_261
 RANDOM = 140  # seeded changes of files, beside the planted mistakes of `inputs-silent`
 # What a finding of these checks says cannot be read.  The others judge content, which load leaves to `data validate`.
-UNREADABLE = {"unreadable", "missing frames", "counts", "contract", "not finite", "missing images"}
+UNREADABLE = {"unreadable", "missing frames", "counts", "contract", "not finite", "missing images", "rate"}
 
 
 def run() -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_datasets_that_disagree_are_refused_before_training(good, tmp_path):
     (slow / dataset_schema.MANIFEST).unlink()
     info = json.loads((slow / dataset_schema.INFO).read_text())
     (slow / dataset_schema.INFO).write_text(json.dumps(info | {"fps": 10}))
-    with pytest.raises(DatasetError, match=r"rate is not its contract's[\s\S]*fps"):
+    with pytest.raises(DatasetError, match=r"another rate than its contract[\s\S]*fps"):
         load_demonstrations((str(slow),), 8)
     assert not (tmp_path / "run").exists()
 
