@@ -124,10 +124,8 @@ def test_nothing_but_the_safety_node_commands_the_robot():
     makers = having("_MessageOutput(", "_TrajectoryGoals(", "GripperGoals(", "TopicGripperOutput(", "ServoSwitch(")
     assert set(makers) <= {"robot_output", "grippers", "servo"}, "RobotOutput alone makes the outputs"
     # `graph_commands` is the window's, which asks for runs of the task node
-    assert having("ActionClient(") == ["goals", "graph_commands"] and having("GoalSender(") == [
-        "grippers",
-        "robot_output",
-    ]
+    assert having("ActionClient(") == ["goals", "graph_commands"]
+    assert having("GoalSender(") == ["grippers", "robot_output"]
     # the others subscribe, or look who publishes there
     with_topics = having(".controller.topics(", "spec.topics(", "spec.outputs(")
     assert with_topics == ["node_base", "recorder_node", "robot_output"]
