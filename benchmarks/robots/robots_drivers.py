@@ -77,7 +77,7 @@ def drive(name: str) -> dict[str, Any]:
         ("no stop that nobody asked for", lambda: not unasked),
     ])  # fmt: skip
     counts |= {"refused": "; ".join(f"{reason}: {count}" for reason, count in sorted(counts["refused"].items()))}
-    return {"robot": name} | counts | {"stops that nobody asked for": len(unasked), "failed": failed}
+    return {"robot": name} | counts | {"stops that nobody asked for": "; ".join(unasked), "failed": failed}
 
 
 def steps(probe: Any, robot: Any, unasked: list[str]) -> list[tuple[str, Callable[[], bool]]]:
