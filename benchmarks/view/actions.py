@@ -18,7 +18,7 @@ def opens(tab: Tab) -> None:
     tab.open()
     assert "simulator" in tab.chrome.title, tab.chrome.title
     tab.wait_status("stopped")
-    assert tab.facts()["time"].startswith("0.0 s"), tab.facts()
+    assert tab.facts()["time"].startswith("0.00 s"), tab.facts()
 
 
 def shows_both_cameras(tab: Tab) -> None:
@@ -83,7 +83,7 @@ def makes_one_step(tab: Tab) -> None:
 
 def resets(tab: Tab) -> None:
     tab.press("reset")
-    tab.wait_fact("time", "0.0 s")
+    tab.wait_fact("time", "0.00 s")
 
 
 def takes_the_next_scene(tab: Tab) -> None:
@@ -120,7 +120,7 @@ def key_t_steps(tab: Tab) -> None:
 
 def key_r_resets(tab: Tab) -> None:
     tab.key("r")
-    tab.wait_fact("time", "0.0 s")
+    tab.wait_fact("time", "0.00 s")
 
 
 def key_n_takes_the_next_scene(tab: Tab) -> None:
@@ -141,7 +141,7 @@ def key_f_marks_failure(tab: Tab) -> None:
 
 def space_after_a_click_counts_once(tab: Tab) -> None:
     tab.press("reset")
-    tab.wait_fact("time", "0.0 s")
+    tab.wait_fact("time", "0.00 s")
     tab.key("space")  # the button that was clicked has the focus
     tab.wait(lambda: tab.seconds() > 0.0, "time that passes: space started, and pressed no button")
     tab.key("space")
@@ -228,7 +228,7 @@ def nobody_drives(tab: Tab) -> None:
 def speed_is_kept(tab: Tab) -> None:
     tab.slide("speed, x", 1)
     tab.press("reset")
-    tab.wait_fact("time", "0.0 s")
+    tab.wait_fact("time", "0.00 s")
     assert tab.value("speed, x") == 1
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import CheckpointError
 from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
 from vla_agent.models.backbones.pointing.sight_maps import SightMaps
+from vla_agent.models.timing_sections import watch_sections
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
 from vla_agent.policy.doubt.doubter import CARRIED, NEAR, Doubter, named_pairs
 from vla_agent.policy.doubt.logistic_fit import fit_logistic
 from vla_agent.policy.doubt.things import chances, find_things
 from vla_agent.policy.execution.realtime import Committed
+from vla_agent.policy.inference_timing import INSTRUCTION
 from vla_agent.policy.loading import load_policy
 
 SHIPPED = "policies/tabletop-nano"
@@ -57,6 +60,27 @@ def with_constant_doubt(policy, probability: float) -> None:
     offset = math.log(probability / (1 - probability))
     settings = DoubtSettings(SHAPES, COLOURS, slope=0.0, offset=offset, hold_above=0.5)
     policy.doubt_with(Doubter(Sight(policy.backbone.model.config.stem_channels[0], 2, SightSizes(9, 8)), settings))
+
+
+# -- what holding costs
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.9])
+def test_a_held_chunk_takes_the_work_of_another(policy, observation, probability):
+    entered = []
+
+    @contextmanager
+    def watcher(name):
+        entered.append(name)
+        yield
+
+    with_constant_doubt(policy, probability)
+    policy.reset(INSTRUCTION)
+    with watch_sections(watcher):
+        policy.act(observation)
+    assert (policy.refusal is not None) == (probability > 0.5)
+    assert {"vision", "doubt", "head: condition"} < set(entered)
+    assert entered.count("head: denoising") == policy.head.config.serve_steps
 
 
 # -- what is named

@@ -71,7 +71,7 @@ def test_every_value_belongs_to_a_control(source):
 def test_start_runs_and_stop_holds(source):
     show(source, "start")
     frames = [source.step() for _ in range(5)]
-    assert frames[-1].facts["time"].startswith("0.3 s") and frames[-1].status.text == "running"
+    assert frames[-1].facts["time"].startswith("0.30 s") and frames[-1].status.text == "running"
     assert len(frames[-1].paths[0].points) == 6
     show(source, "start")
     assert source.step() is None
@@ -85,7 +85,7 @@ def test_the_plan_starts_at_the_hand_and_grows_shorter(source):
 
 
 def test_one_step_is_one_period(source):
-    assert show(source, "step").facts["time"].startswith("0.1 s")
+    assert show(source, "step").facts["time"].startswith("0.05 s")
     assert source.step() is None
 
 
@@ -93,7 +93,7 @@ def test_reset_is_the_same_scene_and_next_is_another(source):
     before = show(source).facts["judged by"]
     show(source, "step")
     reset = show(source, "reset")
-    assert reset.facts["judged by"] == before and reset.facts["time"].startswith("0.0 s")
+    assert reset.facts["judged by"] == before and reset.facts["time"].startswith("0.00 s")
     after = show(source, "next")
     assert after.values["seed"] == 4.0 and after.facts["judged by"] != before
 
@@ -136,7 +136,7 @@ def test_the_expert_succeeds_and_start_begins_again(source):
     assert source.step() is None
     with pytest.raises(OptionError, match="over"):
         source.command(Command("step"))
-    assert show(source, "start").facts["time"].startswith("0.1 s")
+    assert show(source, "start").facts["time"].startswith("0.05 s")
 
 
 def test_nobody_holds_the_arm(source):

@@ -162,20 +162,18 @@ class VLAPolicy(nn.Module):
         if oracle is not None:
             self._require_oracle()
             features = features | {name: value.to(device) for name, value in oracle.features().items()}
-        if self._not_understood is None and self._sees_what_is_named(features, np.asarray(observation["state"])):
-            actions = self._sample(features, state)
-        else:
+        self._look(features, np.asarray(observation["state"]))
+        actions = self._sample(features, state)  # also where it is not wanted: a held chunk takes as long as another
+        if self.refusal is not None:
             actions = np.tile(hold(self.contract, start, None), (self.contract.chunk_length, 1))
         if committed is not None:  # the chunk is for the state after the frozen rows; they come first again
             actions = fade_in(self.contract, committed, actions)
         return self.contract.check_chunk(actions)
 
-    def _sees_what_is_named(self, features: dict[str, Any], state: np.ndarray) -> bool:
-        if self.doubter is None:
-            return True
-        with timed_section("doubt"):
-            self.doubter.look(features["stem"], None if self.hand is None else state[self.hand][:2])
-        return not self.doubter.holds
+    def _look(self, features: dict[str, Any], state: np.ndarray) -> None:
+        if self.doubter is not None:
+            with timed_section("doubt"):
+                self.doubter.look(features["stem"], None if self.hand is None else state[self.hand][:2])
 
     def _sample(self, features: dict[str, Any], state: torch.Tensor) -> np.ndarray:
         """(T, A) of the head for the backbone's features and a state (1, D)."""

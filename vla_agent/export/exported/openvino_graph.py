@@ -25,7 +25,8 @@ def open_openvino(read: Read, name: str, threads: int) -> Graph:
     outputs = [port.get_names() for port in compiled.outputs]
 
     def run(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        request.infer({k: given[next(n for n in names if n in given)] for k, names in enumerate(inputs)})
+        named = {k: given[next(n for n in names if n in given)] for k, names in enumerate(inputs)}
+        request.infer(named, share_inputs=True)
         found = [request.get_output_tensor(k).data.copy() for k in range(len(outputs))]
         return {name: array for names, array in zip(outputs, found, strict=True) for name in names}
 

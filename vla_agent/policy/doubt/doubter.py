@@ -119,8 +119,7 @@ class Doubter:
 
     def _missing(self, maps: SightMaps, hand: np.ndarray | None) -> list[tuple[float, str]]:
         """Of each object that is named: probability that it is absent, and the reason."""
-        views = maps.pairs()[0]  # (V, shapes, colours)
-        fits = np.array([self._fit(k, maps, views, hand) for k in range(len(self._objects))])
+        fits = np.array([self._fit(k, maps, hand) for k in range(len(self._objects))])
         if len(self._fits) == self.settings.looks:
             self._earlier = self._fits[0] if self._earlier is None else np.maximum(self._earlier, self._fits[0])
         self._fits.append(fits)
@@ -135,19 +134,19 @@ class Doubter:
         now, before = (self.settings.slope * each + self.settings.offset for each in (fits, self._earlier))
         return logistic((1.0, 0.0), now + np.clip(before, SURE, 0.0))
 
-    def _fit(self, number: int, maps: SightMaps, views: np.ndarray, hand: np.ndarray | None) -> float:
+    def _fit(self, number: int, maps: SightMaps, hand: np.ndarray | None) -> float:
         """How well the best cell fits an object; where the hand may hide it, how well one did before."""
-        rows, columns = self._index(*self._objects[number])
-        each = np.full_like(views, -np.inf)
-        each[:, rows, columns] = views[:, rows, columns]
+        shapes, colours = self._named_by(*self._objects[number])
+        each = maps.pairs(shapes, colours)[0]  # (V, those shapes, those colours)
         fit = float(each.max())
         if hand is None or self.on_plane is None:
             return fit
         seen = self.settings.absent(each.max((1, 2))) <= self.settings.hold_above  # (V,)
         near = self._is_near(number, hand)
         if seen[0]:
-            shape, colour = np.unravel_index(int(each[0].argmax()), each[0].shape)
-            self._move(number, position(maps, (int(shape), int(colour)), self.on_plane), hand)
+            shape, colour = (int(k) for k in np.unravel_index(int(each[0].argmax()), each[0].shape))
+            pair = shape + (shapes.start or 0), colour + (colours.start or 0)
+            self._move(number, position(maps, pair, self.on_plane), hand)
         elif near:
             self._move(number, hand, hand)
         hidden = self._carried[number] or (near and not seen.any())
@@ -166,12 +165,13 @@ class Doubter:
         if origin is not None and self._is_near(number, hand):
             self._carried[number] |= float(np.linalg.norm(place - origin)) > CARRIED
 
-    def _index(self, shape: str, colour: str) -> tuple[slice | int, slice | int]:
-        settings = self.settings
-        return (
-            settings.shapes.index(shape) if shape else slice(None),
-            settings.colours.index(colour) if colour else slice(None),
-        )
+    def _named_by(self, shape: str, colour: str) -> tuple[slice, slice]:
+        """The shapes and the colours that a thing may have; an empty name leaves all."""
+
+        def place(names: Sequence[str], name: str) -> slice:
+            return slice(names.index(name), names.index(name) + 1) if name else slice(None)
+
+        return place(self.settings.shapes, shape), place(self.settings.colours, colour)
 
     def _no_fixture(self, maps: SightMaps) -> list[tuple[float, str]]:
         settings, claimed = self.settings, self.claims.fixtures

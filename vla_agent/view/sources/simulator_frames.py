@@ -110,7 +110,7 @@ class FrameMaker:
         facts = {
             "instruction": episode.instruction,
             "judged by": f"{episode.task.family}: {episode.task.instruction}",
-            "time": f"{episode.steps / episode.env.contract.control_hz:.1f} s of "
+            "time": f"{episode.steps / episode.env.contract.control_hz:.2f} s of "
             f"{episode.task.steps_limit / episode.env.contract.control_hz:.0f} s",
             "your marks": f"{marks['success']} success, {marks['failure']} failure",
         }

@@ -171,9 +171,8 @@ class PointingVLM(PreTrainedModel):
         cols = torch.linspace(-1, 1, w, device=pixel_values.device, dtype=pixel_values.dtype)
         place = torch.stack(torch.meshgrid(rows, cols, indexing="ij")).expand(p * v, 2, h, w)
         x = torch.cat([pixel_values.flatten(0, 1), place], dim=1)
-        x = self.patch(x) + self.fine(x)
-        x = x.unflatten(0, (p, v)) + self.view
-        return self.stem(x.flatten(0, 1)).unflatten(0, (p, v))
+        x = self.patch(x) + self.fine(x) + self.view.repeat(p, 1, 1, 1)
+        return self.stem(x).unflatten(0, (p, v))
 
     def fuse(self, f4: Tensor, text_tokens: Tensor, text: Tensor, mask: Tensor) -> Pointing:
         """f4 (B, V, C4, h, w) of each prompt's image, text (B, L, C), summary (B, C), mask (B, L) -> all but logits."""

@@ -85,7 +85,7 @@ class Sight(nn.Module):
     def forward(self, stem: Tensor) -> Tensor:
         """Stem (B, V, C4, h, w) -> logits (B, V, sum of `SightSizes.parts`, h*w)."""
         b, v = stem.shape[:2]
-        x = F.relu(self.first(stem.flatten(0, 1)).unflatten(0, (b, v)) + self.view).flatten(0, 1)
+        x = F.relu(self.first(stem.flatten(0, 1)) + self.view.repeat(b, 1, 1, 1))
         x = x + F.relu(self.second(x))
         x = x + F.relu(self.third(x))
         named = self.sizes.shapes + self.sizes.colours

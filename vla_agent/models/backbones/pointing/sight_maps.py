@@ -22,7 +22,7 @@ class SightMaps(NamedTuple):
         """The same as arrays of numpy."""
         return SightMaps(*(np.asarray(part.detach().cpu() if hasattr(part, "detach") else part) for part in self))
 
-    def pairs(self) -> np.ndarray:
-        """(B, V, shapes, colours): of each pair, at its best cell; of `arrays`."""
-        named = self.shapes[:, :, :, None] + self.colours[:, :, None]
+    def pairs(self, shapes: slice = slice(None), colours: slice = slice(None)) -> np.ndarray:
+        """(B, V, shapes, colours): of each pair of these, at its best cell; of `arrays`."""
+        named = self.shapes[:, :, shapes, None] + self.colours[:, :, None, colours]
         return (self.objects[:, :, None, None] + named).max(-1)
