@@ -73,7 +73,7 @@ def keep_running(tab: Tab, seconds: float) -> int:
         if "running" not in tab.status() and "holds still" not in tab.status():
             tab.blur()
             tab.key("n")
-            tab.wait_status("stopped")
+            tab.wait(lambda: tab.seconds() == 0, "a new episode")  # whether the policy holds still in it or not
             tab.key("space")
             begun += 1
         time.sleep(1.0)
