@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vla_agent.errors import OptionError
 from vla_agent.export.making.linear_resizing import area_resized, letterboxed
 from vla_agent.models.backbones.pointing.pointing_backbone import Backbone
 from vla_agent.models.backbones.pointing.sight_maps import SightMaps
@@ -182,7 +183,16 @@ def write_onnx(spec: Spec, file: Path) -> None:
     except Exception:  # neither exporter has errors of one type
         if spec.any_length:
             raise
-        _write_onnx(spec, file, opset_version=OPSET + 1, dynamo=True, external_data=False, verbose=False)
+        try:
+            _write_onnx(spec, file, opset_version=OPSET + 1, dynamo=True, external_data=False, verbose=False)
+        except Exception as error:
+            raise OptionError(
+                "torch cannot write this policy's model as a graph of ONNX",
+                key="POLICY",
+                expected="a model whose operations do not depend on values; docs/export.md lists families",
+                found=f"{type(error).__name__}: {str(error.__cause__ or error).splitlines()[0][:200]}",
+                remedy="serve the policy as it is (vla-agent serve), or train one on a model of another family",
+            ) from error
 
 
 def _write_onnx(spec: Spec, file: Path, **how: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-INT8_LIMIT = 0.5  # of a field's range: beyond it a graph is wrong, not rounded; what it costs is told by its success
+INT8_LIMIT = 0.1  # mean difference, of the range: beyond it a graph is wrong, not rounded
 
 
 def quantise(file: Path) -> None:

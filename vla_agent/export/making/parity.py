@@ -21,12 +21,14 @@ LIMIT = 1e-3  # of a field's range: more than rounding, less than any sensor or 
 class Parity:
     """The largest difference, as a fraction of the range of its action field, and where it was.
 
+    mean: of the number of an action that differs most on average, over all rows, as a fraction of its range.
     refused: observations for which the policy held still.  disagreed: those for which only one of the two did, or the
     two gave other reasons.  seen: "simulator" or "drawn".
     """
 
     observations: int = 0
     largest: float = 0.0
+    mean: float = 0.0
     field: str = ""
     at: int = 0
     refused: int = 0
@@ -41,6 +43,7 @@ def compare(policy: VLAPolicy, exported: Mapping[str, Policy], source: Scenes | 
     """The policy and each export of it, by name, on the same observations; the policy's own chunks are executed."""
     parities = {name: Parity(seen="simulator" if isinstance(source, Scenes) else "drawn") for name in exported}
     ranges = action_ranges(policy)
+    sums = {name: np.zeros(len(ranges)) for name in exported}
     names = [field.name for field in policy.contract.action for _ in range(field.size)]
     for k, (instruction, observation) in enumerate(source.observations(count)):
         if k % CHUNKS == 0:
@@ -51,13 +54,16 @@ def compare(policy: VLAPolicy, exported: Mapping[str, Policy], source: Scenes | 
         ours = policy.act(observation)
         source.took(ours[: policy.execute])
         for name, one in exported.items():
-            off = np.abs(ours - one.act(observation, noise=noise)).max(axis=0) / ranges
+            each = np.abs(ours - one.act(observation, noise=noise)) / ranges
+            off, sums[name] = each.max(axis=0), sums[name] + each.mean(axis=0)
             parity = parities[name]
             parity.observations += 1
             parity.refused += policy.refusal is not None
             parity.disagreed += policy.refusal != one.refusal
             if off.max() > parity.largest:
                 parity.largest, parity.field, parity.at = float(off.max()), names[int(off.argmax())], k
+    for name, parity in parities.items():
+        parity.mean = float(sums[name].max()) / max(1, parity.observations)
     return parities
 
 
@@ -79,19 +85,25 @@ def action_ranges(policy: VLAPolicy) -> np.ndarray:
     return found
 
 
-def require_parity(parity: Parity, what: str, limit: float = LIMIT) -> None:
+def require_parity(parity: Parity, what: str, limit: float = LIMIT, mean: bool = False) -> None:
     """Check that the two act alike.
+
+    Args:
+        mean: judge the mean difference in place of the largest: a gripper that closes an observation later differs by
+            its whole range there.
 
     Raises:
         OptionError: they do not; says in which field and at which observation.
     """
-    if parity.largest <= limit and not parity.disagreed:
+    found = parity.mean if mean else parity.largest
+    if found <= limit and not parity.disagreed:
         return
     raise OptionError(
         "the exported policy does not act as the policy does, and is not written",
-        key=parity.field if parity.largest > limit else "refusal",
-        expected=f"{what}: differences of at most {limit:g} of the range, and the same refusals",
-        found=f"{parity.largest:.3g} of the range at observation {parity.at} of {parity.observations}, "
-        f"{parity.disagreed} other refusals",
+        key=parity.field if found > limit else "refusal",
+        expected=f"{what}: differences of at most {limit:g} of the range{' on average' if mean else ''}, and the same "
+        "refusals",
+        found=f"{found:.3g} of the range{' on average; the largest' if mean else ''} at observation {parity.at} of "
+        f"{parity.observations}, {parity.disagreed} other refusals",
         remedy="report it with the policy: a graph computes something else than its module",
     )
