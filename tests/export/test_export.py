@@ -18,11 +18,13 @@ from benchmarks.certificates.certificate_case import make
 from benchmarks.policy.policy_families import untrained_policy
 from benchmarks.shared.random_vlms import save_small_vlm
 from benchmarks.shared.tiny_reader import tiny_reader
+from vla_agent.cli import main
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import CheckpointError, GateError, ObservationError, OptionError
 from vla_agent.export.making import export as making
 from vla_agent.export.making.export import ExportSettings, export
 from vla_agent.export.making.linear_resizing import area_resized, letterboxed
+from vla_agent.export.making.output_folder import require_own
 from vla_agent.files.hashing import hash_file
 from vla_agent.files.policy_files import hash_policy_files
 from vla_agent.gate.certificate.bound_files import policy_contract, policy_files, policy_parts
@@ -169,6 +171,30 @@ def test_the_runner_needs_numpy_and_onnxruntime_alone(policy, folder, tmp_path):
     np.testing.assert_allclose(
         np.load(tmp_path / "chunk.npy"), policy.act(blank_observation(policy.contract)), atol=1e-4
     )
+
+
+def said_by_run(folder, *words):
+    return subprocess.run([sys.executable, "-B", folder / "run.py", *words], capture_output=True, text=True)
+
+
+def test_the_runner_as_a_program_takes_words_as_they_come_and_tells_errors_in_a_line(copy):
+    assert "that would hurt someone" in said_by_run(copy, "hit", "him", "in", "the", "face").stdout
+    without = said_by_run(copy)
+    assert without.returncode == 0 and not without.stderr, "no words are an instruction that is not understood"
+    (copy / "policy.onnx").write_bytes(b"no graph")
+    damaged = said_by_run(copy, "open the drawer")
+    assert damaged.returncode == 1 and "Traceback" not in damaged.stderr
+    assert damaged.stderr.splitlines()[-1].endswith("is not the file that was exported: get the folder again")
+
+
+@pytest.mark.parametrize(("instruction", "seed"), [(None, 0), ("open the drawer", -1)])
+def test_after_an_instruction_that_failed_the_one_before_is_not_carried_out(exported, observation, instruction, seed):
+    exported.reset("open the drawer")
+    exported.act(observation)
+    with pytest.raises((TypeError, ValueError)):
+        exported.reset(instruction, seed=seed)
+    with pytest.raises(ValueError, match="call reset"):
+        exported.act(observation)
 
 
 def test_the_runner_has_at_most_60_lines(folder):
@@ -358,6 +384,31 @@ def test_the_ir_of_a_pretrained_model_is_refused(pretrained):
 def test_instructions_are_for_pretrained_models_alone(policy):
     with pytest.raises(OptionError, match="cannot be exported"):
         export(policy, Path("never"), ExportSettings(instructions=("open the drawer",)))
+
+
+def test_nothing_but_an_earlier_export_is_replaced(policy, folder, tmp_path):
+    """What stands in the output's place is deleted: it must not be anyone's work, nor the policy itself."""
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "copy").mkdir()
+    shutil.copy(folder / "export.json", tmp_path / "copy")
+    (tmp_path / "copy" / "notes.txt").write_text("mine")
+    for wrong in (tmp_path / "runs", tmp_path / "copy", Path(NANO), Path(NANO) / "exported", Path("README.md")):
+        with pytest.raises(OptionError, match="cannot be written there") as error:
+            export(policy, wrong, ExportSettings(observations=1))
+        assert error.value.key == "-o"
+    assert (tmp_path / "runs" / "mine").is_dir() and (tmp_path / "copy" / "notes.txt").read_text() == "mine"
+    require_own(folder)
+    require_own(tmp_path / "new")
+
+
+def test_the_command_refuses_the_folder_and_the_list_before_it_loads_anything(tmp_path, capsys):
+    (tmp_path / "work").write_text("mine")
+    (tmp_path / "latin.txt").write_bytes("öffne die Schublade".encode("latin1"))
+    new, listed = str(tmp_path / "new"), str(tmp_path / "latin.txt")
+    for words in (["no/such", "-o", str(tmp_path)], ["no/such", "-o", new, "--instructions", listed]):
+        assert main(["export", *words]) == 2
+        said = capsys.readouterr().err
+        assert "-o" in said if words[2] == str(tmp_path) else listed in said and "UTF-8" in said
 
 
 # -- resizing

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_agent.errors import OptionError
+from vla_agent.export.making.output_folder import require_own
 
 DESCRIPTION = """\
 Export a policy as graphs: images, state and instruction in, a chunk of actions out, with contract, normalisers,
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.observations < 1:
         raise _invalid("--observations", "at least 1", args.observations)
     instructions = _instructions(args.instructions) if args.instructions else ()
+    require_own(args.out)
     _require_packages()
     import torch
 
@@ -80,9 +82,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _instructions(file: Path) -> tuple[str, ...]:
     """The lines of a file that are not empty."""
-    from vla_agent.files.bounded_reading import read_bytes
+    from vla_agent.files.bounded_reading import read_text
 
-    lines = [line.strip() for line in read_bytes(file, OptionError).decode("utf-8").splitlines()]
+    text = read_text(file, OptionError).removeprefix("\ufeff")  # as some editors begin a file
+    lines = [line.strip() for line in text.splitlines()]
     found = tuple(dict.fromkeys(line for line in lines if line))
     if not 1 <= len(found) <= LONGEST_LIST:
         raise _invalid("--instructions", f"1 to {LONGEST_LIST} lines", len(found))

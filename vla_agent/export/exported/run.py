@@ -16,10 +16,7 @@ from vla_agent.policy.execution.seams import hold
 
 
 class Policy:
-    """``reset(instruction)``, then ``act(observation)`` -> chunk (T, A), of which ``execute`` rows are executed.
-
-    ``refusal`` says why the last chunk holds the arm still: None where it does not.
-    """
+    """``reset(instruction)``, then ``act(observation)`` -> chunk (T, A), of which ``execute`` rows are executed."""
 
     def __init__(self, folder, read=None, open_graph=open_onnx, threads=1):
         read, self.about = checked_reader(Path(folder), read)
@@ -29,7 +26,9 @@ class Policy:
 
     def reset(self, instruction, seed=0):
         """Begin an episode; the noise from which a chunk is made is drawn with ``seed``."""
-        self._text, self._random = self.words.encode(instruction), np.random.default_rng(seed)
+        self._text = {}  # where this fails, the arm does not go on with the instruction before
+        self._random = np.random.default_rng(seed)
+        self._text = self.words.encode(instruction)
 
     def act(self, observation, noise=None):
         """{"images": {camera: (H, W, 3) uint8}, "state": (D,)} -> (T, A) float32; see ``contract``; noise (T, A)."""
@@ -50,11 +49,12 @@ class Policy:
 
     @property
     def refusal(self):
-        """Why the arm is held still, or None."""
+        """Why the last chunk holds the arm still; None where it does not."""
         return self.words.refusal
 
 
 if __name__ == "__main__":
+    sys.tracebacklimit = 0  # what is wrong, in one line
     policy = Policy(Path(__file__).parent)
-    policy.reset(sys.argv[1])
+    policy.reset(" ".join(sys.argv[1:]))
     print(policy.act(blank_observation(policy.contract)), policy.refusal or "", sep="\n")

@@ -18,6 +18,7 @@ from vla_agent.export.exported.run import Policy
 from vla_agent.export.making.graphs import specs, write_ir, write_onnx
 from vla_agent.export.making.int8 import INT8_LIMIT, quantise
 from vla_agent.export.making.observations import Drawn, Scenes, fits_simulator
+from vla_agent.export.making.output_folder import require_own
 from vla_agent.export.making.own_words import encoded, longest_wording
 from vla_agent.export.making.parity import LIMIT, compare, require_parity
 from vla_agent.export.making.portable import write_runner
@@ -50,8 +51,10 @@ def export(policy: VLAPolicy, folder: Path, settings: ExportSettings) -> dict[st
     """Write the exported policy, whole or not at all; its manifest.
 
     Raises:
-        OptionError: the policy cannot be exported, or what was exported acts otherwise: then nothing is written.
+        OptionError: the policy cannot be exported, something else than an export stands in the folder's place, or what
+            was exported acts otherwise: then nothing is written.
     """
+    require_own(folder)
     require_exportable(policy, settings)
     with folder_aside(folder) as aside:
         about = _described(policy, settings)
@@ -61,11 +64,11 @@ def export(policy: VLAPolicy, folder: Path, settings: ExportSettings) -> dict[st
         _write_words(policy, aside, settings.instructions)
         write_runner(aside)
         _seal(aside, about)
-        about["parity"] = _parities(policy, aside, settings.formats, settings, LIMIT)
+        about["parity"] = _parities(policy, aside, settings.formats, settings)
         if settings.int8:
             quantise(aside / "policy.onnx")
             _seal(aside, about)
-            about["parity"]["int8"] = _parities(policy, aside, ("onnx",), settings, INT8_LIMIT)["onnx"]
+            about["parity"]["int8"] = _parities(policy, aside, ("onnx",), settings, INT8_LIMIT, mean=True)["onnx"]
         _seal(aside, about)
     return about
 
@@ -156,7 +159,12 @@ def _seal(folder: Path, about: dict[str, Any]) -> None:
 
 
 def _parities(
-    policy: VLAPolicy, folder: Path, runtimes: Sequence[str], settings: ExportSettings, limit: float
+    policy: VLAPolicy,
+    folder: Path,
+    runtimes: Sequence[str],
+    settings: ExportSettings,
+    limit: float = LIMIT,
+    mean: bool = False,
 ) -> dict[str, Any]:
     """The parity of what was written, in each runtime."""
     threads = torch.get_num_threads()
@@ -167,5 +175,5 @@ def _parities(
         source = Drawn(policy, settings.instructions or ("nothing",))
     parities = compare(policy, exported, source, settings.observations)
     for name, parity in parities.items():
-        require_parity(parity, name, limit)
+        require_parity(parity, name, limit, mean)
     return {name: parity.to_dict() for name, parity in parities.items()}
