@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +18,7 @@ pytest.importorskip("rosbags")
 from vla_agent.cli import main  # noqa: E402
 from vla_agent.cli.judge.viewed import EPISODE, write_for_rerun  # noqa: E402
 from vla_agent.data.browse.shown import Signal  # noqa: E402
-from vla_agent.errors import OptionError  # noqa: E402
+from vla_agent.errors import OptionError, ReportError  # noqa: E402
 from vla_agent.evaluation.evaluate import EvaluationSettings, evaluate  # noqa: E402
 from vla_agent.evaluation.result_store import read_report  # noqa: E402
 from vla_agent.robot.description import load_robot  # noqa: E402
@@ -137,6 +138,9 @@ def test_a_dataset_shows_its_robot_and_what_a_policy_would_do(tmp_path):
         assert np.allclose(frame.poses["camera:wrist"][:3], way.points[-1], atol=0.25), "the arm stands where it was"
     with pytest.raises(OptionError, match="beside an evaluation"), opened(out, against="expert"):
         pass
+    with opened(out, robot="ur5e") as source:
+        frame = frame_of(source)
+        assert not frame.scene.parts and "ur5e has 6 joints" in frame.facts["robot"], "it says why no robot is there"
 
 
 @dataclass
@@ -206,3 +210,17 @@ def test_episodes_of_other_rates_are_shown_at_the_same_time():
 def test_a_path_without_episodes_is_refused(tmp_path):
     with pytest.raises(OptionError, match="nothing here can be shown"):
         EpisodeSource(EpisodeSettings(tmp_path))
+
+
+def test_a_report_that_was_changed_is_named_with_its_key(reports, tmp_path):
+    report = json.loads((reports["expert"] / "report.json").read_text())
+    report["episodes"][1]["steps"] = "many"
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(ReportError, match="cannot be read") as error:
+        EpisodeSource(EpisodeSettings(tmp_path))
+    assert error.value.key == "episodes.1.steps" and error.value.found == "many"
+    report["episodes"] = []
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(OptionError, match="no such episode") as nothing, opened(tmp_path):
+        pass
+    assert nothing.value.found == "none"

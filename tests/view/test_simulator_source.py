@@ -117,6 +117,12 @@ def test_another_instruction_is_judged_by_the_same_task(source):
     assert frame.facts["instruction"] == "open the drawer" and frame.facts["judged by"] == judged
 
 
+def test_a_file_of_marks_that_cannot_be_written_is_said_at_the_start(tmp_path):
+    for file in (tmp_path, tmp_path / "no" / "marks.jsonl"):
+        with pytest.raises(OSError):
+            SimulatorSource(SimulatorSettings("no/such/policy", marks=file)).open()
+
+
 def test_marks_are_appended_whole(opened):
     source, marks = opened
     show(source, "success")

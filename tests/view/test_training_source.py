@@ -18,7 +18,13 @@ from vla_agent.data.lerobot.dataset_writer import write_dataset  # noqa: E402
 from vla_agent.data.lerobot.episode import Episode, encode  # noqa: E402
 from vla_agent.errors import OptionError  # noqa: E402
 from vla_agent.view.source import Command  # noqa: E402
-from vla_agent.view.sources.training import TrainingSettings, TrainingSource, is_training  # noqa: E402
+from vla_agent.view.sources.training import (  # noqa: E402
+    QUIET,
+    TrainingSettings,
+    TrainingSource,
+    is_training,
+    stage_samples,
+)
 from vla_agent.view.sources.trainings.log_follower import MOST, POINTS, LogFollower  # noqa: E402
 
 CONTRACT = Contract(
@@ -92,6 +98,29 @@ def test_losses_what_is_left_and_runs_are_shown(tmp_path):
     assert not is_training(tmp_path)
     with pytest.raises(OptionError, match="no training"):
         TrainingSource(TrainingSettings(tmp_path)).open()
+
+
+def test_that_a_training_stands_or_is_finished_is_said_without_a_new_row(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("train_head: {samples: 1600}\n")
+    write_rows(tmp_path / "head.jsonl", [row(0, flow=1.0), row(99, flow=0.2)])
+    source = TrainingSource(TrainingSettings(tmp_path))
+    source.open()
+    with closing(source):
+        assert source.step().status.text == "training: head" and source.step() is None  # type: ignore[union-attr]
+        source._logs["head"].changed -= 2 * QUIET
+        assert source.step().status.text.startswith("nothing new for 2 min")  # type: ignore[union-attr]
+        assert source.step() is None
+        (tmp_path / "policy").mkdir()
+        (tmp_path / "policy" / "policy.json").write_text("{}")
+        assert source.step().status.text.startswith("finished")  # type: ignore[union-attr]
+        assert source.step() is None
+
+
+@pytest.mark.parametrize("recipe", ["train_head: {samples: .inf}", "train_head: {samples: many}", "[", "a: 1", ""])
+def test_a_recipe_without_a_number_of_samples_leaves_that_out(tmp_path, recipe):
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    write_rows(tmp_path / "head.jsonl", [row(0, flow=1.0)])
+    assert stage_samples(tmp_path / "head.jsonl") == 0
 
 
 def test_the_newest_checkpoint_looks_at_samples(tmp_path):

@@ -14,7 +14,7 @@ from vla_agent.errors import OptionError
 
 def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", nargs="?", default="policies/tabletop-nano")
+    parser.add_argument("what", nargs="?")
     viewed.add_options(parser)
     parser.add_argument("--rerun", type=Path)
     parser.add_argument("--seconds", type=float)
@@ -45,9 +45,26 @@ def test_a_path_says_which_source_it_is(tmp_path):
         (("--ros", "--seed", "0"), "--seed"),
         (("--seconds", "5"), "--seconds"),
         (("--rerun", "a.rrd", "--seconds", "0"), "--seconds"),
+        (("--rerun", "a.rrd", "--seconds", "nan"), "--seconds"),
+        (("runs/eval", "--ros"), "--ros"),
     ],
 )
 def test_an_option_of_another_source_is_refused(words, key):
     with pytest.raises(OptionError) as error:
         viewed.kind_of_source(parsed(*words))
     assert error.value.key == key
+
+
+def test_a_folder_that_holds_nothing_to_show_is_refused_before_anything_is_loaded(tmp_path):
+    for name in ("empty", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    for name, found in (("empty", "an empty folder"), ("other", "notes.txt")):
+        with pytest.raises(OptionError, match="nothing in this folder") as error:
+            viewed.kind_of_source(parsed(str(tmp_path / name)))
+        assert error.value.found == found and "report.json" in str(error.value.expected)
+    for name in ("adapter.json", "export.json", "policy/policy.json"):
+        (tmp_path / "one" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "one" / name).write_text("{}")
+        assert viewed.kind_of_source(parsed(str(tmp_path / "one"))) == viewed.SIMULATOR
+        (tmp_path / "one" / name).unlink()

@@ -8,6 +8,7 @@ through the wrapping is refused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import http
 import io
@@ -33,6 +34,7 @@ POLICY = (  # what the page may load: nothing from elsewhere
     "frame-ancestors 'none'; form-action 'none'"
 )
 MAX_TRIED = 50  # ports after a busy one
+MOST_BYTES = 1 << 20  # of a viewer's message: the longest text that is taken has 2,000 characters
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -44,13 +46,16 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         return _bound(host, port)
     except OSError as error:
-        free = next((p for p in range(port + 1, min(port + MAX_TRIED, 65535)) if _is_free(host, p)), 0)
+        foreign = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        tried = range(0) if foreign else range(port + 1, min(port + MAX_TRIED, 65535))
+        free = next((p for p in tried if _is_free(host, p)), 0)
+        other = "check --host: 127.0.0.1, 0.0.0.0, or an address of this machine" if foreign else "take --port 0"
         raise OptionError(
             "the page's address cannot be used",
             key="--host, --port",
             expected="an address of this machine and a free port",
             found=f"{host}:{port}: {error.strerror or error}",
-            remedy=f"take --port {free}, which is free" if free else "take --port 0: any free one, and check --host",
+            remedy=f"take --port {free}, which is free" if free else other,
         ) from error
 
 
@@ -88,6 +93,7 @@ def start(listening: socket.socket, guard: Guard, title: str) -> viser.ViserServ
         used.append(True)
         inner = options.pop("process_request")
         checked = _checked(guard, inner, title)
+        options["max_size"] = MOST_BYTES
         return original(handler, sock=listening, process_request=checked, logger=_silent(), **options)
 
     with _in_its_place(serve), quiet():
@@ -100,10 +106,26 @@ def start(listening: socket.socket, guard: Guard, title: str) -> viser.ViserServ
             found=f"viser {viser.__version__}, which starts in another way",
             remedy="pip install 'vla_agent[view]'",
         )
-    # Any viewer could ask viser to publish the page through its maker's relay.
-    for message in (_messages.ShareUrlRequest, _messages.ShareUrlDisconnect):
-        server._websock_server.unregister_handler(message)
+    _restrict(server)
     return server
+
+
+def _restrict(server: viser.ViserServer) -> None:
+    """What viser would do for any viewer and this page has no use for."""
+    sockets, used = server._websock_server, server.gui._handle_gui_updates
+    # publish the page through its maker's relay, and keep uploaded files in memory
+    publish = (_messages.ShareUrlRequest, _messages.ShareUrlDisconnect)
+    for message in (*publish, _messages.FileTransferStartUpload, _messages.FileTransferPart):
+        sockets.unregister_handler(message)
+
+    async def use(client_id: Any, message: _messages.GuiUpdateMessage) -> None:
+        """viser would set any attribute of a control, such as the list of whom its button calls."""
+        if set(message.updates) == {"value"}:
+            with contextlib.suppress(TypeError, ValueError):  # no value of this control's type
+                await used(client_id, message)
+
+    sockets.unregister_handler(_messages.GuiUpdateMessage)
+    sockets.register_handler(_messages.GuiUpdateMessage, use)
 
 
 def stop(server: viser.ViserServer) -> None:
@@ -150,7 +172,7 @@ def _checked(
             return inner(connection, request)
         response = _response(http.HTTPStatus.OK, page, "text/html; charset=utf-8")
         response.headers["Content-Encoding"] = "gzip"
-        if cookie := guard.cookie(request.path):
+        if cookie := guard.cookie(request.path, request.headers.get("Host", "")):
             response.headers["Set-Cookie"] = cookie
         return response
 

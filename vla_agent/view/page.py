@@ -75,6 +75,10 @@ class Page:
         self._server.flush()
         self._ages.append(time.time() - frame.taken)
 
+    def catch_up(self) -> None:
+        """Draw what of the last frame had to wait."""
+        self._plots.catch_up(time.monotonic())
+
     def trouble(self, troubles: list[Trouble], handled: int) -> None:
         """Show what went wrong; the page stays as it is otherwise."""
         self._state.trouble(troubles, handled)

@@ -83,7 +83,12 @@ class Controls:
     def _add_buttons(self, buttons: tuple[Button, ...]) -> None:
         names = {button.label: button.name for button in buttons}
         group = self._server.gui.add_button_group(ACTIONS, tuple(names))
-        group.on_click(lambda event: self._press(names[event.target.value]))
+
+        def pressed(event: Any) -> None:
+            if event.target.value in names:  # a browser can send anything
+                self._press(names[event.target.value])
+
+        group.on_click(pressed)
         for button in buttons:
             if button.key:
                 key: Any = button.key if button.key == "space" else button.key.upper()

@@ -96,6 +96,8 @@ class PicturePanel:
             server.gui.add_html(f'<div class="view">{legend}</div>')
 
     def show(self, pictures: tuple[Picture, ...]) -> None:
+        for name in self._images.keys() - {picture.name for picture in pictures}:
+            self._images.pop(name)[0].remove()
         for picture in pictures:
             settings = (self.maps, self.points, self.boxes)
             known = self._images.get(picture.name)
@@ -118,12 +120,20 @@ class PlotPanel:
         self._server, self._folder = server, server.gui.add_folder(None)
         self._charts: dict[str, tuple[Any, tuple[str, ...]]] = {}
         self._next = 0.0
+        self._waiting: tuple[Plot, ...] | None = None  # what came too early
 
     def show(self, plots: tuple[Plot, ...], now: float) -> None:
-        """Update, a few times a second at most."""
-        if now < self._next:
+        """Update, a few times a second at most; what comes earlier waits for `catch_up`."""
+        self._waiting = plots
+        self.catch_up(now)
+
+    def catch_up(self, now: float) -> None:
+        """Show what waits: the last plots before everything stands still, too."""
+        if self._waiting is None or now < self._next:
             return
-        self._next = now + PLOT_PERIOD
+        plots, self._waiting, self._next = self._waiting, None, now + PLOT_PERIOD
+        for title in self._charts.keys() - {plot.title for plot in plots}:
+            self._charts.pop(title)[0].remove()
         for plot in plots:
             data = tuple(np.asarray(values, np.float64) for values in (plot.x, *plot.lines.values()))
             if len(plot.x) == 0:

@@ -111,6 +111,8 @@ class SceneView:
                 last[:] = pose
 
     def _draw_paths(self, paths: tuple[Path, ...]) -> None:
+        for name in self._paths.keys() - {path.name for path in paths}:
+            self._paths.pop(name)[1].remove()
         for path in paths:
             segments = _segments(path.points)
             drawn = self._paths.get(path.name)

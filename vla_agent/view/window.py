@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from urllib.parse import quote
 
 from vla_agent.errors import OptionError
 from vla_agent.view.access import PARAMETER, Guard, is_loopback
@@ -65,7 +66,8 @@ class Window:
         name = "localhost" if is_loopback(self._host) else self._host
         if name in EVERYWHERE:
             name = socket.gethostname()
-        query = f"?{PARAMETER}={self._token}" if self._token else ""
+        name = f"[{name}]" if ":" in name else name
+        query = f"?{PARAMETER}={quote(self._token, safe='')}" if self._token else ""
         return f"http://{name}:{self.port}/{query}"
 
     @property
@@ -87,6 +89,7 @@ class Window:
             if last is not None and self.viewers and (shown is not None or self._again.is_set()):
                 self._again.clear()
                 self.page.draw(last)
+            self.page.catch_up()
             end.wait(max(0.0, began + 1 / MAX_HZ - time.monotonic()))
 
     def stop(self) -> None:

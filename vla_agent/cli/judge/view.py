@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from vla_agent.cli.judge.viewed import add_options, kind_of_source, source_of, write_for_rerun
+from vla_agent.cli.judge.viewed import SHIPPED, add_options, kind_of_source, source_of, write_for_rerun
 from vla_agent.errors import OptionError
 
 DESCRIPTION = """\
@@ -40,14 +40,13 @@ exit codes: 0 ended by Ctrl-C or SIGTERM, or written; 2 bad input
 
 next: docs/view.md; `vla-agent eval POLICY` for numbers
 """
-SHIPPED = "policies/tabletop-nano"
 TOKEN_BYTES = 24
 
 
 def add_parser(subparsers: Any) -> None:
     """Add ``view`` to the command line."""
     parser = subparsers.add_parser("view", help="look at a policy live", description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("what", metavar="WHAT", nargs="?", default=SHIPPED, help="(default: %(default)s)")
+    parser.add_argument("what", metavar="WHAT", nargs="?", help=f"(default: {SHIPPED})")
     add_options(parser)
     parser.add_argument("--rerun", type=Path, metavar="FILE", help="write a file for Rerun (.rrd) in place of a page")
     parser.add_argument("--seconds", type=float, metavar="N", help="with --rerun: how long (default: to the end)")

@@ -17,6 +17,8 @@ TAKES = {  # what each source takes, of the options that not all take
     EPISODE: {"episode", "against", "policy", "robot", "env"},
     TRAINING: {"validation"},
 }
+SHIPPED = "policies/tabletop-nano"
+POLICIES = ("policy.json", "adapter.json", "export.json", "policy/policy.json")  # what a policy's folder holds
 NICENESS = 5  # of a process that watches a graph: where a processor is short, control comes first
 
 
@@ -50,9 +52,9 @@ def kind_of_source(args: argparse.Namespace) -> str:
     """Which source the command line means.
 
     Raises:
-        OptionError: an option does not belong to it.
+        OptionError: an option does not belong to it, or the path holds nothing that can be shown.
     """
-    if args.seconds is not None and (args.rerun is None or args.seconds <= 0):
+    if args.seconds is not None and (args.rerun is None or not args.seconds > 0):
         raise OptionError(
             "--seconds says how long --rerun writes",
             key="--seconds",
@@ -60,6 +62,15 @@ def kind_of_source(args: argparse.Namespace) -> str:
             found=args.seconds,
             remedy="a page stays open until Ctrl-C",
         )
+    if args.ros and args.what is not None:
+        raise OptionError(
+            "a graph is shown in place of a path",
+            key="--ros",
+            expected="--ros or a path, not both",
+            found=args.what,
+            remedy="leave one of them out",
+        )
+    args.what = args.what or SHIPPED
     kind = GRAPH if args.ros else _kind_of_path(args.what)
     given = [name for names in TAKES.values() for name in names if getattr(args, name) is not None]
     if wrong := sorted(set(given) - TAKES[kind]):
@@ -82,7 +93,18 @@ def _kind_of_path(what: str) -> str:
         return SIMULATOR
     if kind_of(path):
         return EPISODE
-    return TRAINING if is_training(path) else SIMULATOR
+    if is_training(path):
+        return TRAINING
+    if path.is_dir() and not any((path / name).is_file() for name in POLICIES):
+        raise OptionError(
+            "nothing in this folder can be shown",
+            file=path,
+            key="WHAT",
+            expected=f"one of {', '.join((*POLICIES, 'report.json', 'meta/info.json', 'recipe.yaml'))}, or bags",
+            found=", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "an empty folder",
+            remedy="name the folder of a policy, evaluation, dataset, recording or training",
+        )
+    return SIMULATOR
 
 
 def source_of(kind: str, args: argparse.Namespace) -> Any:

@@ -97,8 +97,11 @@ class SimulatorSource:
             CheckpointError: there is no such policy.
             ContractError: it is not made for this simulator.
             RobotError: there is no such robot.
+            OSError: the file of marks cannot be written.
         """
         settings = self._settings
+        if settings.marks is not None:
+            settings.marks.open("a").close()  # said now, not at the first mark
         if self._policy is None:
             import torch
 
@@ -190,7 +193,6 @@ class SimulatorSource:
         self._speed = float(speed)
 
     def _mark(self, mark: str) -> None:
-        self.marks[mark] += 1
         episode, file = self._episode, self._settings.marks
         if file is not None:
             line = {
@@ -205,6 +207,7 @@ class SimulatorSource:
             }
             with file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(line) + "\n")
+        self.marks[mark] += 1
 
     # -- objects, light, variations --------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +47,7 @@ class TrainingSource:
         self._glimpse: Any = None
         self._sample: Any = None
         self._new = True
+        self._told: Status | None = None
 
     def open(self) -> None:
         """Find the logs.
@@ -88,12 +88,13 @@ class TrainingSource:
         new = [log.read() for log in self._logs.values()]
         if self._looks and self._glimpse is not None and self._glimpse.refresh():
             self._sample, new = None, [True]
-        if not (any(new) or self._new):
+        status = self._status()  # that it has stopped, or is finished, is news without a new row
+        if not (any(new) or self._new or status != self._told):
             return None
-        self._new = False
+        self._new, self._told = False, status
         if self._looks:
             self._look()
-        return self._frame()
+        return self._frame(status)
 
     def _look(self) -> None:
         """Look at the chosen sample with the newest checkpoint.
@@ -139,14 +140,14 @@ class TrainingSource:
     def close(self) -> None:
         """Nothing is open between two looks."""
 
-    def _frame(self) -> Frame:
+    def _frame(self, status: Status) -> Frame:
         name = self._chosen if self._chosen in self._logs else self._newest()
         log = self._logs.get(name)
         sample = self._sample if self._looks else None
         plots = [log.loss_plot(self._logarithmic), log.speed_plot()] if log is not None and log.rows else []
         return Frame(
             taken=time.time(),
-            status=self._status(),
+            status=status,
             pictures=sample.pictures if sample is not None else (),
             plots=tuple(plots + ([sample.chunk] if sample is not None else [])),
             facts=self._facts(name, log) | (self._sample_facts() if sample is not None else {}),
@@ -189,5 +190,5 @@ def stage_samples(log: Path) -> int:
     try:
         recipe = YAML(typ="safe").load((log.parent / "recipe.yaml").read_text())
         return int(recipe[SECTIONS.get(log.stem, log.stem)]["samples"])
-    except (OSError, YAMLError, json.JSONDecodeError, KeyError, TypeError, ValueError):
+    except (OSError, YAMLError, KeyError, TypeError, ValueError, OverflowError):
         return 0

@@ -62,11 +62,18 @@ class DatasetLane:
             title=dataset.root.resolve().name,
             instruction=str(episode.task),
             outcome={True: "success", False: "no success", None: "not recorded"}[success],
-            facts={k: str(v) for k, v in episode.origin.items() if v is not None},
+            facts={k: str(v) for k, v in episode.origin.items() if v is not None} | self._not_drawn(),
             signals=signals_of(dataset, self._rows),
             path=path,
             actions=None if action is None else action[self._rows].reshape(episode.length, -1),
         )
+
+    def _not_drawn(self) -> dict[str, str]:
+        """Why the named robot is not to be seen."""
+        if self._robot is None or self._figure is not None:
+            return {}
+        has, wanted = len(self._columns("joint_position")), len(self._robot.joints)
+        return {"robot": f"not drawn: {self._robot.name} has {wanted} joints, the state has joint_position[{has}]"}
 
     def poses(self, frame: int) -> dict[str, np.ndarray]:
         if self._figure is None or self._robot is None or self._states is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from sim.env import TabletopEnv
 from sim.tasks.task import TaskFamily
 from vla_agent.data.convert.bag_reader import find_bags
 from vla_agent.data.lerobot.dataset_reader import Dataset, load
-from vla_agent.errors import OptionError
+from vla_agent.errors import OptionError, ReportError
 from vla_agent.evaluation.result_store import read_report
 from vla_agent.robot.description import Robot, load_robot
 from vla_agent.view.sources.lanes.bag_lane import BagLane
@@ -71,7 +72,7 @@ class EpisodeSet:
         if self.kind == REPORT:
             self._file = path if path.name == "report.json" else path / "report.json"
             self._report = read_report(self._file)
-            self.longest = 1 + max((int(row["steps"]) for row in self._report["episodes"]), default=0)
+            self.longest = 1 + max(_steps(self._file, self._report["episodes"]), default=0)
         elif self.kind == DATASET:
             self._dataset = load(path)
             self.longest = max((episode.length for episode in self._dataset.episodes), default=0)
@@ -168,3 +169,17 @@ class EpisodeSet:
         self._envs.clear()
         for other in self._others.values():
             other.close()
+
+
+def _steps(file: Path, rows: list[dict[str, Any]]) -> Iterator[int]:
+    for number, row in enumerate(rows):
+        if not isinstance(row["steps"], int):
+            raise ReportError(
+                "an episode of the report cannot be read",
+                file=file,
+                key=f"episodes.{number}.steps",
+                expected="a whole number",
+                found=str(row["steps"])[:100],
+                remedy="the file was changed: get it again, or evaluate again",
+            )
+        yield row["steps"]

@@ -220,8 +220,8 @@ def _row(file: Path, report: Mapping[str, Any], index: int) -> Mapping[str, Any]
         "there is no such episode in the report",
         file=file,
         key="--episode",
-        expected=f"0 to {len(rows) - 1}",
-        found=index,
+        expected=f"0 to {len(rows) - 1}" if rows else "an evaluation with episodes",
+        found=index if rows else "none",
         remedy="episodes are counted from 0, in the order of `episodes` in report.json",
     )
 
