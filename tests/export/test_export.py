@@ -323,6 +323,11 @@ def test_an_acceleration_that_an_export_has_not_is_refused(exported):
         exported.accelerated(compiled=False, quantise="int8", openvino=False)
 
 
+def test_the_sections_of_an_export_cannot_be_profiled(folder, capsys):
+    assert main(["profile", str(folder)]) == 2
+    assert "ExportedPolicy" in capsys.readouterr().err
+
+
 # -- a pretrained vision-language model
 
 

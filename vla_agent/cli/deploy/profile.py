@@ -58,7 +58,11 @@ def run(args: argparse.Namespace) -> int:
         raise _invalid_option("--device", "cpu, or cuda where torch finds a GPU", args.device)
     torch.set_num_threads(args.threads)
     products = args.quantise if args.openvino else ""  # weights of another dtype are counted as such
-    policy = accelerate(load_policy(args.policy).to(args.device), quantise="" if products else args.quantise)
+    loaded = load_policy(args.policy)
+    if not hasattr(loaded, "backbone"):
+        found = f"{args.policy}: {type(loaded).__name__}, without modules of torch"
+        raise _invalid_option("POLICY", "a policy folder that vla-agent train wrote", found)
+    policy = accelerate(loaded.to(args.device), quantise="" if products else args.quantise)
     rows, machine = profile(policy, args.chunks, args.compiled, args.openvino, products)
     _print(rows)
     where = f"{args.threads} thread{'s' * (args.threads > 1)}" if args.device == "cpu" else torch.cuda.get_device_name()
