@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path as File
 
 import numpy as np
@@ -103,6 +104,18 @@ def test_what_a_source_shows_is_in_the_file(tmp_path):
     assert len(values(file, "/cameras/front/things", ":labels")) == 2
     assert len(values(file, "/cameras/front/things", ":is_recursive")) == 1, "a box that is gone is cleared"
     assert len(values(file, "/scene/paths/planned", ":strips")) == LAST
+
+
+def test_names_of_several_words_are_written_without_a_warning(tmp_path, capfd):
+    class Worded(Moving):
+        def step(self) -> Frame | None:
+            frame = super().step()
+            words = Plot("end effector, m", np.arange(1.0), {"x, in metres": np.ones(1)})
+            return frame and replace(frame, plots=(words,), facts={"judged by": "nobody"})
+
+    write_rerun(Worded(), tmp_path / "a.rrd", (Command("start"),), None, lambda: False)
+    assert "WARN" not in "".join(capfd.readouterr())
+    assert len(values(tmp_path / "a.rrd", r"/plots/end\ effector\,\ m/x\,\ in\ metres", ":scalars")) == LAST
 
 
 def test_a_living_source_is_written_as_long_as_asked_and_a_failure_leaves_no_file(tmp_path):

@@ -95,7 +95,7 @@ class RerunFile:
         self.count += 1
 
     def _log(self, entity: str, what: Any, static: bool = False) -> None:
-        self._stream.log(entity, what, static=static)
+        self._stream.log(entity.split("/"), what, static=static)  # as parts, whose spaces Rerun escapes itself
 
     def _write_scene(self, frame: Frame) -> None:
         """Geometry; that of another scene replaces it from here on."""
