@@ -65,6 +65,7 @@ def test_an_evaluations_episode_is_scrubbed_bit_for_bit(reports):
     rows = read_report(reports["expert"] / "report.json")["episodes"]
     with opened(reports["expert"], episode=1) as source:
         first = frame_of(source)
+        assert "Shown" not in {getattr(c, "group", "") for c in source.controls}, "the page has a folder of that name"
         assert source.step() is None, "it stands still"
         steps = rows[1]["steps"]
         last = frame_of(source, "frame", float(steps))

@@ -35,7 +35,7 @@ SPEEDS = ("0.1", "0.25", "0.5", "1", "2", "4")
 COLOURS = ((60, 130, 255), (40, 200, 120))  # of the ways of the two episodes
 AHEAD, PREDICTED = (150, 150, 160), (255, 150, 20)
 MOST = 400  # episodes in the list
-SHOWN = "Shown"  # a group of controls
+WHICH = "Episode"  # a group of controls; "Shown" is the page's own
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,11 @@ class EpisodeSource:
         ]
         if len(self._episodes) > 1:
             chosen = self._set.label(self._number)
-            controls.append(Choice("episode", "episode", tuple(self._episodes), chosen, group=SHOWN))
-            controls.append(Button("next", "next episode", "n", group=SHOWN))
+            controls.append(Choice("episode", "episode", tuple(self._episodes), chosen, group=WHICH))
+            controls.append(Button("next", "next episode", "n", group=WHICH))
         for part, titles in self._plots.items():
             if titles:
-                controls.append(Choice(part, part, titles, titles[0], group=SHOWN))
+                controls.append(Choice(part, part, titles, titles[0], group=WHICH))
         return tuple(controls)
 
     # -- time ------------------------------------------------------------------------------------------------------
