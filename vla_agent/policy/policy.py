@@ -81,6 +81,7 @@ class VLAPolicy(nn.Module):
     def reset(self, instruction: str, seed: int = 0) -> None:
         """Begin an episode: read and encode the instruction once, and seed the denoising noise."""
         self.eval()
+        self.forget()  # where this one cannot be read, the one before must not go on
         self.reading = self.reader.read_task(instruction) if self.reader is not None else None
         words = instruction if self.reading is None else self.reading.text
         self._text = self.backbone.encode_text([words])

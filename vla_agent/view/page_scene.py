@@ -10,7 +10,7 @@ import viser
 
 from vla_agent.view.source import CameraModel, Frame, Part, Path, Scene
 
-FRUSTUM = 0.12  # metres
+FRUSTUM = 0.08  # metres
 MOVED = 1e-5  # metres, or of a quaternion: a pose that changed by less is not sent again
 PIXEL = 0.0012  # metres of a path's width: a pixel at the distance of a usual view
 
@@ -25,6 +25,7 @@ class SceneView:
         self._frusta: dict[str, tuple[CameraModel, viser.CameraFrustumHandle]] = {}
         self._bodies: dict[str, tuple[viser.FrameHandle, np.ndarray]] = {}
         self._paths: dict[str, tuple[np.ndarray, viser.LineSegmentsHandle]] = {}
+        self._free: dict[str, list[str]] = {}  # body -> names of parts that are gone, to be used again
         self._serial, self.shows_paths, self.shows_cameras = 0, True, True
         self._scene.add_grid(
             "/ground", width=4.0, height=4.0, position=(0.4, 0.0, -0.42), cell_size=0.2, section_size=1.0
@@ -55,7 +56,9 @@ class SceneView:
             viewer.position, viewer.look_at = scene.look_from, scene.look_at
         kept = {id(part) for part in scene.parts}
         for key in [key for key in self._parts if key not in kept]:
-            self._parts.pop(key)[1].remove()
+            part, handle = self._parts.pop(key)
+            handle.remove()
+            self._free.setdefault(part.body, []).append(handle.name)
         for part in scene.parts:
             if id(part) not in self._parts:
                 self._parts[id(part)] = part, self._add_part(part)
@@ -69,16 +72,23 @@ class SceneView:
         self._drawn = scene
 
     def _add_part(self, part: Part) -> viser.MeshHandle:
-        self._serial += 1
+        name = self._new_name(part.body)
         red, green, blue, alpha = part.rgba
         return self._scene.add_mesh_simple(
-            f"{self._body(part.body).name}/{self._serial}",
+            name,
             part.vertices,
             part.faces,
             color=(int(255 * red), int(255 * green), int(255 * blue)),
             opacity=None if alpha >= 1 else float(alpha),
             flat_shading=True,
         )
+
+    def _new_name(self, body: str) -> str:
+        """One that is free: a browser keeps every name that it has seen, for as long as the page is open."""
+        if free := self._free.get(body):
+            return free.pop()
+        self._serial += 1
+        return f"{self._body(body).name}/{self._serial}"
 
     def _make_pickable(self, handle: viser.MeshHandle, scene: Scene, body: str) -> None:
         handle.remove_click_callback("all")

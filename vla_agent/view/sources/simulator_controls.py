@@ -26,7 +26,7 @@ def controls(family: str, seed: int) -> tuple[Control, ...]:
         Button("success", "mark success", "y", "your verdict on this episode"),
         Button("failure", "mark failure", "f", "your verdict on this episode"),
         Choice("task", "task", families, family, "", EPISODE),
-        Slider("seed", "seed", 0, max(99, seed), 1, seed, "", "decides the scene", EPISODE),
+        Slider("seed", "seed", 0, seed + 99, 1, seed, "", "decides the scene", EPISODE),
         Choice("driver", "who drives", DRIVERS, POLICY, "what the policy would do is shown, whoever drives", EPISODE),
         Slider("speed", "speed", 0.1, 4.0, 0.1, 1.0, "x", "of the simulation, as far as this machine can", EPISODE),
         Choice(GRAB, "object", (NONE,), NONE, "or click it; then drag its arrows", OBJECTS),
