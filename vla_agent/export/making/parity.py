@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 
 from vla_agent.errors import OptionError
 from vla_agent.export.exported.run import Policy
@@ -45,7 +47,8 @@ def compare(policy: VLAPolicy, exported: Mapping[str, Policy], source: Scenes | 
     ranges = action_ranges(policy)
     sums = {name: np.zeros(len(ranges)) for name in exported}
     names = [field.name for field in policy.contract.action for _ in range(field.size)]
-    for k, (instruction, observation) in enumerate(source.observations(count)):
+    observed = track(source.observations(count), "compared", total=count, console=Console(stderr=True))
+    for k, (instruction, observation) in enumerate(observed):
         if k % CHUNKS == 0:
             policy.reset(instruction, seed=k)
             for one in exported.values():
