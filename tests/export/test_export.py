@@ -23,8 +23,10 @@ from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import CheckpointError, GateError, ObservationError, OptionError
 from vla_agent.export.making import export as making
 from vla_agent.export.making.export import ExportSettings, export
+from vla_agent.export.making.graphs import Spec, write_onnx
 from vla_agent.export.making.linear_resizing import area_resized, letterboxed
 from vla_agent.export.making.output_folder import require_own
+from vla_agent.export.making.parity import Parity, require_parity
 from vla_agent.files.hashing import hash_file
 from vla_agent.files.policy_files import hash_policy_files
 from vla_agent.gate.certificate.bound_files import policy_contract, policy_files, policy_parts
@@ -444,3 +446,25 @@ def test_an_observation_of_another_contract_is_refused(exported, observation):
     observation["images"]["front"] = observation["images"]["front"][:50]
     with pytest.raises(ObservationError):
         exported.act(observation)
+
+
+def test_int8_is_judged_by_the_mean_difference_and_float32_by_the_largest():
+    late = Parity(observations=100, largest=0.6, mean=0.05, field="gripper")  # a gripper that closes a look later
+    require_parity(late, "int8", 0.1, mean=True)
+    with pytest.raises(OptionError, match="gripper"):
+        require_parity(late, "onnx")
+    with pytest.raises(OptionError, match="on average"):
+        require_parity(replace(late, mean=0.2), "int8", 0.1, mean=True)
+    with pytest.raises(OptionError, match="refusal"):
+        require_parity(replace(late, disagreed=1), "int8", 0.1, mean=True)
+
+
+class _Eigen(torch.nn.Module):
+    def forward(self, x):
+        return torch.linalg.eigvals(x).real
+
+
+def test_a_model_that_torch_cannot_write_is_refused_in_words(tmp_path):
+    with pytest.raises(OptionError, match="cannot write this policy's model"):
+        write_onnx(Spec(_Eigen(), {"x": torch.eye(3)}, ("y",), {}), tmp_path / "policy.onnx")
+    assert not (tmp_path / "policy.onnx").exists()

@@ -83,6 +83,14 @@ def test_a_held_chunk_takes_the_work_of_another(policy, observation, probability
     assert entered.count("head: denoising") == policy.head.config.serve_steps
 
 
+def test_an_instruction_that_cannot_be_read_ends_the_one_before(policy, observation):
+    policy.reset(INSTRUCTION)
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        policy.reset(17)
+    with pytest.raises(CheckpointError, match="no instruction"):
+        policy.act(observation)
+
+
 # -- what is named
 
 

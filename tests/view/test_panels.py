@@ -12,7 +12,7 @@ from vla_agent.view.access import Guard
 from vla_agent.view.guarded_server import bind, start, stop
 from vla_agent.view.page_panels import PLOT_PERIOD, PicturePanel, PlotPanel
 from vla_agent.view.page_scene import SceneView
-from vla_agent.view.source import Frame, Path, Picture, Plot, Status
+from vla_agent.view.source import Frame, Part, Path, Picture, Plot, Scene, Status
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,12 @@ def test_a_path_that_the_frame_has_no_more_is_gone(server):
         view.draw(Frame(taken=0.0, status=Status("shown"), paths=paths))
         shown = {name for name in server.scene._handle_from_node_name if name.startswith("/paths/")}
         assert shown == {f"/paths/{path.name}" for path in paths}
+
+
+def test_parts_that_come_and_go_need_no_new_names(server):
+    view = SceneView(server, lambda *_: None)
+    for _ in range(5):  # as objects that change their shape do
+        part = Part("slot0", np.eye(3, dtype=np.float32), np.array([[0, 1, 2]], np.uint32), (1.0, 0.0, 0.0, 1.0))
+        view.draw(Frame(taken=0.0, status=Status("shown"), scene=Scene(parts=(part,))))
+        shown = {name for name in server.scene._handle_from_node_name if name.startswith("/bodies/slot0/")}
+        assert shown == {"/bodies/slot0/1"}

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     require_packages()
     kind = kind_of_source(args)
-    print("loading: the first page takes some seconds", flush=True)
+    print("loading", flush=True)
     source = source_of(kind, args)
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

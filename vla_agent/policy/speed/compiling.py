@@ -15,12 +15,13 @@ import torch
 import torch._inductor.config
 
 from vla_agent.contract.blank_observation import blank_observation
+from vla_agent.policy.inference_timing import INSTRUCTION
 
 if TYPE_CHECKING:
     from vla_agent.policy.policy import VLAPolicy
 
 # Of different lengths, so that the compiled code takes any length and no instruction triggers a compilation later.
-INSTRUCTIONS = ("open the drawer", "put the red mug in the tray", "put the small red mug to the left of the blue cube")
+INSTRUCTIONS = ("open the drawer", INSTRUCTION, "put the small red mug to the left of the blue cube")
 
 
 def compile_policy(policy: VLAPolicy) -> bool:

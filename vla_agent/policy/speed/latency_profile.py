@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.models.timing_sections import watch_sections
+from vla_agent.policy.inference_timing import INSTRUCTION
 from vla_agent.policy.speed.accelerate import accelerate
-from vla_agent.policy.speed.compiling import INSTRUCTIONS, device_of
+from vla_agent.policy.speed.compiling import device_of
 from vla_agent.policy.speed.machine_limits import Machine, measure, now
 from vla_agent.policy.speed.operation_counts import Counter, Work
 
@@ -73,10 +74,10 @@ def profile(
     device = device_of(policy)
     observation = blank_observation(policy.contract)
     counter = Counter()
-    policy.reset(INSTRUCTIONS[1])
+    policy.reset(INSTRUCTION)
     policy.act(observation)
     with watch_sections(counter):
-        policy.reset(INSTRUCTIONS[1])
+        policy.reset(INSTRUCTION)
         policy.act(observation)
     accelerate(policy, compiled, quantise, openvino)
     timings = [_timed_inference(policy, observation, device) for _ in range(WARM + chunks)][WARM:]
@@ -99,7 +100,7 @@ def _timed_inference(policy: VLAPolicy, observation: dict[str, Any], device: Any
     """Seconds of each section of one ``reset`` and ``act``, and of ``act``."""
     clock = _Clock(device)
     with watch_sections(clock):
-        policy.reset(INSTRUCTIONS[1])
+        policy.reset(INSTRUCTION)
         start = now(device)
         policy.act(observation)
         return clock.seconds, now(device) - start
