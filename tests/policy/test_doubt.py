@@ -16,13 +16,12 @@ from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import CheckpointError
 from vla_agent.models.backbones.pointing.sight import Sight, SightSizes
 from vla_agent.models.backbones.pointing.sight_maps import SightMaps
-from vla_agent.models.timing_sections import watch_sections
+from vla_agent.models.timing_sections import INSTRUCTION, watch_sections
 from vla_agent.policy.doubt.doubt_settings import DoubtSettings
 from vla_agent.policy.doubt.doubter import CARRIED, NEAR, Doubter, named_pairs
 from vla_agent.policy.doubt.logistic_fit import fit_logistic
 from vla_agent.policy.doubt.things import chances, find_things
 from vla_agent.policy.execution.realtime import Committed
-from vla_agent.policy.inference_timing import INSTRUCTION
 from vla_agent.policy.loading import load_policy
 
 SHIPPED = "policies/tabletop-nano"

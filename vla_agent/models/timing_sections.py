@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
+# What is timed: it names an object, so that a policy that doubts has to look for it.
+INSTRUCTION = "put the red mug in the tray"
 Watcher = Callable[[str], AbstractContextManager[None]]
 
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)

@@ -22,8 +22,8 @@ import numpy as np
 
 from vla_agent.contract.blank_observation import blank_observation
 from vla_agent.errors import NodeError
+from vla_agent.models.timing_sections import INSTRUCTION
 
-INSTRUCTION = "put the red mug in the tray"  # names what has to be looked for: an instruction that costs all there is
 WARM_UP = 5
 COUNT = 60  # inferences of a timing run
 RUNS = 3  # another process may disturb a timing run; a slow machine is slow in each

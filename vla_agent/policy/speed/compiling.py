@@ -15,7 +15,7 @@ import torch
 import torch._inductor.config
 
 from vla_agent.contract.blank_observation import blank_observation
-from vla_agent.policy.inference_timing import INSTRUCTION
+from vla_agent.models.timing_sections import INSTRUCTION
 
 if TYPE_CHECKING:
     from vla_agent.policy.policy import VLAPolicy

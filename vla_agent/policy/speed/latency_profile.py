@@ -20,8 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from vla_agent.contract.blank_observation import blank_observation
-from vla_agent.models.timing_sections import watch_sections
-from vla_agent.policy.inference_timing import INSTRUCTION
+from vla_agent.models.timing_sections import INSTRUCTION, watch_sections
 from vla_agent.policy.speed.accelerate import accelerate
 from vla_agent.policy.speed.compiling import device_of
 from vla_agent.policy.speed.machine_limits import Machine, measure, now
