@@ -3,7 +3,8 @@
 Each course (`benchmarks.robots.collision_courses`) is driven three times on the robot's model with physics: without any
 guard, which shows that it is one; with the supervisor's stop alone; with filter and stop.  A contact is a body of the
 arm from the first guarded one outwards (fingers too) that touches the table, the obstacle or the robot's own body, a
-joint at the end of its range, or an end effector outside its workspace.
+joint at the end of its range, or an end effector outside its workspace.  The look-ahead lets fingers touch things (a
+gripper takes objects from a table): how many contacts are theirs alone is said in the notes.
 
 Then the shipped policy plays the same seeds of every family through the robot's controller and supervisor, with the
 filter and without it: nothing is planted there, so that nothing should be lost.
@@ -61,6 +62,7 @@ def measure(courses: Sequence[int], episodes: Sequence[int]) -> dict[str, Any]:
     rows = [course_row(kind, [k for k in real if made[k].kind == kind], outcomes) for kind in kinds(made)]
     rows.append(course_row("all", real, outcomes))
     rows += [time_row(guard, outcomes[guard]) for guard in ("stop", "filter")]
+    alone = [sum(fingers_alone(outcomes[guard][k].touched, base.lookahead.guarded) for k in real) for guard in GUARDS]
     return {
         "value": fewer,
         "n": len(real),
@@ -68,9 +70,10 @@ def measure(courses: Sequence[int], episodes: Sequence[int]) -> dict[str, Any]:
         "seeds": f"{courses[0]} to {courses[-1]}; of the policy {episodes[0]} to {episodes[-1]} of each family",
         "rows": [*rows, played["row"]],
         "passed": fewer is not None and fewer >= TARGET and played["kept"],
-        "notes": f"{len(real)} of {len(made)} courses touch something without a guard, and count; success of the "
-        f"shipped policy with the filter minus without it, in points: {played['points']}; episodes in which the filter "
-        f"changed a command: {played['acted']} of {played['n']}",
+        "notes": f"{len(real)} of {len(made)} courses touch something without a guard, and count; of the contacts "
+        f"{alone[1]} with the stop and {alone[2]} with the filter are of fingers alone, which the stop lets touch; "
+        f"success of the shipped policy with the filter minus without it, in points: {played['points']}; "
+        f"episodes in which the filter changed a command: {played['acted']} of {played['n']}",
     }
 
 
@@ -105,6 +108,12 @@ def with_filter(robot: Any, enabled: bool) -> Any:
     """The robot with its filter on or off."""
     changed = robot.safety.filter.model_copy(update={"enabled": enabled})
     return robot.model_copy(update={"safety": robot.safety.model_copy(update={"filter": changed})})
+
+
+def fingers_alone(touched: Sequence[str], guarded: Sequence[str]) -> bool:
+    """Whether something was touched, and only by bodies that the look-ahead does not guard."""
+    pairs = [what.removeprefix("contact: ").split(" and ") for what in touched if what.startswith("contact: ")]
+    return 0 < len(touched) == len(pairs) and not any(body in guarded for pair in pairs for body in pair)
 
 
 def reduction(before: np.ndarray, after: np.ndarray) -> float | None:

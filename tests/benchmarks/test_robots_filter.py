@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from benchmarks.robots.collision_courses import KINDS, make_course
-from benchmarks.robots.robots_filter import Outcome, course_row, drive, interval, reduction, with_filter
+from benchmarks.robots.robots_filter import Outcome, course_row, drive, fingers_alone, interval, reduction, with_filter
 from vla_agent.evaluation.robot_chain import RobotChain
 from vla_agent.robot.description import load_robot
 from vla_agent.robot.filter.barrier_filter import BarrierFilter
 
 PANDA = load_robot("panda")
 WALL = 6_000_009  # a course through a wall of the workspace
+TURN = 6_900_084  # one whose way back begins so sharply that the joints move one another
 
 
 def test_a_course_collides_without_a_guard_is_stopped_by_the_stop_and_goes_on_with_the_filter():
@@ -20,6 +21,11 @@ def test_a_course_collides_without_a_guard_is_stopped_by_the_stop_and_goes_on_wi
     bare, stop, filtered = (drive(course, guard) for guard in ("nothing", "stop", "filter"))
     assert "outside the workspace" in bare.touched
     assert not stop.touched and "look-ahead" in stop.stopped and not stop.went_on
+    assert not filtered.touched and not filtered.stopped and filtered.went_on
+
+
+def test_an_arm_that_turns_back_sharply_at_a_wall_stays_within():
+    filtered = drive(make_course(PANDA, TURN), "filter")
     assert not filtered.touched and not filtered.stopped and filtered.went_on
 
 
@@ -35,6 +41,21 @@ def test_contacts_are_compared_in_pairs():
     assert reduction(before, after) == 75.0 and reduction(after * 0, after) is None
     low, high = interval(before, after)
     assert low < 75.0 < high <= 100.0 and interval(before * 0, before * 0) is None
+
+
+@pytest.mark.parametrize(
+    "touched, alone",
+    [
+        ((), False),
+        (("contact: table and left_pad",), True),
+        (("contact: table and left_pad", "contact: box and base"), False),
+        (("contact: link1 and link5",), False),
+        (("contact: table and left_pad", "end of joint6"), False),
+        (("outside the workspace",), False),
+    ],
+)
+def test_fingers_alone_are_contacts_without_a_guarded_body(touched, alone):
+    assert fingers_alone(touched, PANDA.lookahead.guarded) is alone
 
 
 def test_a_row_counts_contacts_stops_and_runs_that_went_on():

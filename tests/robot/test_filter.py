@@ -228,6 +228,38 @@ def test_the_plan_ends_where_the_filter_acts_and_previewing_changes_nothing():
         np.testing.assert_array_equal(kept, now)
 
 
+def test_fingers_that_go_down_to_grasp_are_slowed_and_come_to_where_they_are_commanded():
+    """At 0.2 m/s, to 6 mm over the table."""
+    clear, follows = Clearances(with_filter(PANDA, finger_margin=0.0)), BarrierFilter(PANDA)
+
+    def left(joints: np.ndarray) -> float:
+        found = clear.at(joints, np.full(7, 9.0), np.zeros(7))
+        return min(d for name, d in zip(found.names, found.distances, strict=True) if name.endswith("pad near table"))
+
+    arm, at, acted = ArmController(PANDA, "ee_delta"), np.array(PANDA.home), 0
+    arm.rest(at, 0.0)
+    way = left(at) - 0.006
+    for down in [0.0, *np.diff(np.append(np.arange(0.0, way, 0.01), way)), *[0.0] * 10]:
+        target = arm.command(np.array([0, 0, -down, 0, 0, 0, 0]), at)
+        acted += arm.filtered is not None
+        at = follows.follow(at, target)
+    assert acted
+    assert left(at) == pytest.approx(0.006, abs=0.001)
+
+
+def test_a_commanded_pose_is_kept_as_far_as_it_is_clear(planar, planar_filter, near):
+    start = np.array([0.6, 0.0])
+    clear, wall, end = np.array([0.5, 0.2]), np.array([1.0, 0.0]), np.array([0.6, -1.499])
+    assert planar_filter.clear_part(start, clear) is clear
+    for goal in (wall, end):
+        kept = planar_filter.clear_part(start, goal)
+        part = (kept - start) @ (goal - start) / ((goal - start) @ (goal - start))
+        assert 0.0 < part < 1.0 and np.allclose(kept, start + part * (goal - start))
+        assert (near.at(kept, np.full(2, 9.0), np.zeros(2)).distances >= 0).all() and kept[1] > -1.49
+    blocked = np.array([0.78, 0.0])  # nearer than the margin
+    assert np.array_equal(planar_filter.clear_part(blocked, wall), blocked)
+
+
 def with_lag(robot: Robot, *lag: float) -> Robot:
     joints = tuple(joint.model_copy(update={"lag": k}) for joint, k in zip(robot.joints, lag, strict=True))
     return robot.model_copy(update={"joints": joints})

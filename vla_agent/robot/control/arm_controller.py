@@ -132,15 +132,19 @@ class ArmController:
     def _filter_target(
         self, barrier_filter: BarrierFilter, before: Motion, target: np.ndarray, arm: np.ndarray
     ) -> np.ndarray:
-        """(J,) rad: ``target`` (J,), or what the filter allows of it; the commanded pose then begins there."""
+        """(J,) rad: ``target`` (J,), or what the filter allows of it.
+
+        What it only slows down is caught up later: the commanded pose is kept as far as it is clear.
+        """
         filtered = barrier_filter.apply(before, target, arm)
         self._arm = barrier_filter.follow(arm, filtered.joints)
         if filtered.limit:
             self.filtered, controller = filtered, self._controller
             velocity = (filtered.joints - before.position) / self._period
             self._shaper.set_state((filtered.joints, velocity, (velocity - before.velocity) / self._period))
-            controller.joints = filtered.joints.copy()
-            controller.position, controller.quaternion = self.forward(filtered.joints)
+            if (kept := barrier_filter.clear_part(filtered.joints, controller.joints)) is not controller.joints:
+                controller.joints = kept
+                controller.position, controller.quaternion = self.forward(kept)
         return filtered.joints
 
     def preview(self, actions: np.ndarray) -> np.ndarray:

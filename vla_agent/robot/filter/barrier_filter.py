@@ -27,6 +27,7 @@ SOLVED = 1  # daqp's exit flag
 WEIGHTS = np.array([1.0] * 3 + [0.2] * 3)  # of the end effector's motion: a radian counts as 0.2 m ...
 LEAST = 0.01  # ... and of the joints', squared, so that one solution is the best where there are many
 ROUNDS = 4  # solutions, each with the braking of the one before
+PARTS = 0.125  # of the way to a commanded pose that is not clear: as finely it is kept
 AHEAD = np.array([1.0, 2.0])  # periods after which the arm, which follows its target, is looked at
 
 
@@ -129,6 +130,27 @@ class BarrierFilter:
     def follow(self, arm: np.ndarray, target: np.ndarray) -> np.ndarray:
         """(J,) rad: where an arm at ``arm`` (J,) rad is after a period with ``target`` (J,) rad."""
         return target if self._follows is None else arm + self._follows[0] * (target - arm)
+
+    def clear_part(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """(J,) rad: ``goal`` (J,) itself where it keeps every margin, else the way to it from ``start`` (J,) that does.
+
+        Of the way, in parts of `PARTS`; ``start`` itself is not looked at.
+        """
+        if self._is_clear(goal):
+            return goal
+        kept, part = 0.0, 0.5
+        while part >= PARTS:
+            if self._is_clear(start + (kept + part) * (goal - start)):
+                kept += part
+            part /= 2
+        return start + kept * (goal - start)
+
+    def _is_clear(self, joints: np.ndarray) -> bool:
+        """Whether an arm that rests at ``joints`` (J,) rad keeps every margin."""
+        if (joints < self._low).any() or (joints > self._high).any():
+            return False
+        rest = np.zeros(len(joints))
+        return bool((self._clearances.at(joints, rest, rest).distances >= 0).all())
 
     def apply(self, motion: Motion, target: np.ndarray, arm: np.ndarray | None = None) -> Filtered:
         """The target (J,) rad that comes next in place of ``target`` (J,) rad, which keeps the limits of ``motion``.
