@@ -103,6 +103,22 @@ def test_shapes_and_colours_begin_with_the_backbones_own_names():
     assert (sight.look(stem).objects.exp() < 0.2).all()
 
 
+@pytest.mark.parametrize("context", [0, 8])
+def test_with_context_names_depend_on_what_the_other_view_shows(context):
+    torch.manual_seed(0)
+    sight, stem = Sight(4, 2, SIZES, width=8, context=context), torch.randn(1, 2, 4, 6, 6)
+    torch.nn.init.normal_(sight.out.weight)
+    brighter = torch.stack([stem[:, 0], 3 * stem[:, 1]], dim=1)
+
+    def moved() -> float:
+        return float((sight(stem) - sight(brighter))[:, 0].abs().max())
+
+    assert moved() == 0  # an untrained one changes nothing yet
+    if context:
+        torch.nn.init.normal_(sight.scene[2].weight)
+        assert moved() > 0.1
+
+
 def test_a_name_is_read_where_the_centre_lies():
     sight, stem = Sight(4, 1, SIZES, width=8), torch.zeros(1, 1, 4, 6, 6)
     for part in sight.parameters():

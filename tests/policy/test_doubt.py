@@ -334,6 +334,8 @@ def test_the_doubt_travels_in_the_policys_folder_and_is_part_of_its_identity(pol
         {"hold_above": -0.01},
         {"looks": 0},
         {"width": 16},
+        {"context": 7},
+        {"context": -1},
         {"shapes": ["cube"]},
         {"shapes": 3},
         {"more": 1},

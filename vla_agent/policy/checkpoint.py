@@ -138,7 +138,7 @@ def _doubter(policy: VLAPolicy, files: PolicyFiles, described: Any) -> Doubter:
         config = policy.backbone.model.config
         names = (len(settings.shapes), len(settings.colours))
         sizes = SightSizes(*names, len(settings.places), len(settings.fixtures))
-        sight = Sight(config.stem_channels[0], config.num_views, sizes, settings.width)
+        sight = Sight(config.stem_channels[0], config.num_views, sizes, settings.width, settings.context)
         sight.load_state_dict(load_file(files.path(SIGHT)))
         if names != tuple(config.num_names):
             raise ValueError(f"{names} names, not the backbone's {tuple(config.num_names)}")

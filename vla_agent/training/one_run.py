@@ -178,7 +178,8 @@ def _renew_doubt(
         for weight in policy.backbone.model.parameters():  # as they will be saved: what is calibrated is what acts
             weight.copy_(weight.to(torch.bfloat16))
     config = policy.backbone.model.config
-    sight = Sight(config.stem_channels[0], config.num_views, SightSizes(*config.num_names), recipe.sight.width)
+    sizes, settings = SightSizes(*config.num_names), recipe.sight
+    sight = Sight(config.stem_channels[0], config.num_views, sizes, settings.width, settings.context)
     sight.begin_with(policy.backbone.model.name)
     if recipe.sight.go_on:
         _begin_with(sight, before, recipe)
@@ -194,13 +195,13 @@ def _begin_with(sight: Sight, before: Doubter | None, recipe: Recipe) -> None:
     Raises:
         RecipeError: there is none, or one of another width.
     """
-    if before is None or before.sight.width != sight.width:
+    if before is None or (before.sight.width, before.sight.context) != (sight.width, sight.context):
         raise RecipeError(
             "there is no sight to go on with",
             key="sight.go_on",
-            expected=f"start_from a policy whose sight has {sight.width} channels",
-            found="no sight" if before is None else f"one with {before.sight.width} channels",
-            remedy="set sight.width to that, or leave sight.go_on out",
+            expected=f"start_from a policy whose sight has width {sight.width} and context {sight.context}",
+            found="no sight" if before is None else f"{before.sight.width} and {before.sight.context}",
+            remedy="set sight.width and sight.context to these, or leave sight.go_on out",
         )
     sight.load_state_dict(before.sight.state_dict())
 

@@ -125,6 +125,7 @@ class TrainSight(Stage):
     learning_rate: float = Field(3e-3, gt=0)
     colour_jitter: float = Field(0.1, ge=0)
     width: int = Field(32, ge=4, description="channels")
+    context: int = Field(0, ge=0, description="hidden units that read the light from the scene's mean; 0: none")
     go_on: bool = Field(False, description="begin with start_from's sight; with samples 0 it is only calibrated")
     keep_stems: bool = Field(
         False, description="compute each image's features once, with one jitter, and keep them in memory: 0.1 MB each"

@@ -40,7 +40,7 @@ class DoubtSettings:
     shapes, colours, places, fixtures: their names, in the order of the sight's outputs.  slope, offset: of the logistic
     function of a pair's log-probability.  hold_above: the policy holds still above this probability.  looks: that an
     object is remembered.  fixture, place: slope and offset for their log-probabilities; relation: for how far, in
-    metres, an object lies inside the direction that is claimed.
+    metres, an object lies inside the direction that is claimed.  width, context: sizes of the sight.
     """
 
     shapes: tuple[str, ...]
@@ -56,6 +56,7 @@ class DoubtSettings:
     fixture: Curve = NEVER
     place: Curve = NEVER
     relation: Curve = NEVER
+    context: int = 0
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a calibration that cannot be one."""
@@ -64,8 +65,9 @@ class DoubtSettings:
             numbers += [x, y]
         if not all(math.isfinite(number) for number in numbers) or not 0 <= self.hold_above <= 1:
             raise ValueError(f"slopes, offsets, directions and a threshold from 0 to 1 are wanted, not {numbers}")
-        if self.looks < 1 or self.width < 1:
-            raise ValueError(f"at least one look and one channel are wanted, not {self.looks} and {self.width}")
+        if self.looks < 1 or self.width < 1 or self.context < 0:
+            wrong = f"{self.looks}, {self.width} and {self.context}"
+            raise ValueError(f"at least one look, one channel and a context from 0 are wanted, not {wrong}")
 
     @classmethod
     def from_dict(cls, described: Any) -> DoubtSettings:
@@ -90,6 +92,7 @@ class DoubtSettings:
             fixture=_curve(described["fixture"]),
             place=_curve(described["place"]),
             relation=_curve(described["relation"]),
+            context=int(described.get("context", 0)),
         )
 
     def to_dict(self) -> dict[str, Any]:

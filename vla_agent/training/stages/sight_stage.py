@@ -98,7 +98,9 @@ class SightBatches:
         curves: dict[str, Any] = {
             kind: fit_logistic(*claims[kind]) for kind in CURVES if len(set(claims[kind][1])) == 2
         }
-        settings = replace(DoubtSettings(shapes, colours, slope, offset, 0.5, width=self.sight.width), **curves)
+        width, context = self.sight.width, self.sight.context
+        settings = DoubtSettings(shapes, colours, slope, offset, 0.5, width=width, context=context)
+        settings = replace(settings, **curves)
         fits, absent = claims["object"]
         present = np.sort(settings.absent(fits[~absent]))
         most = present[min(len(present) - 1, int(np.ceil(len(present) * (1 - self.settings.refused))) - 1)]

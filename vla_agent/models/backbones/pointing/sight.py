@@ -1,13 +1,16 @@
 """What is where: objects with names and boxes, and fixtures, from the pointing backbone's text-free features.
 
     f4 (B, V, C4, h, w) --3 x 3--> --3 x 3--> --3 x 3, dilated--> --1 x 1--> object, shape, colour, box, height, place,
-                        |                                                    fixtures at each cell
+                        |      ^                                             fixtures at each cell
+                        |      --scale and shift, from the mean over all cells and views
                         --1 x 1, the backbone's own names-------------------> + shape, colour
 
 An object is a cell that holds its centre, after Zhou et al. 2019, "Objects as Points" (CenterNet).  Shape and colour
 are classified apart, so that pairs which training never showed are named as well.  The backbone's own names are right
 at an object's centre and say nothing elsewhere; here a cell may hold nothing, and they are what shapes and colours
-begin with.  A fixture of each kind and colour has a map of its own: objects lie on zones.
+begin with.  A fixture of each kind and colour has a map of its own: objects lie on zones.  The mean over the scene
+tells the light, without which no cell tells white from yellow; it scales and shifts the channels (Perez et al. 2018,
+FiLM).
 
 Names are learned at centres alone: they are read at a cell that no neighbour surpasses, and there between the cells,
 where it says that the centre lies.
@@ -60,17 +63,22 @@ class Sight(nn.Module):
 
     Args:
         channels: C4 of the stem.  views: V.  width: channels inside.
+        context: hidden units between the scene's mean and the channels' scale and shift; 0: without these.
     """
 
-    def __init__(self, channels: int, views: int, sizes: SightSizes, width: int = 32) -> None:
+    def __init__(self, channels: int, views: int, sizes: SightSizes, width: int = 32, context: int = 0) -> None:
         super().__init__()
-        self.sizes, self.width = sizes, width
+        self.sizes, self.width, self.context = sizes, width, context
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.third = nn.Conv2d(width, width, 3, padding=2, dilation=2)
         self.view = nn.Parameter(torch.zeros(views, width, 1, 1))
         self.out = nn.Conv2d(width, sum(sizes.parts), 1)
         self.names_before = nn.Conv2d(channels, sizes.shapes + sizes.colours, 1)
+        if context:
+            self.scene = nn.Sequential(nn.Linear(width, context), nn.ReLU(), nn.Linear(context, 2 * width))
+            nn.init.zeros_(self.scene[2].weight)
+            nn.init.zeros_(self.scene[2].bias)
         nn.init.zeros_(self.out.weight[1 : 1 + sizes.shapes + sizes.colours])
         nn.init.constant_(self.out.bias, 0.0)  # type: ignore[arg-type]
         nn.init.constant_(self.out.bias[:1], EMPTY)  # type: ignore[index]
@@ -86,6 +94,10 @@ class Sight(nn.Module):
         """Stem (B, V, C4, h, w) -> logits (B, V, sum of `SightSizes.parts`, h*w)."""
         b, v = stem.shape[:2]
         x = F.relu(self.first(stem.flatten(0, 1)) + self.view.repeat(b, 1, 1, 1))
+        if self.context:
+            mean = x.mean((2, 3)).unflatten(0, (b, v)).mean(1)
+            scale, shift = self.scene(mean).repeat_interleave(v, 0)[:, :, None, None].chunk(2, dim=1)
+            x = F.relu(x * (1 + scale) + shift)
         x = x + F.relu(self.second(x))
         x = x + F.relu(self.third(x))
         named = self.sizes.shapes + self.sizes.colours
