@@ -20,6 +20,7 @@ from vla_agent.ros.process.graph_table import GRAPHS, Value, arguments_of
 
 # For busy machines: longest waiting time in seconds, and simulated seconds in one second.
 PATIENCE = float(os.environ.get("VLA_AGENT_PATIENCE", "240"))
+ANSWER = 10.0  # seconds until a service is asked again
 PACE = float(os.environ.get("VLA_AGENT_PACE", "0.2"))
 # A ROS domain for this process; domains over 101 use ports that Linux also gives to other programs.
 DOMAIN = str(1 + os.getpid() % 101)
@@ -185,12 +186,16 @@ class Graph:
         assert result.successful, result.reason
 
     def _ask(self, kind: Any, service: str, request: Any) -> Any:
+        """The answer.  It is asked again: a request may go to a killed server, which stays known for a while."""
         client = self.node.create_client(kind, service)
         try:
             assert client.wait_for_service(timeout_sec=PATIENCE), f"no service {service}"
-            future = client.call_async(request)
-            assert self.wait(future.done), f"no answer from {service}"
-            return future.result()
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline and not self.processes.ended():
+                future = client.call_async(request)
+                if self.wait(future.done, ANSWER):
+                    return future.result()
+            raise AssertionError(f"no answer from {service}")
         finally:
             self.node.destroy_client(client)
 
