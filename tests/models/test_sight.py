@@ -119,6 +119,14 @@ def test_with_context_names_depend_on_what_the_other_view_shows(context):
         assert moved() > 0.1
 
 
+def test_each_scene_has_its_own_context():
+    torch.manual_seed(0)
+    sight, stems = Sight(4, 2, SIZES, width=8, context=8).requires_grad_(False), torch.randn(3, 2, 4, 6, 6)
+    torch.nn.init.normal_(sight.out.weight)
+    torch.nn.init.normal_(sight.scene[2].weight)
+    torch.testing.assert_close(sight(stems), torch.cat([sight(stem[None]) for stem in stems]))
+
+
 def test_a_name_is_read_where_the_centre_lies():
     sight, stem = Sight(4, 1, SIZES, width=8), torch.zeros(1, 1, 4, 6, 6)
     for part in sight.parameters():

@@ -33,7 +33,7 @@ rounds:
   - corrections:
       - {name: corrections, tasks: [open_drawer], episodes: 1, seed: 1500000, execution: [realtime], delays_ms: [100]}
     train_head: {samples: 32, batch: 16, frame_stride: 8}
-    sight: {samples: 8, batch: 4, width: 8}
+    sight: {samples: 8, batch: 4, width: 8, context: 4}
     keep_start: 0.5
 """
 
@@ -101,7 +101,9 @@ def test_a_sight_without_images_is_refused(killed_and_resumed, tmp_path):
 def test_a_sight_goes_on_from_the_one_before(killed_and_resumed, tmp_path, samples):
     changes = (f"sight.samples={samples}", "sight.batch=2", "sight.go_on=true", "sight.learning_rate=1e-12")
     changes += (f"data.questions=[{killed_and_resumed}/data/questions]", "train_head.samples=0")
-    found = load_policy(train(more(killed_and_resumed, tmp_path, *changes, "sight.width=8"), tmp_path / "out"))
+    found = load_policy(
+        train(more(killed_and_resumed, tmp_path, *changes, "sight.width=8", "sight.context=4"), tmp_path / "out")
+    )
     before = load_policy(killed_and_resumed).doubter.sight.state_dict()
     for name, weight in found.doubter.sight.state_dict().items():
         np.testing.assert_allclose(weight, before[name], atol=1e-6 * bool(samples), err_msg=name)

@@ -219,6 +219,18 @@ def test_training_starts_from_the_weights_that_fit(recipe_file, tmp_path):
         fitting_backbone(read_policy_files(first), sizes.model_copy(update={"hidden_size": 4 * sizes.hidden_size}))
 
 
+def test_the_recipe_that_a_training_records_keeps_the_head_as_the_training_did(recipe_file, trained, tmp_path):
+    given = YAML(typ="safe").load(recipe_file.read_text())
+    kept = {"data": given["data"], "backbone": given["backbone"], "name": "kept", "start_from": str(trained)}
+    file, folder = tmp_path / "recipe.yaml", trained
+    for name in ("first", "again"):
+        YAML().dump(kept, file)
+        folder = train(load_recipe(file), tmp_path / name)
+        kept = YAML(typ="safe").load((folder / "recipe.yaml").read_text())
+        weights = (load_policy(where).head.state_dict() for where in (folder, trained))
+        torch.testing.assert_close(*weights)
+
+
 def test_a_share_of_the_weights_to_start_from_is_kept(recipe_file, tmp_path):
     """The result lies between start and trained weights, where the recipe says."""
     stages = ("train_head.samples=64", "train_head.batch=32", "pretrain.samples=0", "name_stem.samples=0")

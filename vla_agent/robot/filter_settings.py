@@ -14,7 +14,7 @@ class FilterSettings(BaseModel):
         finger_margin: metres between the bodies beyond the guarded ones (the fingers) and the same things; None: the
             fingers may touch them, as they may for the look-ahead.
         workspace_margin: metres between the end effector and the walls of its workspace.  Where an arm turns back
-            sharply its joints move one another: it was up to 4 mm from where their lag alone would have it.
+            sharply its joints move one another, by some millimetres more than their lag says.
         joint_margin: rad between a joint and the ends of its range.
         gain: 1/s.  The arm comes nearer to any of them by at most this fraction of what is left, a second.  Where it is
             small or `finger_margin` large, fingers that go down to grasp from a table are slowed, and end too high.

@@ -69,7 +69,7 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
     doubter = policy.doubter
     policy.doubt_with(None)  # while it learns
     start = {k: v.clone() for k, v in policy.state_dict().items()} if recipe.keep_start else {}
-    claim_folder(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
+    claim_folder(recipe, folder, recipe.of_start)  # only now: wrong data must leave no folder that refuses the next try
     counts = policy.parameter_counts()
     console.print(
         f"{len(demos):,} frames of {demos.episode_count:,} episodes, "
@@ -193,14 +193,14 @@ def _begin_with(sight: Sight, before: Doubter | None, recipe: Recipe) -> None:
     """Begin with the weights of the sight before.
 
     Raises:
-        RecipeError: there is none, or one of another width.
+        RecipeError: there is none, or one of other sizes.
     """
     if before is None or (before.sight.width, before.sight.context) != (sight.width, sight.context):
         raise RecipeError(
             "there is no sight to go on with",
             key="sight.go_on",
             expected=f"start_from a policy whose sight has width {sight.width} and context {sight.context}",
-            found="no sight" if before is None else f"{before.sight.width} and {before.sight.context}",
+            found="no sight" if before is None else f"width {before.sight.width} and context {before.sight.context}",
             remedy="set sight.width and sight.context to these, or leave sight.go_on out",
         )
     sight.load_state_dict(before.sight.state_dict())

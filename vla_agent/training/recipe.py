@@ -242,6 +242,11 @@ class Recipe(Strict):
         return own + tuple(item for r in self.rounds for item in (*r.collect, *r.corrections, *r.questions))
 
     @property
+    def of_start(self) -> set[str]:
+        """Keys without a value of their own: start_from's counts.  Their defaults, written down, would replace it."""
+        return {"head"} - self.model_fields_set if self.start_from else set()
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is one run on data that is there."""
         return not (self.generated or self.rounds)

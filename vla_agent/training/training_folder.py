@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,14 @@ def refuse_other_training(
     )
 
 
-def claim_folder(recipe: Strict, folder: Path) -> None:
-    """Write the recipe into the folder: from now on another training is refused there."""
+def claim_folder(recipe: Strict, folder: Path, leave_out: Collection[str] = ()) -> None:
+    """Write the recipe into the folder: from now on another training is refused there.
+
+    Args:
+        leave_out: keys that the recipe does not set, and whose default is not what the training uses.
+    """
     with file_aside(folder / RECIPE) as aside, aside.open("w") as f:
-        YAML().dump(recipe.model_dump(mode="json"), f)
+        YAML().dump(recipe.model_dump(mode="json", exclude=set(leave_out)), f)
 
 
 def _flat(nested: dict[str, Any], above: str = "") -> dict[str, Any]:
