@@ -336,6 +336,7 @@ def test_the_doubt_travels_in_the_policys_folder_and_is_part_of_its_identity(pol
         {"width": 16},
         {"context": 7},
         {"context": -1},
+        {"context": math.inf},
         {"shapes": ["cube"]},
         {"shapes": 3},
         {"more": 1},

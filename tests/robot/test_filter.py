@@ -256,6 +256,8 @@ def test_a_commanded_pose_is_kept_as_far_as_it_is_clear(planar, planar_filter, n
         part = (kept - start) @ (goal - start) / ((goal - start) @ (goal - start))
         assert 0.0 < part < 1.0 and np.allclose(kept, start + part * (goal - start))
         assert (near.at(kept, np.full(2, 9.0), np.zeros(2)).distances >= 0).all() and kept[1] > -1.49
+    beyond = 2 * wall - start  # clear, and not reached through what is in between
+    assert planar_filter.clear_part(beyond, beyond) is beyond and planar_filter.clear_part(start, beyond)[0] < wall[0]
     blocked = np.array([0.78, 0.0])  # nearer than the margin
     assert np.array_equal(planar_filter.clear_part(blocked, wall), blocked)
 

@@ -229,6 +229,8 @@ def test_the_recipe_that_a_training_records_keeps_the_head_as_the_training_did(r
         kept = YAML(typ="safe").load((folder / "recipe.yaml").read_text())
         weights = (load_policy(where).head.state_dict() for where in (folder, trained))
         torch.testing.assert_close(*weights)
+    with pytest.raises(RecipeError, match=r"head\."):  # another training: its head would begin untrained
+        train(load_recipe(file, ("head.kind=diffusion",)), tmp_path / "first", resume=True)
 
 
 def test_a_share_of_the_weights_to_start_from_is_kept(recipe_file, tmp_path):

@@ -19,6 +19,10 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def written(self) -> dict[str, Any]:
+        """As it is kept beside what it made."""
+        return self.model_dump(mode="json")
+
 
 R = TypeVar("R", bound=Strict)
 

@@ -143,7 +143,7 @@ def _doubter(policy: VLAPolicy, files: PolicyFiles, described: Any) -> Doubter:
         if names != tuple(config.num_names):
             raise ValueError(f"{names} names, not the backbone's {tuple(config.num_names)}")
         return Doubter(sight.eval().requires_grad_(False), settings, policy.backbone.model.positions)
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             "the policy's doubt cannot be read",
             file=files.folder / SIGHT,

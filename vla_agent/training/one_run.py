@@ -69,7 +69,7 @@ def run_stages(recipe: Recipe, folder: Path, *, resume: bool = False, ignore: tu
     doubter = policy.doubter
     policy.doubt_with(None)  # while it learns
     start = {k: v.clone() for k, v in policy.state_dict().items()} if recipe.keep_start else {}
-    claim_folder(recipe, folder, recipe.of_start)  # only now: wrong data must leave no folder that refuses the next try
+    claim_folder(recipe, folder)  # only now: wrong data must not leave a folder that refuses the next try
     counts = policy.parameter_counts()
     console.print(
         f"{len(demos):,} frames of {demos.episode_count:,} episodes, "

@@ -241,10 +241,10 @@ class Recipe(Strict):
         own = (*self.collect, *self.questions)
         return own + tuple(item for r in self.rounds for item in (*r.collect, *r.corrections, *r.questions))
 
-    @property
-    def of_start(self) -> set[str]:
-        """Keys without a value of their own: start_from's counts.  Their defaults, written down, would replace it."""
-        return {"head"} - self.model_fields_set if self.start_from else set()
+    def written(self) -> dict[str, Any]:
+        """Without a head that it does not set: start_from's counts, which defaults, written down, would replace."""
+        kept = {"head"} - self.model_fields_set if self.start_from else set()
+        return self.model_dump(mode="json", exclude=kept)
 
     @property
     def is_plain(self) -> bool:

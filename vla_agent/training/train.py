@@ -76,7 +76,7 @@ def train(recipe: Recipe, folder: Path, *, resume: bool = False, workers: int = 
         run_stages(recipe, folder, resume=resume)
     else:
         refuse_other_training(recipe, folder, resume)
-        claim_folder(recipe, folder, recipe.of_start)
+        claim_folder(recipe, folder)
         runs = runs_of(recipe, folder)
         for run in runs:
             if not run.done:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def refuse_other_training(
     file = folder / RECIPE
     if not file.is_file():
         return {}
-    mine = _flat(recipe.model_dump(mode="json"))
+    mine = _flat(recipe.written())
     theirs = _flat(_with_new_defaults(YAML(typ="safe").load(file.read_text()), type(recipe)))
     keys = {k for k in mine.keys() | theirs.keys() if k.partition(".")[0] not in ignore}
     changed: dict[str, tuple[Any, Any]] = {
@@ -54,14 +53,10 @@ def refuse_other_training(
     )
 
 
-def claim_folder(recipe: Strict, folder: Path, leave_out: Collection[str] = ()) -> None:
-    """Write the recipe into the folder: from now on another training is refused there.
-
-    Args:
-        leave_out: keys that the recipe does not set, and whose default is not what the training uses.
-    """
+def claim_folder(recipe: Strict, folder: Path) -> None:
+    """Write the recipe into the folder: from now on another training is refused there."""
     with file_aside(folder / RECIPE) as aside, aside.open("w") as f:
-        YAML().dump(recipe.model_dump(mode="json", exclude=set(leave_out)), f)
+        YAML().dump(recipe.written(), f)
 
 
 def _flat(nested: dict[str, Any], above: str = "") -> dict[str, Any]:
@@ -75,6 +70,6 @@ def _flat(nested: dict[str, Any], above: str = "") -> dict[str, Any]:
 def _with_new_defaults(written: Any, model: type[Strict]) -> dict[str, Any]:
     """A written recipe with the defaults of settings that were added since: they do not make it another recipe."""
     try:
-        return model.model_validate(written).model_dump(mode="json")
+        return model.model_validate(written).written()
     except ValidationError:
         return written if isinstance(written, dict) else {}

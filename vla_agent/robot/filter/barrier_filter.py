@@ -27,7 +27,7 @@ SOLVED = 1  # daqp's exit flag
 WEIGHTS = np.array([1.0] * 3 + [0.2] * 3)  # of the end effector's motion: a radian counts as 0.2 m ...
 LEAST = 0.01  # ... and of the joints', squared, so that one solution is the best where there are many
 ROUNDS = 4  # solutions, each with the braking of the one before
-PARTS = 0.125  # of the way to a commanded pose that is not clear: as finely it is kept
+PARTS = 8  # of the way to a commanded pose, each looked at
 AHEAD = np.array([1.0, 2.0])  # periods after which the arm, which follows its target, is looked at
 
 
@@ -132,18 +132,17 @@ class BarrierFilter:
         return target if self._follows is None else arm + self._follows[0] * (target - arm)
 
     def clear_part(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(J,) rad: ``goal`` (J,) itself where it keeps every margin, else the way to it from ``start`` (J,) that does.
+        """(J,) rad: the last of `PARTS` poses on the way from ``start`` (J,) to ``goal`` (J,) that keeps every margin.
 
-        Of the way, in parts of `PARTS`; ``start`` itself is not looked at.
+        It ends before the first that does not; ``start`` is not looked at.
         """
-        if self._is_clear(goal):
-            return goal
-        kept, part = 0.0, 0.5
-        while part >= PARTS:
-            if self._is_clear(start + (kept + part) * (goal - start)):
-                kept += part
-            part /= 2
-        return start + kept * (goal - start)
+        kept = start
+        for part in range(1, PARTS):
+            pose = start + part / PARTS * (goal - start)
+            if not self._is_clear(pose):
+                return kept
+            kept = pose
+        return goal if self._is_clear(goal) else kept
 
     def _is_clear(self, joints: np.ndarray) -> bool:
         """Whether an arm that rests at ``joints`` (J,) rad keeps every margin."""
