@@ -42,7 +42,7 @@ def safety_node(
     the certified policy is loaded.
 
     Args:
-        then: called once commands are let through; the status is that of the stop which has to follow.
+        then: called once commands are let through; the status is that of the refusal which has to follow.
         silence: seconds without commands before that: a stop for that, or because this process was late, is reset.
     """
     values: dict[str, Value] = {"robot": robot, "policy": str(policy), "certificate": str(certificate)}
@@ -52,8 +52,8 @@ def safety_node(
         with probe.stream:
             while time.monotonic() < deadline:
                 spin(probe.period)
-                if called and probe.status.startswith("stopped"):
-                    return False, probe.status
+                if called and "not certified" in probe.status:
+                    return False, probe.status  # a stop because this process was late may come before it
                 if probe.refuses():
                     return probe.targets > 0, probe.status
                 if not called and probe.lets_through():
