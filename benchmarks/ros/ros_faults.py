@@ -90,9 +90,10 @@ def row(fault: str, delays: list[float]) -> dict[str, Any]:
 def _sensor(graph: Graph, fault: str) -> float:
     graph.require_motion()
     period, jumped = graph.robot.period, graph.jumped_to
+    sent = math.floor(round(graph.time / period, 6))  # the period whose messages are on their way, right ones
     graph.set("sim_robot_node", "fault", fault)
     # a frozen camera repeats its last image only after having sent it once
-    began = (math.ceil(graph.time / period) + (fault == "camera_frozen")) * period
+    began = (sent + 1 + (fault == "camera_frozen")) * period
     if fault == "clock_jump":  # counted by the clock that jumps
         graph.wait(lambda: graph.jumped_to != jumped, 100 * period / PACE)
         began = graph.jumped_to
