@@ -50,6 +50,7 @@ FAULTS: dict[str, str] = {  # fault -> the check that must name it
     "the caller's action is clipped in place": "action.changed",
     "the expert leaves the limits": "expert.limits",
     "the expert fails": "expert.success",
+    "annotated points are in pixels": "annotations",
     "a perturbation stays": "perturb.undone",
     "a second close raises": "close",
 }
@@ -136,6 +137,11 @@ class Sound:
         if self._fault != "the expert leaves the limits":
             way = np.clip(way, -SPEED, SPEED)
         return way.astype(np.float32)
+
+    def annotations(self) -> dict[str, Any]:
+        pixels = np.append(self._places[self._colour] + 0.5, SIZE)  # one is a metre
+        point = pixels if self._fault == "annotated points are in pixels" else pixels / SIZE
+        return {"points": {"top": np.stack([point, point])}, "located": np.tile(np.append(pixels[:2], 0), (2, 1))}
 
     def other_instructions(self) -> list[str]:
         return [f"go to the {colour} square" for colour in COLOURS if colour != self._colour]

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.open.planted_environments import CONTRACT, Sound
+from benchmarks.open.planted_environments import COLOURS, CONTRACT, Sound
 from vla_agent.cli import main
 from vla_agent.data.collect.collection import Recipe, collect
+from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import load
 from vla_agent.environments.episode import play_episode
 from vla_agent.environments.scripted import EnvironmentExpert, RandomActions
@@ -213,3 +214,11 @@ def test_collected_episodes_hold_the_experts_actions_and_validate(tmp_path):
     assert dataset.contract == CONTRACT and len(dataset.episodes) == 4
     assert dataset.collection["env"] == SOUND and dataset.collection["versions"]["environment.squares"] == "1.0"
     assert main(["data", "validate", str(tmp_path / "data")]) == 0
+    points = dataset.arrays()[dataset_schema.POINTS].reshape(-1, 2, 3)  # target and goal
+    for frame in range(0, len(dataset), 7):
+        image = dataset.frames("top", range(frame, frame + 1))[0]
+        column, row = (points[frame, 1, :2] * 48).astype(int)
+        wanted = COLOURS[dataset.arrays()["task"][frame].split()[3]]
+        near = image[row - 3 : row + 4, column - 3 : column + 4].reshape(-1, 3)
+        assert (near == wanted).all(1).any() and points[frame, 1, 2] == 1
+    np.testing.assert_allclose(dataset.arrays()[dataset_schema.SUBGOAL][:, :2], points[:, 0, :2] * 48, rtol=1e-6)

@@ -133,7 +133,7 @@ def test_adapters_are_short_enough_to_copy_and_meta_world_has_its_fifty_sentence
 def test_an_installed_benchmark_repeats_its_episodes(name):
     if not own_python.is_ready(name):
         pytest.skip(f"not installed: vla-agent env setup {name}")
-    environment = open_environment(name, {"size": "64"} if name == "metaworld" else {}).environment
+    environment = open_environment(name, {"size": "60"} if name == "metaworld" else {}).environment
     task = environment.tasks()[0]
     seen = []
     for seed in (5_400_000, 5_400_001, 5_400_000):
@@ -146,6 +146,40 @@ def test_an_installed_benchmark_repeats_its_episodes(name):
     environment.contract.check_observation(environment.observe())
     environment.close()
     assert seen[0] == seen[2] != seen[1]
+
+
+@pytest.fixture
+def taught():
+    """Meta-World, as demonstrations are collected of it."""
+    if not own_python.is_ready("metaworld"):
+        pytest.skip("not installed: vla-agent env setup metaworld")
+    place = "vla_agent.environments.adapters.metaworld_demonstrations:MetaWorldDemonstrations"
+    environment = open_environment(f"metaworld@{place}", {"size": "120"}).environment
+    environment.reset("reach-v3", 900_000)
+    yield environment
+    environment.close()
+
+
+def test_meta_world_points_at_the_mark_of_the_goal_in_its_image(taught):
+    image, (_, goal) = taught.observe()["images"]["corner2"], taught.annotations()["points"]["corner2"]
+    column, row = (goal[:2] * 120).astype(int)
+    red, green, blue = image[row - 1 : row + 2, column - 1 : column + 2].mean((0, 1))
+    assert goal[2] == 1 and red > 150 and max(green, blue) < 60
+
+
+def test_demonstrations_of_meta_world_differ_little_from_what_is_evaluated(taught):
+    shipped = open_environment("metaworld", {"size": "120"}).environment
+    shipped.reset("reach-v3", 900_000)
+    images = [one.observe()["images"]["corner2"].astype(float) for one in (shipped, taught)]
+    shipped.close()
+    assert 0 < np.abs(images[0] - images[1]).mean() < 2
+
+
+def test_an_image_of_meta_world_has_a_size_that_divides_what_is_rendered():
+    if not own_python.is_ready("metaworld"):
+        pytest.skip("not installed: vla-agent env setup metaworld")
+    with pytest.raises(EnvironmentFault, match="divisor of 480"):
+        open_environment("metaworld", {"size": "128"})
 
 
 def test_every_shipped_list_pins_every_package():

@@ -68,9 +68,9 @@ def test_the_expert_of_the_protocol_is_the_simulators_own(tabletop):
     assert own.success and own.actions.tobytes() == bound.actions.tobytes() and own.state_hash == bound.state_hash
 
 
-def test_it_offers_everything_but_groups_and_perturbations(tabletop):
+def test_it_offers_everything_but_groups_perturbations_and_annotations(tabletop):
     assert isinstance(tabletop, Environment)
-    assert set(OPTIONAL) - set(offered(tabletop)) == {"groups", "perturb", "axes"}
+    assert set(OPTIONAL) - set(offered(tabletop)) == {"groups", "perturb", "axes", "annotations"}
     assert set(left_out(offered(tabletop))) == {"groups", "perturb"}
 
 

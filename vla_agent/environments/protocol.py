@@ -38,8 +38,16 @@ OPTIONAL = {
     "axes": "the names of the perturbations",  # () -> [axis]
     "events": "the failure modes",  # () -> `sim.tasks.events.Events` of the episode so far
     "film": "videos in another size than the cameras'",  # (size, views) -> function: () -> {view: (size, size, 3)}
+    "annotations": "the points of demonstrations",  # () -> {"points", "located"}: see `ANNOTATED`
     "render": "the check of colours, directions and age of images",  # () -> (H, W, 3): the first camera, now, upright
     "bind": "policies that read the simulator's state",  # (policy): passes it what it reads
+}
+
+# What `annotations()` returns, of the present state: what an expert acts on (target), and where it is to go (goal).
+# Collection keeps them, and training learns to point at them; no policy is given them.  Finite.
+ANNOTATED = {
+    "points": "{camera: (2, 3) float32}: u to the right, v down, both in [0, 1], and 1 where inside the image",
+    "located": "(2, 3) float32: metres, in the frame of the state's ee_position",
 }
 
 
@@ -78,9 +86,12 @@ def offered(environment: Any) -> tuple[str, ...]:
 def left_out(names: Sequence[str]) -> dict[str, str]:
     """What reports lack: optional method that is not in ``names`` -> what is missing without it.
 
-    ``render`` is of use to the checker alone, and ``bind`` to planted policies; reports say nothing of them.
+    ``render`` is of use to the checker alone, ``bind`` to planted policies, ``annotations`` to collection; reports say
+    nothing of them.
     """
-    silent = {"render", "bind", "axes"} | ({"foreign_instructions"} if "other_instructions" in names else set())
+    silent = {"render", "bind", "axes", "annotations"} | (
+        {"foreign_instructions"} if "other_instructions" in names else set()
+    )
     return {name: text for name, text in OPTIONAL.items() if name not in names and name not in silent}
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from vla_agent.contract import Contract
 
-HAND = ("ee_position", 3, "m", "base")  # name, size, unit, frame
+HAND = ("ee_position", 3, "m")  # name, size, unit
+FRAMES = ("base", "world")  # of it, and of the positions that annotations locate
 
 
 def hand_columns(contract: Contract) -> slice | None:
-    """Columns of the end effector's position (3,), metres in the base frame; None where the state has no such field."""
+    """Columns of the end effector's position (3,), metres in one of `FRAMES`; None where the state has none."""
     field = next((f for f in contract.state if f.name == HAND[0]), None)
-    if field is None or (field.name, field.size, field.unit, field.frame) != HAND:
+    if field is None or (field.name, field.size, field.unit) != HAND or field.frame not in FRAMES:
         return None
     return contract.slices(contract.state)[field.name]
 

@@ -1,4 +1,4 @@
-"""Demonstrations of another environment's own expert: images, state and action, and no annotations."""
+"""Demonstrations of another environment's own expert: images, state, action, and annotations where it has them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vla_agent.data.collect.episode_recording import Attempt
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.environments.choice import Choice, Facts, choose
-from vla_agent.environments.protocol import Environment, action_limits
+from vla_agent.environments.protocol import Environment, action_limits, offers
 from vla_agent.errors import OptionError
 
 DISTURBANCE = 0.1  # standard deviation at noise 1, as a fraction of half the action's range
@@ -65,7 +65,7 @@ def record_other(environment: Environment, task: str, seed: int, noise: float) -
     spread = _spread(environment, noise)
     random = np.random.default_rng([seed, _NOISE])
     instruction = environment.reset(task, seed)
-    rows: dict[str, list[np.ndarray]] = {dataset_schema.STATE: [], dataset_schema.ACTION: []}
+    rows: dict[str, list[np.ndarray]] = {}
     images: dict[str, list[np.ndarray]] = {name: [] for name in environment.contract.camera_names}
     success, pushed = False, np.zeros_like(spread)
     for step in range(environment.limit(task)):
@@ -73,8 +73,9 @@ def record_other(environment: Environment, task: str, seed: int, noise: float) -
         label = np.asarray(environment.expert(), np.float32)  # type: ignore[attr-defined]  # optional, and offered
         if step % HELD == 0:
             pushed = spread * random.standard_normal(len(spread)).astype(np.float32)
-        rows[dataset_schema.STATE].append(np.array(observation["state"], np.float32))
-        rows[dataset_schema.ACTION].append(label)
+        frame = {dataset_schema.STATE: observation["state"], dataset_schema.ACTION: label} | _annotations(environment)
+        for name, values in frame.items():
+            rows.setdefault(name, []).append(np.array(values, np.float32))
         for name, frames in images.items():
             frames.append(np.array(observation["images"][name]))
         success = bool(environment.step(_within(environment, label + pushed) if noise else label))
@@ -85,6 +86,19 @@ def record_other(environment: Environment, task: str, seed: int, noise: float) -
     columns = {name: np.stack(values) for name, values in rows.items()}
     origin: dict[str, Any] = {"family": task, "seed": seed}
     return Attempt("recorded", Episode(instruction, columns, {n: np.stack(f) for n, f in images.items()}, origin))
+
+
+def _annotations(environment: Environment) -> dict[str, np.ndarray]:
+    """What the expert acts on in the present state, as columns; empty where the environment does not offer it."""
+    if not offers(environment, "annotations"):
+        return {}
+    found = environment.annotations()  # type: ignore[attr-defined]  # optional
+    points = [np.ravel(found["points"][name]) for name in environment.contract.camera_names]
+    return {
+        dataset_schema.SUBGOAL: np.ravel(found["located"]),
+        dataset_schema.POINTS: np.concatenate(points),
+        dataset_schema.CLEAN: np.ones(1),
+    }
 
 
 def _spread(environment: Environment, noise: float) -> np.ndarray:

@@ -29,22 +29,21 @@ from metaworld.policies import ENV_POLICY_MAP
 from vla_agent.contract import Camera, Contract, Field
 
 CAMERA, PLACE = "corner2", (0.75, 0.075, 0.7)  # m; its position in the model is another
-LIMIT = 500
+RENDERED, LIMIT = 480, 500  # pixels a side, control periods
 TASKS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("metaworld_tasks.json").read_text())
 SENTENCES = {task: text for tasks in TASKS.values() for task, text in tasks.items()}
 
 
 class MetaWorld:
-    """`vla_agent.environments.protocol.Environment` of MT50.  ``size``: of the image, pixels; published: 480."""
+    """`vla_agent.environments.protocol.Environment` of MT50.  ``size``: of the image, a divisor of what is rendered."""
 
-    def __init__(self, size: str = "480") -> None:
-        self._size = int(size)
+    def __init__(self, size: str = "480", rendered: int = RENDERED) -> None:
+        self._size, self._rendered = int(size), rendered
+        if rendered % self._size:
+            raise ValueError(f"size: expected a divisor of {rendered}, such as 120 or 60, found {size}")
         self.contract = Contract(
             cameras=(Camera(CAMERA, self._size, self._size),),
-            state=(
-                Field("hand_position", 3, "m", "world"),
-                Field("gripper", 1, "1 open", low=0.0, high=1.0),
-            ),
+            state=(Field("ee_position", 3, "m", "world"), Field("gripper", 1, "1 open", low=0.0, high=1.0)),
             action=(
                 Field("hand_translation", 3, "cm per period", "world", -1.0, 1.0),
                 Field("gripper_effort", 1, "-1 opens, 1 closes", low=-1.0, high=1.0),
@@ -70,7 +69,7 @@ class MetaWorld:
         if task != self._task:
             self.close()
             self._env = ALL_V3_ENVIRONMENTS[task](
-                render_mode="rgb_array", camera_name=CAMERA, width=self._size, height=self._size
+                render_mode="rgb_array", camera_name=CAMERA, width=self._rendered, height=self._rendered
             )
             self._env.model.cam_pos[self._env.model.camera(CAMERA).id] = PLACE
             self._env._set_task_called = True  # MT50 draws its goals itself, from the seed
@@ -96,7 +95,9 @@ class MetaWorld:
         return bool(info["success"])
 
     def render(self) -> np.ndarray:
-        return np.ascontiguousarray(self._env.render()[::-1, ::-1])
+        fold = self._rendered // self._size
+        image = self._env.render()[::-1, ::-1].reshape(self._size, fold, self._size, fold, 3)
+        return image.mean((1, 3)).round().astype(np.uint8)
 
     def expert(self) -> np.ndarray:
         return np.clip(self._expert.get_action(self._seen), -1.0, 1.0).astype(np.float32)

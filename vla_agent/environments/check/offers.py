@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from vla_agent.environments.check.probe import Finding, Probe, first_difference
-from vla_agent.environments.protocol import offers
+from vla_agent.environments.protocol import ANNOTATED, offers
 
 
 def do_what_they_say(probe: Probe) -> Iterator[Finding]:
-    """Other instructions are others, groups name tasks, versions are texts, the expert succeeds, perturbations end."""
+    """Other instructions are others, groups name tasks, versions are texts, points lie in images, experts succeed."""
     env: Any = probe.environment
     own = env.reset(probe.chosen[0], probe.settings.seed)
     for name in ("other_instructions", "foreign_instructions"):
@@ -27,10 +27,31 @@ def do_what_they_say(probe: Probe) -> Iterator[Finding]:
             yield Finding("groups", f"groups() names {strange[:3]}, which tasks() does not", "name tasks alone")
     if offers(env, "versions") and any(not isinstance(v, str) for v in env.versions().values()):
         yield Finding("versions", f"versions() is {env.versions()}", "return package: version, as texts")
+    if offers(env, "annotations"):
+        yield from _annotations(probe)
     if offers(env, "expert"):
         yield from _expert(probe)
     if offers(env, "perturb"):
         yield from _perturbations(probe)
+
+
+def _annotations(probe: Probe) -> Iterator[Finding]:
+    env: Any = probe.environment
+    for task in probe.chosen:
+        env.reset(task, probe.settings.seed)
+        given, cameras = env.annotations(), env.contract.camera_names
+        found = {"located": given.get("located")} | {name: given.get("points", {}).get(name) for name in cameras}
+        wrong = [name for name, v in found.items() if np.shape(v) != (2, 3) or not np.isfinite(v).all()]
+        if wrong:
+            remedy = f"return {' and '.join(f'{key} {form}' for key, form in ANNOTATED.items())}"
+            yield Finding("annotations", f"annotations() has no (2, 3) finite numbers of {wrong[0]} in {task}", remedy)
+            return
+        points = np.stack([np.asarray(found[name], float) for name in cameras])
+        seen = points[points[..., 2] > 0.5]
+        if not np.isin(points[..., 2], (0, 1)).all() or not ((seen >= 0) & (seen <= 1)).all():
+            text = f"annotations() has points {np.round(points[0], 2).tolist()} in {task}"
+            yield Finding("annotations", text, "return u and v as fractions of the image, and 1 where it is inside")
+            return
 
 
 def _expert(probe: Probe) -> Iterator[Finding]:

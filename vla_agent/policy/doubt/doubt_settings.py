@@ -10,6 +10,7 @@ import numpy as np
 
 Curve = tuple[float, float]  # slope and offset of a logistic function
 NEVER: Curve = (0.0, -20.0)  # doubts nothing
+MOST = 4096  # looks, channels and hidden units
 CURVES = ("fixture", "place", "relation")
 Direction = tuple[str, float, float]  # name, then the unit vector x, y in the base frame
 # As the front camera sees it.
@@ -86,13 +87,13 @@ class DoubtSettings:
             slope=float(described["slope"]),
             offset=float(described["offset"]),
             hold_above=float(described["hold_above"]),
-            looks=int(described["looks"]),
-            width=int(described["width"]),
+            looks=_count(described["looks"]),
+            width=_count(described["width"]),
             directions=tuple((str(name), float(x), float(y)) for name, x, y in described["directions"]),
             fixture=_curve(described["fixture"]),
             place=_curve(described["place"]),
             relation=_curve(described["relation"]),
-            context=int(described.get("context", 0)),
+            context=_count(described.get("context", 0)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,6 +112,13 @@ def logistic(curve: Curve, value: np.ndarray | float) -> np.ndarray:
 
 def _names(described: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in described)
+
+
+def _count(described: Any) -> int:
+    """A whole number that a small network can have; before anything of that size is allocated."""
+    if type(described) is not int or not 0 <= described <= MOST:
+        raise ValueError(f"a whole number from 0 to {MOST} is wanted, not {described!r}")
+    return described
 
 
 def _curve(described: Any) -> Curve:
