@@ -212,7 +212,7 @@ def test_training_starts_from_the_weights_that_fit(recipe_file, tmp_path):
     again = (*none, f"start_from={first}", "head.serve_steps=3")
     heads = [load_policy(train(load_recipe(recipe_file, (*again, f"fresh_head={f}")), tmp_path / f)).head for f in YES]
     same = [torch.equal(h.position, load_policy(first).head.position) for h in heads]
-    assert same == [True, False]
+    assert same == [True, False] and [h.config.serve_steps for h in heads] == [3, 3]
     kept = load_policy(first).backbone.model.state_dict()
     torch.testing.assert_close({k: backbone.model.state_dict()[k] for k in kept}, kept)
     with pytest.raises(RecipeError, match="start_from"):

@@ -14,7 +14,7 @@ from vla_agent.files.write_aside import recover
 HUB = "hf://"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _HUB_ID = re.compile(rf"hf://({_PART}/{_PART})", re.ASCII)
-_EXPECTED = f"a folder with policy.json, {HUB}OWNER/NAME of the Hugging Face hub, expert, or random"
+_EXPECTED = f"a folder with policy.json, {HUB}OWNER/NAME of the hub; eval also takes expert and random"
 _MODEL = [*MODEL, "model-?????-of-?????.safetensors"]
 _DOWNLOADED = {
     "policy": [

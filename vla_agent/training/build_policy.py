@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from transformers import ViTImageProcessorPil
 
@@ -27,6 +25,7 @@ from vla_agent.training.starting_backbone import fitting_backbone
 from vla_agent.training.tokenizer import build_tokenizer
 
 console = Console()
+SERVING = ("serve_steps", "sampler", "guidance")  # settings of a head that its weights do not depend on
 SMALLEST_SCALE = 1e-3  # of a normalised number: what varies less is noise
 LONGEST_TEXT = 40, 128  # tokens of an instruction that the backbone is built for: at least, at most
 
@@ -59,20 +58,31 @@ def _starting_policy(recipe: Recipe, demos: Demonstrations) -> VLAPolicy:
     if untrained:
         console.print(f"new, untrained parts of the backbone: {', '.join(untrained)}")
     policy = policy_from(start, backbone)
-    head = recipe.head.resolved()
-    serving: dict[str, Any] = {k: getattr(policy.head.config, k) for k in ("serve_steps", "sampler", "guidance")}
-    different = "head" in recipe.model_fields_set and head.model_copy(update=serving) != policy.head.config
+    started = policy.head.config
+    head = _wanted_head(recipe.head, started)
+    different = head.model_copy(update={name: getattr(started, name) for name in SERVING}) != started
     if recipe.fresh_head or different:
         console.print("the head starts untrained" + (": its settings are not those of start_from" * different))
-        policy = _with_untrained_head(policy, head)
+        policy = _with_head(policy, head)
+    elif head != started:
+        weights = policy.head.state_dict()
+        policy = _with_head(policy, head)
+        policy.head.load_state_dict(weights)
     policy.requires_grad_(True)
     if isinstance(policy.backbone, VLMBackbone):
         policy.backbone.freeze()
     return policy
 
 
-def _with_untrained_head(policy: VLAPolicy, head: HeadConfig) -> VLAPolicy:
-    """The policy's backbone, contract and normalisers with a new head."""
+def _wanted_head(stated: HeadConfig, started: HeadConfig) -> HeadConfig:
+    """The settings that the recipe states, and those of the head that it starts from for the others."""
+    given = stated.model_fields_set | ({"width", "depth", "heads"} if stated.size else set())
+    resolved = stated.resolved()
+    return started.model_copy(update={name: getattr(resolved, name) for name in given - {"size"}})
+
+
+def _with_head(policy: VLAPolicy, head: HeadConfig) -> VLAPolicy:
+    """The policy's backbone, contract and normalisers with an untrained head."""
     new = VLAPolicy(policy.contract, policy.backbone, head, policy.execute)
     for name in ("state_normaliser", "action_normaliser"):
         getattr(new, name).load_state_dict(getattr(policy, name).state_dict())
