@@ -12,6 +12,7 @@ import pytest
 from benchmarks.open.planted_environments import COLOURS, CONTRACT, Sound
 from vla_agent.cli import main
 from vla_agent.data.collect.collection import Recipe, collect
+from vla_agent.data.collect.other_environment import record_other
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.dataset_reader import load
 from vla_agent.environments.episode import play_episode
@@ -204,6 +205,15 @@ def test_random_actions_stay_within_the_limits_and_need_some():
     assert (policy.act({}) == first).all() and first.shape == (8, 2) and (np.abs(first) <= 2).all()
     with pytest.raises(EnvironmentFault, match="velocity"):
         RandomActions(replace(CONTRACT, action=(replace(CONTRACT.action[0], low=None),)))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"points": {"top": np.zeros((2, 3))}}, {"points": {}, "located": np.full((2, 3), np.nan)}], ids=str
+)
+def test_annotations_of_another_form_are_refused(wrong, monkeypatch):
+    monkeypatch.setattr(Sound, "annotations", lambda self: wrong)
+    with pytest.raises(EnvironmentFault, match=r"annotations\(\)"):
+        record_other(Sound(), "go_red", SEED, 0.0)
 
 
 def test_collected_episodes_hold_the_experts_actions_and_validate(tmp_path):

@@ -14,7 +14,7 @@ from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.environments.choice import Choice, Facts, choose
 from vla_agent.environments.protocol import Environment, action_limits, offers
-from vla_agent.errors import OptionError
+from vla_agent.errors import EnvironmentFault, OptionError
 
 DISTURBANCE = 0.1  # standard deviation at noise 1, as a fraction of half the action's range
 HELD = 4  # control periods that a disturbance lasts
@@ -89,14 +89,28 @@ def record_other(environment: Environment, task: str, seed: int, noise: float) -
 
 
 def _annotations(environment: Environment) -> dict[str, np.ndarray]:
-    """What the expert acts on in the present state, as columns; empty where the environment does not offer it."""
+    """What the expert acts on in the present state, as columns; empty where the environment does not offer it.
+
+    Raises:
+        EnvironmentFault: they are not of the form `vla_agent.environments.protocol.ANNOTATED`.
+    """
     if not offers(environment, "annotations"):
         return {}
-    found = environment.annotations()  # type: ignore[attr-defined]  # optional
-    points = [np.ravel(found["points"][name]) for name in environment.contract.camera_names]
+    given = environment.annotations()  # type: ignore[attr-defined]  # optional
+    cameras = environment.contract.camera_names
+    found = {"located": given.get("located")} | {name: given.get("points", {}).get(name) for name in cameras}
+    for name, values in found.items():
+        if np.shape(values) != (2, 3) or not np.isfinite(values).all():
+            raise EnvironmentFault(
+                "annotations() is not what the protocol asks for",
+                key=f"annotations()[{name}]",
+                expected="(2, 3) finite numbers: of the target and of the goal",
+                found=np.shape(values) if np.shape(values) != (2, 3) else "NaN or infinity",
+                remedy="vla-agent env check names all faults",
+            )
     return {
         dataset_schema.SUBGOAL: np.ravel(found["located"]),
-        dataset_schema.POINTS: np.concatenate(points),
+        dataset_schema.POINTS: np.concatenate([np.ravel(found[name]) for name in cameras]),
         dataset_schema.CLEAN: np.ones(1),
     }
 
