@@ -208,7 +208,15 @@ def test_random_actions_stay_within_the_limits_and_need_some():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"points": {"top": np.zeros((2, 3))}}, {"points": {}, "located": np.full((2, 3), np.nan)}], ids=str
+    "wrong",
+    [
+        None,
+        {},
+        {"points": {"top": np.full((2, 3), 24)}, "located": np.zeros((2, 3))},
+        {"points": {"top": np.zeros((2, 3))}},
+        {"points": {}, "located": np.full((2, 3), np.nan)},
+    ],
+    ids=str,
 )
 def test_annotations_of_another_form_are_refused(wrong, monkeypatch):
     monkeypatch.setattr(Sound, "annotations", lambda self: wrong)

@@ -104,6 +104,22 @@ def action_limits(contract: Contract) -> tuple[np.ndarray, np.ndarray] | None:
     return np.array(low, np.float32), np.array(high, np.float32)
 
 
+def annotation_fault(given: Any, cameras: Sequence[str]) -> str:
+    """What is wrong with what `annotations()` returned, in words; empty where it is `ANNOTATED`."""
+    if not isinstance(given, Mapping) or not isinstance(given.get("points"), Mapping):
+        return "it holds no points and located"
+    found: dict[str, Any] = {"located": given.get("located")} | {n: given["points"].get(n) for n in cameras}
+    for name, values in found.items():
+        if np.shape(values) != (2, 3) or not np.isfinite(values).all():
+            return f"{name} is not (2, 3) finite numbers"
+    for name in cameras:
+        points = np.asarray(found[name], float)
+        seen = points[points[:, 2] > 0.5, :2]
+        if not np.isin(points[:, 2], (0, 1)).all() or not ((seen >= 0) & (seen <= 1)).all():
+            return f"the points of {name} are {np.round(points, 2).tolist()}"
+    return ""
+
+
 def plain_versions(environment: Any) -> Mapping[str, str]:
     """Its versions; {} where it says none."""
     return dict(environment.versions()) if offers(environment, "versions") else {}

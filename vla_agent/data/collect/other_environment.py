@@ -13,7 +13,7 @@ from vla_agent.data.collect.episode_recording import Attempt
 from vla_agent.data.lerobot import dataset_schema
 from vla_agent.data.lerobot.episode import Episode
 from vla_agent.environments.choice import Choice, Facts, choose
-from vla_agent.environments.protocol import Environment, action_limits, offers
+from vla_agent.environments.protocol import ANNOTATED, Environment, action_limits, annotation_fault, offers
 from vla_agent.errors import EnvironmentFault, OptionError
 
 DISTURBANCE = 0.1  # standard deviation at noise 1, as a fraction of half the action's range
@@ -98,19 +98,17 @@ def _annotations(environment: Environment) -> dict[str, np.ndarray]:
         return {}
     given = environment.annotations()  # type: ignore[attr-defined]  # optional
     cameras = environment.contract.camera_names
-    found = {"located": given.get("located")} | {name: given.get("points", {}).get(name) for name in cameras}
-    for name, values in found.items():
-        if np.shape(values) != (2, 3) or not np.isfinite(values).all():
-            raise EnvironmentFault(
-                "annotations() is not what the protocol asks for",
-                key=f"annotations()[{name}]",
-                expected="(2, 3) finite numbers: of the target and of the goal",
-                found=np.shape(values) if np.shape(values) != (2, 3) else "NaN or infinity",
-                remedy="vla-agent env check names all faults",
-            )
+    if wrong := annotation_fault(given, cameras):
+        raise EnvironmentFault(
+            "annotations() is not what the protocol asks for",
+            key="annotations()",
+            expected="; ".join(f"{key} {form}" for key, form in ANNOTATED.items()),
+            found=wrong,
+            remedy="vla-agent env check names all faults",
+        )
     return {
-        dataset_schema.SUBGOAL: np.ravel(found["located"]),
-        dataset_schema.POINTS: np.concatenate([np.ravel(found[name]) for name in cameras]),
+        dataset_schema.SUBGOAL: np.ravel(given["located"]),
+        dataset_schema.POINTS: np.concatenate([np.ravel(given["points"][name]) for name in cameras]),
         dataset_schema.CLEAN: np.ones(1),
     }
 

@@ -1,8 +1,8 @@
 """Meta-World for collecting demonstrations: the same tasks and seeds, rendered fast, and what the expert aims at.
 
 Images are rendered at twice their size, not at 480 pixels, without multisampling and reflections, and with coarse
-shadows: five times faster than in `metaworld`, and 1 of 255 apart in the mean.  Without shadows it would be twice as
-fast again, and 7 of 255 apart.  Evaluate in `metaworld`, not here.
+shadows: several times faster than in `metaworld`, and less than 2 of 255 apart in the mean (a test compares them).
+Evaluate in `metaworld`, not here.
 """
 
 from __future__ import annotations

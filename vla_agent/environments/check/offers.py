@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vla_agent.environments.check.probe import Finding, Probe, first_difference
-from vla_agent.environments.protocol import ANNOTATED, offers
+from vla_agent.environments.protocol import ANNOTATED, annotation_fault, offers
 
 
 def do_what_they_say(probe: Probe) -> Iterator[Finding]:
@@ -39,18 +39,10 @@ def _annotations(probe: Probe) -> Iterator[Finding]:
     env: Any = probe.environment
     for task in probe.chosen:
         env.reset(task, probe.settings.seed)
-        given, cameras = env.annotations(), env.contract.camera_names
-        found = {"located": given.get("located")} | {name: given.get("points", {}).get(name) for name in cameras}
-        wrong = [name for name, v in found.items() if np.shape(v) != (2, 3) or not np.isfinite(v).all()]
+        wrong = annotation_fault(env.annotations(), env.contract.camera_names)
         if wrong:
             remedy = f"return {' and '.join(f'{key} {form}' for key, form in ANNOTATED.items())}"
-            yield Finding("annotations", f"annotations() has no (2, 3) finite numbers of {wrong[0]} in {task}", remedy)
-            return
-        points = np.stack([np.asarray(found[name], float) for name in cameras])
-        seen = points[points[..., 2] > 0.5]
-        if not np.isin(points[..., 2], (0, 1)).all() or not ((seen >= 0) & (seen <= 1)).all():
-            text = f"annotations() has points {np.round(points[0], 2).tolist()} in {task}"
-            yield Finding("annotations", text, "return u and v as fractions of the image, and 1 where it is inside")
+            yield Finding("annotations", f"annotations() in {task}: {wrong}", remedy)
             return
 
 
