@@ -15,7 +15,7 @@ from vla_agent.ros.runtime.instructions import invalid_reason
 PROGRAM = "python -m vla_agent.ros.client"
 DISCOVERY = 1.5  # seconds in which the nodes of a graph find this one
 PATIENCE = 15.0  # seconds to wait for a node
-ALONE = 6.0  # seconds after which there is no other node
+OF_EVERY_NODE = ("/rosout", "/parameter_events")  # this client publishes them, too
 DESCRIPTION = "Give instructions to a running graph, call its services and see its status, without the ros2 command."
 EPILOG = f"""\
 examples:
@@ -120,16 +120,22 @@ def topics(node: Any, spin: Any, args: argparse.Namespace) -> int:
     found: list[Any] = []
     since = time.monotonic()
 
+    def counted() -> list[tuple[str, list[str], int, int]]:
+        names = sorted(node.get_topic_names_and_types())
+        return [(name, types, node.count_publishers(name), node.count_subscribers(name)) for name, types in names]
+
     def settled() -> bool:
+        """A node is discovered before its topics: another's publisher has to be there."""
         nonlocal found, since
-        now = node.get_topic_names_and_types()
+        now = counted()
         if now != found:
             found, since = now, time.monotonic()
-        return len(node.get_node_names()) > 1 and time.monotonic() - since > DISCOVERY
+        others = any(publishers for name, _, publishers, _ in found if name not in OF_EVERY_NODE)
+        return others and time.monotonic() - since > DISCOVERY
 
-    spin(settled, ALONE)
-    for name, types in sorted(node.get_topic_names_and_types()):
-        counts = f"{node.count_publishers(name)} publishers, {node.count_subscribers(name)} subscribers"
+    spin(settled, PATIENCE)
+    for name, types, publishers, subscribers in counted():
+        counts = f"{publishers} publishers, {subscribers} subscribers"
         print(f"{name:<36}{', '.join(types):<40}{counts}")
     return 0
 
