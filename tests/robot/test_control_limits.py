@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -92,7 +93,7 @@ def test_without_a_jerk_limit_a_joint_stops_at_its_target_after_eight_periods(pl
     positions = steps(shaper, [0.0, 0.0, 0.28], 14)[:, 2]
     speeds = np.diff(np.concatenate([[-0.2], positions])) / 0.1
     assert speeds[:4] == pytest.approx([0.4, 0.8, 1.0, 1.0]) and np.abs(np.diff(speeds)).max() <= 0.4 + 1e-9 + 0.05
-    assert positions.max() <= 0.28 + 4.0 * 0.1**2 / 8, "what one period adds to a whole number of them"
+    assert positions.max() <= 0.28 + 1e-9
     assert np.abs(positions[7:] - 0.28).max() < 1e-9
 
 
@@ -132,14 +133,45 @@ def test_rest_ends_all_motion_and_states_are_copies(planar):
     assert shaper.position.max() < 1
 
 
+def without_jerk_limits(planar) -> LimitShaper:
+    return LimitShaper(planar.model_copy(update={"joints": tuple(j.model_copy(update={"jerk": 1e9}) for j in planar.joints)}))
+
+
+def test_a_motion_that_is_known_to_go_on_is_followed_without_delay(planar):
+    way = np.outer(np.cumsum([0.03, 0.06, *[0.09] * 12]), [1.0, 0.0, 0.0])
+    behind = {}
+    for known in (True, False):
+        shaper = without_jerk_limits(planar)
+        shaper.rest(np.zeros(3))
+        followed = [shaper.step(at, after if known else None) for at, after in itertools.pairwise(way)]
+        behind[known] = np.abs(np.array(followed) - way[:-1]).max()
+    assert behind[True] == pytest.approx(0, abs=1e-9)
+    assert behind[False] > 0.05, "each target is braked at"
+
+
 @QUICK
-@given(st.lists(st.tuples(*[st.floats(-3, 3)] * 3), min_size=1, max_size=6), st.integers(1, 12))
-def test_whatever_is_asked_for_every_limit_is_kept(planar, targets, periods):
+@given(st.lists(st.floats(0.0, 0.1), min_size=1, max_size=20))
+def test_a_motion_whose_end_is_known_one_period_before_does_not_pass_it(planar, moves):
+    shaper = without_jerk_limits(planar)
+    shaper.rest(np.full(3, -0.2))
+    way = np.minimum(np.cumsum([-0.2, *moves, *[0.0] * 12]), 0.3)
+    heights = [shaper.step(np.full(3, at), np.full(3, after))[2] for at, after in itertools.pairwise(way)]
+    assert max(heights) <= way[-1] + 1e-9
+    assert heights[-1] == pytest.approx(way[-1], abs=1e-6)
+
+
+@QUICK
+@given(
+    st.lists(st.tuples(*[st.floats(-3, 3)] * 3, st.booleans()), min_size=1, max_size=6),
+    st.floats(-0.3, 0.3),
+    st.integers(1, 12),
+)
+def test_whatever_is_asked_for_every_limit_is_kept(planar, targets, rate, periods):
     shaper = LimitShaper(planar)
     states = [shaper.get_state()]
-    for target in targets:
+    for *target, known in targets:
         for _ in range(periods):
-            shaper.step(np.array(target))
+            shaper.step(np.array(target), np.array(target) + rate if known else None)
             states.append(shaper.get_state())
     position, velocity, acceleration = (np.array(part) for part in zip(*states, strict=True))
     assert (position >= planar.low - 1e-12).all() and (position <= planar.high + 1e-12).all()
@@ -236,14 +268,14 @@ def test_a_preview_is_what_comes_and_changes_nothing(arm):
         np.array_equal(a, b)
         for a, b in zip(before, (*arm._controller.get_state(), *arm._shaper.get_state()), strict=True)
     )
-    came = [arm.command(action, measured) for action in plan]
+    came = [arm.command(action, measured, after) for action, after in zip(plan, [*plan[1:], None], strict=True)]
     assert np.allclose(came, previewed, atol=1e-12)
     assert arm.preview(plan[:0]).shape == (0, 3)
 
 
 def count_calls(arm: ArmController, monkeypatch) -> list:
     calls, original = [], arm._shaper.step
-    monkeypatch.setattr(arm._shaper, "step", lambda target: (calls.append(1), original(target))[1])
+    monkeypatch.setattr(arm._shaper, "step", lambda *args: (calls.append(1), original(*args))[1])
     return calls
 
 
@@ -265,7 +297,7 @@ def test_steps_of_the_preview_before_are_used_again(arm, monkeypatch):
     other = plan[2:].copy()
     other[1, 0] += 1e-9
     previewed = arm.preview(other)
-    assert len(calls) == 1, "known up to the first other action"
+    assert len(calls) == 2, "known up to the one before the first other action"
     arm._preview_steps = []
     assert np.array_equal(arm.preview(other), previewed)
 

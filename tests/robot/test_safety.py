@@ -268,6 +268,12 @@ def test_the_shaper_keeps_every_limit_and_arrives():
             joints = shaper.step(target)
             assert limits.check(joints) is None
             limits.accept(joints)
+        for after in target + np.outer(range(1, 20), rng.uniform(-0.2, 0.2, len(HOME))):  # a motion known ahead
+            joints = shaper.step(target, after)
+            target = after
+            assert limits.check(joints) is None
+            limits.accept(joints)
+    target = rng.uniform(ROBOT.low, ROBOT.high)
     for _ in range(120):
         joints = shaper.step(target)
     assert np.allclose(joints, target, atol=1e-3)
@@ -282,7 +288,7 @@ def test_the_controller_moves_the_end_effector_by_its_deltas_and_a_preview_chang
     assert np.array_equal(joints, HOME), "a stream begins from standing still"
     planned = arm.preview(np.tile(action, (10, 1)))
     for k in range(10):
-        joints = arm.command(action, joints)
+        joints = arm.command(action, joints, action if k < 9 else None)
         assert np.allclose(joints, planned[k])
     for _ in range(10):
         joints = arm.command(action * 0, joints)
@@ -302,13 +308,13 @@ def test_what_a_preview_takes_over_from_the_one_before_is_what_it_would_compute(
         behind = measured - (0.05 if k == 18 else 0.0)
         fresh = ArmController(ROBOT, "ee_delta")  # it has the same history, and has never looked ahead
         fresh.rest(HOME, 0.0)
-        done.append((actions[k], behind))
-        for n, (action, joints) in enumerate(done):
+        ahead = actions[k + 1 : 8 * (k // 8 + 1)]
+        done.append((actions[k], behind, ahead[0] if len(ahead) else None))
+        for n, (action, joints, following) in enumerate(done):
             if n == 12:
                 fresh.pause()
-            fresh.command(action, joints)
-        measured = kept.command(actions[k], behind)
-        ahead = actions[k + 1 : 8 * (k // 8 + 1)]
+            fresh.command(action, joints, following)
+        measured = kept.command(*done[-1])
         assert np.allclose(kept.preview(ahead), fresh.preview(ahead), atol=1e-6)
 
 

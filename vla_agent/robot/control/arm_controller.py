@@ -40,10 +40,11 @@ def action_mode(contract: Contract) -> str:
 class PreviewStep(NamedTuple):
     """A previewed step: its action (A,), its joint target (J,), the states after it, whether the filter changed it.
 
-    ``arm``: (J,) rad, where the arm will be after it.
+    ``following``: (A,) the action after it, None where it was the last.  ``arm``: (J,) rad, where the arm will be.
     """
 
     action: np.ndarray
+    following: np.ndarray | None
     target: np.ndarray
     controller: tuple[np.ndarray, ...]
     shaper: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -106,18 +107,26 @@ class ArmController:
         """A command was missed: the robot rests at the last target."""
         self._shaper.rest(self._shaper.position)
 
-    def command(self, action: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    def command(self, action: np.ndarray, measured: np.ndarray, following: np.ndarray | None = None) -> np.ndarray:
         """(J,) rad: the joint target of this period for one action; ``measured``: (J,) rad.
 
         The first target after `rest` is where the robot rests, so that every stream starts at standstill; the motion
         of the first action is caught up in the following periods.
 
+        Args:
+            action: (A,) of this period.
+            measured: (J,) rad.
+            following: (A,) the action of the next period, where it is known: the arm follows a motion that goes on
+                without delay.  None: it brakes to come to rest at this action's pose.
+
         Raises:
             RobotError: the filter has no solution, or a number is not finite.  The robot must be stopped.
         """
-        return self._command(action, measured, np.asarray(measured, dtype=np.float64))
+        return self._command(action, following, measured, np.asarray(measured, dtype=np.float64))
 
-    def _command(self, action: np.ndarray, measured: np.ndarray, arm: np.ndarray) -> np.ndarray:
+    def _command(
+        self, action: np.ndarray, following: np.ndarray | None, measured: np.ndarray, arm: np.ndarray
+    ) -> np.ndarray:
         """`command`, where the controller takes the arm to be at ``measured`` (J,) and the filter at ``arm`` (J,)."""
         controller = self._controller
         controller.command(np.asarray(action, dtype=np.float64), *self.forward(measured))
@@ -126,8 +135,17 @@ class ArmController:
             self._starting = False
             return self._shaper.position.copy()
         before = Motion(*self._shaper.get_state())
-        target = self._shaper.step(controller.joints)
+        target = self._shaper.step(controller.joints, None if following is None else self._joints_after(following))
         return target if self._filter is None else self._filter_target(self._filter, before, target, arm)
+
+    def _joints_after(self, action: np.ndarray) -> np.ndarray:
+        """(J,) rad: the commanded joints one more ``action`` (A,) later; changes nothing."""
+        controller = self._controller
+        saved = controller.get_state()
+        controller.command(np.asarray(action, dtype=np.float64), controller.position, controller.quaternion)
+        joints = controller.joints
+        controller.set_state(saved)
+        return joints
 
     def _filter_target(
         self, barrier_filter: BarrierFilter, before: Motion, target: np.ndarray, arm: np.ndarray
@@ -150,6 +168,8 @@ class ArmController:
     def preview(self, actions: np.ndarray) -> np.ndarray:
         """(N, J) rad: the joint targets that ``actions`` (N, A) would give next; changes nothing.
 
+        Each is followed by the next, and the last by rest.
+
         Where the filter changes one, that is the last: what comes after it depends on what the policy sees then.
         Steps that the previous preview has computed from the same state with the same actions are reused.
         """
@@ -160,12 +180,13 @@ class ArmController:
             self._controller.set_state(steps[-1].controller)
             self._shaper.set_state(steps[-1].shaper)
             self._arm = steps[-1].arm
-        for action in actions[len(steps) :]:
+        for k in range(len(steps), len(actions)):
             if steps and steps[-1].filtered:
                 break
-            target = self._command(action, self._shaper.position, self._arm)
+            following = actions[k + 1] if k + 1 < len(actions) else None
+            target = self._command(actions[k], following, self._shaper.position, self._arm)
             states = self._controller.get_state(), self._shaper.get_state()
-            steps.append(PreviewStep(action, target, *states, self._arm, self.filtered is not None))
+            steps.append(PreviewStep(actions[k], following, target, *states, self._arm, self.filtered is not None))
         self._controller.set_state(saved)
         self._shaper.set_state(shaped)
         self.gripper, self.filtered, self._arm, self._preview_steps = gripper, filtered, arm, steps
@@ -180,8 +201,12 @@ class ArmController:
         if any(np.abs(a - b).max() > PREVIEW_TOLERANCE for a, b in zip(present, previewed, strict=True)):
             return []
         same = 0
-        for step, action in zip(self._preview_steps[1:], actions, strict=False):
-            if not np.array_equal(step.action, action):
+        for step, action, following in zip(self._preview_steps[1:], actions, [*actions[1:], None], strict=False):
+            if not np.array_equal(step.action, action) or not _same(step.following, following):
                 break
             same += 1
         return self._preview_steps[1 : 1 + same]
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))

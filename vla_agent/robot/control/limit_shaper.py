@@ -10,8 +10,9 @@ from vla_agent.robot.description import Robot
 class LimitShaper:
     """Follows targets (J,) as fast as the limits allow, one step a control period.
 
-    Each joint takes the speed from which it can still brake to its target (the time-discrete square-root law); the
-    change of speed is clipped to the acceleration and jerk limits.
+    Each joint takes the speed of its target (from the target after it, where that is known), and makes up what it is
+    behind as fast as it can still brake.  It is never faster than it can brake at the farther of both targets, so that
+    it passes neither.  The change of speed is clipped to the acceleration and jerk limits.
     """
 
     def __init__(self, robot: Robot) -> None:
@@ -28,19 +29,39 @@ class LimitShaper:
         self.velocity = np.zeros_like(self.position)
         self.acceleration = np.zeros_like(self.position)
 
-    def step(self, target: np.ndarray) -> np.ndarray:
-        """(J,) rad: the next target for the robot towards ``target`` (J,) rad."""
-        dt, limit = self._period, self._acceleration_limit
-        distance = np.clip(target, self._low, self._high) - self.position
-        braking = limit * (np.sqrt(dt * dt / 4 + 2 * np.abs(distance) / limit) - dt / 2)
-        speed = np.minimum(np.minimum(np.abs(distance) / dt, braking), self._velocity_limit)
-        acceleration = (np.sign(distance) * speed - self.velocity) / dt
+    def step(self, target: np.ndarray, following: np.ndarray | None = None) -> np.ndarray:
+        """(J,) rad: the next target for the robot.
+
+        Args:
+            target: (J,) rad, where it should be after this period.
+            following: (J,) rad, where it should be a period later; None: unknown, it comes to rest at ``target``.
+        """
+        dt = self._period
+        target = np.clip(target, self._low, self._high)
+        following = target if following is None else np.clip(following, self._low, self._high)
+        rate = np.clip((following - target) / dt, -self._velocity_limit, self._velocity_limit)
+        speed = rate + self._approach(target - self.position - rate * dt)
+        slowest = self._approach(np.minimum(target, following) - self.position)
+        fastest = self._approach(np.maximum(target, following) - self.position)
+        limit = self._acceleration_limit
+        acceleration = (np.clip(speed, slowest, fastest) - self.velocity) / dt
         low = np.maximum(-limit, self.acceleration - self._jerk_limit * dt)
         high = np.minimum(limit, self.acceleration + self._jerk_limit * dt)
         self.acceleration = np.clip(acceleration, low, high)
         self.velocity = np.clip(self.velocity + self.acceleration * dt, -self._velocity_limit, self._velocity_limit)
         self.position = np.clip(self.position + self.velocity * dt, self._low, self._high)
         return self.position.copy()
+
+    def _approach(self, distance: np.ndarray) -> np.ndarray:
+        """(J,) rad/s: the highest speed from which a joint stops after ``distance`` (J,) rad, in whole periods.
+
+        In n periods of full braking it goes n (n + 1) / 2 times ``part``; what is left is spread over one more.
+        """
+        dt, limit, way = self._period, self._acceleration_limit, np.abs(distance)
+        part = limit * dt * dt
+        n = np.floor((np.sqrt(1 + 8 * way / part) - 1) / 2)
+        speed = n * limit * dt + (way - n * (n + 1) / 2 * part) / ((n + 1) * dt)
+        return np.sign(distance) * np.minimum(speed, self._velocity_limit)
 
     def get_state(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The state that :meth:`set_state` restores."""
