@@ -134,7 +134,9 @@ def test_rest_ends_all_motion_and_states_are_copies(planar):
 
 
 def without_jerk_limits(planar) -> LimitShaper:
-    return LimitShaper(planar.model_copy(update={"joints": tuple(j.model_copy(update={"jerk": 1e9}) for j in planar.joints)}))
+    return LimitShaper(
+        planar.model_copy(update={"joints": tuple(j.model_copy(update={"jerk": 1e9}) for j in planar.joints)})
+    )
 
 
 def test_a_motion_that_is_known_to_go_on_is_followed_without_delay(planar):
