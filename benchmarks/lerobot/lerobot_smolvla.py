@@ -56,7 +56,7 @@ def build(source: Path, data: dict[str, np.ndarray], layers: int, instruction: s
     config = SmolVLAConfig(
         input_features={k: PolicyFeature(kinds[k], shapes[k]) for k in features},
         output_features={"action": PolicyFeature(FeatureType.ACTION, actions.shape[1:])},
-        vlm_model_name=str(_readable(source, weights)),
+        vlm_model_name=str(readable_backbone(source, weights)),
         load_vlm_weights=True,
         num_vlm_layers=layers,
         device="cpu",
@@ -112,7 +112,7 @@ def main(source: Path, observation: Path, layers: int, instruction: str) -> None
         print(json.dumps({"seconds": seconds, "shape": chunk.shape}), flush=True)
 
 
-def _readable(source: Path, weights: str) -> Path:
+def readable_backbone(source: Path, weights: str) -> Path:
     """A folder of the same weights with tokenizer and processors in the format of LeRobot's transformers (4)."""
     from transformers import PreTrainedTokenizerFast, SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor
 

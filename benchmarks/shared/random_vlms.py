@@ -5,6 +5,7 @@ Small ones test the code for their family; models of real size show memory and s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,24 @@ def save_small_vlm(family: str, folder: Path, seed: int = 0) -> Path:
     return save_random_vlm(family, SMALL[family], folder, seed)
 
 
-def save_random_vlm(family: str, sizes: dict[str, Any], folder: Path, seed: int = 0, dtype: str = "float32") -> Path:
-    """A model of ``family`` with these sizes (arguments of its config class) and random weights."""
+def save_random_vlm(
+    family: str,
+    sizes: dict[str, Any],
+    folder: Path,
+    seed: int = 0,
+    dtype: str = "float32",
+    texts: Sequence[str] = TEXTS,
+) -> Path:
+    """A model of ``family`` with these sizes (arguments of its config class) and random weights.
+
+    ``texts``: whose words its tokenizer knows.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     from vla_agent.training.tokenizer import build_tokenizer
 
-    tokenizer = build_tokenizer(TEXTS)
+    tokenizer = build_tokenizer(texts)
     tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL})
     text = dict(sizes["text_config"])
     text.setdefault("vocab_size", len(tokenizer))
