@@ -70,7 +70,7 @@ class Program:
     def _ours(self, data: Path, out: Path, steps: int) -> tuple[list[str], dict[str, str]]:
         settings = [f"data.demonstrations=[{data}]", f"end_to_end.samples={steps * self.batch}"]
         settings += [f"end_to_end.batch={self.batch}"]
-        words = [sys.executable, "-m", "vla_agent.cli", "train", str(ROOT / "policies" / "plain.yaml"), "-o", str(out)]
+        words = [sys.executable, "-m", "vla_agent", "train", str(ROOT / "policies" / "plain.yaml"), "-o", str(out)]
         return [*words, *(word for each in settings for word in ("--set", each))], dict(os.environ)
 
     def _lerobot(self, data: Path, out: Path, steps: int) -> tuple[list[str], dict[str, str]]:
