@@ -53,7 +53,7 @@ def robot(**controller: Any) -> Robot:
 def stream(n: int = 6) -> list[Target]:
     """Targets of a motion from rest, each with its plan and the fastest stop."""
     shaper, limits = LimitShaper(PANDA), StreamLimits(PANDA)
-    rows = np.array([HOME, *(shaper.step(HOME + [0.4, 0, 0, 0, 0, 0, 0.4]) for _ in range(n + 3))])
+    rows = np.array([HOME, *(shaper.step(HOME + [0.8, 0, 0, 0, 0, 0, 0.8]) for _ in range(n + 3))])
     limits.rest(HOME)
     targets = []
     for k in range(n):
