@@ -95,7 +95,7 @@ def drive(course: Any, guard: str) -> Outcome:
             chunk = course.chunk(step, arm.joints, arm.place)
         rows = chunk[step % EXECUTE :]
         if guard == "nothing":
-            target = bare.command(rows[0], arm.joints, rows[1] if len(rows) > 1 else None)
+            target = bare.command(rows, arm.joints)
         elif sent := chain.step(rows, arm.joints, 0.0, 0.0):
             target = sent.joints
         stopped = stopped or chain.stopped

@@ -79,7 +79,7 @@ def drive(robot: Robot, mode: str, action: list[float], periods: int) -> tuple[S
     arm.rest(joints, 0.0)
     for k in range(1, periods + 1):
         supervisor.on_joint_state(joints, 0.0, k * PERIOD, k * PERIOD, 0.0)
-        target = arm.command(np.array(action), joints, np.array(action))
+        target = arm.command(np.tile(action, (2, 1)), joints)
         limits += [arm.filtered.limit] if arm.filtered else []
         plan = arm.preview(np.tile(action, (9, 1)))
         sent = supervisor.command(Command(target, 0.0, k * PERIOD, plan), 0.0, k * PERIOD)
@@ -295,7 +295,7 @@ def test_a_plan_is_what_is_commanded_where_the_arm_follows_as_its_lag_says():
     arm.rest(at, 0.0)
     acted, follows = 0, BarrierFilter(PANDA)
     for _ in range(20):
-        target = arm.command(np.array(action), at, np.array(action))
+        target = arm.command(np.tile(action, (2, 1)), at)
         if len(plan):
             np.testing.assert_allclose(plan[0], target, atol=1e-6)
         acted += arm.filtered is not None

@@ -288,7 +288,7 @@ def test_the_controller_moves_the_end_effector_by_its_deltas_and_a_preview_chang
     assert np.array_equal(joints, HOME), "a stream begins from standing still"
     planned = arm.preview(np.tile(action, (10, 1)))
     for k in range(10):
-        joints = arm.command(action, joints, action if k < 9 else None)
+        joints = arm.command(np.tile(action, (2 if k < 9 else 1, 1)), joints)
         assert np.allclose(joints, planned[k])
     for _ in range(10):
         joints = arm.command(action * 0, joints)
@@ -308,14 +308,14 @@ def test_what_a_preview_takes_over_from_the_one_before_is_what_it_would_compute(
         behind = measured - (0.05 if k == 18 else 0.0)
         fresh = ArmController(ROBOT, "ee_delta")  # it has the same history, and has never looked ahead
         fresh.rest(HOME, 0.0)
-        ahead = actions[k + 1 : 8 * (k // 8 + 1)]
-        done.append((actions[k], behind, ahead[0] if len(ahead) else None))
-        for n, (action, joints, following) in enumerate(done):
+        rows = actions[k : 8 * (k // 8 + 1)]
+        done.append((rows, behind))
+        for n, (known, joints) in enumerate(done):
             if n == 12:
                 fresh.pause()
-            fresh.command(action, joints, following)
-        measured = kept.command(*done[-1])
-        assert np.allclose(kept.preview(ahead), fresh.preview(ahead), atol=1e-6)
+            fresh.command(known, joints)
+        measured = kept.command(rows, behind)
+        assert np.allclose(kept.preview(rows[1:]), fresh.preview(rows[1:]), atol=1e-6)
 
 
 def test_a_gripper_that_presses_too_hard_is_held_where_it_is_until_it_presses_less():

@@ -69,7 +69,7 @@ class RobotChain:
             self._starting = False
         began = time.perf_counter()
         try:
-            joints = self._arm.command(actions[0], measured, actions[1] if len(actions) > 1 else None)
+            joints = self._arm.command(actions, measured)
             plan = self._arm.preview(actions[1 : self._horizon])
         except RobotError as error:
             return supervisor.stop("asked", f"{error.what}: {error.found}", now)

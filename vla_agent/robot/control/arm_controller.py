@@ -107,22 +107,22 @@ class ArmController:
         """A command was missed: the robot rests at the last target."""
         self._shaper.rest(self._shaper.position)
 
-    def command(self, action: np.ndarray, measured: np.ndarray, following: np.ndarray | None = None) -> np.ndarray:
-        """(J,) rad: the joint target of this period for one action; ``measured``: (J,) rad.
+    def command(self, actions: np.ndarray, measured: np.ndarray) -> np.ndarray:
+        """(J,) rad: the joint target of this period.
 
         The first target after `rest` is where the robot rests, so that every stream starts at standstill; the motion
         of the first action is caught up in the following periods.
 
         Args:
-            action: (A,) of this period.
+            actions: (N, A), of this period and, where they are known, the next ones: the arm follows a motion that
+                goes on without delay.  One action, (A,) or (1, A), is braked at.
             measured: (J,) rad.
-            following: (A,) the action of the next period, where it is known: the arm follows a motion that goes on
-                without delay.  None: it brakes to come to rest at this action's pose.
 
         Raises:
             RobotError: the filter has no solution, or a number is not finite.  The robot must be stopped.
         """
-        return self._command(action, following, measured, np.asarray(measured, dtype=np.float64))
+        action, *later = np.atleast_2d(actions)
+        return self._command(action, later[0] if later else None, measured, np.asarray(measured, dtype=np.float64))
 
     def _command(
         self, action: np.ndarray, following: np.ndarray | None, measured: np.ndarray, arm: np.ndarray

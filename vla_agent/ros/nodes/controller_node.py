@@ -151,7 +151,7 @@ class ControllerNode(Node):
     def _targets(self, actions: np.ndarray, measured: np.ndarray) -> np.ndarray | None:
         """(N, J + 1): this period's target and the plan; None where the filter has no motion: a stop is requested."""
         try:
-            joints = self._arm.command(actions[0], measured, actions[1] if len(actions) > 1 else None)
+            joints = self._arm.command(actions, measured)
             plan = self._arm.preview(actions[1 : self._horizon])
         except RobotError as error:
             self._counts["refused: the filter"] += 1
