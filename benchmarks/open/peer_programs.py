@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -100,13 +101,10 @@ class Program:
         from safetensors import safe_open
 
         count = 0
-        for file in self.policy_in(out).glob("model.safetensors" if self.peer else "*.safetensors"):
+        for file in self.policy_in(out).rglob("model.safetensors" if self.peer else "*.safetensors"):
             with safe_open(file, "numpy") as tensors:
                 for name in tensors.keys():  # noqa: SIM118  # it has no other iteration
-                    size = 1
-                    for side in tensors.get_slice(name).get_shape():
-                        size *= side
-                    count += size
+                    count += math.prod(tensors.get_slice(name).get_shape())
         return count
 
 
