@@ -121,6 +121,29 @@ def test_a_preview_is_what_comes_and_changes_nothing(arm):
     assert arm.preview(plan[:0]).shape == (0, 3)
 
 
+@pytest.mark.parametrize("known", [1, 4])
+@pytest.mark.parametrize("way", [(0, 0, -0.02), (0.02, 0, 0), (0, 0, 0.025)])
+def test_an_arm_that_something_holds_is_led_by_the_lag_and_no_more(known, way):
+    arm, home = ArmController(PANDA, "ee_delta"), np.array(PANDA.home)
+    arm.rest(home, 0.0)
+    actions = np.tile([*way, 0, 0, 0, 0], (known, 1))
+    leads = [arm.forward(arm.command(actions, home))[0] - arm.forward(home)[0] for _ in range(60)]
+    assert np.linalg.norm(leads, axis=1).max() <= MAX_LAG[0] + 1e-3
+    assert np.linalg.norm(leads[-1]) == pytest.approx(MAX_LAG[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_an_action_that_is_not_finite_is_refused_and_changes_nothing(arm, wrong):
+    plan = np.array([[0.5, 0.6, 0.2, 1.0], [0.6, 0.7, 0.2, 0.0]])
+    arm.command(plan, np.array([0.2, 0.3, 0.1]))
+    before = arm._shaper.get_state()
+    broken = plan.copy()
+    broken[1, 0] = wrong
+    with pytest.raises(RobotError, match="NaN or infinite"):
+        arm.command(broken, np.array([0.2, 0.3, 0.1]))
+    assert all(np.array_equal(a, b) for a, b in zip(before, arm._shaper.get_state(), strict=True))
+
+
 def count_calls(arm: ArmController, monkeypatch) -> list:
     calls, original = [], arm._shaper.step
     monkeypatch.setattr(arm._shaper, "step", lambda *args: (calls.append(1), original(*args))[1])

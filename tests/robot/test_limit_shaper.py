@@ -116,6 +116,22 @@ def test_a_motion_whose_end_is_known_one_period_before_does_not_pass_it(planar, 
 
 
 @QUICK
+@given(st.lists(st.floats(-0.1, 0.1), min_size=2, max_size=20), st.integers(1, 18))
+def test_where_the_plan_is_replaced_by_rest_the_joint_brakes_and_comes_back(planar, moves, kept):
+    shaper = without_jerk_limits(planar)
+    shaper.rest(np.zeros(3))
+    way = list(itertools.pairwise(np.clip(np.cumsum([0.0, *moves]), -0.2, 0.3)))[:kept]
+    heights = [shaper.step(np.full(3, at), np.full(3, after))[2] for at, after in way]
+    at, after = way[-1]
+    low, high = min(at, after, heights[-1]), max(at, after, heights[-1])
+    speed = abs(shaper.velocity[2])
+    braking = speed * speed / (2 * 4.0) + speed * 0.1
+    rests = [shaper.step(np.full(3, at))[2] for _ in range(20)]
+    assert low - braking - 1e-9 <= min(rests) and max(rests) <= high + braking + 1e-9
+    assert rests[-1] == pytest.approx(at, abs=1e-6)
+
+
+@QUICK
 @given(
     st.lists(st.tuples(*[st.floats(-3, 3)] * 3, st.booleans()), min_size=1, max_size=6),
     st.floats(-0.3, 0.3),

@@ -52,6 +52,14 @@ class PreviewStep(NamedTuple):
     filtered: bool
 
 
+class Arm(NamedTuple):
+    """Where the arm is, each (J,) rad: ``measured``; ``expected``, a period later; ``late``, as the filter takes it."""
+
+    measured: np.ndarray
+    expected: np.ndarray
+    late: np.ndarray
+
+
 class ArmController:
     """End-effector deltas (7,) or joint positions (J + 1,), each with the gripper last, to joint targets (J,) rad.
 
@@ -77,6 +85,8 @@ class ArmController:
         self.filtered: Filtered | None = None  # the last command's, where the filter changed it
         self._starting, self._period = True, robot.period
         self._arm = np.array(robot.home)  # rad, where the filter takes the arm to be after the last target
+        self._before = np.array(robot.home)  # rad, where the arm was measured at the last command
+        self._farthest = robot.limits("velocity") * robot.period  # rad, of a period
         self._preview_steps: list[PreviewStep] = []
         self.gripper = 0.0
 
@@ -101,7 +111,7 @@ class ArmController:
         controller.position, controller.quaternion = self.forward(joints)
         controller.gripper = self.gripper = float(gripper)
         self._shaper.rest(joints)
-        self._starting, self._arm = True, joints
+        self._starting, self._arm, self._before = True, joints, joints
 
     def pause(self) -> None:
         """A command was missed: the robot rests at the last target."""
@@ -121,28 +131,35 @@ class ArmController:
         Raises:
             RobotError: the filter has no solution, or a number is not finite.  The robot must be stopped.
         """
-        action, *later = np.atleast_2d(actions)
-        return self._command(action, later[0] if later else None, measured, np.asarray(measured, dtype=np.float64))
+        rows, joints = np.atleast_2d(actions), np.array(measured, dtype=np.float64)
+        if not np.isfinite(rows).all():
+            raise RobotError(
+                "an action is NaN or infinite", key="actions", expected="finite numbers", found=str(rows.tolist())
+            )
+        moved = np.clip(joints - self._before, -self._farthest, self._farthest)
+        self._before = joints
+        return self._command(rows[0], rows[1] if len(rows) > 1 else None, Arm(joints, joints + moved, joints))
 
-    def _command(
-        self, action: np.ndarray, following: np.ndarray | None, measured: np.ndarray, arm: np.ndarray
-    ) -> np.ndarray:
-        """`command`, where the controller takes the arm to be at ``measured`` (J,) and the filter at ``arm`` (J,)."""
+    def _command(self, action: np.ndarray, following: np.ndarray | None, arm: Arm) -> np.ndarray:
         controller = self._controller
-        controller.command(np.asarray(action, dtype=np.float64), *self.forward(measured))
+        controller.command(np.asarray(action, dtype=np.float64), *self.forward(arm.measured))
         self.gripper, self.filtered = controller.gripper, None
         if self._starting:
             self._starting = False
             return self._shaper.position.copy()
         before = Motion(*self._shaper.get_state())
-        target = self._shaper.step(controller.joints, None if following is None else self._joints_after(following))
-        return target if self._filter is None else self._filter_target(self._filter, before, target, arm)
+        after = None if following is None else self._joints_after(following, arm.expected)
+        target = self._shaper.step(controller.joints, after)
+        return target if self._filter is None else self._filter_target(self._filter, before, target, arm.late)
 
-    def _joints_after(self, action: np.ndarray) -> np.ndarray:
-        """(J,) rad: the commanded joints one more ``action`` (A,) later; changes nothing."""
+    def _joints_after(self, action: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """(J,) rad: the commanded joints one more ``action`` (A,) later, with the arm at ``expected`` (J,) rad.
+
+        It changes nothing.  An arm that stands still, since something is in its way, is not led any farther.
+        """
         controller = self._controller
         saved = controller.get_state()
-        controller.command(np.asarray(action, dtype=np.float64), controller.position, controller.quaternion)
+        controller.command(np.asarray(action, dtype=np.float64), *self.forward(expected))
         joints = controller.joints
         controller.set_state(saved)
         return joints
@@ -184,7 +201,8 @@ class ArmController:
             if steps and steps[-1].filtered:
                 break
             following = actions[k + 1] if k + 1 < len(actions) else None
-            target = self._command(actions[k], following, self._shaper.position, self._arm)
+            at = self._shaper.position
+            target = self._command(actions[k], following, Arm(at, at + self._shaper.velocity * self._period, self._arm))
             states = self._controller.get_state(), self._shaper.get_state()
             steps.append(PreviewStep(actions[k], following, target, *states, self._arm, self.filtered is not None))
         self._controller.set_state(saved)

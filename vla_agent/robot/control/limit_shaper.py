@@ -11,8 +11,9 @@ class LimitShaper:
     """Follows targets (J,) as fast as the limits allow, one step a control period.
 
     Each joint takes the speed of its target (from the target after it, where that is known), and makes up what it is
-    behind as fast as it can still brake.  It is never faster than it can brake at the farther of both targets, so that
-    it passes neither.  The change of speed is clipped to the acceleration and jerk limits.
+    behind as fast as it can still brake.  It is never faster than it can brake at the farther of both targets: where
+    another one comes in its place, the joint passes its target by no more than that.  Where it has to gain speed, it
+    begins a period early.  The change of speed is clipped to the acceleration and jerk limits.
     """
 
     def __init__(self, robot: Robot) -> None:
