@@ -173,6 +173,21 @@ def test_steps_of_the_preview_before_are_used_again(arm, monkeypatch):
     assert np.array_equal(arm.preview(other), previewed)
 
 
+def test_a_preview_with_few_new_steps_grows_from_one_command_to_the_next(planar, monkeypatch):
+    plan = np.array([[0.3 + 0.03 * k, 0.5, 0.2, 1.0] for k in range(9)])
+    arm, twin = (ArmController(planar, "joint_position") for _ in range(2))
+    lengths, calls = [], count_calls(arm, monkeypatch)
+    for k in range(4):
+        target = arm.command(plan[k:], arm._shaper.position)
+        assert np.array_equal(target, twin.command(plan[k:], twin._shaper.position))
+        calls.clear()
+        previewed = arm.preview(plan[k + 1 :], 3)
+        assert len(calls) <= 3, "whatever the plan is"
+        lengths.append(len(previewed))
+        assert np.allclose(previewed, twin.preview(plan[k + 1 :])[: len(previewed)], atol=1e-12)
+    assert lengths == [3, 5, 6, 5]
+
+
 def test_nothing_is_used_again_after_another_action(arm, monkeypatch):
     plan = np.array([[0.5, 0.6, 0.2, 1.0], [0.6, 0.7, 0.2, 0.0], [0.7, 0.2, 0.0, 0.5]])
     arm.command(plan[0], np.array([0.2, 0.3, 0.1]))

@@ -15,6 +15,7 @@ from vla_agent.robot.filter.barrier_filter import BarrierFilter, Filtered, Motio
 
 # States that differ by less count as the previewed ones: far over rounding errors, far below what moves an arm.
 PREVIEW_TOLERANCE = 1e-6
+NEW_STEPS = 4  # of a preview, computed in one control period: with a new chunk its command is no later than others
 
 MODES = {"ee_translation": "ee_delta", "joint_position": "joint_position"}
 
@@ -182,13 +183,14 @@ class ArmController:
                 controller.position, controller.quaternion = self.forward(kept)
         return filtered.joints
 
-    def preview(self, actions: np.ndarray) -> np.ndarray:
-        """(N, J) rad: the joint targets that ``actions`` (N, A) would give next; changes nothing.
+    def preview(self, actions: np.ndarray, most_new: int | None = None) -> np.ndarray:
+        """(M, J) rad: the joint targets that ``actions`` (N, A) would give next, M <= N; changes nothing.
 
         Each is followed by the next, and the last by rest.
 
         Where the filter changes one, that is the last: what comes after it depends on what the policy sees then.
-        Steps that the previous preview has computed from the same state with the same actions are reused.
+        Steps that the previous preview has computed from the same state with the same actions are reused;
+        ``most_new``: the preview ends after so many others, None: it does not.
         """
         saved, shaped, gripper = self._controller.get_state(), self._shaper.get_state(), self.gripper
         filtered, arm = self.filtered, self._arm
@@ -197,7 +199,8 @@ class ArmController:
             self._controller.set_state(steps[-1].controller)
             self._shaper.set_state(steps[-1].shaper)
             self._arm = steps[-1].arm
-        for k in range(len(steps), len(actions)):
+        end = len(actions) if most_new is None else min(len(actions), len(steps) + most_new)
+        for k in range(len(steps), end):
             if steps and steps[-1].filtered:
                 break
             following = actions[k + 1] if k + 1 < len(actions) else None

@@ -15,7 +15,7 @@ from vla_agent.policy.execution.async_runner import AsyncRunner
 from vla_agent.policy.execution.chunk_executor import ChunkExecutor
 from vla_agent.policy.execution.inference_worker import InferenceWorker
 from vla_agent.policy.execution.seams import hold
-from vla_agent.ros.runtime.observations import ObservationBuffer
+from vla_agent.ros.runtime.observations import Observation, ObservationBuffer
 from vla_agent.ros.runtime.timing_statistics import quantiles
 
 PLAN = 10  # actions published ahead, for the supervisor's look-ahead
@@ -130,9 +130,10 @@ class PolicyLoop:
         """
         if not self.instruction:
             return None
-        newest = self._buffer.newest()
-        if self.moving and (problem := self.observation_problem(now)):
+        observation, problem = self._observe(now)
+        if self.moving and problem:
             return Decision(now, stop=problem)
+        newest = self._buffer.newest() if observation is None else observation.stamp
         if self._start is None:
             if newest is None:
                 return None
@@ -146,22 +147,26 @@ class PolicyLoop:
         skipped = int((now - began) / self._period)
         self._step += skipped
         self.missed += skipped if self.moving else 0
-        return self._decide(now)
+        return self._decide(observation)
 
     def observation_problem(self, now: float) -> str:
         """Why there is no usable observation; empty where there is one."""
-        try:
-            self._buffer.observe(now)
-        except ObservationError as error:
-            return error.what
-        return ""
+        return self._observe(now)[1]
 
-    def _decide(self, now: float) -> Decision | None:
+    def _observe(self, now: float) -> tuple[Observation | None, str]:
+        """The newest complete observation, and why there is none."""
+        try:
+            return self._buffer.observe(now), ""
+        except ObservationError as error:
+            return None, error.what
+
+    def _decide(self, observation: Observation | None) -> Decision | None:
         assert self._start is not None
         step, self._step = self._step, self._step + 1
         stamp = self._start + step * self._period
+        if observation is None:  # nothing moves yet
+            return None
         try:
-            observation = self._buffer.observe(now)
             action = self._runner.step(step, lambda: observation.data)
             if action is None:
                 if not self.moving:
@@ -174,8 +179,6 @@ class PolicyLoop:
                 self._holds = 0
             wrong = self._out_of_range(action)
         except VlaAgentError as error:
-            if not self.moving and isinstance(error, ObservationError):
-                return None
             return Decision(stamp, stop=error.what)
         except Exception as error:  # any exception of a policy stops the robot, not this process
             return Decision(stamp, stop=f"the policy failed: {type(error).__name__}: {error}")
