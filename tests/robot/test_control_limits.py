@@ -181,11 +181,10 @@ def test_a_preview_with_few_new_steps_grows_from_one_command_to_the_next(planar,
         target = arm.command(plan[k:], arm._shaper.position)
         assert np.array_equal(target, twin.command(plan[k:], twin._shaper.position))
         calls.clear()
-        previewed = arm.preview(plan[k + 1 :], 3)
-        assert len(calls) <= 3, "whatever the plan is"
-        lengths.append(len(previewed))
+        previewed = arm.preview(plan[k + 1 :], 6, 3)
+        lengths.append((len(previewed), len(calls)))
         assert np.allclose(previewed, twin.preview(plan[k + 1 :])[: len(previewed)], atol=1e-12)
-    assert lengths == [3, 5, 6, 5]
+    assert lengths == [(3, 3), (5, 3), (6, 2), (5, 0)], "all are known once its end is"
 
 
 def test_nothing_is_used_again_after_another_action(arm, monkeypatch):

@@ -70,7 +70,7 @@ class RobotChain:
         began = time.perf_counter()
         try:
             joints = self._arm.command(actions, measured)
-            plan = self._arm.preview(actions[1 : self._horizon], NEW_STEPS)
+            plan = self._arm.preview(actions[1:], self._horizon - 1, NEW_STEPS)
         except RobotError as error:
             return supervisor.stop("asked", f"{error.what}: {error.found}", now)
         self.seconds.append(time.perf_counter() - began)

@@ -183,23 +183,27 @@ class ArmController:
                 controller.position, controller.quaternion = self.forward(kept)
         return filtered.joints
 
-    def preview(self, actions: np.ndarray, most_new: int | None = None) -> np.ndarray:
+    def preview(self, actions: np.ndarray, most_steps: int | None = None, most_new: int | None = None) -> np.ndarray:
         """(M, J) rad: the joint targets that ``actions`` (N, A) would give next, M <= N; changes nothing.
 
-        Each is followed by the next, and the last by rest.
+        Each is followed by the next, and the last of ``actions`` by rest.  Where the filter changes one, that is the
+        last target: what comes after it depends on what the policy sees then.  Steps that the previous preview has
+        computed from the same state with the same actions are reused.
 
-        Where the filter changes one, that is the last: what comes after it depends on what the policy sees then.
-        Steps that the previous preview has computed from the same state with the same actions are reused;
-        ``most_new``: the preview ends after so many others, None: it does not.
+        Args:
+            actions: (N, A), the next ones.
+            most_steps: M at most; None: N.
+            most_new: steps at most that are not reused; None: all that are needed.
         """
+        wanted = len(actions) if most_steps is None else min(len(actions), most_steps)
         saved, shaped, gripper = self._controller.get_state(), self._shaper.get_state(), self.gripper
         filtered, arm = self.filtered, self._arm
-        steps = self._reusable_steps(actions)
+        steps = self._reusable_steps(actions)[:wanted]
         if steps:
             self._controller.set_state(steps[-1].controller)
             self._shaper.set_state(steps[-1].shaper)
             self._arm = steps[-1].arm
-        end = len(actions) if most_new is None else min(len(actions), len(steps) + most_new)
+        end = wanted if most_new is None else min(wanted, len(steps) + most_new)
         for k in range(len(steps), end):
             if steps and steps[-1].filtered:
                 break

@@ -152,7 +152,7 @@ class ControllerNode(Node):
         """(N, J + 1): this period's target and the plan; None where the filter has no motion: a stop is requested."""
         try:
             joints = self._arm.command(actions, measured)
-            plan = self._arm.preview(actions[1 : self._horizon], NEW_STEPS)
+            plan = self._arm.preview(actions[1:], self._horizon - 1, NEW_STEPS)
         except RobotError as error:
             self._counts["refused: the filter"] += 1
             self._stop_request.publish(String(data=f"{error.what}: {error.found}"))

@@ -18,7 +18,7 @@ from vla_agent.policy.execution.seams import hold
 from vla_agent.ros.runtime.observations import Observation, ObservationBuffer
 from vla_agent.ros.runtime.timing_statistics import quantiles
 
-PLAN = 10  # actions published ahead, for the supervisor's look-ahead
+PLAN = 11  # actions published: as many periods as the supervisor looks ahead, and the one after them
 OUT_OF_RANGE = 1.0  # multiples of a component's range beyond its ends: more is a fault of the policy
 
 
