@@ -17,6 +17,9 @@ def quantile_interval(values: np.ndarray, q: float = 0.99, times: int = 1000) ->
     return [float(low), float(high)]
 
 
-def quantile_rows(values: np.ndarray, unit: str = "ms") -> list[dict[str, Any]]:
-    """A line for each of :data:`QUANTILES`."""
-    return [{"quantile": q, unit: float(np.quantile(values, q))} for q in QUANTILES]
+def quantile_rows(values: np.ndarray, unit: str = "ms", **others: np.ndarray) -> list[dict[str, Any]]:
+    """A line for each of :data:`QUANTILES`; ``others``: name of a further column -> its values, in the same unit."""
+    columns = {unit: values} | {f"{name}, {unit}": column for name, column in others.items()}
+    return [
+        {"quantile": q} | {name: float(np.quantile(column, q)) for name, column in columns.items()} for q in QUANTILES
+    ]

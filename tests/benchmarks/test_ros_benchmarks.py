@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ pytest.importorskip("rclpy")
 pytest.importorskip("websockets")
 
 from benchmarks.ros import ros_faults, ros_jitter, ros_latency, ros_soak
+from benchmarks.ros.machine_wakeups import MachineWakeups  # noqa: E402
 from benchmarks.ros.ros_policy import FAULTS, SPAN, Swing  # noqa: E402
+from benchmarks.ros.ros_quantiles import quantile_rows  # noqa: E402
 from vla_agent.contract.blank_observation import blank_observation  # noqa: E402
 from vla_agent.contract.tabletop import tabletop_contract  # noqa: E402
 
@@ -85,3 +88,11 @@ def at(y: float) -> dict[str, np.ndarray]:
     state = blank_observation(tabletop_contract())["state"]
     state[1] = y
     return {"state": state}
+
+
+def test_the_machines_own_wake_ups_are_measured_while_a_context_lasts():
+    with MachineWakeups() as machine:
+        time.sleep(1.0)
+    assert 10 < len(machine.late) and (machine.late > -1e-3).all() and machine.late.max() < 10.0
+    rows = quantile_rows(np.array([1.0, 3.0]), machine=np.array([2.0, 4.0]))
+    assert rows[-1] == {"quantile": 1.0, "ms": 3.0, "machine, ms": 4.0}
