@@ -34,7 +34,7 @@ class MachineWakeups:
         return self
 
     def __exit__(self, *_: object) -> None:
-        output, _ = self._process.communicate()  # its input ends
+        output = self._process.communicate()[0]  # its input ends
         self.late = np.frombuffer(output)
 
 

@@ -93,6 +93,6 @@ def at(y: float) -> dict[str, np.ndarray]:
 def test_the_machines_own_wake_ups_are_measured_while_a_context_lasts():
     with MachineWakeups() as machine:
         time.sleep(1.0)
-    assert 10 < len(machine.late) and (machine.late > -1e-3).all() and machine.late.max() < 10.0
+    assert len(machine.late) > 10 and (machine.late > -1e-3).all() and machine.late.max() < 10.0
     rows = quantile_rows(np.array([1.0, 3.0]), machine=np.array([2.0, 4.0]))
     assert rows[-1] == {"quantile": 1.0, "ms": 3.0, "machine, ms": 4.0}
