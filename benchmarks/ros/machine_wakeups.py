@@ -17,12 +17,13 @@ from vla_agent.ros.process.realtime_priority import set_realtime_priority
 
 ROOT = Path(__file__).parents[2]
 PERIOD = 0.005  # s from one wake-up to the next
+READY = b"."
 PRIORITY = 90  # SCHED_FIFO: far above the nodes
 NOTE = "machine, ms: how late the machine woke a thread of high real-time priority during the run"
 
 
 class MachineWakeups:
-    """Measures in a process of its own, as long as the context lasts.
+    """Measures in a process of its own, as long as the context lasts; enter it before the nodes are started.
 
     ``late``: (N,) seconds after it should have been woken, of each wake-up; empty before the end.
     """
@@ -31,6 +32,8 @@ class MachineWakeups:
         self.late = np.empty(0)
         command = [sys.executable, "-m", "benchmarks.ros.machine_wakeups"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+        assert self._process.stdout is not None
+        self._process.stdout.read(len(READY))  # its start takes time from whatever is measured
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -39,8 +42,10 @@ class MachineWakeups:
 
 
 def main() -> None:
-    """Until the input ends; then the seconds as bytes of float64."""
+    """`READY`, and when the input has ended the seconds as bytes of float64."""
     set_realtime_priority(PRIORITY)
+    sys.stdout.buffer.write(READY)
+    sys.stdout.flush()
     late: list[float] = []
     while not select.select([sys.stdin], [], [], 0)[0]:
         began = time.perf_counter()

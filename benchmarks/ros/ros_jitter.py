@@ -33,8 +33,8 @@ def run() -> dict[str, Any]:
     missed = reported = stops = seed = 0
     with (
         tempfile.TemporaryDirectory() as folder,
-        Graph(Path(folder), policy=str(POLICY), real_time_factor=1.0) as graph,
         MachineWakeups() as machine,
+        Graph(Path(folder), policy=str(POLICY), real_time_factor=1.0) as graph,
     ):
         graph.require_motion()
         period = graph.robot.period

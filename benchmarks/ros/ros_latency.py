@@ -86,7 +86,7 @@ def run() -> dict[str, Any]:
     from benchmarks.ros.ros_graph import Graph
     from benchmarks.ros.ros_policy import Swing
 
-    with tempfile.TemporaryDirectory() as folder, Swing().served() as server:
+    with tempfile.TemporaryDirectory() as folder, MachineWakeups() as machine, Swing().served() as server:
         graph = Graph(Path(folder), ("sim_robot_node",), policy=server.url, instruction="swing", real_time_factor=1.0)
         with graph, Sensors(graph) as sensors:
             for name in graph.processes.names:  # as on a robot: no node waits for /clock
@@ -94,8 +94,7 @@ def run() -> dict[str, Any]:
             graph.require_motion()
             graph.wait(lambda: graph.actions > WARM)
             first, until = graph.actions, time.monotonic() + SECONDS
-            with MachineWakeups() as machine:
-                graph.wait(lambda: time.monotonic() > until or graph.stopped is True, 2 * SECONDS)
+            graph.wait(lambda: time.monotonic() > until or graph.stopped is True, 2 * SECONDS)
             actions, arrivals, shown = graph.acted[first:], list(graph.arrivals), list(sensors.shown)
             stopped, why = graph.stopped, graph.diagnostics.get("safety_node", {}).get("message", "")
             period = graph.robot.period

@@ -34,9 +34,9 @@ def run() -> dict[str, Any]:
     from vla_agent.ros.process.node_base import COMMANDS
     from vla_agent.ros.process.realtime_priority import PRIORITY, set_realtime_priority
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, MachineWakeups() as machine:
         without = ("policy_node", "controller_node")
-        with Graph(Path(folder), without, real_time_factor=1.0) as graph, MachineWakeups() as machine:
+        with Graph(Path(folder), without, real_time_factor=1.0) as graph:
             robot = graph.robot
             if not graph.wait(lambda: len(graph.states) > 20 and graph.stopped is False):
                 raise RuntimeError(graph.processes.ended())
