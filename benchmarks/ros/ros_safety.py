@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ros.machine_wakeups import NOTE, MachineWakeups
+from benchmarks.ros.machine_wakeups import NOTE, late_wakeups
 from benchmarks.ros.ros_quantiles import quantile_interval, quantile_rows
 
 NAME = "ros-safety"
@@ -34,7 +34,8 @@ def run() -> dict[str, Any]:
     from vla_agent.ros.process.node_base import COMMANDS
     from vla_agent.ros.process.realtime_priority import PRIORITY, set_realtime_priority
 
-    with tempfile.TemporaryDirectory() as folder, MachineWakeups() as machine:
+    machine = late_wakeups()
+    with tempfile.TemporaryDirectory() as folder:
         without = ("policy_node", "controller_node")
         with Graph(Path(folder), without, real_time_factor=1.0) as graph:
             robot = graph.robot
@@ -75,7 +76,7 @@ def run() -> dict[str, Any]:
         "n": len(values),
         "interval": quantile_interval(values),
         "seeds": "0",
-        "rows": quantile_rows(values, machine=1000 * machine.late),
+        "rows": quantile_rows(values, machine=machine),
         "passed": float(np.quantile(values, 0.99)) <= TARGET and not stopped,
         "notes": f"one hop of Fast DDS, the checks, and the look-ahead of {robot.lookahead.seconds} s; bootstrap "
         f"interval; {SECONDS} s at {robot.control_hz:g} Hz beside the simulated robot; "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("websockets")
 
 from benchmarks.ros import ros_faults, ros_jitter, ros_latency, ros_soak
-from benchmarks.ros.machine_wakeups import MachineWakeups  # noqa: E402
+from benchmarks.ros.machine_wakeups import late_wakeups  # noqa: E402
 from benchmarks.ros.ros_policy import FAULTS, SPAN, Swing  # noqa: E402
 from benchmarks.ros.ros_quantiles import quantile_rows  # noqa: E402
 from vla_agent.contract.blank_observation import blank_observation  # noqa: E402
@@ -90,9 +89,8 @@ def at(y: float) -> dict[str, np.ndarray]:
     return {"state": state}
 
 
-def test_the_machines_own_wake_ups_are_measured_while_a_context_lasts():
-    with MachineWakeups() as machine:
-        time.sleep(1.0)
-    assert len(machine.late) > 10 and (machine.late > -1e-3).all() and machine.late.max() < 10.0
+def test_the_machines_own_wake_ups_are_a_column_beside_what_is_measured():
+    late = late_wakeups(0.2)
+    assert len(late) and (late > -1).all()
     rows = quantile_rows(np.array([1.0, 3.0]), machine=np.array([2.0, 4.0]))
     assert rows[-1] == {"quantile": 1.0, "ms": 3.0, "machine, ms": 4.0}
