@@ -1,4 +1,4 @@
-"""How late this machine wakes a thread of high real-time priority: no node can be more punctual than that.
+"""How late this machine wakes a thread of the highest priority that it permits: no node can be more punctual.
 
 A virtual machine may stand still for tens of milliseconds, since its host runs something else.
 """
@@ -19,7 +19,8 @@ SECONDS = 10.0
 PERIOD = 0.001  # s from one wake-up to the next
 PRIORITY = 90  # SCHED_FIFO: far above the nodes
 NOTE = (
-    f"machine, ms: how late the machine woke a thread of high real-time priority, at rest, in the {SECONDS:g} s before"
+    f"machine, ms: how late the machine woke a thread, at rest, in the {SECONDS:g} s before; of high real-time "
+    "priority where the system permits that"
 )
 
 

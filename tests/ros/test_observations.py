@@ -213,6 +213,18 @@ def test_a_refusal_comes_with_its_chunk_and_ends_with_the_next_one(made):
     assert agent.refusal == ""
 
 
+def test_an_observation_that_the_policy_refuses_stops_the_robot_before_its_first_motion_too(made):
+    policy, agent, buffer = made
+
+    def refuse(observation):
+        raise ObservationError("the policy wants another camera", key="front")
+
+    policy.act = refuse
+    agent.instruct("put the red mug in the tray")
+    decisions = [d for d in drive(agent, buffer, range(1, 4)) if d is not None]
+    assert not agent.moving and {d.stop for d in decisions} == {"the policy wants another camera"}
+
+
 def test_another_instruction_ends_a_refusal(made):
     policy, agent, buffer = made
     policy.refusal = "I see no red mug"

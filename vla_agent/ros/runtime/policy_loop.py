@@ -18,7 +18,7 @@ from vla_agent.policy.execution.seams import hold
 from vla_agent.ros.runtime.observations import Observation, ObservationBuffer
 from vla_agent.ros.runtime.timing_statistics import quantiles
 
-PLAN = 11  # actions published: as many periods as the supervisor looks ahead, and the one after them
+PLAN = 11  # actions published: a look-ahead of 0.5 s at 20 Hz, and the action after it, which its last step goes on to
 OUT_OF_RANGE = 1.0  # multiples of a component's range beyond its ends: more is a fault of the policy
 
 
