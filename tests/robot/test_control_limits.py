@@ -173,18 +173,18 @@ def test_steps_of_the_preview_before_are_used_again(arm, monkeypatch):
     assert np.array_equal(arm.preview(other), previewed)
 
 
-def test_a_preview_with_few_new_steps_grows_from_one_command_to_the_next(planar, monkeypatch):
+def test_a_preview_that_ends_before_its_actions_computes_one_step_a_command(planar, monkeypatch):
     plan = np.array([[0.3 + 0.03 * k, 0.5, 0.2, 1.0] for k in range(9)])
     arm, twin = (ArmController(planar, "joint_position") for _ in range(2))
     lengths, calls = [], count_calls(arm, monkeypatch)
-    for k in range(4):
+    for k in range(5):
         target = arm.command(plan[k:], arm._shaper.position)
         assert np.array_equal(target, twin.command(plan[k:], twin._shaper.position))
         calls.clear()
-        previewed = arm.preview(plan[k + 1 :], 6, 3)
+        previewed = arm.preview(plan[k + 1 :], 6)
         lengths.append((len(previewed), len(calls)))
         assert np.allclose(previewed, twin.preview(plan[k + 1 :])[: len(previewed)], atol=1e-12)
-    assert lengths == [(3, 3), (5, 3), (6, 2), (5, 0)], "all are known once its end is"
+    assert lengths == [(6, 6), (6, 1), (6, 1), (5, 0), (4, 0)], "all are known once the actions end"
 
 
 def test_nothing_is_used_again_after_another_action(arm, monkeypatch):

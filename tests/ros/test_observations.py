@@ -225,6 +225,23 @@ def test_an_observation_that_the_policy_refuses_stops_the_robot_before_its_first
     assert not agent.moving and {d.stop for d in decisions} == {"the policy wants another camera"}
 
 
+@pytest.mark.parametrize("moving", [False, True])
+def test_a_fault_while_observing_moves_nothing_and_stops_what_moves(made, monkeypatch, moving):
+    _, agent, buffer = made
+    agent.instruct("put the red mug in the tray")
+    if moving:
+        drive(agent, buffer, range(1, 8))
+
+    def fail(now):
+        raise ValueError("bad")
+
+    monkeypatch.setattr(buffer, "observe", fail)
+    feed(buffer, 8)
+    decision, why = agent.tick(8 * T), "the observation failed: ValueError: bad"
+    assert agent.observation_problem(8 * T) == why
+    assert decision.stop == why if moving else decision is None
+
+
 def test_another_instruction_ends_a_refusal(made):
     policy, agent, buffer = made
     policy.refusal = "I see no red mug"

@@ -16,7 +16,7 @@ import numpy as np
 from sim.policies import Policy
 from sim.world.world import World
 from vla_agent.errors import RobotError
-from vla_agent.robot.control.arm_controller import NEW_STEPS, ArmController
+from vla_agent.robot.control.arm_controller import ArmController
 from vla_agent.robot.description import Robot
 from vla_agent.robot.safety.hold import Target
 from vla_agent.robot.safety.supervisor import STOPPED, Command, Supervisor
@@ -70,7 +70,7 @@ class RobotChain:
         began = time.perf_counter()
         try:
             joints = self._arm.command(actions, measured)
-            plan = self._arm.preview(actions[1:], self._horizon - 1, NEW_STEPS)
+            plan = self._arm.preview(actions[1:], self._horizon - 1)
         except RobotError as error:
             return supervisor.stop("asked", f"{error.what}: {error.found}", now)
         self.seconds.append(time.perf_counter() - began)

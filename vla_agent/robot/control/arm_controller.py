@@ -15,7 +15,6 @@ from vla_agent.robot.filter.barrier_filter import BarrierFilter, Filtered, Motio
 
 # States that differ by less count as the previewed ones: far over rounding errors, far below what moves an arm.
 PREVIEW_TOLERANCE = 1e-6
-NEW_STEPS = 4  # of a preview, computed in one control period: with a new chunk its command is no later than others
 
 MODES = {"ee_translation": "ee_delta", "joint_position": "joint_position"}
 
@@ -183,7 +182,7 @@ class ArmController:
                 controller.position, controller.quaternion = self.forward(kept)
         return filtered.joints
 
-    def preview(self, actions: np.ndarray, most_steps: int | None = None, most_new: int | None = None) -> np.ndarray:
+    def preview(self, actions: np.ndarray, most_steps: int | None = None) -> np.ndarray:
         """(M, J) rad: the joint targets that ``actions`` (N, A) would give next, M <= N; changes nothing.
 
         Each is followed by the next, and the last of ``actions`` by rest.  Where the filter changes one, that is the
@@ -193,7 +192,6 @@ class ArmController:
         Args:
             actions: (N, A), the next ones.
             most_steps: M at most; None: N.
-            most_new: steps at most that are not reused; None: all that are needed.
         """
         wanted = len(actions) if most_steps is None else min(len(actions), most_steps)
         saved, shaped, gripper = self._controller.get_state(), self._shaper.get_state(), self.gripper
@@ -203,8 +201,7 @@ class ArmController:
             self._controller.set_state(steps[-1].controller)
             self._shaper.set_state(steps[-1].shaper)
             self._arm = steps[-1].arm
-        end = wanted if most_new is None else min(wanted, len(steps) + most_new)
-        for k in range(len(steps), end):
+        for k in range(len(steps), wanted):
             if steps and steps[-1].filtered:
                 break
             following = actions[k + 1] if k + 1 < len(actions) else None

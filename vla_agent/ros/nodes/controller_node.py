@@ -23,7 +23,7 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_agent.errors import ObservationError, RobotError
 from vla_agent.files.input_limits import POINTS
 from vla_agent.robot.control.action_modes import action_layouts, stream_mode
-from vla_agent.robot.control.arm_controller import NEW_STEPS, ArmController
+from vla_agent.robot.control.arm_controller import ArmController
 from vla_agent.robot.description import load_robot
 from vla_agent.robot.joint_states import JointJoiner
 from vla_agent.ros.messages import conversions
@@ -152,7 +152,7 @@ class ControllerNode(Node):
         """(N, J + 1): this period's target and the plan; None where the filter has no motion: a stop is requested."""
         try:
             joints = self._arm.command(actions, measured)
-            plan = self._arm.preview(actions[1:], self._horizon - 1, NEW_STEPS)
+            plan = self._arm.preview(actions[1:], self._horizon - 1)
         except RobotError as error:
             self._counts["refused: the filter"] += 1
             self._stop_request.publish(String(data=f"{error.what}: {error.found}"))

@@ -159,6 +159,8 @@ class PolicyLoop:
             return self._buffer.observe(now), ""
         except ObservationError as error:
             return None, error.what
+        except Exception as error:  # as of a policy: it stops the robot, not this process
+            return None, f"the observation failed: {type(error).__name__}: {error}"
 
     def _decide(self, observation: Observation | None) -> Decision | None:
         assert self._start is not None
